@@ -1,0 +1,1 @@
+"""Boards: device facts, default configurations and project files."""

@@ -1,0 +1,1 @@
+"""Models, simulation and benchmarks of the accelerator."""
