@@ -1,0 +1,52 @@
+"""Accumulation of row sums: alignment and addition for one row. The accumulator file is the core's."""
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import ACC_BITS, ALIGN_LEFT, SHIFT_BITS, row_sum_bits
+from .part import Part
+
+__all__ = ["RowAccumulator"]
+
+
+class RowAccumulator(Part):
+    """Shift a row sum into the accumulator's frame and add it, one a cycle.
+
+    Alignment comes before accumulation, so that every term is an integer in one frame and the order of terms
+    cannot change the result.
+
+    Members
+    -------
+    sum : in, signed, with ``shift`` (0..63): adds ``(sum << 24) >> shift``
+    operand : in, ``add_offset`` cycles after ``sum``; what to add to when ``load`` is set, else the register itself
+    load, enable : in, with ``operand``; without ``enable`` the register holds
+    value : out, signed 48, ``latency`` cycles after ``sum``
+    """
+
+    add_offset = 1
+    latency = add_offset + 1
+
+    def __init__(self, block):
+        self.sum_bits = row_sum_bits(block)
+        super().__init__("row_accumulator", {
+            "sum": In(signed(self.sum_bits)), "shift": In(SHIFT_BITS),
+            "operand": In(signed(ACC_BITS)), "load": In(1), "enable": In(1),
+            "value": Out(signed(ACC_BITS)),
+        })
+
+    @staticmethod
+    def align(sums, shift):
+        """Integer model of the alignment (floor), any shape; ``sums`` below 2**41 in magnitude."""
+        # The left shift would overflow 64 bits for no sum that fits 40 bits, the widest row sum.
+        return (np.asarray(sums, dtype=np.int64) << ALIGN_LEFT) >> shift
+
+    def elaborate(self, platform):
+        m = Module()
+        # Wide enough for any sum at any shift; what a valid program shifts in fits the accumulator.
+        shifted = (self.sum << ALIGN_LEFT) >> self.shift
+        aligned = Signal(signed(ACC_BITS), reset_less=True)
+        m.d.sync += aligned.eq(shifted)
+        with m.If(self.enable):
+            m.d.sync += self.value.eq(Mux(self.load, self.operand, self.value) + aligned)
+        return m

@@ -1,0 +1,121 @@
+"""Sigmoid and tanh: piecewise linear, from a table.
+
+A function is tabled on [-8, 8) in 1024 segments of 1/64, in two's-complement order, so that a fixed-point argument
+addresses it directly, with neither absolute value nor symmetry to undo. Sigmoid rows are accumulated as z/2, hence
+the second table is sigmoid(2 u). Each line is shifted by half of its mid-segment error, which halves the largest
+error. A word of 40 bits (one word of an M20K) holds the value at the segment's start and the slope.
+"""
+
+import functools
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import GATE_BITS, GATE_FRAC
+from .dsp import MultiplyAdd
+from .memory import Rom
+from .part import Part, place
+
+__all__ = ["ActivationTable", "Interpolate", "argument_bits"]
+
+INDEX_BITS = 10
+FRACTION_BITS = 13
+BASE_BITS = 23
+BASE_FRAC = 22
+SLOPE_BITS = 17
+#: Bits of an argument below the binary point: 16 segments' worth of index are 1/64 each.
+ARGUMENT_FRAC = 6 + FRACTION_BITS
+argument_bits = INDEX_BITS + FRACTION_BITS
+OUTPUT_SHIFT = BASE_FRAC + FRACTION_BITS - GATE_FRAC
+OUTPUT_MAX = (1 << GATE_FRAC) - 1
+
+_FUNCTIONS = {
+    "tanh": np.tanh,
+    "sigmoid": lambda half: 1 / (1 + np.exp(-2 * half)),
+}
+
+
+@functools.cache
+def _table(function):
+    """Integer arrays (base, slope), indexed by the segment number as an unsigned 10-bit word."""
+    f = _FUNCTIONS[function]
+    segment = np.arange(1 << INDEX_BITS)
+    start = np.where(segment >= 1 << (INDEX_BITS - 1), segment - (1 << INDEX_BITS), segment) / 64
+    left, middle, right = f(start), f(start + 1 / 128), f(start + 1 / 64)
+    shift = (middle - (left + right) / 2) / 2
+    rounding = 0.5 * 2.0**-GATE_FRAC
+    slope = np.rint((right - left) * 2.0**BASE_FRAC).astype(np.int64)
+    base = np.rint((left + shift + rounding) * 2.0**BASE_FRAC).astype(np.int64)
+    # The largest result has to stay below 1.0, which a gate cannot represent.
+    full = (1 << FRACTION_BITS) - 1
+    highest = ((OUTPUT_MAX + 1) << OUTPUT_SHIFT) - 1
+    base = np.minimum(base, (highest - slope * full) >> FRACTION_BITS)
+    base = np.clip(base, -(1 << (BASE_BITS - 1)), (1 << (BASE_BITS - 1)) - 1)
+    return base, slope
+
+
+class ActivationTable(Rom):
+    """The table of one function with ``ports`` read ports. Latency as :class:`~.memory.Rom`."""
+
+    def __init__(self, function, ports):
+        base, slope = _table(function)
+        words = ((base & ((1 << BASE_BITS) - 1)) << SLOPE_BITS) | slope
+        super().__init__(f"rom_{function}_{ports}", contents=words, width=BASE_BITS + SLOPE_BITS, ports=ports)
+
+    @staticmethod
+    def argument(value, frac_bits):
+        """Integer model: fixed-point ``value`` (``frac_bits`` fraction bits) to (index, fraction), saturating."""
+        reduced = np.asarray(value, dtype=np.int64) >> (frac_bits - ARGUMENT_FRAC)
+        half = 1 << (argument_bits - 1)
+        reduced = np.clip(reduced, -half, half - 1) & ((1 << argument_bits) - 1)
+        return reduced >> FRACTION_BITS, reduced & ((1 << FRACTION_BITS) - 1)
+
+    @staticmethod
+    def compute(function, value, frac_bits):
+        """Integer model of table and interpolation: gate values with 17 fraction bits."""
+        base, slope = _table(function)
+        index, fraction = ActivationTable.argument(value, frac_bits)
+        return ((base[index] << FRACTION_BITS) + slope[index] * fraction) >> OUTPUT_SHIFT
+
+    @staticmethod
+    def saturated_argument(m, value, frac_bits, name):
+        """Hardware of :meth:`argument`: (index, fraction) of a signed value, at most three LUT levels."""
+        low = frac_bits - ARGUMENT_FRAC
+        reduced = value[low:low + argument_bits]
+        sign, top = value[-1], value[low + argument_bits - 1:]
+        overflow = Signal(name=f"{name}_overflow")
+        limit = Signal(argument_bits, name=f"{name}_limit")
+        argument = Signal(argument_bits, name=f"{name}_argument")
+        m.d.comb += [
+            overflow.eq(top.any() & ~top.all()),
+            limit.eq(Mux(sign, 1 << (argument_bits - 1), (1 << (argument_bits - 1)) - 1)),
+            argument.eq(Mux(overflow, limit, reduced)),
+        ]
+        return argument[FRACTION_BITS:], argument[:FRACTION_BITS]
+
+
+class Interpolate(Part):
+    """From a table word and the argument's fraction to the value, one DSP stage.
+
+    Members: ``word`` (40), ``fraction`` (13) in; ``value`` (signed 18, 17 fraction bits) out.
+    """
+
+    latency = MultiplyAdd.latency
+
+    def __init__(self):
+        super().__init__("interpolate", {
+            "word": In(BASE_BITS + SLOPE_BITS), "fraction": In(FRACTION_BITS), "value": Out(signed(GATE_BITS))})
+
+    def elaborate(self, platform):
+        m = Module()
+        dsp = place(m, platform, "line", MultiplyAdd(
+            "interpolate_line", a_bits=SLOPE_BITS + 1, b_bits=FRACTION_BITS + 1, c_bits=BASE_BITS,
+            c_shift=FRACTION_BITS, p_shift=OUTPUT_SHIFT, p_bits=GATE_BITS))
+        m.d.comb += [
+            dsp.a.eq(self.word[:SLOPE_BITS]),
+            dsp.b.eq(self.fraction),
+            dsp.c.eq(self.word[SLOPE_BITS:].as_signed()),
+            self.value.eq(dsp.p),
+        ]
+        return m

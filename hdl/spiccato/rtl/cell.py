@@ -1,0 +1,100 @@
+"""The cell unit: from one hidden unit's four finished accumulators to its new c and h."""
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import (ACC_BITS, C_BITS, C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_BITS, GATE_FRAC, GATE_FRAC_BITS,
+                       VECTOR_BITS, saturate)
+from .activation import ActivationTable, Interpolate
+from .dsp import Multiply, MultiplyAdd
+from .memory import Rom
+from .part import DelayLine, Part, place
+
+__all__ = ["CellUnit"]
+
+_HALF_C = 1 << (C_SUM_FRAC_BITS - C_FRAC_BITS - 1)
+_HALF_H = 1 << (GATE_FRAC - 1)
+_C_SUM_BITS = GATE_BITS + C_BITS + 1
+
+
+class CellUnit(Part):
+    """LSTM cell update, one hidden unit a cycle, no handshake::
+
+        i, f, o = sigmoid(acc)   g = tanh(acc)
+        c = f * c_old + i * g    h = o * tanh(c)
+
+    Members
+    -------
+    acc_i, acc_f, acc_g, acc_o : in, signed 48, 26 fraction bits; i, f and o hold z/2
+    c_old : in, signed 27, 17 fraction bits, ``gate_latency`` cycles after the accumulators
+    c : out, ``c_latency`` cycles after the accumulators
+    h : out, signed 18, 17 fraction bits, ``latency`` cycles after the accumulators
+    """
+
+    gate_latency = Rom.latency + Interpolate.latency
+    #: Products, their sum, saturation.
+    c_latency = gate_latency + Multiply.latency + 1 + 1
+    #: tanh starts from the sum, beside the saturation of c.
+    latency = gate_latency + Multiply.latency + 1 + Rom.latency + Interpolate.latency + MultiplyAdd.latency
+
+    def __init__(self):
+        super().__init__("cell_unit", {
+            **{f"acc_{gate}": In(signed(ACC_BITS)) for gate in "ifgo"},
+            "c_old": In(signed(C_BITS)), "c": Out(signed(C_BITS)), "h": Out(signed(VECTOR_BITS)),
+        })
+
+    @staticmethod
+    def compute(acc, c_old):
+        """Integer model: ``acc`` (4, ...) in gate order i, f, g, o and ``c_old`` (...), to ``(c, h)``."""
+        i, f, o = (ActivationTable.compute("sigmoid", acc[k], GATE_FRAC_BITS) for k in (0, 1, 3))
+        g = ActivationTable.compute("tanh", acc[2], GATE_FRAC_BITS)
+        c_sum = i * g + _HALF_C + f * np.asarray(c_old, dtype=np.int64)
+        c = saturate(c_sum >> (C_SUM_FRAC_BITS - C_FRAC_BITS), C_BITS)
+        tanh_c = ActivationTable.compute("tanh", c_sum, C_SUM_FRAC_BITS)
+        return c, (o * tanh_c + _HALF_H) >> GATE_FRAC
+
+    def elaborate(self, platform):
+        m = Module()
+        tanh = place(m, platform, "tanh_table", ActivationTable("tanh", 2))
+        sigmoid = place(m, platform, "sigmoid_table", ActivationTable("sigmoid", 2))
+        sigmoid_o = place(m, platform, "sigmoid_table_o", ActivationTable("sigmoid", 1))
+
+        def activate(name, argument, frac_bits, address, word, start):
+            index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
+            line = place(m, platform, f"line_{name}", Interpolate())
+            m.d.comb += [
+                address.eq(index),
+                line.word.eq(word),
+                line.fraction.eq(DelayLine(m, f"fraction_{name}", fraction, start).at(start + Rom.latency)),
+            ]
+            return line.value
+
+        i = activate("i", self.acc_i, GATE_FRAC_BITS, sigmoid.addr0, sigmoid.data0, 0)
+        f = activate("f", self.acc_f, GATE_FRAC_BITS, sigmoid.addr1, sigmoid.data1, 0)
+        g = activate("g", self.acc_g, GATE_FRAC_BITS, tanh.addr0, tanh.data0, 0)
+        o = activate("o", self.acc_o, GATE_FRAC_BITS, sigmoid_o.addr0, sigmoid_o.data0, 0)
+
+        product_ig = place(m, platform, "product_ig", MultiplyAdd(
+            "gate_product", a_bits=GATE_BITS, b_bits=GATE_BITS, c_const=_HALF_C, p_shift=0, p_bits=2 * GATE_BITS))
+        product_fc = place(m, platform, "product_fc", Multiply(GATE_BITS, C_BITS))
+        c_sum = Signal(signed(_C_SUM_BITS), reset_less=True)
+        m.d.comb += [product_ig.a.eq(i), product_ig.b.eq(g), product_fc.a.eq(f), product_fc.b.eq(self.c_old)]
+        m.d.sync += c_sum.eq(product_ig.p + product_fc.p)
+
+        wide_c = c_sum[C_SUM_FRAC_BITS - C_FRAC_BITS:].as_signed()
+        fits = (wide_c[C_BITS - 1:].all()) | ~(wide_c[C_BITS - 1:].any())
+        m.d.sync += self.c.eq(Mux(fits, wide_c[:C_BITS],
+                                  Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
+
+        c_sum_cycle = self.gate_latency + Multiply.latency + 1
+        tanh_c = activate("c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, c_sum_cycle)
+        product_h = place(m, platform, "product_h", MultiplyAdd(
+            "output_product", a_bits=GATE_BITS, b_bits=GATE_BITS, c_const=_HALF_H, p_shift=GATE_FRAC,
+            p_bits=VECTOR_BITS))
+        m.d.comb += [
+            product_h.a.eq(DelayLine(m, "o", o, self.gate_latency).at(self.latency - MultiplyAdd.latency)),
+            product_h.b.eq(tanh_c),
+            self.h.eq(product_h.p),
+        ]
+        return m

@@ -1,0 +1,257 @@
+"""A core: ``block`` rows of multipliers with their weights, accumulators and cell units."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.lib import data, enum
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import ACC_BITS, C_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
+from .accumulator import RowAccumulator
+from .cell import CellUnit
+from .memory import Ram
+from .part import DelayLine, Part, place
+from .row import DotProductRow
+
+__all__ = ["Core", "CoreTiming", "Source", "LoadTarget", "core_issue_layout", "load_layout", "load_data_bits",
+           "EXPONENT_BITS", "EXPONENT_STEP"]
+
+#: A block's exponent, as the number of steps of ``EXPONENT_STEP`` bits below the largest (``rtl.ingress``).
+EXPONENT_BITS = 4
+EXPONENT_STEP = 4
+
+
+class Source(enum.Enum, shape=2):
+    """What an issue word's row sums are added to."""
+
+    #: The accumulator register, as the previous issue word left it.
+    CONTINUE = 0
+    #: Bias of the slot.
+    BIAS = 1
+    #: Partial sum that the previous inference left (the recurrent half).
+    PREVIOUS = 2
+    #: Partial sum that this inference stored.
+    STORED = 3
+
+
+class LoadTarget(enum.Enum, shape=3):
+    """Memories that a program is loaded into."""
+
+    WEIGHTS = 0
+    SHIFTS = 1
+    ACCUMULATORS = 2
+    CELL_STATE = 3
+    FEATURES = 4
+    ISSUE_WORDS = 5
+
+
+def core_issue_layout(config):
+    """The part of an issue word that cores act on."""
+    return data.StructLayout({
+        "valid": 1,                                       # accumulate; otherwise the word is idle
+        "weight": (config.weight_depth - 1).bit_length(),  # address in the weight memory
+        "int8": 1,                                        # the weight word holds two 8-bit blocks
+        "high": 1,                                        # take the high one
+        "slot": (config.slots - 1).bit_length(),
+        "recurrent": 1,                                   # row shifts: those of W_hh instead of W_ih
+        "source": Source,
+        "store": 1,                                       # write the sums back to the accumulator file
+        "side": 1,                                        # half of all state memories that is being written
+        "zero_c": 1,                                      # take c of the previous step as zero
+        "cell": 1,                                        # the slot is finished: update its cells
+    })
+
+
+def load_data_bits(config):
+    """Width of the load bus: one row of weights, or the widest other entry of a small configuration."""
+    return max(WEIGHT_BITS * config.block, 128)
+
+
+def load_layout(config):
+    """One word for one memory, broadcast to all cores."""
+    return data.StructLayout({
+        "enable": 1,
+        "target": LoadTarget,
+        "core": 4,
+        "row": 6,
+        "addr": 20,
+        "data": load_data_bits(config),
+    })
+
+
+class CoreTiming:
+    """Cycles of a core's stages, counted from the issue register (cycle 0), composed from its parts' latencies."""
+
+    def __init__(self, config):
+        #: The vector file's output register: where ``vector`` and ``exponent`` enter the core.
+        self.vector = 3
+        #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
+        self.row = self.vector + 1
+        self.weight_addr = self.row - Ram.latency
+        self.sum = self.row + DotProductRow(config).latency
+        #: Row shift minus block exponent.
+        self.shift_addr = self.sum - 1 - Ram.latency
+        self.operand = self.sum + RowAccumulator.add_offset
+        self.operand_addr = self.operand - Ram.latency
+        #: Accumulator registers.
+        self.acc = self.sum + RowAccumulator.latency
+        self.c_old = self.acc + CellUnit.gate_latency
+        self.c_old_addr = self.c_old - 1 - Ram.latency
+        self.c = self.acc + CellUnit.c_latency
+        self.h = self.acc + CellUnit.latency
+        #: Least distance between two issue words that store and load the same slot's partial sums: the write port
+        #: takes the accumulator register, and a read has to come one cycle later.
+        self.reload = self.acc + 1 - self.operand_addr
+
+
+class Core(Part):
+    """One core of the MVU. Runs in lock step with all others; nothing in it ever waits.
+
+    Members
+    -------
+    index : in; which core this is (program load; simulation preload)
+    issue : in, cycle 0, :func:`core_issue_layout`
+    vector, exponent : in, cycle ``timing.vector``
+    load : in, :func:`load_layout`
+    acc : out, ``block`` accumulators, cycle ``timing.acc``
+    h : out, ``lanes`` new values of h, cycle ``timing.h``
+    c_old : out, ``lanes`` values of c as read, cycle ``timing.c_old`` (for read-back)
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.timing = CoreTiming(config)
+        super().__init__("core", {
+            "index": In(4),
+            "issue": In(core_issue_layout(config)),
+            "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+            "exponent": In(EXPONENT_BITS),
+            "load": In(load_layout(config)),
+            "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
+            "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
+            "c_old": Out(data.ArrayLayout(signed(C_BITS), config.lanes)),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, t = self.config, self.timing
+        block, lanes = config.block, config.lanes
+
+        # The issue word, one register in the core before anything else uses it.
+        word = {name: DelayLine(m, name, getattr(self.issue, name)) for name in core_issue_layout(config).members}
+        side_1, source_1, slot_1 = word["side"].at(1), word["source"].at(1), word["slot"].at(1)
+
+        weights = place(m, platform, "weights", Ram(
+            "ram_weights", width=WEIGHT_BITS * block, depth=config.weight_depth, banks=block, shared_data=True, preload="weights",
+            style="ultra" if config.weight_depth >= 4096 else "block"))
+        shifts = place(m, platform, "shifts", Ram(
+            "ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots))
+        partials = place(m, platform, "partials", Ram(
+            "ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block))
+        cells = place(m, platform, "cells", Ram("ram_cells", width=C_BITS * lanes, depth=2 * config.slots))
+
+        # Program load: decoded in two steps, far from any critical path.
+        load_1 = Signal.like(self.load, reset_less=True)
+        m.d.sync += load_1.eq(self.load)
+        load_row = Signal(block, reset_less=True)
+        load_addr = Signal(len(self.load.addr), reset_less=True)
+        load_data = Signal(len(self.load.data), reset_less=True)
+        load_core = Signal(reset_less=True)
+        load_target = Signal.like(self.load.target, reset_less=True)
+        load_valid = Signal()
+        m.d.sync += [
+            load_valid.eq(load_1.enable),
+            load_core.eq(load_1.core == self.index),
+            load_target.eq(load_1.target),
+            load_row.eq(1 << load_1.row),
+            load_addr.eq(load_1.addr),
+            load_data.eq(load_1.data),
+        ]
+
+        def loading(target):
+            enable = Signal(name=f"load_{target.name.lower()}")
+            m.d.comb += enable.eq(load_valid & load_core & (load_target == target))
+            return enable
+
+        m.d.comb += [
+            weights.index.eq(self.index),
+            weights.r_addr.eq(word["weight"].at(t.weight_addr)),
+            weights.w_en.eq(load_row & loading(LoadTarget.WEIGHTS).replicate(block)),
+            weights.w_addr.eq(load_addr),
+            weights.w_data.eq(load_data),
+            shifts.w_en.eq(loading(LoadTarget.SHIFTS)),
+            shifts.w_addr.eq(load_addr),
+            shifts.w_data.eq(load_data),
+        ]
+
+        # Rows.
+        vector = DelayLine(m, "vector_copy", self.vector, t.vector).at(t.row)
+        sums = []
+        for row in range(block):
+            part = place(m, platform, f"row_{row}", DotProductRow(config))
+            m.d.comb += [
+                part.vector.eq(vector),
+                part.weights.eq(weights.r_data.word_select(row, WEIGHT_BITS * block)),
+                part.int8.eq(word["int8"].at(t.row)),
+                part.high.eq(word["high"].at(t.row)),
+            ]
+            sums.append(part.sum)
+
+        # Row shifts: the row's own, plus the block's exponent, saturated.
+        shift_addr = Cat(word["slot"].at(t.shift_addr), word["recurrent"].at(t.shift_addr))
+        m.d.comb += shifts.r_addr.eq(shift_addr)
+        exponent = DelayLine(m, "exponent", self.exponent, t.vector).at(t.sum - 1)
+        row_shifts = []
+        for row in range(block):
+            total = Signal(SHIFT_BITS + 1, name=f"shift_total_{row}")
+            m.d.comb += total.eq(shifts.r_data.word_select(row, SHIFT_BITS) + exponent * EXPONENT_STEP)
+            row_shift = Signal(SHIFT_BITS, name=f"shift_{row}", reset_less=True)
+            m.d.sync += row_shift.eq(Mux(total[-1], SHIFT_MAX, total[:-1]))
+            row_shifts.append(row_shift)
+
+        # Accumulators and their file: [recurrent and stored sums, side 0 | the same, side 1 | biases].
+        load_from = Signal(len(partials.r_addr))
+        m.d.comb += load_from.eq(Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2),
+                                                 (source_1 == Source.STORED) ^ ~side_1)))
+        operand_addr = DelayLine(m, "operand_addr", load_from, 1).at(t.operand_addr)
+        is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1).at(t.operand)
+        enable = DelayLine(m, "enable", self.issue.valid, 0, resettable=True).at(t.operand)
+        store = DelayLine(m, "store_valid", self.issue.store & self.issue.valid, 0, resettable=True).at(t.acc)
+        load_partials = loading(LoadTarget.ACCUMULATORS)
+        m.d.comb += [
+            partials.r_addr.eq(operand_addr),
+            partials.w_en.eq(store.replicate(block) | (load_row & load_partials.replicate(block))),
+            partials.w_addr.eq(Mux(store, Cat(word["slot"].at(t.acc), word["side"].at(t.acc)), load_addr)),
+            partials.w_data.eq(Mux(store, self.acc.as_value(), load_data[:ACC_BITS].replicate(block))),
+        ]
+        for row in range(block):
+            part = place(m, platform, f"accumulator_{row}", RowAccumulator(block))
+            m.d.comb += [
+                part.sum.eq(sums[row]),
+                part.shift.eq(row_shifts[row]),
+                part.operand.eq(partials.r_data.word_select(row, ACC_BITS)),
+                part.load.eq(is_load),
+                part.enable.eq(enable),
+                self.acc[row].eq(part.value),
+            ]
+
+        # Cells. Rows 4 u .. 4 u + 3 are the gates of unit u.
+        new_c, units = Signal(C_BITS * lanes), []
+        for lane in range(lanes):
+            unit = place(m, platform, f"unit_{lane}", CellUnit())
+            m.d.comb += [
+                *(getattr(unit, f"acc_{gate}").eq(self.acc[GATES * lane + k]) for k, gate in enumerate("ifgo")),
+                unit.c_old.eq(self.c_old[lane]),
+                self.h[lane].eq(unit.h),
+                new_c.word_select(lane, C_BITS).eq(unit.c),
+            ]
+        cell = DelayLine(m, "cell", self.issue.cell & self.issue.valid, 0, resettable=True).at(t.c)
+        m.d.comb += [
+            cells.r_addr.eq(Cat(word["slot"].at(t.c_old_addr), ~word["side"].at(t.c_old_addr))),
+            cells.w_en.eq(cell | loading(LoadTarget.CELL_STATE)),
+            cells.w_addr.eq(Mux(cell, Cat(word["slot"].at(t.c), word["side"].at(t.c)), load_addr)),
+            cells.w_data.eq(Mux(cell, new_c, load_data)),
+        ]
+        with m.If(word["zero_c"].at(t.c_old - 1)):
+            m.d.sync += self.c_old.eq(0)
+        with m.Else():
+            m.d.sync += self.c_old.eq(cells.r_data)
+        return m

@@ -1,0 +1,83 @@
+"""One row of the matrix-vector unit: a dot product of ``block`` weights and ``block`` vector elements."""
+
+import numpy as np
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import INT8_BITS, VECTOR_BITS, WEIGHT_BITS, row_sum_bits
+from .dsp import Multiply, MultiplyPair
+from .part import Part, place
+
+__all__ = ["DotProductRow"]
+
+
+class DotProductRow(Part):
+    """Dot product, one result a cycle, no handshake.
+
+    Stages: operand registers (the DSP block's own; 8-bit weights are widened in front of them), DSP stage, then
+    one adder level a cycle.
+
+    Members
+    -------
+    vector : in, ``block`` signed 18-bit elements
+    weights : in, ``block`` signed 16-bit mantissas, or pairs of 8-bit mantissas (``int8``)
+    int8, high : in
+        Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
+    sum : out, signed, exact
+    """
+
+    def __init__(self, config):
+        self.block, self.pair_sum = config.block, config.pair_sum
+        super().__init__("dot_product_row", {
+            "vector": In(data.ArrayLayout(signed(VECTOR_BITS), self.block)),
+            "weights": In(data.ArrayLayout(WEIGHT_BITS, self.block)),
+            "int8": In(1), "high": In(1),
+            "sum": Out(signed(row_sum_bits(self.block))),
+        })
+
+    @property
+    def latency(self):
+        """Cycles from the inputs to ``sum``."""
+        products = self.block // 2 if self.pair_sum else self.block
+        return 1 + Multiply.latency + (products - 1).bit_length()
+
+    @staticmethod
+    def widen(weights, int8, high):
+        """Integer model of the weight lanes: raw 16-bit words (any integer dtype) to signed mantissas."""
+        weights = np.asarray(weights, dtype=np.int64)
+        byte = np.where(high, weights >> INT8_BITS, weights) & 0xFF
+        widened = ((byte ^ 0x80) - 0x80) << INT8_BITS
+        return np.where(int8, widened, ((weights & 0xFFFF) ^ 0x8000) - 0x8000)
+
+    def elaborate(self, platform):
+        m = Module()
+        x = [Signal(signed(VECTOR_BITS), name=f"x_{i}", reset_less=True) for i in range(self.block)]
+        w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}", reset_less=True) for i in range(self.block)]
+        for i in range(self.block):
+            low, high = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
+            m.d.sync += [
+                x[i].eq(self.vector[i]),
+                w[i][INT8_BITS:].eq(Mux(self.int8 & ~self.high, low, high)),
+                w[i][:INT8_BITS].eq(Mux(self.int8, 0, low)),
+            ]
+        terms = []
+        if self.pair_sum:
+            for i in range(0, self.block, 2):
+                dsp = place(m, platform, f"pair_{i // 2}", MultiplyPair(WEIGHT_BITS, VECTOR_BITS))
+                m.d.comb += [dsp.a0.eq(w[i]), dsp.b0.eq(x[i]), dsp.a1.eq(w[i + 1]), dsp.b1.eq(x[i + 1])]
+                terms.append(dsp.p)
+        else:
+            for i in range(self.block):
+                dsp = place(m, platform, f"product_{i}", Multiply(WEIGHT_BITS, VECTOR_BITS))
+                m.d.comb += [dsp.a.eq(w[i]), dsp.b.eq(x[i])]
+                terms.append(dsp.p)
+        level = 0
+        while len(terms) > 1:
+            sums = []
+            for i in range(0, len(terms), 2):
+                sums.append(Signal(signed(len(terms[i]) + 1), name=f"sum_{level}_{i // 2}", reset_less=True))
+                m.d.sync += sums[-1].eq(terms[i] + terms[i + 1])
+            terms, level = sums, level + 1
+        m.d.comb += self.sum.eq(terms[0])
+        return m

@@ -1,0 +1,202 @@
+"""The vector file: the on-chip memory of x and h blocks, one block read a cycle.
+
+A block of ``block`` elements is four quarters of ``block / 4`` (one core's share of one slot). h is written a slot at
+a time, ``cores`` consecutive quarters in one cycle, so quarters are spread over as many banks; quarter q lies in bank
+``q mod banks``. x is written a block at a time into four banks of its own. A read takes the same four quarters of
+one group of banks.
+"""
+
+import math
+
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.lib import data, enum
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import VECTOR_BITS
+from .core import EXPONENT_BITS
+from .memory import Ram
+from .part import Part, place
+
+__all__ = ["VectorFrom", "VectorBank", "VectorFile", "QUARTERS"]
+
+QUARTERS = 4
+
+
+class VectorFrom(enum.Enum, shape=2):
+    """Where an issue word takes its vector block from."""
+
+    #: All zero.
+    NONE = 0
+    #: The inference's input packet.
+    X = 1
+    #: Outputs of the LSTM layers.
+    H = 2
+
+
+class VectorBank(Part):
+    """One bank, with the words in flight forwarded: a read sees every write that reaches the memory's write register
+    at most ``forward`` cycles after the read's address.
+
+    The three places where a word can be are put out side by side, each with a select signal; the vector file merges
+    them with those of the other banks.
+
+    Members
+    -------
+    r_en, r_addr : in, cycle 0
+    w_en, w_addr, w_data : in; registered here, so the write register holds them one cycle later
+    from_ram, from_queue, from_write : out, cycle ``latency``, with ``use_ram``, ``use_queue``, ``use_write``
+    """
+
+    latency = Ram.latency
+    forward = latency
+
+    def __init__(self, kind, *, width, depth):
+        self.width, self.depth = width, depth
+        addr_bits = max(1, (depth - 1).bit_length())
+        super().__init__(kind, {
+            "r_en": In(1), "r_addr": In(addr_bits),
+            "w_en": In(1), "w_addr": In(addr_bits), "w_data": In(width),
+            "from_ram": Out(width), "from_queue": Out(width), "from_write": Out(width),
+            "use_ram": Out(1), "use_queue": Out(1), "use_write": Out(1),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        ram = place(m, platform, "ram", Ram(f"ram_{self.kind}", width=self.width, depth=self.depth))
+        write_en = Signal()
+        write_addr = Signal.like(self.w_addr, reset_less=True)
+        write_data = Signal.like(self.w_data, reset_less=True)
+        last_data = Signal.like(self.w_data, reset_less=True)
+        m.d.sync += [write_en.eq(self.w_en), write_addr.eq(self.w_addr), write_data.eq(self.w_data),
+                     last_data.eq(write_data)]
+        m.d.comb += [ram.w_en.eq(write_en), ram.w_addr.eq(write_addr), ram.w_data.eq(write_data),
+                     ram.r_addr.eq(self.r_addr)]
+
+        # Writes that reach the write register in the read's cycle 0, 1 and 2.
+        read_1 = Signal(reset_less=True)
+        addr_1 = Signal.like(self.r_addr, reset_less=True)
+        hit_0 = Signal(reset_less=True)
+        hit_1 = Signal(reset_less=True)
+        hit_2 = Signal()
+        m.d.comb += hit_2.eq(self.w_en & (self.w_addr == addr_1))
+        m.d.sync += [
+            read_1.eq(self.r_en),
+            addr_1.eq(self.r_addr),
+            hit_0.eq(write_en & (write_addr == self.r_addr)),
+            hit_1.eq(self.w_en & (self.w_addr == self.r_addr)),
+            self.from_queue.eq(Mux(hit_1, write_data, last_data)),
+            self.use_write.eq(read_1 & hit_2),
+            self.use_queue.eq(read_1 & ~hit_2 & (hit_0 | hit_1)),
+            self.use_ram.eq(read_1 & ~hit_2 & ~hit_0 & ~hit_1),
+        ]
+        m.d.comb += [self.from_ram.eq(ram.r_data), self.from_write.eq(write_data)]
+        return m
+
+
+class VectorFile(Part):
+    """All banks, the spreading of h over them, and the merging of what they read.
+
+    Members
+    -------
+    source, block, side, x_side : in, cycle 0: which block to read, and of which half
+    vector, exponent : out, cycle ``latency``; h has exponent 0
+    h_en, h_quarter, h_side : in: a finished slot's first quarter, one cycle before ``h``
+    h : in, all cores' lanes; in the write registers ``h_latency`` cycles later
+    x_en, x_block, x_side_w, x, x_exponent : in; in the write registers ``x_latency`` cycles later
+    """
+
+    #: Bank, then the merging register.
+    latency = VectorBank.latency + 1
+    h_latency = 1
+    x_latency = 1
+    #: A read issued in cycle n sees what is in the write registers in cycle n + forward.
+    forward = VectorBank.forward
+
+    def __init__(self, config):
+        self.config = config
+        #: Banks of h: a power of two, at least as many as quarters are written at once, and whole blocks.
+        self.banks = max(QUARTERS, 1 << (config.cores - 1).bit_length())
+        quarter_bits = (QUARTERS * config.vector_blocks - 1).bit_length()
+        lanes = data.ArrayLayout(signed(VECTOR_BITS), config.lanes)
+        super().__init__("vector_file", {
+            "source": In(VectorFrom), "block": In(self.block_bits(config)), "side": In(1), "x_side": In(1),
+            "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "exponent": Out(EXPONENT_BITS),
+            "h_en": In(1), "h_quarter": In(quarter_bits), "h_side": In(1),
+            "h": In(data.ArrayLayout(lanes, config.cores)),
+            "x_en": In(1), "x_block": In((config.input_blocks - 1).bit_length()), "x_side_w": In(1),
+            "x": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": In(EXPONENT_BITS),
+        })
+
+    @staticmethod
+    def block_bits(config):
+        """Width of a block number: enough for those of h and of x."""
+        return (max(config.vector_blocks, config.input_blocks) - 1).bit_length()
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        width = VECTOR_BITS * config.lanes
+        groups = self.banks // QUARTERS
+        group_bits = (groups - 1).bit_length()
+        bank_bits = (self.banks - 1).bit_length()
+        rows = QUARTERS * config.vector_blocks // self.banks
+
+        # h: bank b takes the quarter q of the slot's quarters with q mod banks = b.
+        first_bank, first_row = self.h_quarter[:bank_bits], self.h_quarter[bank_bits:]
+        rotation = Signal(bank_bits, reset_less=True)
+        m.d.sync += rotation.eq(first_bank)
+        step = math.gcd(config.cores, QUARTERS)
+        candidates = [[] for _ in range(QUARTERS)]
+        for b in range(self.banks):
+            bank = place(m, platform, f"h_bank_{b}", VectorBank("h_bank", width=width, depth=2 * rows))
+            offset = Signal(bank_bits, name=f"offset_{b}")
+            row = Signal(range(2 * rows), name=f"row_{b}", reset_less=True)
+            enable = Signal(name=f"enable_{b}")
+            m.d.comb += offset.eq(b - first_bank)
+            m.d.sync += [
+                enable.eq(self.h_en & (offset < config.cores)),
+                row.eq(Cat((first_row + (b < first_bank))[:(rows - 1).bit_length()], self.h_side)),
+            ]
+            with m.Switch(rotation):
+                for first in range(0, self.banks, step):
+                    core = (b - first) % self.banks
+                    if core < config.cores:
+                        with m.Case(first):
+                            m.d.comb += bank.w_data.eq(self.h[core])
+            group, quarter = divmod(b, QUARTERS)
+            m.d.comb += [
+                bank.w_en.eq(enable),
+                bank.w_addr.eq(row),
+                bank.r_en.eq((self.source == VectorFrom.H) & (self.block[:group_bits] == group)),
+                bank.r_addr.eq(Cat(self.block[group_bits:][:(rows - 1).bit_length()], self.side)),
+            ]
+            candidates[quarter].append(bank)
+
+        # x
+        x_bits = (config.input_blocks - 1).bit_length()
+        exponents = []
+        for quarter in range(QUARTERS):
+            bank = place(m, platform, f"x_bank_{quarter}", VectorBank(
+                "x_bank", width=width + EXPONENT_BITS, depth=2 << x_bits))
+            m.d.comb += [
+                bank.w_en.eq(self.x_en),
+                bank.w_addr.eq(Cat(self.x_block, self.x_side_w)),
+                bank.w_data.eq(Cat(self.x.as_value().word_select(quarter, width), self.x_exponent)),
+                bank.r_en.eq(self.source == VectorFrom.X),
+                bank.r_addr.eq(Cat(self.block[:x_bits], self.x_side)),
+            ]
+            candidates[quarter].append(bank)
+            exponents.append(bank)
+
+        def merged(bank, low, high):
+            return ((bank.from_ram[low:high] & bank.use_ram.replicate(high - low))
+                    | (bank.from_queue[low:high] & bank.use_queue.replicate(high - low))
+                    | (bank.from_write[low:high] & bank.use_write.replicate(high - low)))
+
+        for quarter in range(QUARTERS):
+            value = 0
+            for bank in candidates[quarter]:
+                value |= merged(bank, 0, width)
+            m.d.sync += self.vector.as_value().word_select(quarter, width).eq(value)
+        m.d.sync += self.exponent.eq(merged(exponents[0], width, width + EXPONENT_BITS))
+        return m

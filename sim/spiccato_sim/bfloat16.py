@@ -1,0 +1,81 @@
+"""The bfloat16 number format, and an LSTM computed in it to compare accuracy with."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from spiccato.network import Network
+
+from .reference import sigmoid
+
+__all__ = ["BFloat16Pipeline", "from_bits", "round_bfloat16", "to_bits"]
+
+Array = NDArray[np.float64]
+
+
+def to_bits(x: ArrayLike) -> NDArray[np.uint16]:
+    """Bit patterns of the bfloat16 numbers nearest to `x` (float32 or float64), ties to even.
+
+    Overflow gives infinity, NaN gives a quiet NaN; subnormal numbers are kept.
+    """
+    exact = np.asarray(x, dtype=np.float64)
+    with np.errstate(over="ignore", under="ignore"):
+        single = exact.astype(np.float32)
+    bits = single.view(np.uint32)
+    # float32 in between, rounded to odd so that rounding twice equals rounding once: one step back towards
+    # zero where the conversion went away from zero, then the last bit set where anything was cut off.
+    bits = bits - (np.abs(single) > np.abs(exact))
+    bits = bits | (single != exact)
+    # Nearest even on the upper half; a carry out of the mantissa increments the exponent, up to infinity.
+    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
+    quiet_nan = (single.view(np.uint32) >> 16) | 0x0040
+    return np.where(np.isnan(exact), quiet_nan, rounded).astype(np.uint16)
+
+
+def from_bits(bits: ArrayLike) -> Array:
+    """The values, exact in float64, of bfloat16 bit patterns (unsigned 16-bit)."""
+    single = (np.asarray(bits, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(invalid="ignore"):  # signalling NaNs
+        return single.astype(np.float64)
+
+
+def round_bfloat16(x: ArrayLike) -> Array:
+    """The bfloat16 numbers nearest to `x`, as float64; see `to_bits` for the corners."""
+    return from_bits(to_bits(x))
+
+
+class BFloat16Pipeline:
+    """A network computed the way bfloat16 accelerators do: the yardstick of the accuracy figures.
+
+    Weights, biases, x, h and the results of the four gate activations are rounded to bfloat16. Dot products
+    accumulate in float64, c and tanh(c) are kept in float32, and what the linear layers give is not rounded,
+    so that this errs on the side of the pipeline. `h` and `c` are lists of the state vectors of shape
+    (hidden_size,), one for each layer.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self._lstm = [
+            [round_bfloat16(a) for a in (layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh)]
+            for layer in network.lstm
+        ]
+        self._linear = [[round_bfloat16(a) for a in (layer.weight, layer.bias)] for layer in network.linear]
+        self.reset()
+
+    def reset(self) -> None:
+        """Clear h and c of all layers."""
+        self.h = [np.zeros(weight_hh.shape[1]) for _, weight_hh, _, _ in self._lstm]
+        self.c = [np.zeros(weight_hh.shape[1], dtype=np.float32) for _, weight_hh, _, _ in self._lstm]
+
+    def step(self, x: ArrayLike) -> Array:
+        """One timestep: x of shape (input_size,) in, y of shape (output_size,) out."""
+        y = round_bfloat16(x)
+        for k, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self._lstm):
+            i, f, g, o = np.split(weight_ih @ y + weight_hh @ self.h[k] + bias_ih + bias_hh, 4)
+            i, f, o = (round_bfloat16(sigmoid(gate)) for gate in (i, f, o))
+            self.c[k] = (f * self.c[k] + i * round_bfloat16(np.tanh(g))).astype(np.float32)
+            y = self.h[k] = round_bfloat16(o * np.tanh(self.c[k]))
+        for weight, bias in self._linear:
+            y = weight @ y + bias
+        return y
+
+    def run(self, xs: ArrayLike) -> Array:
+        """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size)."""
+        return np.array([self.step(x) for x in np.asarray(xs)])

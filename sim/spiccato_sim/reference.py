@@ -1,0 +1,64 @@
+"""The LSTM as the equations say, in float64: what every other model is measured against."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from spiccato.network import Network
+
+__all__ = ["Reference", "sigmoid"]
+
+Array = NDArray[np.float64]
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)) of any shape, without overflow for any x."""
+    e = np.exp(-np.abs(x))
+    return np.where(x >= 0, 1, e) / (1 + e)
+
+
+class Reference:
+    """A network in float64, one timestep at a time.
+
+    For each LSTM layer, with s the sigmoid function::
+
+        i = s(W_ii x + b_ii + W_hi h + b_hi)        f = s(W_if x + b_if + W_hf h + b_hf)
+        g = tanh(W_ig x + b_ig + W_hg h + b_hg)     o = s(W_io x + b_io + W_ho h + b_ho)
+        c' = f c + i g                              h' = o tanh(c')
+
+    Members:
+        network: the network.
+        h, c: lists of the state vectors of shape (hidden_size,), one for each layer; zeros after `reset`.
+    """
+
+    h: list[Array]
+    c: list[Array]
+
+    def __init__(self, network: Network) -> None:
+        self.network = network
+        self.reset()
+
+    def reset(self) -> None:
+        """Clear h and c of all layers."""
+        self.h = [np.zeros(layer.hidden_size) for layer in self.network.lstm]
+        self.c = [np.zeros(layer.hidden_size) for layer in self.network.lstm]
+
+    def step(self, x: ArrayLike) -> Array:
+        """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
+
+        Raises:
+            ValueError: x has another shape.
+        """
+        y = np.asarray(x, dtype=np.float64)
+        if y.shape != (self.network.input_size,):
+            raise ValueError(f"x has shape {y.shape}; expected ({self.network.input_size},)")
+        for k, layer in enumerate(self.network.lstm):
+            gates = layer.weight_ih @ y + layer.bias_ih + layer.weight_hh @ self.h[k] + layer.bias_hh
+            i, f, g, o = np.split(gates, 4)
+            self.c[k] = sigmoid(f) * self.c[k] + sigmoid(i) * np.tanh(g)
+            self.h[k] = y = sigmoid(o) * np.tanh(self.c[k])
+        for linear in self.network.linear:
+            y = linear.weight @ y + linear.bias
+        return y
+
+    def run(self, xs: ArrayLike) -> Array:
+        """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size)."""
+        return np.array([self.step(x) for x in np.asarray(xs)]).reshape(-1, self.network.output_size)
