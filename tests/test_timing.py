@@ -115,7 +115,8 @@ def test_hierarchy_passes(measure):
         "top": 1, "core": 6, "row": 6 * 32, "dsp_mac": 6 * 32 * 16, "ram_simple": 6 * 32}
     assert modules["dsp_mac"].multipliers == 2
     assert modules["dsp_mac"].registers == 4 * 16 + 33
-    assert modules["dsp_mac"].multiplier_inputs_registered and modules["dsp_mac"].multiplier_outputs_registered
+    assert modules["dsp_mac"].multiplier_inputs_registered
+    assert modules["dsp_mac"].multiplier_outputs_registered
     assert modules["ram_simple"].memories == 1 and modules["ram_simple"].memory_outputs_registered
     assert (modules["row"].carry_bits, modules["row"].carry_luts) == (40, 1)
     assert modules["core"].lut_levels == 3  # 32 to 1 multiplexer: 37 inputs
@@ -134,8 +135,8 @@ def test_hierarchy_passes(measure):
     "q <= a[17:0] * b[17:0] + c[35:0];",
     "if (c[0]) q <= a[17:0] * b[17:0];",
     "q <= (a[2:0] + b[2:0]) == c[2:0];",  # narrow arithmetic is LUTs
-], ids=["add", "mux-subtract", "compare-mux", "xor128", "equal64", "case32", "inverter", "multiply", "multiply-add", "multiply-enable",
-        "narrow"])
+], ids=["add", "mux-subtract", "compare-mux", "xor128", "equal64", "case32", "inverter", "multiply",
+        "multiply-add", "multiply-enable", "narrow"])
 def test_passes(measure, body):
     assert problems(measure(always(body))) == []
 
@@ -223,9 +224,17 @@ def test_path_across_modules(measure, rules):
         always @(posedge clk) q <= {x, y};"""), rules)
     assert set(problems(report)) == {"2 adders in a row"}
     assert {violation.module for violation in report.violations} == {"top"}
-    assert {violation.path.steps[0].split(".")[0] for violation in report.violations} == {"f0", "f1"}
+    assert report.violations[0].path.steps[0].startswith("f0.")
     if rules.flatten_cells == 0:
         assert report.modules["first"].instances == 2 and report.modules["first"].violations == 0
+
+
+def test_unconnected_ports(measure):
+    report = measure(PARTS + wrap("""
+        wire [31:0] u;
+        first f0(.clk(clk), .x(a), .z(u)), f1(.clk(clk), .x(b), .y(c));
+        always @(posedge clk) q <= u;"""), Rules(flatten_cells=0))
+    assert report.ok
 
 
 def test_path_through_a_module(measure):
@@ -240,7 +249,8 @@ def test_path_through_a_module(measure):
 
 
 def test_dsp_module_with_unregistered_input_and_output(measure):
-    raw = DSP.replace("reg signed [15:0] ar, br, cr, dr;", "wire signed [15:0] ar = a, br = b, cr = c, dr = d;")
+    raw = DSP.replace("reg signed [15:0] ar, br, cr, dr;",
+                      "wire signed [15:0] ar = a, br = b, cr = c, dr = d;")
     raw = raw.replace("ar <= a; br <= b; cr <= c; dr <= d;", "")
     inputs = raw + wrap("wire [32:0] p; dsp_mac mac(clk, a ^ b, b, c, d, p); always @(posedge clk) q <= p;")
     report = measure(inputs)

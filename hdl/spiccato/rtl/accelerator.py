@@ -1,0 +1,180 @@
+"""The accelerator: all parts, and the timing that follows from them."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import C_BITS, VECTOR_BITS
+from .control import AXI_LITE, Control
+from .core import Core, CoreTiming, LoadTarget, core_issue_layout
+from .egress import Egress, output_event_layout
+from .ingress import FLAGS, Ingress
+from .part import DelayLine, Part, place
+from .sequencer import Sequencer, issue_word_layout
+from .vector_file import VectorFile, VectorFrom
+
+__all__ = ["Accelerator", "Timing"]
+
+
+class Timing(CoreTiming):
+    """All cycle counts the compiler and the models need, composed from the parts.
+
+    Besides the core's cycles (counted from the issue register):
+
+    ``dependency``
+        From the issue word that finishes a slot to the first that may read its h.
+    ``input``
+        From the acceptance of a block's last beat to the first issue word that may read it.
+    ``output``
+        From the issue word that finishes an output slot to ``tvalid`` of its first beat.
+    """
+
+    def __init__(self, config):
+        super().__init__(config)
+        # A read sees what is in the vector file's write register `forward` cycles after its issue.
+        self.dependency = self.h + VectorFile.h_latency - VectorFile.forward
+        self.input = Ingress.latency + VectorFile.x_latency - VectorFile.forward
+        self.output = self.acc + Egress.latency
+        #: How far ahead of the write register the input has to announce a block.
+        self.block_lead = VectorFile.forward + Sequencer.block_to_issue
+
+
+class Accelerator(Part):
+    """The top level. Ports as AXI names them; see the register map and the stream formats in the documentation.
+
+    Members
+    -------
+    s_axis_input_* : packets of one timestep's inputs
+    m_axis_output_* : packets of one timestep's outputs; ``tuser`` = marks of the inference
+    s_axil_* : control
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.timing = Timing(config)
+        keep = config.beat_bits // 8
+        super().__init__("spiccato", {
+            "s_axis_input_tdata": In(config.beat_bits), "s_axis_input_tvalid": In(1),
+            "s_axis_input_tready": Out(1), "s_axis_input_tlast": In(1),
+            "m_axis_output_tdata": Out(config.beat_bits), "m_axis_output_tkeep": Out(keep),
+            "m_axis_output_tuser": Out(len(FLAGS)), "m_axis_output_tlast": Out(1),
+            "m_axis_output_tvalid": Out(1), "m_axis_output_tready": In(1),
+            **{f"s_axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config, timing = self.config, self.timing
+        control = place(m, platform, "control", Control(config))
+        sequencer = place(m, platform, "sequencer", Sequencer(config))
+        ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead))
+        vectors = place(m, platform, "vectors", VectorFile(config))
+        egress = place(m, platform, "egress", Egress(config))
+        cores = [place(m, platform, f"core_{i}", Core(config)) for i in range(config.cores)]
+
+        for name, (direction, _) in AXI_LITE.items():
+            outer, inner = getattr(self, f"s_axil_{name}"), getattr(control, f"axil_{name}")
+            m.d.comb += inner.eq(outer) if direction is In else outer.eq(inner)
+        for name in ("tdata", "tvalid", "tlast"):
+            m.d.comb += getattr(ingress, name).eq(getattr(self, f"s_axis_input_{name}"))
+        m.d.comb += self.s_axis_input_tready.eq(ingress.tready)
+        for name in ("tdata", "tkeep", "tuser", "tlast", "tvalid"):
+            m.d.comb += getattr(self, f"m_axis_output_{name}").eq(getattr(egress, name))
+        m.d.comb += egress.tready.eq(self.m_axis_output_tready)
+
+        # Program load, and parameters.
+        load, parameters = control.load, control.parameters
+        features_load, words_load = Signal(), Signal()
+        load_addr, load_data = Signal.like(load.addr), Signal.like(load.data)
+        m.d.sync += [
+            features_load.eq(load.enable & (load.target == LoadTarget.FEATURES)),
+            words_load.eq(load.enable & (load.target == LoadTarget.ISSUE_WORDS)),
+            load_addr.eq(load.addr),
+            load_data.eq(load.data),
+        ]
+        m.d.comb += [
+            ingress.w_feature_en.eq(features_load), ingress.w_feature_addr.eq(load_addr),
+            ingress.w_feature_data.eq(load_data),
+            sequencer.w_en.eq(words_load), sequencer.w_addr.eq(load_addr), sequencer.w_data.eq(load_data),
+            ingress.beats.eq(parameters.last_input_beat),
+            sequencer.body.eq(parameters.body), sequencer.before_last.eq(parameters.before_last),
+            egress.exponent.eq(parameters.output_exponent), egress.last_values.eq(parameters.last_values),
+        ]
+
+        # Room in the output queue, counted in whole inferences when they start.
+        credits = Signal(range(config.output_beats + 1), init=config.output_beats)
+        room = Signal()
+        m.d.sync += [
+            credits.eq(credits + egress.taken - (parameters.output_beats & sequencer.started.replicate(7))),
+            room.eq(credits >= parameters.output_beats),
+        ]
+
+        # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
+        word = sequencer.word
+        marks = ingress.flags[sequencer.x_side]
+        m.d.comb += [
+            sequencer.block_ready.eq(ingress.block_ready),
+            sequencer.room.eq(room),
+            sequencer.malformed.eq(marks.malformed),
+            sequencer.enable.eq(control.enable), sequencer.restart.eq(control.restart),
+            sequencer.keep_c.eq(control.keep_c), control.idle.eq(sequencer.idle),
+            ingress.release.eq(sequencer.committed),
+            control.inference.eq(sequencer.committed), control.flags.eq(marks),
+            control.stall.eq(sequencer.stalled),
+            control.done.eq(egress.done), control.cycles.eq(egress.cycles),
+            ingress.now.eq(control.now), egress.now.eq(control.now),
+        ]
+
+        # Vector file and cores.
+        finished = DelayLine(m, "finished", word.valid & word.cell, resettable=True).at(timing.h - 1)
+        m.d.comb += [
+            vectors.source.eq(word.vector_from), vectors.block.eq(word.vector),
+            vectors.side.eq(sequencer.side), vectors.x_side.eq(sequencer.x_side),
+            vectors.h_en.eq(finished),
+            vectors.h_quarter.eq(DelayLine(m, "quarter", word.quarter).at(timing.h - 1)),
+            vectors.h_side.eq(DelayLine(m, "h_side", sequencer.side).at(timing.h - 1)),
+            vectors.x_en.eq(ingress.x_en), vectors.x_block.eq(ingress.x_block),
+            vectors.x_side_w.eq(ingress.x_side_w), vectors.x.eq(ingress.x),
+            vectors.x_exponent.eq(ingress.x_exponent),
+        ]
+        for i, core in enumerate(cores):
+            m.d.comb += [
+                core.index.eq(i),
+                *(getattr(core.issue, name).eq(getattr(word, name)) for name in core_issue_layout(config).members
+                  if name in issue_word_layout(config).members),
+                core.issue.side.eq(sequencer.side), core.issue.zero_c.eq(sequencer.zero_c),
+                core.vector.eq(vectors.vector), core.exponent.eq(vectors.exponent),
+                core.load.eq(load),
+                vectors.h[i].eq(core.h), egress.acc[i].eq(core.acc),
+            ]
+
+        # Outputs.
+        event = Signal(output_event_layout(config))
+        m.d.comb += [event.valid.eq(word.valid & word.output), event.last_beat.eq(word.output_beats),
+                     event.last.eq(word.output_last), event.flags.eq(marks),
+                     event.started.eq(ingress.started[sequencer.x_side])]
+        m.d.comb += egress.event.eq(DelayLine(m, "event", event, resettable=True).at(timing.acc))
+
+        # Read-back of the state, one element at a time.
+        m.d.comb += [
+            sequencer.probe.eq(control.probe),
+            sequencer.probe_word.vector_from.eq(VectorFrom.H),
+            sequencer.probe_word.vector.eq(control.probe_address),
+            sequencer.probe_word.slot.eq(control.probe_address),
+            # h is read where this word's side says, c where the previous inference's words wrote it.
+            sequencer.probe_word.seed.eq(~control.probe_cell),
+        ]
+        probed_h = Signal(VECTOR_BITS)
+        probed_lane = Signal(C_BITS * config.cores)
+        probed_c = Signal(C_BITS)
+        m.d.sync += probed_h.eq(vectors.vector.as_value().word_select(control.probe_lane, VECTOR_BITS))
+        for i, core in enumerate(cores):
+            m.d.sync += probed_lane.word_select(i, C_BITS).eq(
+                core.c_old.as_value().word_select(control.probe_lane, C_BITS))
+        m.d.sync += probed_c.eq(probed_lane.word_select(control.probe_core, C_BITS))
+        with m.If(sequencer.zero_c):
+            m.d.comb += control.probe_data.eq(0)
+        with m.Elif(control.probe_cell):
+            m.d.comb += control.probe_data.eq(probed_c.as_signed())
+        with m.Else():
+            m.d.comb += control.probe_data.eq(probed_h.as_signed())
+        return m

@@ -1,0 +1,269 @@
+"""Control: AXI4-Lite registers, program load, counters and state read-back."""
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
+from amaranth.lib import data, enum
+from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.lib.wiring import In, Out
+
+from ..config import Config
+from .core import load_data_bits, load_layout
+from .ingress import FLAGS
+from .part import Part
+from .registers import ADDRESS_BITS, IDENTITY, REGISTERS, VERSION
+
+__all__ = ["Control", "RecordKind", "parameters_layout", "AXI_LITE", "record_header"]
+
+#: Ports of an AXI4-Lite subordinate: name -> (direction, bits).
+AXI_LITE = {
+    "awaddr": (In, ADDRESS_BITS), "awprot": (In, 3), "awvalid": (In, 1), "awready": (Out, 1),
+    "wdata": (In, 32), "wstrb": (In, 4), "wvalid": (In, 1), "wready": (Out, 1),
+    "bresp": (Out, 2), "bvalid": (Out, 1), "bready": (In, 1),
+    "araddr": (In, ADDRESS_BITS), "arprot": (In, 3), "arvalid": (In, 1), "arready": (Out, 1),
+    "rdata": (Out, 32), "rresp": (Out, 2), "rvalid": (Out, 1), "rready": (In, 1),
+}
+_OKAY, _SLVERR = 0, 2
+
+
+class RecordKind(enum.Enum, shape=4):
+    """What a record of a load holds. The first six are memories (``LoadTarget``)."""
+
+    WEIGHTS = 0
+    SHIFTS = 1
+    ACCUMULATORS = 2
+    CELL_STATE = 3
+    FEATURES = 4
+    ISSUE_WORDS = 5
+    PARAMETERS = 6
+    #: End of a program: the next word is the CRC-32 of all words before it; then inferences start from state zero.
+    END_PROGRAM = 14
+    #: End of a state image: likewise, but inferences go on from the loaded state.
+    END_STATE = 15
+
+
+class _LoadState(enum.Enum, shape=3):
+    IGNORE = 0
+    HEADER = 1
+    PLACE = 2
+    DATA = 3
+    CHECK = 4
+
+
+#: First word of a record; the second holds the first address and the number of entries less one.
+_header = data.StructLayout({
+    "kind": RecordKind, "_0": 4, "core": 4, "_1": 4, "row": 6, "_2": 2, "words": 6, "_3": 2})
+_place = data.StructLayout({"addr": 20, "entries": 12})
+
+
+def record_header(kind, *, core=0, row=0, words=1, addr=0, entries=1):
+    """The two header words of a record of ``entries`` entries of ``words`` 32-bit words each."""
+    first = _header.const({"kind": kind, "core": core, "row": row, "words": words - 1})
+    second = _place.const({"addr": addr, "entries": entries - 1})
+    return [first.as_value().value, second.as_value().value]
+
+
+def parameters_layout(config):
+    """Run-time parameters of a program, loaded with it."""
+    addr_bits = (config.program_depth - 1).bit_length()
+    return data.StructLayout({
+        "digest": 64,          # of the program
+        "last_input_beat": 7,  # beats of an input packet, less one
+        "output_beats": 7,     # beats of an output packet
+        "last_values": 6,      # values in its last beat, less one
+        "output_exponent": 8,  # 127 less the fraction bits of the output sums
+        "body": addr_bits,     # first issue word of an inference
+        "before_last": addr_bits,  # last issue word but one
+    })
+
+
+class Control(Part):
+    """AXI4-Lite subordinate and everything behind it that is slow.
+
+    Writes with byte strobes other than all ones, and accesses to addresses without a register, answer SLVERR and
+    change nothing.
+
+    Members
+    -------
+    axil_* : the bus, see ``AXI_LITE``
+    load : out, the load bus to all memories
+    parameters : out
+    enable, restart, keep_c, probe, probe_address, probe_cell : out, to the sequencer and read-back
+    idle : in
+    probe_data : in, sign-extended, valid ``probe_cycles`` cycles after ``probe`` with ``idle``
+    now : out, cycle counter
+    inference, stall, flags : in, counted and collected; ``flags`` with ``inference``
+    done, cycles : in, latency of a finished inference
+    """
+
+    probe_cycles = 40
+
+    def __init__(self, config: Config):
+        self.config = config
+        probe = {name: bits for name, (_, bits, _) in REGISTERS["probe"].fields.items()}
+        super().__init__("control", {
+            **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
+            "load": Out(load_layout(config)), "parameters": Out(parameters_layout(config)),
+            "enable": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
+            "probe": Out(1), **{f"probe_{name}": Out(bits) for name, bits in probe.items()}, "probe_data": In(32),
+            "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(FLAGS)),
+            "done": In(1), "cycles": In(32),
+        })
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        m.d.sync += self.now.eq(self.now + 1)
+
+        # Write channel.
+        have_addr, have_data = Signal(), Signal()
+        write_addr, write_data, write_strobes = Signal(ADDRESS_BITS), Signal(32), Signal(4)
+        answer = Signal()
+        writing = Signal()
+        m.d.comb += [self.axil_awready.eq(~have_addr), self.axil_wready.eq(~have_data),
+                     answer.eq(have_addr & have_data & ~self.axil_bvalid)]
+        with m.If(self.axil_awvalid & ~have_addr):
+            m.d.sync += [have_addr.eq(1), write_addr.eq(self.axil_awaddr)]
+        with m.If(self.axil_wvalid & ~have_data):
+            m.d.sync += [have_data.eq(1), write_data.eq(self.axil_wdata), write_strobes.eq(self.axil_wstrb)]
+        writable = Cat(write_addr == r.offset for r in REGISTERS.values() if r.access != "r").any()
+        with m.If(answer):
+            good = Signal()
+            m.d.comb += [good.eq(writable & write_strobes.all()), writing.eq(good)]
+            m.d.sync += [have_addr.eq(0), have_data.eq(0), self.axil_bvalid.eq(1),
+                         self.axil_bresp.eq(Mux(good, _OKAY, _SLVERR))]
+        with m.Elif(self.axil_bready):
+            m.d.sync += self.axil_bvalid.eq(0)
+
+        # Registered strobes: one pulse a write, with the data held beside it.
+        strobe, value = {}, Signal(32)
+        m.d.sync += value.eq(write_data)
+        for name, register in REGISTERS.items():
+            if register.access != "r":
+                strobe[name] = Signal(name=f"write_{name}")
+                m.d.sync += strobe[name].eq(writing & (write_addr == register.offset))
+
+        def command(name):
+            return strobe["control"] & value[REGISTERS["control"].fields[name][0]]
+
+        # Load. The address counts up by itself; the collector gathers the words of one entry.
+        loading, loaded = Signal(), Signal()
+        load_word = Signal()
+        state = Signal(_LoadState)
+        kind = Signal(RecordKind)
+        core, row, last_word = Signal(4), Signal(6), Signal(6)
+        addr, entries, word_index = Signal(20), Signal(12), Signal(6)
+        collector = Signal(load_data_bits(config), reset_less=True)
+        entry_done = Signal()
+        wrong_crc, wrong_format = Signal(), Signal()
+        crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=32).create()
+        header, place_word = data.View(_header, value), data.View(_place, value)
+        begin = command("load")
+        m.d.comb += [
+            load_word.eq(strobe["load_data"] & loading & self.idle),
+            crc.start.eq(begin),
+            crc.data.eq(value),
+            crc.valid.eq(load_word & (state != _LoadState.CHECK)),
+        ]
+        m.d.sync += [entry_done.eq(0), self.restart.eq(0), self.keep_c.eq(0)]
+        with m.If(load_word):
+            with m.Switch(state):
+                with m.Case(_LoadState.HEADER):
+                    m.d.sync += [kind.eq(header.kind), core.eq(header.core), row.eq(header.row),
+                                 last_word.eq(header.words)]
+                    with m.Switch(header.kind):
+                        with m.Case(RecordKind.END_PROGRAM, RecordKind.END_STATE):
+                            m.d.sync += state.eq(_LoadState.CHECK)
+                        with m.Case(*(k for k in RecordKind if k.value <= RecordKind.PARAMETERS.value)):
+                            m.d.sync += state.eq(_LoadState.PLACE)
+                        with m.Default():
+                            m.d.comb += wrong_format.eq(1)
+                            m.d.sync += state.eq(_LoadState.IGNORE)
+                with m.Case(_LoadState.PLACE):
+                    m.d.sync += [addr.eq(place_word.addr), entries.eq(place_word.entries), word_index.eq(0),
+                                 state.eq(_LoadState.DATA)]
+                with m.Case(_LoadState.DATA):
+                    with m.Switch(word_index):
+                        for i in range(len(collector) // 32):
+                            with m.Case(i):
+                                m.d.sync += collector.word_select(i, 32).eq(value)
+                    m.d.sync += word_index.eq(word_index + 1)
+                    with m.If(word_index == last_word):
+                        m.d.sync += [entry_done.eq(1), word_index.eq(0), entries.eq(entries - 1)]
+                        with m.If(entries == 0):
+                            m.d.sync += state.eq(_LoadState.HEADER)
+                with m.Case(_LoadState.CHECK):
+                    m.d.sync += [loading.eq(0), state.eq(_LoadState.IGNORE)]
+                    with m.If(crc.crc == value):
+                        m.d.sync += [loaded.eq(1), self.restart.eq(kind == RecordKind.END_PROGRAM),
+                                     self.keep_c.eq(kind == RecordKind.END_STATE)]
+                    with m.Else():
+                        m.d.comb += wrong_crc.eq(1)
+        with m.If(begin):
+            m.d.sync += [loading.eq(1), loaded.eq(0), state.eq(_LoadState.HEADER)]
+        with m.If(command("reset_state")):
+            m.d.sync += self.restart.eq(1)
+        m.d.comb += self.enable.eq(loaded)
+
+        m.d.comb += [
+            self.load.enable.eq(entry_done & (kind != RecordKind.PARAMETERS)),
+            self.load.target.eq(kind.as_value()),
+            self.load.core.eq(core),
+            self.load.row.eq(row),
+            self.load.addr.eq(addr),
+            self.load.data.eq(collector),
+        ]
+        with m.If(entry_done):
+            m.d.sync += addr.eq(addr + 1)
+        with m.If(entry_done & (kind == RecordKind.PARAMETERS)):
+            m.d.sync += self.parameters.eq(collector)
+
+        # Read-back of the state.
+        probe_count = Signal(range(self.probe_cycles + 1))
+        probe_done = Signal()
+        probed = Signal(32)
+        with m.If(strobe["probe"]):
+            m.d.sync += [self.probe.eq(1), probe_done.eq(0), probe_count.eq(0)]
+            for name, (low, bits, _) in REGISTERS["probe"].fields.items():
+                m.d.sync += getattr(self, f"probe_{name}").eq(value[low:low + bits])
+        with m.Elif(self.probe & self.idle):
+            m.d.sync += probe_count.eq(probe_count + 1)
+            with m.If(probe_count == self.probe_cycles):
+                m.d.sync += [self.probe.eq(0), probe_done.eq(1), probed.eq(self.probe_data)]
+
+        # Counters and sticky errors.
+        inferences, stall_cycles, latency = Signal(32), Signal(32), Signal(32)
+        m.d.sync += [inferences.eq(inferences + self.inference), stall_cycles.eq(stall_cycles + self.stall)]
+        with m.If(self.done):
+            m.d.sync += latency.eq(self.cycles)
+        raised = Cat(self.flags & self.inference.replicate(len(FLAGS)), wrong_crc,
+                     strobe["load_data"] & loading & ~self.idle, wrong_format)
+        errors = Signal(len(raised))
+        m.d.sync += errors.eq((errors & ~Mux(strobe["errors"], value, 0)) | raised)
+
+        # Read channel.
+        contents = {
+            "identity": Const(IDENTITY, 32),
+            "version": Const(VERSION, 32),
+            "configuration": Const(REGISTERS["configuration"].pack(
+                cores=config.cores, block=config.block, float32=config.io_format == "float32"), 32),
+            "digest_low": Const(int(config.digest, 16) & 0xFFFFFFFF, 32),
+            "digest_high": Const(int(config.digest, 16) >> 32, 32),
+            "status": Cat(loaded, self.idle, loading, probe_done),
+            "errors": errors,
+            "inferences": inferences, "stall_cycles": stall_cycles, "latency": latency,
+            "probe_data": probed,
+            "program_low": self.parameters.digest[:32], "program_high": self.parameters.digest[32:],
+        }
+        reading = Signal()
+        read_addr = Signal(ADDRESS_BITS)
+        m.d.comb += self.axil_arready.eq(~reading & ~self.axil_rvalid)
+        with m.If(self.axil_arvalid & self.axil_arready):
+            m.d.sync += [reading.eq(1), read_addr.eq(self.axil_araddr)]
+        with m.If(reading):
+            m.d.sync += [reading.eq(0), self.axil_rvalid.eq(1), self.axil_rdata.eq(0), self.axil_rresp.eq(_SLVERR)]
+            with m.Switch(read_addr):
+                for name, register in REGISTERS.items():
+                    with m.Case(register.offset):
+                        m.d.sync += [self.axil_rdata.eq(contents.get(name, 0)), self.axil_rresp.eq(_OKAY)]
+        with m.Elif(self.axil_rready):
+            m.d.sync += self.axil_rvalid.eq(0)
+        return m

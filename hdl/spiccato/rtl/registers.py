@@ -1,0 +1,78 @@
+"""The register map: described once, here, for the hardware, the host and the documentation.
+
+All registers are 32 bits wide, at byte addresses. ``r`` registers show a value of the design, ``w`` registers act when
+written (and read as zero), ``c`` registers collect events and are cleared by writing ones.
+"""
+
+from dataclasses import dataclass, field
+
+from .ingress import FLAGS
+
+__all__ = ["Register", "REGISTERS", "IDENTITY", "ADDRESS_BITS"]
+
+#: "SPCO", little-endian.
+IDENTITY = int.from_bytes(b"SPCO", "little")
+ADDRESS_BITS = 8
+
+
+@dataclass(frozen=True)
+class Register:
+    """One register: byte ``offset``, ``access`` ("r", "w" or "c"), ``fields`` as {name: (low bit, bits, meaning)}."""
+
+    name: str
+    offset: int
+    access: str
+    doc: str
+    fields: dict = field(default_factory=dict)
+
+    def pack(self, **values):
+        """A register value from field values; raises KeyError or ValueError for what does not exist or fit."""
+        word = 0
+        for name, value in values.items():
+            low, bits, _ = self.fields[name]
+            if not 0 <= value < 1 << bits:
+                raise ValueError(f"{self.name}.{name} has {bits} bits, {value} does not fit")
+            word |= value << low
+        return word
+
+    def unpack(self, word):
+        """Field values of a register value."""
+        return {name: (word >> low) & ((1 << bits) - 1) for name, (low, bits, _) in self.fields.items()}
+
+
+_ERRORS = [*FLAGS.items(),
+           ("load_crc", "A program load ended with a wrong CRC; nothing runs until the next good load."),
+           ("load_busy", "A load began or went on while inferences were running; the words were ignored."),
+           ("load_format", "A load held an unknown record; the rest of it was ignored.")]
+
+REGISTERS = {register.name: register for register in (
+    Register("identity", 0x00, "r", 'Reads as "SPCO".'),
+    Register("version", 0x04, "r", "Version of the register map and of the load format."),
+    Register("configuration", 0x08, "r", "What was built.", {
+        "cores": (0, 8, "cores"), "block": (8, 8, "block size"), "float32": (16, 1, "values on the streams")}),
+    Register("digest_low", 0x0C, "r", "Digest of the configuration, low half: programs carry the same."),
+    Register("digest_high", 0x10, "r", "Digest of the configuration, high half."),
+    Register("control", 0x14, "w", "Commands; each bit acts when written as one.", {
+        "load": (0, 1, "stop before the next inference and expect a load"),
+        "reset_state": (1, 1, "set h and c to zero before the next inference")}),
+    Register("status", 0x18, "r", "What is going on.", {
+        "loaded": (0, 1, "a program has been loaded and may run"),
+        "idle": (1, 1, "no inference is running"),
+        "loading": (2, 1, "a load has begun and has not ended"),
+        "probe_done": (3, 1, "probe_data is valid")}),
+    Register("errors", 0x1C, "c", "Sticky errors.", {
+        name: (bit, 1, meaning) for bit, (name, meaning) in enumerate(_ERRORS)}),
+    Register("load_data", 0x20, "w", "Next word of a load."),
+    Register("inferences", 0x24, "r", "Inferences completed since reset."),
+    Register("stall_cycles", 0x28, "r", "Cycles in which an inference could not start because the output queue was full."),
+    Register("latency", 0x2C, "r", "Cycles from the first input beat to the last output beat of the last inference."),
+    Register("probe", 0x30, "w", "Read back one element of the committed state. Only while idle.", {
+        "lane": (0, 8, "element of the block (h) or unit of the core (c)"),
+        "core": (8, 4, "core (c only)"),
+        "cell": (12, 1, "1: c, 0: h"),
+        "address": (16, 12, "block (h) or slot (c)")}),
+    Register("probe_data", 0x34, "r", "The element, sign-extended."),
+    Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
+    Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
+)}
+VERSION = 1
