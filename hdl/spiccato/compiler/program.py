@@ -1,0 +1,279 @@
+"""A program: the image of every memory, the issue words and what a host has to know. One file holds it all.
+
+The file is a safetensors container: arrays under the names of :class:`Program`'s attributes, the rest as JSON in the
+header, with a digest over everything. It can be read without this package.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from dataclasses import dataclass
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+from ..config import Config
+from ..errors import ProgramError, SpiccatoError
+from ..numbers import ACC_BITS, SHIFT_BITS, WEIGHT_BITS
+from ..rtl.control import RecordKind, parameters_layout, record_header
+from ..rtl.ingress import feature_layout
+from ..rtl.sequencer import issue_word_layout
+
+__all__ = ["Program", "LayerPlace", "FORMAT_VERSION"]
+
+FORMAT_VERSION = 1
+_FORMAT = "spiccato program"
+_ARRAYS = {
+    "weights": np.int16, "shifts": np.uint8, "biases": np.int64, "adjust": np.int16, "enable": np.uint8,
+    "words": np.uint32,
+}
+
+
+@dataclass(frozen=True)
+class LayerPlace:
+    """Where an LSTM layer's state lies: ``units`` of h from vector block ``first_block`` on, and of c from slot
+    ``first_slot`` on."""
+
+    units: int
+    first_block: int
+    first_slot: int
+    slots: int
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A compiled network.
+
+    Attributes
+    ----------
+    name : str
+    config : Config
+    input_size, output_size : int
+    layers : tuple of LayerPlace
+    weight_formats : tuple of "int16" or "int8", one for each LSTM layer and one for the linear layer
+    output_frac_bits : int
+        Fraction bits of the output sums.
+    body : int
+        Number of issue words before those of an inference; they start the state from zero.
+    spaced_latency, initiation_interval : int
+        Predicted, in cycles.
+    critical_mac_bound, full_mac_bound : int
+        Cycles that the multiplications need with every multiplier busy: those the output waits for, and all.
+    weights : int16 (cores, words, block rows, block columns)
+        Weight memories; 8-bit words hold the even tile in the low bytes and the odd one in the high ones.
+    shifts : uint8 (2, slots, cores, block)
+        Row shifts of input and recurrent matrices.
+    biases : int64 (slots, cores, block)
+    adjust, enable : int16, uint8 (input blocks, block)
+        Feature memory.
+    words : uint32 (issue words, 32-bit words each)
+    """
+
+    name: str
+    config: Config
+    input_size: int
+    output_size: int
+    layers: tuple
+    weight_formats: tuple
+    output_frac_bits: int
+    body: int
+    spaced_latency: int
+    initiation_interval: int
+    critical_mac_bound: int
+    full_mac_bound: int
+    weights: np.ndarray
+    shifts: np.ndarray
+    biases: np.ndarray
+    adjust: np.ndarray
+    enable: np.ndarray
+    words: np.ndarray
+
+    @property
+    def input_beats(self):
+        """Beats of an input packet."""
+        return self.adjust.shape[0] * self.config.beats_per_block
+
+    @property
+    def output_beats(self):
+        """Beats of an output packet."""
+        return -(-self.output_size // self.config.beat_values)
+
+    @functools.cached_property
+    def digest(self):
+        """64-bit hexadecimal digest of everything that decides what the program computes."""
+        state = hashlib.sha256(json.dumps(self._metadata(), sort_keys=True).encode())
+        for name, dtype in _ARRAYS.items():
+            array = np.ascontiguousarray(getattr(self, name), dtype=np.dtype(dtype).newbyteorder("<"))
+            state.update(f"{name} {array.shape}".encode())
+            state.update(array)
+        return state.hexdigest()[:16]
+
+    def _metadata(self):
+        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
+                 if field.name not in _ARRAYS}
+        plain["config"] = self.config.to_dict()
+        plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
+        plain["weight_formats"] = list(self.weight_formats)
+        return plain
+
+    def save(self, path):
+        """Write the program to ``path``, all or nothing."""
+        header = {"format": _FORMAT, "version": str(FORMAT_VERSION), "digest": self.digest,
+                  "config_digest": self.config.digest, "program": json.dumps(self._metadata(), sort_keys=True)}
+        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
+        path = os.fspath(path)
+        try:
+            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path) or ".", delete=False) as file:
+                try:
+                    file.write(safetensors.numpy.save(arrays, metadata=header))
+                    file.close()
+                    os.replace(file.name, path)
+                except BaseException:
+                    os.unlink(file.name)
+                    raise
+        except OSError as error:
+            raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None
+
+    @classmethod
+    def load(cls, path):
+        """Read a program.
+
+        Raises
+        ------
+        ProgramError
+            If the file is missing, damaged, or not a program of this version.
+        """
+        path = os.fspath(path)
+        try:
+            with safetensors.safe_open(path, framework="numpy") as file:
+                header = file.metadata() or {}
+                arrays = {name: file.get_tensor(name) for name in file.keys()}
+        except FileNotFoundError:
+            raise ProgramError(f"{path}: no such file") from None
+        except OSError as error:
+            raise ProgramError(f"{path}: cannot be read: {error.strerror or error}") from None
+        except safetensors.SafetensorError as error:
+            raise ProgramError(f"{path}: damaged, or not a program file: {error}") from None
+        if header.get("format") != _FORMAT:
+            raise ProgramError(f"{path}: not a program file (compile the network to get one)")
+        if header.get("version") != str(FORMAT_VERSION):
+            raise ProgramError(f"{path}: program format {header.get('version')}, this version reads "
+                               f"{FORMAT_VERSION}: compile the network again")
+        try:
+            plain = json.loads(header["program"])
+            plain["config"] = Config.from_dict(plain["config"])
+            plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
+            plain["weight_formats"] = tuple(plain["weight_formats"])
+            program = cls(**plain, **arrays)
+            damaged = program.digest != header["digest"]
+        except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
+            damaged = True
+        if damaged:
+            raise ProgramError(f"{path}: damaged: the contents do not match the digest in the header")
+        return program
+
+    def require(self, config):
+        """Raise ProgramError unless the program runs on ``config``."""
+        if self.config.digest != config.digest:
+            mine, other = self.config.to_dict(), config.to_dict()
+            differing = ", ".join(f"{key} {mine[key]} instead of {other[key]}" for key in mine
+                                  if mine[key] != other[key] and key not in ("name", "clock_mhz"))
+            raise ProgramError(f"program {self.name!r} was compiled for configuration {self.config.name!r}, not for "
+                               f"{config.name!r} ({differing}): compile the network for {config.name!r}")
+
+    def load_words(self, *, weights=True):
+        """The words to write to ``load_data``, one after the other (uint32 array).
+
+        ``weights=False`` leaves out the weight memories, for simulations that fill them from files.
+        """
+        config, stream = self.config, []
+
+        def record(kind, image, *, addr=0, core=0, row=0):
+            """Entries of ``image`` (entries, 32-bit words) from ``addr`` on, as many records as it takes."""
+            limit = 1 << 12
+            for start in range(0, len(image), limit):
+                part = image[start:start + limit]
+                stream.append(np.array(record_header(kind, core=core, row=row, words=image.shape[1],
+                                                     addr=addr + start, entries=len(part)), dtype=np.uint32))
+                stream.append(part.reshape(-1))
+
+        for core in range(config.cores):
+            for row in range(config.block if weights else 0):
+                record(RecordKind.WEIGHTS, pack_bits(self.weights[core, :, row], WEIGHT_BITS), core=core, row=row)
+            for recurrent in range(2):
+                record(RecordKind.SHIFTS, pack_bits(self.shifts[recurrent, :, core], SHIFT_BITS), core=core,
+                       addr=recurrent * config.slots)
+            for row in range(config.block):
+                record(RecordKind.ACCUMULATORS, pack_bits(self.biases[:, core, row, None], ACC_BITS), core=core,
+                       row=row, addr=2 * config.slots)
+        features = feature_layout.size
+        entries = (self.adjust.astype(np.int64) & ((1 << (features - 1)) - 1)) | (
+            self.enable.astype(np.int64) << (features - 1))
+        record(RecordKind.FEATURES, pack_bits(entries.reshape(-1, config.beat_values), features))
+        record(RecordKind.ISSUE_WORDS, self.words)
+        record(RecordKind.PARAMETERS, self._parameters())
+        stream.append(np.array(record_header(RecordKind.END_PROGRAM)[:1], dtype=np.uint32))
+        words = np.concatenate(stream)
+        return np.append(words, np.uint32(zlib.crc32(words.astype("<u4").tobytes())))
+
+    def _parameters(self):
+        layout = parameters_layout(self.config)
+        value = layout.const({
+            "digest": int(self.digest, 16),
+            "last_input_beat": self.input_beats - 1,
+            "output_beats": self.output_beats,
+            "last_values": (self.output_size - 1) % self.config.beat_values,
+            "output_exponent": (127 - self.output_frac_bits) & 0xFF,
+            "body": self.body,
+            "before_last": len(self.words) - 2,
+        }).as_value().value
+        count = -(-layout.size // 32)
+        return np.array([[(value >> 32 * i) & 0xFFFFFFFF for i in range(count)]], dtype=np.uint32)
+
+    def decode(self):
+        """Issue words as {field: int array}."""
+        layout = issue_word_layout(self.config)
+        bits = np.unpackbits(self.words.astype("<u4").view(np.uint8), axis=1, bitorder="little")
+        fields = {}
+        for name, field in layout:
+            part = bits[:, field.offset:field.offset + field.width].astype(np.int64)
+            fields[name] = part @ (1 << np.arange(field.width, dtype=np.int64))
+        return fields
+
+    def write_preload(self, folder):
+        """Write the weight memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`."""
+        for core in range(self.config.cores):
+            for row in range(self.config.block):
+                # Most significant digit first: the last column leads.
+                words = np.ascontiguousarray(self.weights[core, :, row, ::-1]).astype(">i2")
+                text = "\n".join(word.tobytes().hex() for word in words)
+                (folder / f"weights_{core}_{row}.hex").write_text(text + "\n")
+
+
+def encode_words(fields, config):
+    """Issue words (n, 32-bit words) from {field: int array}; fields left out are zero."""
+    layout = issue_word_layout(config)
+    count = len(next(iter(fields.values())))
+    width = -(-layout.size // 32) * 32
+    bits = np.zeros((count, width), dtype=np.uint8)
+    for name, values in fields.items():
+        field = layout[name]
+        values = np.asarray(values, dtype=np.int64)
+        if values.min(initial=0) < 0 or values.max(initial=0) >> field.width:
+            raise ValueError(f"issue word field {name}: a value does not fit {field.width} bits")
+        bits[:, field.offset:field.offset + field.width] = (values[:, None] >> np.arange(field.width)) & 1
+    return np.packbits(bits, axis=1, bitorder="little").view("<u4").astype(np.uint32)
+
+
+def pack_bits(values, bits):
+    """Pack the integers of each row (entries, n) little-endian, ``bits`` each, into 32-bit words."""
+    values = np.asarray(values, dtype=np.int64)
+    expanded = ((values[..., None] >> np.arange(bits)) & 1).astype(np.uint8).reshape(len(values), -1)
+    missing = -expanded.shape[1] % 32
+    expanded = np.pad(expanded, ((0, 0), (0, missing)))
+    return np.packbits(expanded, axis=1, bitorder="little").view("<u4").astype(np.uint32)

@@ -1,0 +1,162 @@
+"""From real weights to integers: mantissas, row shifts, biases, and the features' scales.
+
+A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent. The accumulator of a gate row holds
+``z * 2^26`` (z/2 for the sigmoid rows: their tables are of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction
+bits) is in units of ``2^(exponent - 32)``, so it is added as ``T * 2^(exponent - 6) = (T << 24) >> (30 - exponent)``.
+With x, whose block exponent 0 (the largest) stands for mantissas in units of ``2^(cap - 16)``, the shift is
+``29 - exponent - cap``. One more for sigmoid rows. ``cap`` is the largest exponent of an input that the program
+accepts without saturation; it is chosen so that no input can overflow an accumulator.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..errors import FitError
+from ..numbers import (ACC_BITS, ALIGN_LEFT, GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, SHIFT_MAX, WEIGHT_BITS,
+                       WEIGHT_FRAC_BITS)
+from ..rtl.ingress import ADJUST_BITS, EXPONENT_RANGE, EXPONENT_STEP, MANTISSA_BITS
+from ..rtl.vector_file import VectorFrom
+
+__all__ = ["QuantisedMatrix", "InputScale", "quantise_matrix", "gate_bias", "input_scale", "gate_point",
+           "check_gate_range", "output_frac_bits",
+           "output_point"]
+
+#: Sums stay below this fraction of the accumulator's range, whatever the input.
+_HEADROOM_BITS = 2
+#: log2 of the largest gate argument that may be accumulated.
+_GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
+_SCALE_LIMIT = 60
+
+
+@dataclass(frozen=True)
+class QuantisedMatrix:
+    """Mantissas (slots, cores, block, blocks, block) int32 and row shifts (slots, cores, block) uint8."""
+
+    mantissas: np.ndarray
+    shifts: np.ndarray
+
+
+@dataclass(frozen=True)
+class InputScale:
+    """How inputs become mantissas: ``adjust`` per feature (added to the IEEE exponent), the exponent ``cap``, and
+    ``log2_scale`` per feature (the weight columns are multiplied by 2**log2_scale)."""
+
+    adjust: np.ndarray
+    log2_scale: np.ndarray
+    cap: int
+
+
+def _exponents(magnitude, int8):
+    """Smallest e with round(magnitude * 2^(bits - 1 - e)) <= 2^(bits - 1) - 1, elementwise."""
+    top = 2.0 ** ((INT8_BITS if int8 else WEIGHT_BITS) - 1)
+    e = np.frexp(magnitude)[1]
+    return np.where(np.rint(np.ldexp(magnitude, -e) * top) >= top, e + 1, e)
+
+
+def quantise_matrix(weights, point, int8, name):
+    """Quantise a dealt-out matrix.
+
+    Parameters
+    ----------
+    weights : float array (slots, cores, block, blocks, block)
+    point : int array (slots, cores, block)
+        Row shift of a row with exponent 0; shifts are ``point - exponent``.
+    int8 : bool
+        8-bit mantissas (widened to 16 bits here).
+    name : str
+        For messages.
+
+    Raises
+    ------
+    FitError
+        If a weight is too large for any shift.
+    """
+    largest = np.abs(weights).max(axis=(3, 4))
+    # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
+    exponents = np.maximum(_exponents(largest, int8), point - SHIFT_MAX)
+    shifts = point - exponents
+    if shifts.min() < 0:
+        raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
+    bits = INT8_BITS if int8 else WEIGHT_BITS
+    mantissas = np.rint(np.ldexp(weights, (bits - 1 - exponents)[..., None, None])).astype(np.int32)
+    if int8:
+        mantissas <<= WEIGHT_BITS - INT8_BITS
+    return QuantisedMatrix(mantissas, shifts.astype(np.uint8))
+
+
+def _sigmoid_rows(shape):
+    """1 for rows of i, f and o, 0 for rows of g; ``shape`` ends with the rows of a core."""
+    return np.broadcast_to(np.arange(shape[-1]) % GATES != 2, shape).astype(np.int64)
+
+
+def gate_point(shape, vector_from, cap):
+    """Row shifts of gate rows of exponent 0, for :func:`quantise_matrix`."""
+    unit = ALIGN_LEFT + WEIGHT_FRAC_BITS - GATE_FRAC_BITS
+    unit += MANTISSA_BITS - 1 - cap if vector_from is VectorFrom.X else H_FRAC_BITS
+    return unit + _sigmoid_rows(shape)
+
+
+def output_point(shape, frac_bits):
+    """Row shifts of output rows of exponent 0, whose sums have ``frac_bits`` fraction bits."""
+    return np.full(shape, ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - frac_bits, dtype=np.int64)
+
+
+def gate_bias(bias, terms):
+    """Biases (slots, cores, block) to accumulator integers; ``terms`` row sums will be added to each.
+
+    Alignment rounds each term down, half a unit on average: the bias takes that back.
+    """
+    halved = np.ldexp(bias, GATE_FRAC_BITS - _sigmoid_rows(bias.shape))
+    return np.rint(halved).astype(np.int64) + terms // 2
+
+
+def input_scale(weight_ih, calibration, name):
+    """Choose the features' scales and the exponent range.
+
+    With ``calibration`` (steps, features) each feature is scaled by its largest magnitude there; without, features
+    whose weight columns are smaller than the largest are taken to be as much larger than the others, which is right
+    for networks trained on raw features and costs nothing for others.
+    """
+    rows = np.abs(weight_ih)
+    if calibration is not None:
+        largest = np.abs(calibration).max(axis=0)
+        log2_scale = np.where(largest > 0, np.frexp(largest)[1] - 1, 0)
+        typical = 0
+    else:
+        norms = np.sqrt((rows**2).sum(axis=0))
+        ratio = np.where(norms > 0, norms.max() / np.where(norms > 0, norms, 1), 1)
+        log2_scale = np.rint(np.log2(ratio)).astype(np.int64)
+        typical = 1
+    log2_scale = np.clip(log2_scale, -_SCALE_LIMIT, _SCALE_LIMIT).astype(np.int64)
+    row_sum = np.ldexp(rows, log2_scale).sum(axis=1).max()
+    limit = _GATE_LIMIT - 1 - (int(np.ceil(np.log2(row_sum))) if row_sum > 0 else 0)
+    # The typical largest value sits at the top of its group of exponents, where mantissas have most bits.
+    cap = limit - (limit - typical) % EXPONENT_STEP
+    cap = min(cap, typical + EXPONENT_RANGE // 2)
+    adjust = EXPONENT_RANGE - 1 - 127 - cap - log2_scale
+    bound = 1 << (ADJUST_BITS - 1)
+    if cap < typical or np.abs(adjust).max() >= bound:
+        raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range")
+    return InputScale(adjust, log2_scale, cap)
+
+
+def check_gate_range(weight_hh, weight_ih, bias, name):
+    """Refuse recurrent weights and biases that could overflow a gate's accumulator (inputs are capped already)."""
+    largest = (np.abs(weight_hh).sum(axis=1) + (0 if weight_ih is None else np.abs(weight_ih).sum(axis=1))
+               + np.abs(bias)).max()
+    if largest >= 2.0**_GATE_LIMIT:
+        raise FitError(f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**_GATE_LIMIT:.3g} "
+                       "fits the accumulators")
+
+
+def output_frac_bits(weight, bias, name):
+    """Fraction bits of the output sums: as many as keep every possible output in the accumulator."""
+    largest = (np.abs(weight).sum(axis=1) + np.abs(bias)).max()
+    frac_bits = ACC_BITS - 1 - _HEADROOM_BITS - (np.frexp(largest)[1] if largest > 0 else 0)
+    # Small weights: their shift is largest, big ones smallest.
+    widest = ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - int(np.frexp(np.abs(weight).max())[1]) - 1
+    frac_bits = int(min(frac_bits, widest))
+    if not -100 <= frac_bits <= 100:
+        raise FitError(f"{name}: outputs up to {largest:.3g} are beyond the output format")
+    return frac_bits

@@ -1,0 +1,260 @@
+"""The static schedule: which tile of which matrix is multiplied in which cycle.
+
+Every cycle issues one word: one tile (one vector block with ``cores * block`` rows). What an inference's output waits
+for are the tiles of the input matrices and of the linear layer; those are *critical*. The recurrent tiles belong to
+the next timestep, whose first half they compute; they fill the cycles that the critical ones leave.
+
+A list scheduler decides cycle by cycle: of the critical tiles whose vector block is there, the one of the lowest layer
+and slot; else a recurrent one; else none. Blocks of x come with the input beats; blocks of h are there
+``timing.dependency`` cycles after the last of their slots was finished, so that the next layer starts on the first
+blocks while later slots are still being multiplied.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..rtl.core import Source
+from ..rtl.vector_file import VectorFrom
+
+__all__ = ["Schedule", "schedule", "check_schedule"]
+
+_NEVER = 1 << 60
+
+
+@dataclass
+class Schedule:
+    """One inference's issue words, in order; all arrays have one entry per cycle, cycle 0 first.
+
+    Cycle 0 is the first word's, which is issued ``first_cycle`` cycles after the first input beat was accepted.
+
+    Attributes
+    ----------
+    matrix : int, number in ``layout.matrices``, -1 for an idle word
+    slot : int, slot within the matrix
+    block : int, block of columns within the matrix
+    source : Source of each word's addition
+    store : bool, sums go back to the accumulator file
+    finish : bool, the slot's last word (cells, outputs, or the end of the recurrent half)
+    first_cycle : int
+    spaced_latency : int
+        Cycles from the acceptance of the first input beat to the last output beat, both spaced and unstalled.
+    """
+
+    matrix: np.ndarray
+    slot: np.ndarray
+    block: np.ndarray
+    source: np.ndarray
+    store: np.ndarray
+    finish: np.ndarray
+    first_cycle: int
+    spaced_latency: int
+
+    @property
+    def initiation_interval(self):
+        """Cycles from one inference's start to the next one's when inputs are always waiting."""
+        return len(self.matrix)
+
+
+class _Chain:
+    """The tiles of one slot of one matrix that are yet to be issued."""
+
+    __slots__ = ("matrix", "number", "slot", "global_slot", "remaining", "started", "last")
+
+    def __init__(self, matrix, number, slot):
+        self.matrix, self.number, self.slot = matrix, number, slot
+        self.global_slot = matrix.first_slot + slot
+        self.remaining = list(range(matrix.blocks))
+        self.started = False
+        self.last = -_NEVER
+
+
+def schedule(layout, timing):
+    """Schedule one inference of ``layout`` on hardware with ``timing`` (:class:`spiccato.rtl.accelerator.Timing`)."""
+    config = layout.config
+    matrices = layout.matrices
+    critical = [_Chain(matrix, number, slot) for number, matrix in enumerate(matrices)
+                if not matrix.recurrent for slot in range(matrix.slots)]
+    fill = [_Chain(matrix, number, slot) for number, matrix in enumerate(matrices)
+            if matrix.recurrent for slot in range(matrix.slots)]
+
+    # When each block can first be issued, counted from the acceptance of the first input beat.
+    beats = config.beats_per_block
+    x_ready = [(block + 1) * beats - 1 + timing.input for block in range(layout.input_blocks)]
+    h_ready = [[_NEVER] * layer.recurrent.blocks for layer in layout.layers]
+    slot_done = [[_NEVER] * layer.slots for layer in layout.layers]
+    ready = []
+    for matrix in matrices:
+        if matrix.vector_from is VectorFrom.X:
+            ready.append(x_ready)
+        else:
+            ready.append(h_ready[matrix.layer if matrix.recurrent else matrix.layer - 1])
+
+    words = []
+    first_cycle = cycle = x_ready[0]
+    current = None
+    next_output, output_free = 0, 0
+    spaced_latency = None
+
+    def pick(chains, cycle):
+        """First tile that can be issued: (chain, index in its remaining blocks), or None."""
+        for chain in chains:
+            times = ready[chain.number]
+            if chain is not current and cycle < chain.last + timing.reload:
+                continue
+            for index, block in enumerate(chain.remaining):
+                if times[block] <= cycle:
+                    if len(chain.remaining) == 1 and chain.matrix is layout.linear.input and (
+                            chain.slot != next_output or cycle < output_free):
+                        break
+                    return chain, index
+        return None
+
+    def continues_soon(cycle):
+        """Whether the open critical chain gets its next block before it could be reloaded."""
+        if current is None or current.matrix.recurrent or not current.remaining:
+            return False
+        return min(ready[current.number][block] for block in current.remaining) < current.last + timing.reload
+
+    while critical or fill:
+        choice = pick(critical, cycle)
+        if choice is None and not continues_soon(cycle):
+            if current is not None and current.matrix.recurrent and current.remaining:
+                choice = pick([current], cycle)
+            choice = choice or pick(fill, cycle)
+        if choice is None:
+            words.append(None)
+        else:
+            chain, index = choice
+            block = chain.remaining.pop(index)
+            if chain is current:
+                source = Source.CONTINUE
+            elif chain.started:
+                source = Source.STORED
+            elif chain.matrix.recurrent or chain.matrix is layout.linear.input:
+                source = Source.BIAS
+            else:
+                source = Source.PREVIOUS
+            if current is not None and current is not chain and current.remaining:
+                words[current_index][4] = True
+            words.append([chain.number, chain.slot, block, source.value, False, not chain.remaining])
+            chain.started, chain.last = True, cycle
+            current, current_index = chain, len(words) - 1
+            if not chain.remaining:
+                if chain.matrix.recurrent:
+                    fill.remove(chain)
+                    words[-1][4] = True
+                else:
+                    critical.remove(chain)
+                    if chain.matrix is layout.linear.input:
+                        sent = layout.slot_output_beats(chain.slot)
+                        next_output, output_free = next_output + 1, cycle + sent
+                        spaced_latency = cycle + timing.output + sent - 1
+                    else:
+                        _finish_slot(layout, slot_done, h_ready, chain, cycle + timing.dependency)
+                current = None
+        cycle += 1
+
+    words += [None] * _gap_before_repeat(layout, timing, words)
+    table = np.array([word or [-1, 0, 0, Source.CONTINUE.value, False, False] for word in words], dtype=np.int64).T
+    return Schedule(matrix=table[0], slot=table[1], block=table[2], source=table[3],
+                    store=table[4].astype(bool), finish=table[5].astype(bool),
+                    first_cycle=first_cycle, spaced_latency=spaced_latency)
+
+
+def _finish_slot(layout, slot_done, h_ready, chain, when):
+    """Note that a slot's h can be read from cycle ``when`` on, and with it perhaps some blocks."""
+    number = chain.matrix.layer
+    layer = layout.layers[number]
+    slot_done[number][chain.slot] = when
+    for block in range(layer.recurrent.blocks):
+        if h_ready[number][block] == _NEVER:
+            first, last = layout.slots_of_block(layer, block)
+            h_ready[number][block] = max(slot_done[number][first:last + 1])
+
+
+def _gap_before_repeat(layout, timing, words):
+    """Idle words needed at the end so that the next inference, following at once, reloads no slot too early."""
+    matrices = layout.matrices
+    first_use, last_use = {}, {}
+    for cycle, word in enumerate(words):
+        if word is not None:
+            slot = matrices[word[0]].first_slot + word[1]
+            first_use.setdefault(slot, cycle)
+            last_use[slot] = cycle
+    gap = max(last_use[slot] + timing.reload - (first_use[slot] + len(words)) for slot in first_use)
+    # An inference's first and last words act on the sequencer beside their tiles and have to be different ones.
+    return max(gap, 0, 2 - len(words))
+
+
+def check_schedule(result, layout, timing, repeats=2):
+    """Check ``repeats`` inferences in a row against every rule of the hardware; independent of how they were made.
+
+    Raises
+    ------
+    AssertionError
+        With the rule and the cycle; a defect of the scheduler, never of the user's input.
+    """
+    matrices = layout.matrices
+    length = len(result.matrix)
+    done = set()
+    h_at, stored_at = {}, {}
+    register = None
+    output_free, output_slot = 0, 0
+
+    def rule(condition, text, cycle):
+        if not condition:
+            raise AssertionError(f"schedule, cycle {cycle}: {text}")
+
+    for step in range(repeats):
+        done.clear()
+        open_chains = {}
+        output_slot = 0
+        for position in range(length):
+            cycle = step * length + position
+            number = int(result.matrix[position])
+            if number < 0:
+                continue
+            matrix = matrices[number]
+            slot, block = int(result.slot[position]), int(result.block[position])
+            chain, accumulator = (number, slot), matrix.first_slot + slot
+            tile = (number, slot, block)
+            rule(tile not in done, f"tile {tile} is issued twice", cycle)
+            done.add(tile)
+            if matrix.vector_from is VectorFrom.H:
+                producer = matrix.layer if matrix.recurrent else matrix.layer - 1
+                first, last = layout.slots_of_block(layout.layers[producer], block)
+                for part in range(first, last + 1):
+                    rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
+            elif step == 0:
+                arrival = (block + 1) * layout.config.beats_per_block - 1 + timing.input
+                rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
+            source = Source(int(result.source[position]))
+            if chain not in open_chains:
+                expected = (Source.BIAS if matrix.recurrent or matrix is layout.linear.input else Source.PREVIOUS)
+                rule(source is expected, f"slot {chain} starts from {source}", cycle)
+            elif register == chain:
+                rule(source is Source.CONTINUE, f"slot {chain} does not go on", cycle)
+            else:
+                rule(source is Source.STORED and open_chains[chain], f"slot {chain} was not stored", cycle)
+            if source in (Source.PREVIOUS, Source.STORED) and accumulator in stored_at:
+                rule(cycle >= stored_at[accumulator] + timing.reload, f"slot {chain} is reloaded too early", cycle)
+            register = chain
+            open_chains[chain] = bool(result.store[position])
+            if result.store[position]:
+                stored_at[accumulator] = cycle
+            if result.finish[position]:
+                tiles = {t for t in done if t[:2] == chain}
+                rule(len(tiles) == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
+                register = None
+                if matrix is layout.linear.input:
+                    rule(slot == output_slot, "output slots are out of order", cycle)
+                    rule(cycle >= output_free, "output slots are too close", cycle)
+                    output_slot += 1
+                    output_free = cycle + layout.slot_output_beats(slot)
+                elif not matrix.recurrent:
+                    h_at[step, matrix.layer, slot] = cycle + timing.dependency
+                else:
+                    rule(result.store[position], f"recurrent half of slot {chain} is not stored", cycle)
+        expected = {(n, s, b) for n, m in enumerate(matrices) for s in range(m.slots) for b in range(m.blocks)}
+        rule(done == expected, "tiles are missing", (step + 1) * length)

@@ -1,0 +1,276 @@
+"""The virtual machine: a bit-exact and cycle-exact model of the accelerator that runs the same program.
+
+What the accelerator computes is integer arithmetic in which the order of additions does not matter, so the machine
+need not follow the cycles: it reads from the issue words which tile adds to which slot and which slot waits for
+which, and computes all tiles that are independent of each other at once. Dot products are sums of at most 64
+products of 16 and 18 bits, which float64 matrix multiplication gives exactly.
+
+When things happen is a recurrence over the issue words that wait (:class:`Timeline`).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from spiccato.numbers import ACC_BITS, GATES, SHIFT_MAX
+from spiccato.rtl.accelerator import Timing
+from spiccato.rtl.accumulator import RowAccumulator
+from spiccato.rtl.cell import CellUnit
+from spiccato.rtl.core import EXPONENT_STEP, Source
+from spiccato.rtl.egress import OutputLane
+from spiccato.rtl.ingress import Ingress
+from spiccato.rtl.row import DotProductRow
+from spiccato.rtl.vector_file import QUARTERS, VectorFrom
+
+from . import bfloat16
+
+__all__ = ["VirtualMachine", "Timeline", "StepResult", "to_bits", "from_bits"]
+
+
+def to_bits(values, io_format):
+    """Values (any shape, float) to the nearest bit patterns of the streams' format (unsigned integers)."""
+    if io_format == "bfloat16":
+        return bfloat16.to_bits(values)
+    with np.errstate(over="ignore"):
+        return np.asarray(values, dtype=np.float32).view(np.uint32)
+
+
+def from_bits(bits, io_format):
+    """Bit patterns of the streams' format to float64."""
+    if io_format == "bfloat16":
+        return bfloat16.from_bits(np.asarray(bits, dtype=np.uint16))
+    return np.asarray(bits, dtype=np.uint32).view(np.float32).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """One inference: output bit patterns (output_size,) int64, and the marks of ``tuser`` as {name: bool}."""
+
+    bits: np.ndarray
+    flags: dict
+
+
+@dataclass
+class _Level:
+    """Tiles that can be computed together, and the slots they finish."""
+
+    weights: np.ndarray  # (tiles, cores * block, block) float64
+    shifts: np.ndarray  # (tiles, cores * block)
+    from_x: np.ndarray  # (tiles,) bool
+    vectors: np.ndarray  # (tiles,) block numbers
+    starts: np.ndarray  # first tile of each chain, for reduceat
+    chains: np.ndarray  # the chains
+    cells: np.ndarray  # chains that end in cells here
+    outputs: np.ndarray  # chains that end in outputs here
+    halves: np.ndarray  # chains that end as recurrent halves here
+
+
+class VirtualMachine:
+    """Runs ``program``; the state starts from zero.
+
+    Attributes
+    ----------
+    h : list of int64 arrays (hidden size,), 17 fraction bits, one for each layer
+    c : list of int64 arrays (hidden size,), 17 fraction bits
+    """
+
+    def __init__(self, program):
+        self.program = program
+        config = program.config
+        self._rows = config.cores * config.block
+        fields = program.decode()
+        self._plan(fields)
+        self.reset()
+
+    def _plan(self, fields):
+        program, config = self.program, self.program.config
+        words = np.flatnonzero(fields["valid"] == 1)
+        seeds, words = words[words < program.body], words[words >= program.body]
+        self._seeded = fields["slot"][seeds]
+
+        # Chains: the tiles that are summed up in one slot, from a bias or an earlier sum on.
+        chain_of, starts, slots, ends = np.zeros(len(words), dtype=np.int64), [], [], []
+        open_chain, register = {}, None
+        for i, word in enumerate(words):
+            slot, source = fields["slot"][word], Source(int(fields["source"][word]))
+            if source in (Source.BIAS, Source.PREVIOUS):
+                chain = len(starts)
+                starts.append(source)
+                slots.append(slot)
+                ends.append(i)
+            else:
+                chain = register if source is Source.CONTINUE else open_chain[slot]
+            open_chain[slot] = register = chain
+            chain_of[i] = chain
+            ends[chain] = i
+        self._from_bias = np.array([start is Source.BIAS for start in starts])
+        self._slots = np.array(slots)
+        last = words[ends]
+        is_cell, is_output = fields["cell"][last] == 1, fields["output"][last] == 1
+        self._quarters = np.where(is_cell, fields["quarter"][last], -1)
+
+        # Levels: a tile that reads h comes after the chains that write it.
+        writer = {}
+        for chain in np.flatnonzero(is_cell):
+            for quarter in range(self._quarters[chain], self._quarters[chain] + config.cores):
+                writer[quarter] = chain
+        level_of_chain = np.zeros(len(starts), dtype=np.int64)
+        level = np.zeros(len(words), dtype=np.int64)
+        from_x = fields["vector_from"][words] == VectorFrom.X.value
+        blocks = fields["vector"][words]
+        for i in range(len(words)):
+            if not from_x[i]:
+                first = QUARTERS * blocks[i]
+                level[i] = 1 + max(level_of_chain[writer[q]] for q in range(first, first + QUARTERS) if q in writer)
+            level_of_chain[chain_of[i]] = max(level_of_chain[chain_of[i]], level[i])
+
+        self._levels = []
+        for number in range(int(level.max()) + 1):
+            at = np.flatnonzero(level == number)
+            at = at[np.argsort(chain_of[at], kind="stable")]
+            chains, first = np.unique(chain_of[at], return_index=True)
+            word = words[at]
+            tiles = DotProductRow.widen(
+                program.weights[:, fields["weight"][word]].transpose(1, 0, 2, 3),
+                fields["int8"][word][:, None, None, None] == 1, fields["high"][word][:, None, None, None] == 1)
+            closing = np.flatnonzero(level_of_chain == number)
+            self._levels.append(_Level(
+                weights=tiles.reshape(len(at), self._rows, config.block).astype(np.float64),
+                shifts=program.shifts[fields["recurrent"][word], fields["slot"][word]].reshape(
+                    len(at), self._rows).astype(np.int64),
+                from_x=from_x[at], vectors=blocks[at], starts=first, chains=chains,
+                cells=closing[is_cell[closing]], outputs=closing[is_output[closing]],
+                halves=closing[~is_cell[closing] & ~is_output[closing]]))
+
+    def reset(self):
+        """Set h and c to zero, as a state reset of the accelerator does."""
+        program, config = self.program, self.program.config
+        self._halves = np.zeros((len(program.biases), self._rows), dtype=np.int64)
+        self._halves[self._seeded] = program.biases[self._seeded].reshape(-1, self._rows)
+        self._c = np.zeros((len(program.biases), config.cores, config.lanes), dtype=np.int64)
+        self._h = np.zeros((QUARTERS * config.vector_blocks + config.cores, config.lanes), dtype=np.int64)
+
+    def step_bits(self, bits, malformed=False):
+        """One timestep.
+
+        Parameters
+        ----------
+        bits : unsigned integer array (input_size,)
+            Inputs as on the wire.
+        malformed : bool
+            The packet had another length than ``input_size`` (``bits`` being what was made of it): outputs are
+            computed, the state stays.
+        """
+        program, config = self.program, self.program.config
+        padded = np.zeros(program.adjust.size, dtype=np.int64)
+        padded[:program.input_size] = bits
+        x, exponents, flags = Ingress.compute(padded.reshape(program.adjust.shape), program.adjust.astype(np.int64),
+                                              program.enable, config.io_format)
+        halves, c, h = self._halves.copy(), self._c.copy(), np.zeros_like(self._h)
+        acc = np.where(self._from_bias[:, None], program.biases.reshape(-1, self._rows)[self._slots],
+                       self._halves[self._slots])
+        outputs = []
+        for level in self._levels:
+            vectors = np.empty((len(level.vectors), config.block))
+            shifts = level.shifts
+            h_blocks = h[:QUARTERS * config.vector_blocks].reshape(-1, config.block)
+            from_h = ~level.from_x
+            vectors[from_h] = h_blocks[level.vectors[from_h]]
+            if level.from_x.any():
+                vectors[level.from_x] = x[level.vectors[level.from_x]]
+                shifts = shifts.copy()
+                shifts[level.from_x] += EXPONENT_STEP * exponents[level.vectors[level.from_x], None]
+                shifts = np.minimum(shifts, SHIFT_MAX)
+            sums = np.matmul(level.weights, vectors[:, :, None])[:, :, 0].astype(np.int64)
+            aligned = RowAccumulator.align(sums, shifts)
+            acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)
+            if len(level.cells):
+                gates = _wrap(acc[level.cells]).reshape(-1, config.cores, config.lanes, GATES)
+                slots = self._slots[level.cells]
+                c[slots], new_h = CellUnit.compute(np.moveaxis(gates, -1, 0), self._c[slots])
+                for chain, values in zip(level.cells, new_h):
+                    h[self._quarters[chain]:self._quarters[chain] + config.cores] = values
+            halves[self._slots[level.halves]] = _wrap(acc[level.halves])
+            outputs.extend(acc[level.outputs])
+        result = OutputLane.compute(_wrap(np.concatenate(outputs)), program.output_frac_bits, config.io_format)
+        if not malformed:
+            self._halves, self._c, self._h = halves, c, h
+        return StepResult(result[:program.output_size], {"malformed": bool(malformed), **flags})
+
+    def step(self, x):
+        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
+        result = self.step_bits(to_bits(x, self.program.config.io_format))
+        return from_bits(result.bits, self.program.config.io_format)
+
+    def run(self, xs):
+        """Consecutive timesteps: (steps, input_size) to (steps, output_size)."""
+        return np.array([self.step(x) for x in xs])
+
+    @property
+    def h(self):
+        block = self.program.config.block
+        flat = self._h[:QUARTERS * self.program.config.vector_blocks].reshape(-1)
+        return [flat[p.first_block * block:p.first_block * block + p.units] for p in self.program.layers]
+
+    @property
+    def c(self):
+        return [self._c[p.first_slot:p.first_slot + p.slots].reshape(-1)[:p.units] for p in self.program.layers]
+
+
+def _wrap(acc):
+    """Accumulators as the hardware keeps them; no program that compiles ever gets here with more than 48 bits."""
+    half = 1 << (ACC_BITS - 1)
+    return ((acc + half) & ((1 << ACC_BITS) - 1)) - half
+
+
+class Timeline:
+    """When a program's inferences start and end, in cycles; inputs come without gaps, outputs never stall.
+
+    An issue word that waits for an input block is issued ``timing.input`` cycles after the block's last beat was
+    accepted or, if that is past, one cycle after the word before it. A packet's first beat is accepted one cycle
+    after the previous packet's last beat, or after the inference before that has ended, two packets being buffered.
+    """
+
+    def __init__(self, program):
+        self.program = program
+        self.timing = Timing(program.config)
+        fields = program.decode()
+        body = slice(program.body, None)
+        self._waits = np.flatnonzero(fields["wait_block"][body])
+        self._length = len(fields["wait_block"][body])
+        self._outputs = [(position, fields["output_beats"][body][position] + 1)
+                         for position in np.flatnonzero(fields["output"][body])]
+
+    def stream(self, inferences, spacing=0):
+        """Cycles of consecutive inferences, the pipeline being idle before.
+
+        Parameters
+        ----------
+        inferences : int
+        spacing : int
+            Least cycles between the acceptance of the first beats of consecutive packets; 0: always waiting.
+
+        Returns
+        -------
+        list of (cycle of the first input beat, cycle of the last output beat)
+        """
+        beats, per_block = self.program.input_beats, self.program.config.beats_per_block
+        result, ends = [], []
+        accept, previous_end = 0, -1
+        for number in range(inferences):
+            if number:
+                accept = max(accept + max(beats, spacing), ends[-2] + 1 if number >= 2 else 0)
+            # Issue cycle of the word at position p is p + offset, where the offset grows with every wait.
+            offset = previous_end + 1
+            offsets = []
+            for block, position in enumerate(self._waits):
+                offset = max(offset, accept + (block + 1) * per_block - 1 + self.timing.input - position)
+                offsets.append(offset)
+
+            def issued(position):
+                return position + offsets[np.searchsorted(self._waits, position, side="right") - 1]
+
+            last = max(issued(position) + self.timing.output + sent - 1 for position, sent in self._outputs)
+            previous_end = issued(self._length - 1)
+            ends.append(previous_end)
+            result.append((accept, last))
+        return result
