@@ -186,10 +186,10 @@ class Program:
             raise ProgramError(f"program {self.name!r} was compiled for configuration {self.config.name!r}, not for "
                                f"{config.name!r} ({differing}): compile the network for {config.name!r}")
 
-    def load_words(self, *, weights=True):
+    def load_words(self, *, memories=True):
         """The words to write to ``load_data``, one after the other (uint32 array).
 
-        ``weights=False`` leaves out the weight memories, for simulations that fill them from files.
+        ``memories=False`` leaves out what :meth:`write_preload` covers.
         """
         config, stream = self.config, []
 
@@ -202,24 +202,43 @@ class Program:
                                                      addr=addr + start, entries=len(part)), dtype=np.uint32))
                 stream.append(part.reshape(-1))
 
-        for core in range(config.cores):
-            for row in range(config.block if weights else 0):
-                record(RecordKind.WEIGHTS, pack_bits(self.weights[core, :, row], WEIGHT_BITS), core=core, row=row)
-            for recurrent in range(2):
-                record(RecordKind.SHIFTS, pack_bits(self.shifts[recurrent, :, core], SHIFT_BITS), core=core,
-                       addr=recurrent * config.slots)
-            for row in range(config.block):
-                record(RecordKind.ACCUMULATORS, pack_bits(self.biases[:, core, row, None], ACC_BITS), core=core,
-                       row=row, addr=2 * config.slots)
+        if memories:
+            for kind, image, addr, core, row in self._memory_images():
+                record(kind, image, addr=addr, core=core, row=row)
         features = feature_layout.size
         entries = (self.adjust.astype(np.int64) & ((1 << (features - 1)) - 1)) | (
             self.enable.astype(np.int64) << (features - 1))
         record(RecordKind.FEATURES, pack_bits(entries.reshape(-1, config.beat_values), features))
-        record(RecordKind.ISSUE_WORDS, self.words)
         record(RecordKind.PARAMETERS, self._parameters())
         stream.append(np.array(record_header(RecordKind.END_PROGRAM)[:1], dtype=np.uint32))
         words = np.concatenate(stream)
         return np.append(words, np.uint32(zlib.crc32(words.astype("<u4").tobytes())))
+
+    def _memory_images(self):
+        """All block memories' contents: (kind, entries of 32-bit words, first address, core, row)."""
+        config = self.config
+        for core in range(config.cores):
+            for row in range(config.block):
+                yield RecordKind.WEIGHTS, pack_bits(self.weights[core, :, row], WEIGHT_BITS), 0, core, row
+            for recurrent in range(2):
+                yield (RecordKind.SHIFTS, pack_bits(self.shifts[recurrent, :, core], SHIFT_BITS),
+                       recurrent * config.slots, core, 0)
+            for row in range(config.block):
+                yield (RecordKind.ACCUMULATORS, pack_bits(self.biases[:, core, row, None], ACC_BITS),
+                       2 * config.slots, core, row)
+        yield RecordKind.ISSUE_WORDS, self.words, 0, 0, 0
+
+    def write_preload(self, folder):
+        """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`."""
+        files = {RecordKind.WEIGHTS: "weights", RecordKind.SHIFTS: "shifts", RecordKind.ACCUMULATORS: "biases",
+                 RecordKind.ISSUE_WORDS: "words"}
+        for kind, image, addr, core, row in self._memory_images():
+            # Most significant digit first.
+            entries = np.ascontiguousarray(image[:, ::-1]).astype(">u4")
+            text = "\n".join(entry.tobytes().hex() for entry in entries)
+            with open(folder / f"{files[kind]}_{core}_{row}.hex", "w" if addr == 0 or kind is not RecordKind.SHIFTS
+                      else "a") as file:
+                file.write(f"@{addr:x}\n{text}\n")
 
     def _parameters(self):
         layout = parameters_layout(self.config)
@@ -244,15 +263,6 @@ class Program:
             part = bits[:, field.offset:field.offset + field.width].astype(np.int64)
             fields[name] = part @ (1 << np.arange(field.width, dtype=np.int64))
         return fields
-
-    def write_preload(self, folder):
-        """Write the weight memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`."""
-        for core in range(self.config.cores):
-            for row in range(self.config.block):
-                # Most significant digit first: the last column leads.
-                words = np.ascontiguousarray(self.weights[core, :, row, ::-1]).astype(">i2")
-                text = "\n".join(word.tobytes().hex() for word in words)
-                (folder / f"weights_{core}_{row}.hex").write_text(text + "\n")
 
 
 def encode_words(fields, config):

@@ -143,9 +143,9 @@ class Core(Part):
             "ram_weights", width=WEIGHT_BITS * block, depth=config.weight_depth, banks=block, shared_data=True, preload="weights",
             style="ultra" if config.weight_depth >= 4096 else "block"))
         shifts = place(m, platform, "shifts", Ram(
-            "ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots))
+            "ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots, preload="shifts"))
         partials = place(m, platform, "partials", Ram(
-            "ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block))
+            "ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block, preload="biases"))
         cells = place(m, platform, "cells", Ram("ram_cells", width=C_BITS * lanes, depth=2 * config.slots))
 
         # Program load: decoded in two steps, far from any critical path.
@@ -173,6 +173,8 @@ class Core(Part):
 
         m.d.comb += [
             weights.index.eq(self.index),
+            shifts.index.eq(self.index),
+            partials.index.eq(self.index),
             weights.r_addr.eq(word["weight"].at(t.weight_addr)),
             weights.w_en.eq(load_row & loading(LoadTarget.WEIGHTS).replicate(block)),
             weights.w_addr.eq(load_addr),

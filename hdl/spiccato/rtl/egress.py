@@ -93,7 +93,7 @@ class OutputLane(Part):
         sign_2 = Signal(reset_less=True)
         zero_2 = Signal(reset_less=True)
         padded = Cat(Signal(window_bits, name="padding"), magnitude)
-        leading = [at_least[k] & ~(at_least[k + 1] if k + 1 < GROUPS else 0) for k in range(GROUPS)]
+        leading = [at_least[k] & (~at_least[k + 1] if k + 1 < GROUPS else 1) for k in range(GROUPS)]
         merged_window, merged_group = 0, 0
         for k in range(GROUPS):
             top = window_bits + GROUP_BITS * (k + 1)

