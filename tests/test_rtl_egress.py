@@ -62,7 +62,7 @@ class Bench:
         self.events = {}     # cycle -> (event, sums (cores, block))
         self.expected = []   # beats: (data, keep, last, user)
         self.beat_at = []    # cycle in which each beat is valid, if nothing is ahead of it
-        self.done = []       # (cycle, started) for each packet
+        self.cycles = []     # for each packet
 
     def slot(self, cycle, beats, *, last=False, started=0):
         """A finished slot whose accumulators are there in ``cycle``."""
@@ -79,12 +79,12 @@ class Bench:
                                   (1 << kept * config.io_bits // 8) - 1, int(ends), flags))
             self.beat_at.append(cycle + self.part.latency + beat)
         if last:
-            self.done.append((self.beat_at[-1], started))
+            self.cycles.append(self.beat_at[-1] - started)
 
     def run(self, ready):
-        """Play with ``tready`` by ``ready(cycle)``; checks all beats, returns the cycles in which they were taken."""
+        """Play with ``tready`` by ``ready(cycle)``; checks all beats and ``cycles``, returns the cycles in which they were taken."""
         part, idle = self.part, output_event_layout(self.config).const({"valid": 0})
-        taken, taken_pulses, done = [], [], []
+        taken, taken_pulses, cycles = [], [], []
 
         async def testbench(ctx):
             ctx.set(part.exponent, exponent_port(self.frac_bits))
@@ -103,7 +103,7 @@ class Bench:
                 if ctx.get(part.taken):
                     taken_pulses.append(cycle)
                 if ctx.get(part.done):
-                    done.append((cycle, cycle - ctx.get(part.cycles)))
+                    cycles.append(ctx.get(part.cycles))
                 if ctx.get(part.tvalid):
                     user = {name: ctx.get(getattr(part.tuser, name)) for name in FLAGS}
                     beat = (ctx.get(part.tdata), ctx.get(part.tkeep), ctx.get(part.tlast), user)
@@ -122,7 +122,7 @@ class Bench:
         simulate(part, testbench)
         assert len(taken) == len(self.expected)
         assert taken_pulses == [cycle + 1 for cycle in taken]
-        assert done == self.done
+        assert cycles == self.cycles
         return taken
 
 

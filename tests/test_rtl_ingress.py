@@ -6,7 +6,8 @@ import pytest
 from rtl_bench import make_config, simulate
 from spiccato.config import IO_FORMATS
 from spiccato.rtl.accelerator import Timing
-from spiccato.rtl.ingress import EXPONENT_RANGE, FLAGS, Ingress, feature_layout
+from spiccato.rtl.ingress import (ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE, FLAGS, Ingress,
+                                  feature_layout)
 from spiccato.rtl.sequencer import Sequencer
 
 FRACTION_BITS = {"bfloat16": 7, "float32": 23}
@@ -68,7 +69,7 @@ class Bench:
         self.adjust = rng.integers(-130, -90, shape)
         self.enable = rng.random(shape) < 0.9
         wild = rng.random(shape) < 0.1
-        self.adjust = np.where(wild, rng.integers(-512, 512, shape), self.adjust)
+        self.adjust = np.where(wild, rng.choice([ADJUST_MIN, 0, ADJUST_OFFSET - 1], shape), self.adjust)
         self.outputs, self.ready, self.flags, self.treadys = {}, [], [], []
         self.now = 1000
 
@@ -81,9 +82,9 @@ class Bench:
         for addr in range(self.length):
             word = 0
             for i in range(self.config.beat_values):
-                entry = feature_layout.const({"adjust": int(self.adjust[addr, i]),
+                entry = feature_layout.const({"adjust": int(self.adjust[addr, i]) + ADJUST_OFFSET,
                                               "enable": int(self.enable[addr, i])}).as_value().value
-                word |= (entry & ((1 << feature_layout.size) - 1)) << (feature_layout.size * i)
+                word |= entry << (feature_layout.size * i)
             ctx.set(self.part.w_feature_en, 1)
             ctx.set(self.part.w_feature_addr, addr)
             ctx.set(self.part.w_feature_data, word)

@@ -26,7 +26,7 @@ def make_program(rng, seeds, length, *, waits=0.0, start_waits=False):
     return words
 
 
-def run(words, seeds, inputs, cycles, *, malformed=()):
+def run(words, seeds, inputs, cycles, *, malformed=(), probe_word=None):
     """Load, restart, then ``inputs(cycle)`` ({member: value}) in each cycle; returns what came out in each cycle.
 
     ``malformed`` lists the inferences (counted from 0) whose packet was.
@@ -35,6 +35,7 @@ def run(words, seeds, inputs, cycles, *, malformed=()):
     trace = []
 
     async def testbench(ctx):
+        ctx.set(part.probe_word, probe_word or {})
         ctx.set(part.body, seeds)
         ctx.set(part.before_last, len(words) - 2)
         ctx.set(part.w_en, 1)
@@ -64,9 +65,11 @@ def run(words, seeds, inputs, cycles, *, malformed=()):
             await ctx.tick()
 
     simulate(part, testbench)
+    probed = issue_word_layout(CONFIG).const(probe_word or {}).as_value().value
     for t in trace:
         if not t.valid:  # an idle word has no effects
-            assert (t.vector_from, t.output, t.started, t.committed) == (VectorFrom.NONE, 0, 0, 0)
+            assert (t.output, t.started, t.committed) == (0, 0, 0), t.cycle
+            assert t.vector_from is VectorFrom.NONE or t.word == probed, t.cycle
         else:
             assert (t.started, t.committed) == (t.start, t.commit)
     return trace
@@ -206,14 +209,14 @@ def test_idle():
 def test_probe(seed_bit):
     """The probe's word stays in the issue register while idle; no inference starts; afterwards one does."""
     words = make_program(np.random.default_rng(1), 2, 5, start_waits=True)
-    part_word = {"vector_from": VectorFrom.H, "vector": 5, "slot": 3, "seed": seed_bit}
+    probe_word = {"vector_from": VectorFrom.H, "vector": 5, "slot": 3, "seed": seed_bit}
     begin, end = 150, 200
 
     def inputs(cycle):
-        return {"probe": int(begin <= cycle < end), "probe_word": part_word, "block_ready": cycle == begin + 20}
+        return {"probe": int(begin <= cycle < end), "block_ready": cycle == begin + 20}
 
-    trace = run(words, 2, inputs, 260)
-    expected = issue_word_layout(CONFIG).const(part_word).as_value().value
+    trace = run(words, 2, inputs, 260, probe_word=probe_word)
+    expected = issue_word_layout(CONFIG).const(probe_word).as_value().value
     assert trace[begin].idle
     for t in trace[begin + 1:end]:
         assert (t.word, t.side) == (expected, 0 if seed_bit else 1)
@@ -229,9 +232,8 @@ def test_probe_loses_no_word(begin):
     words[4]["wait_block"] = 1
 
     def inputs(cycle):
-        return {"probe": int(begin <= cycle < begin + 200), "probe_word": {"vector_from": VectorFrom.H},
-                "block_ready": cycle in (150, 260)}
+        return {"probe": int(begin <= cycle < begin + 200), "block_ready": cycle in (150, 260)}
 
-    trace = run(words, 2, inputs, 500)
+    trace = run(words, 2, inputs, 500, probe_word={"vector_from": VectorFrom.H})
     check_order(trace, words, 2)
     assert len(issued(trace)) == 2 + 5

@@ -16,6 +16,7 @@ from cocotbext.axi import (
 )
 from spiccato.config import Config
 from spiccato.rtl.registers import IDENTITY, REGISTERS, VERSION
+from spiccato.rtl.sequencer import Sequencer
 
 CONFIG = Config.from_dict(json.loads(os.environ["SPICCATO_CONFIG"]))
 
@@ -36,6 +37,8 @@ async def start(dut):
 async def identity(dut):
     """The read-only registers tell what was built; nothing has happened yet, and nothing comes out."""
     control, _, sink = await start(dut)
+    # For so long after a reset the pipeline counts as busy.
+    await ClockCycles(dut.clk, Sequencer.drain_cycles + 2)
 
     async def read(name):
         return await control.read_dword(REGISTERS[name].offset)

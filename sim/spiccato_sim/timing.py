@@ -359,7 +359,7 @@ select -set words @adders @comparators t:$mul {dividers} t:$mem* t:$*dff* t:$*la
 pmux2shiftx -norange
 techmap -map wide.v
 techmap * @words %d
-opt -fast
+opt -fast -nodffe -nosdff
 abc -lut {lut_inputs} -script +{abc}
 opt_clean
 write_json netlist.json

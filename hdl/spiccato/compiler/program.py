@@ -21,7 +21,7 @@ from ..config import Config
 from ..errors import ProgramError, SpiccatoError
 from ..numbers import ACC_BITS, SHIFT_BITS, WEIGHT_BITS
 from ..rtl.control import RecordKind, parameters_layout, record_header
-from ..rtl.ingress import feature_layout
+from ..rtl.ingress import ADJUST_OFFSET, feature_layout
 from ..rtl.sequencer import issue_word_layout
 
 __all__ = ["Program", "LayerPlace", "FORMAT_VERSION"]
@@ -205,10 +205,10 @@ class Program:
         if memories:
             for kind, image, addr, core, row in self._memory_images():
                 record(kind, image, addr=addr, core=core, row=row)
-        features = feature_layout.size
-        entries = (self.adjust.astype(np.int64) & ((1 << (features - 1)) - 1)) | (
-            self.enable.astype(np.int64) << (features - 1))
-        record(RecordKind.FEATURES, pack_bits(entries.reshape(-1, config.beat_values), features))
+        adjust, enable = feature_layout["adjust"], feature_layout["enable"]
+        entries = ((self.adjust.astype(np.int64) + ADJUST_OFFSET << adjust.offset)
+                   | (self.enable.astype(np.int64) << enable.offset))
+        record(RecordKind.FEATURES, pack_bits(entries.reshape(-1, config.beat_values), feature_layout.size))
         record(RecordKind.PARAMETERS, self._parameters())
         stream.append(np.array(record_header(RecordKind.END_PROGRAM)[:1], dtype=np.uint32))
         words = np.concatenate(stream)

@@ -15,7 +15,7 @@ import numpy as np
 from ..errors import FitError
 from ..numbers import (ACC_BITS, ALIGN_LEFT, GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, SHIFT_MAX, WEIGHT_BITS,
                        WEIGHT_FRAC_BITS)
-from ..rtl.ingress import ADJUST_BITS, EXPONENT_RANGE, EXPONENT_STEP, MANTISSA_BITS
+from ..rtl.ingress import ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE, EXPONENT_STEP, MANTISSA_BITS
 from ..rtl.vector_file import VectorFrom
 
 __all__ = ["QuantisedMatrix", "InputScale", "quantise_matrix", "gate_bias", "input_scale", "gate_point",
@@ -135,8 +135,7 @@ def input_scale(weight_ih, calibration, name):
     cap = limit - (limit - typical) % EXPONENT_STEP
     cap = min(cap, typical + EXPONENT_RANGE // 2)
     adjust = EXPONENT_RANGE - 1 - 127 - cap - log2_scale
-    bound = 1 << (ADJUST_BITS - 1)
-    if cap < typical or np.abs(adjust).max() >= bound:
+    if cap < typical or adjust.min() < ADJUST_MIN or adjust.max() >= ADJUST_OFFSET:
         raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range")
     return InputScale(adjust, log2_scale, cap)
 

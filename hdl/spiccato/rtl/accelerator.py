@@ -1,6 +1,6 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import C_BITS, VECTOR_BITS
@@ -102,15 +102,18 @@ class Accelerator(Part):
 
         # Room in the output queue, counted in whole inferences when they start.
         credits = Signal(range(config.output_beats + 1), init=config.output_beats)
+        change = Signal(signed(8))
         room = Signal()
         m.d.sync += [
-            credits.eq(credits + egress.taken - (parameters.output_beats & sequencer.started.replicate(7))),
+            change.eq(egress.taken - (parameters.output_beats & sequencer.started.replicate(7))),
+            credits.eq(credits + change),
             room.eq(credits >= parameters.output_beats),
         ]
 
         # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
         word = sequencer.word
-        marks = ingress.flags[sequencer.x_side]
+        marks = Signal.like(ingress.flags[0])
+        m.d.comb += marks.eq(Mux(sequencer.x_side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
         m.d.comb += [
             sequencer.block_ready.eq(ingress.block_ready),
             sequencer.room.eq(room),
@@ -151,7 +154,7 @@ class Accelerator(Part):
         event = Signal(output_event_layout(config))
         m.d.comb += [event.valid.eq(word.valid & word.output), event.last_beat.eq(word.output_beats),
                      event.last.eq(word.output_last), event.flags.eq(marks),
-                     event.started.eq(ingress.started[sequencer.x_side])]
+                     event.started.eq(Mux(sequencer.x_side, ingress.started[1], ingress.started[0]))]
         m.d.comb += egress.event.eq(DelayLine(m, "event", event, resettable=True).at(timing.acc))
 
         # Read-back of the state, one element at a time.
@@ -164,13 +167,12 @@ class Accelerator(Part):
             sequencer.probe_word.seed.eq(~control.probe_cell),
         ]
         probed_h = Signal(VECTOR_BITS)
-        probed_lane = Signal(C_BITS * config.cores)
+        probed_lanes = [Signal(C_BITS, name=f"probed_lane_{i}") for i in range(config.cores)]
         probed_c = Signal(C_BITS)
-        m.d.sync += probed_h.eq(vectors.vector.as_value().word_select(control.probe_lane, VECTOR_BITS))
+        m.d.sync += probed_h.eq(Array(vectors.vector)[control.probe_lane])
         for i, core in enumerate(cores):
-            m.d.sync += probed_lane.word_select(i, C_BITS).eq(
-                core.c_old.as_value().word_select(control.probe_lane, C_BITS))
-        m.d.sync += probed_c.eq(probed_lane.word_select(control.probe_core, C_BITS))
+            m.d.sync += probed_lanes[i].eq(Array(core.c_old)[control.probe_lane])
+        m.d.sync += probed_c.eq(Array(probed_lanes)[control.probe_core])
         with m.If(sequencer.zero_c):
             m.d.comb += control.probe_data.eq(0)
         with m.Elif(control.probe_cell):

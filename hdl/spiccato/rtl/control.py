@@ -152,7 +152,7 @@ class Control(Part):
         core, row, last_word = Signal(4), Signal(6), Signal(6)
         addr, entries, word_index = Signal(20), Signal(12), Signal(6)
         collector = Signal(load_data_bits(config), reset_less=True)
-        entry_done = Signal()
+        entry_done, next_word, first_word = Signal(), Signal(), Signal()
         wrong_crc, wrong_format = Signal(), Signal()
         crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=32).create()
         header, place_word = data.View(_header, value), data.View(_place, value)
@@ -163,7 +163,12 @@ class Control(Part):
             crc.data.eq(value),
             crc.valid.eq(load_word & (state != _LoadState.CHECK)),
         ]
-        m.d.sync += [entry_done.eq(0), self.restart.eq(0), self.keep_c.eq(0)]
+        # Words are at least two cycles apart, so the index may follow one cycle later.
+        m.d.sync += [entry_done.eq(0), next_word.eq(0), first_word.eq(0), self.restart.eq(0), self.keep_c.eq(0)]
+        with m.If(first_word):
+            m.d.sync += word_index.eq(0)
+        with m.Elif(next_word):
+            m.d.sync += word_index.eq(word_index + 1)
         with m.If(load_word):
             with m.Switch(state):
                 with m.Case(_LoadState.HEADER):
@@ -178,16 +183,16 @@ class Control(Part):
                             m.d.comb += wrong_format.eq(1)
                             m.d.sync += state.eq(_LoadState.IGNORE)
                 with m.Case(_LoadState.PLACE):
-                    m.d.sync += [addr.eq(place_word.addr), entries.eq(place_word.entries), word_index.eq(0),
+                    m.d.sync += [addr.eq(place_word.addr), entries.eq(place_word.entries), first_word.eq(1),
                                  state.eq(_LoadState.DATA)]
                 with m.Case(_LoadState.DATA):
                     with m.Switch(word_index):
                         for i in range(len(collector) // 32):
                             with m.Case(i):
                                 m.d.sync += collector.word_select(i, 32).eq(value)
-                    m.d.sync += word_index.eq(word_index + 1)
+                    m.d.sync += next_word.eq(1)
                     with m.If(word_index == last_word):
-                        m.d.sync += [entry_done.eq(1), word_index.eq(0), entries.eq(entries - 1)]
+                        m.d.sync += [entry_done.eq(1), first_word.eq(1), entries.eq(entries - 1)]
                         with m.If(entries == 0):
                             m.d.sync += state.eq(_LoadState.HEADER)
                 with m.Case(_LoadState.CHECK):
@@ -224,7 +229,9 @@ class Control(Part):
             m.d.sync += [self.probe.eq(1), probe_done.eq(0), probe_count.eq(0)]
             for name, (low, bits, _) in REGISTERS["probe"].fields.items():
                 m.d.sync += getattr(self, f"probe_{name}").eq(value[low:low + bits])
-        with m.Elif(self.probe & self.idle):
+        with m.Elif(~self.idle):
+            m.d.sync += probe_count.eq(0)
+        with m.Elif(self.probe):
             m.d.sync += probe_count.eq(probe_count + 1)
             with m.If(probe_count == self.probe_cycles):
                 m.d.sync += [self.probe.eq(0), probe_done.eq(1), probed.eq(self.probe_data)]

@@ -117,8 +117,10 @@ class OutputLane(Part):
             m.d.sync += self.value[:-1].eq(0)
         with m.Else():
             fraction = normal[1:self.m_bits + 1]
-            m.d.sync += self.value[:-1].eq(
-                Cat(fraction, lead) + Cat(Const(0, self.m_bits), self.exponent) + normal[0])
+            # The rounding bit enters as the carry into the lowest place.
+            carry = normal[0]
+            m.d.sync += self.value[:-1].eq((Cat(carry, fraction, lead)
+                                            + Cat(carry, Const(0, self.m_bits), self.exponent)) >> 1)
         m.d.sync += self.value[-1].eq(sign_3)
         return m
 
@@ -191,10 +193,10 @@ class Egress(Part):
             beat.last.eq(last.at(ready)),
             beat.flags.eq(DelayLine(m, "flags", event.flags.as_value(), 1).at(ready)),
         ]
+        # Reported from the output register on, whose cycle it is that counts.
         m.d.sync += [
-            self.done.eq(beat.last & valid),
-            # The output register is one cycle further.
-            self.cycles.eq(self.now + 1 - DelayLine(m, "started", event.started, 1).at(ready)),
+            self.done.eq(DelayLine(m, "finished", beat.last & valid, ready, resettable=True).at(ready + 1)),
+            self.cycles.eq(self.now - DelayLine(m, "started", event.started, 1).at(ready + 1)),
         ]
 
         # Queue: straight to the output register when there is nothing ahead.
@@ -203,6 +205,7 @@ class Egress(Part):
         level = Signal(range(config.output_beats + 1))
         write_at, read_at = Signal(queue.addr_bits), Signal(queue.addr_bits)
         output = Signal(beat.shape(), reset_less=True)
+        waiting = Signal()
         move = Signal()
         through = Signal()
         pop = Signal()
@@ -213,19 +216,20 @@ class Egress(Part):
 
         m.d.comb += [
             move.eq(~self.tvalid | self.tready),
-            through.eq(move & ~level.any()),
-            pop.eq(move & level.any()),
+            through.eq(move & ~waiting),
+            pop.eq(move & waiting),
             push.eq(valid & ~through),
             queue.w_en.eq(push), queue.w_addr.eq(write_at), queue.w_data.eq(beat), queue.r_addr.eq(read_at),
         ]
-        m.d.sync += level.eq(level + push - pop)
+        change = Cat(push ^ pop, (pop & ~push).replicate(len(level) - 1))
+        m.d.sync += [level.eq(level + change), waiting.eq(push | level[1:].any() | (level[0] & ~pop))]
         with m.If(push):
             m.d.sync += write_at.eq(following(write_at))
         with m.If(pop):
             m.d.sync += read_at.eq(following(read_at))
         with m.If(move):
-            m.d.sync += [output.eq(Mux(level.any(), queue.r_data, beat.as_value())),
-                         self.tvalid.eq(level.any() | valid)]
+            m.d.sync += [output.eq(Mux(waiting, queue.r_data, beat.as_value())),
+                         self.tvalid.eq(waiting | valid)]
         full = Signal(config.beat_values)
         bytes_per_value = config.io_bits // 8
         m.d.comb += full.eq(Cat(~output.last | (i <= self.last_values) for i in range(config.beat_values)))

@@ -1,7 +1,8 @@
 """Input stream: from floating-point values to vector blocks with one exponent each.
 
 A value x = 1.m * 2^e of feature j becomes ``q = e + adjust_j`` (the feature's power-of-two scale and the program's
-range, one addition), kept in 0..63: below, the value counts as zero; above, it saturates. ``q`` splits into a group
+range, one addition), kept in 0..63: below, the value counts as zero; above, it saturates, as
+infinity does (``adjust`` is at least ``ADJUST_MIN``). ``q`` splits into a group
 ``q // 4`` and a position ``q % 4``. The block's exponent is the largest group among its values, found as the OR of
 thermometer codes; the mantissas of lower groups are shifted right by 4 bits a group and rounded half away from zero::
 
@@ -34,7 +35,11 @@ _E_BITS = 8
 #: Lanes whose thermometer codes are merged in the same stage as they are made: two levels of 6-input OR.
 _OR_LANES = 36
 
-feature_layout = data.StructLayout({"adjust": signed(ADJUST_BITS), "enable": 1})
+#: ``adjust`` is stored with an offset, so that the sum's range shows in its top bits.
+feature_layout = data.StructLayout({"adjust": ADJUST_BITS, "enable": 1})
+ADJUST_OFFSET = 1 << (ADJUST_BITS - 1)
+#: Least ``adjust`` for which infinity, whose exponent field is 255, is out of range.
+ADJUST_MIN = EXPONENT_RANGE - 255
 
 #: Marks of an inference, in the order of the bits of ``tuser`` and of the sticky register.
 FLAGS = {
@@ -71,7 +76,8 @@ class InputLane(Part):
         m_in, e_in, sign_in = self.value[:m_bits], self.value[m_bits:-1], self.value[-1]
 
         # Cycle 2: exponent in the program's range.
-        q = Signal(signed(ADJUST_BITS + 1))
+        q = Signal(ADJUST_BITS + 1)
+        in_range = q[len(q) - 2:].any()
         special = Signal()
         off = Signal()
         m.d.comb += [
@@ -89,13 +95,15 @@ class InputLane(Part):
         m.d.sync += fresh_2.eq(self.load)
         with m.If(self.load):
             m.d.sync += [
-                live_2.eq(~off & (special | ~q[-1])),
-                over_2.eq(special | (~q[-1] & q[len(q_2):-1].any())),
+                live_2.eq(in_range),
+                over_2.eq(q[-1] | (q[-2] & q[len(q_2):-2].any())),
                 q_2.eq(q),
                 fraction_2.eq(m_in),
                 sign_2.eq(sign_in),
                 nan_2.eq(special & m_in.any() & self.feature.enable),
             ]
+            with m.If(off):
+                m.d.sync += live_2.eq(0)
         group_2, position_2 = q_2[2:], q_2[:2]
         m.d.comb += [self.nan.eq(fresh_2 & nan_2), self.saturated.eq(fresh_2 & live_2 & over_2)]
         m.d.comb += self.groups.eq(Cat(live_2 & (over_2 | (group_2 >= j)) for j in range(1, GROUPS)))
@@ -207,8 +215,8 @@ class Ingress(Part):
         special = e == 255
         nan = special & (fraction != 0) & enable
         q = e + adjust
-        live = enable & (e != 0) & ~nan & (special | (q >= 0))
-        over = live & (special | (q >= EXPONENT_RANGE))
+        live = enable & (e != 0) & ~nan & (q >= 0)
+        over = live & (q >= EXPONENT_RANGE)
         group = np.where(over, GROUPS - 1, (q % EXPONENT_RANGE) // EXPONENT_STEP)
         position = q % EXPONENT_STEP
         significand = fraction | (1 << m_bits)
@@ -288,16 +296,11 @@ class Ingress(Part):
         partial = []
         for k in range(0, config.block, _OR_LANES):
             merged = Signal(GROUPS - 1, name=f"groups_{k}", reset_less=True)
-            any_lane = 0
-            for lane in lanes[k:k + _OR_LANES]:
-                any_lane |= lane.groups
-            m.d.sync += merged.eq(any_lane)
+            m.d.sync += merged.eq(Cat(Cat(lane.groups[j] for lane in lanes[k:k + _OR_LANES]).any()
+                                      for j in range(GROUPS - 1)))
             partial.append(merged)
         largest = Signal(GROUPS - 1)
-        any_part = 0
-        for part in partial:
-            any_part |= part
-        m.d.comb += largest.eq(any_part)
+        m.d.comb += largest.eq(Cat(Cat(part[j] for part in partial).any() for j in range(GROUPS - 1)))
         m.d.comb += [lane.largest.eq(largest) for lane in lanes]
         # Binary code of the number of set bits of a thermometer code, inverted.
         group = Cat(

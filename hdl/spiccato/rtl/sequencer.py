@@ -134,9 +134,10 @@ class Sequencer(Part):
 
         use_block = Signal()
         m.d.comb += use_block.eq(go & next_word.wait_block)
+        change = Cat(self.block_ready ^ use_block, (use_block & ~self.block_ready).replicate(len(blocks) - 1))
         m.d.sync += [
-            blocks.eq(blocks + self.block_ready - use_block),
-            have_block.eq(self.block_ready | (blocks > 1) | (blocks.any() & ~use_block)),
+            blocks.eq(blocks + change),
+            have_block.eq(self.block_ready | blocks[1:].any() | (blocks[0] & ~use_block)),
         ]
 
         # The issue register; an idle word is one whose effects are switched off.
@@ -162,6 +163,7 @@ class Sequencer(Part):
 
         # Between inferences: the next word is an inference's first, and has not gone.
         between = Signal()
+        active = Signal()
         restart_wanted = Signal()
         quiet = Signal(range(self.drain_cycles + 1))
         m.d.comb += [
@@ -170,11 +172,16 @@ class Sequencer(Part):
         ]
         m.d.sync += [
             may_start.eq(self.room & self.enable & ~restart_wanted & ~self.restart & ~self.probe),
-            self.idle.eq(quiet == self.drain_cycles),
+            # An inference whose input pauses is quiet for long, and still running.
+            self.idle.eq((quiet == self.drain_cycles) & ~active & ~go),
             self.stalled.eq(next_valid & next_word.start & have_block & self.enable & ~self.room),
         ]
         with m.If(self.restart):
             m.d.sync += restart_wanted.eq(1)
+        with m.If(commit):
+            m.d.sync += active.eq(0)
+        with m.Elif(go & next_word.start):
+            m.d.sync += active.eq(1)
         with m.If(go):
             m.d.sync += quiet.eq(0)
         with m.Elif(quiet != self.drain_cycles):
@@ -186,7 +193,8 @@ class Sequencer(Part):
                 state_side.eq(0), state_zero.eq(1),
             ]
 
-        # Read-back: nothing else is going on, so the word can stay as long as it takes.
-        with m.If(self.probe & self.idle):
+        # Read-back: nothing else is going on, so the word can stay as long as it takes. An inference may have been
+        # let go just before the probe came; its words go first.
+        with m.If(self.probe & self.idle & ~go):
             m.d.sync += [self.word.eq(self.probe_word), self.side.eq(state_side ^ ~self.probe_word.seed)]
         return m

@@ -1,0 +1,414 @@
+"""Control: the bus, program load, counters and read-back, as a host sees them."""
+
+import zlib
+
+import numpy as np
+import pytest
+
+from rtl_bench import make_config, simulate
+from spiccato.rtl.control import Control, RecordKind, parameters_layout, record_header
+from spiccato.rtl.core import LoadTarget, load_data_bits
+from spiccato.rtl.registers import IDENTITY, REGISTERS, VERSION
+
+CONFIG = make_config()
+OKAY, SLVERR = 0, 2
+PULSES = ("restart", "keep_c")
+
+
+class Host:
+    """A host on the bus; every cycle that passes is watched for load words and pulses."""
+
+    def __init__(self, rng=None, config=CONFIG):
+        self.part = Control(config)
+        self.rng = rng
+        self.loads = []                        # (target, core, row, addr, data)
+        self.pulses = dict.fromkeys(PULSES, 0)
+
+    def simulate(self, script):
+        """Run ``await script(host)``, idle being set."""
+        async def testbench(ctx):
+            self.ctx = ctx
+            self.set(idle=1)
+            await script(self)
+
+        simulate(self.part, testbench)
+
+    def set(self, **values):
+        for name, value in values.items():
+            self.ctx.set(getattr(self.part, name), value)
+
+    def get(self, name):
+        return self.ctx.get(getattr(self.part, name))
+
+    async def tick(self, count=1):
+        for _ in range(count):
+            load = self.part.load
+            if self.ctx.get(load.enable):
+                self.loads.append((self.ctx.get(load.target), *(self.ctx.get(getattr(load, name))
+                                                               for name in ("core", "row", "addr", "data"))))
+            for name in PULSES:
+                self.pulses[name] += self.get(name)
+            await self.ctx.tick()
+
+    async def handshakes(self, channels):
+        """Present each channel ({valid name: (delay, ready name)}) after its delay, until all were accepted."""
+        waiting, cycle = dict(channels), 0
+        while waiting:
+            for valid, (delay, _) in waiting.items():
+                self.set(**{valid: int(cycle >= delay)})
+            accepted = [valid for valid, (delay, ready) in waiting.items() if cycle >= delay and self.get(ready)]
+            await self.tick()
+            for valid in accepted:
+                self.set(**{valid: 0})
+                del waiting[valid]
+            cycle += 1
+            assert cycle < 100, "no answer"
+
+    def delay(self):
+        return 0 if self.rng is None else int(self.rng.integers(5))
+
+    async def answer(self, channel, *names):
+        """Wait for an answer, take it after a delay, and return its members, which must not change meanwhile."""
+        count = 0
+        while not self.get(f"axil_{channel}valid"):
+            await self.tick()
+            count += 1
+            assert count < 100, "no answer"
+        first = [self.get(name) for name in names]
+        await self.tick(self.delay())
+        assert self.get(f"axil_{channel}valid") and [self.get(name) for name in names] == first
+        self.set(**{f"axil_{channel}ready": 1})
+        await self.tick()
+        self.set(**{f"axil_{channel}ready": 0})
+        assert not self.get(f"axil_{channel}valid")
+        return first
+
+    async def write_at(self, addr, value, strobes=0xF):
+        """Write; returns the response."""
+        self.set(axil_awaddr=addr, axil_wdata=value, axil_wstrb=strobes)
+        await self.handshakes({"axil_awvalid": (self.delay(), "axil_awready"),
+                               "axil_wvalid": (self.delay(), "axil_wready")})
+        return (await self.answer("b", "axil_bresp"))[0]
+
+    async def read_at(self, addr):
+        """Read; returns data and response."""
+        self.set(axil_araddr=addr)
+        await self.handshakes({"axil_arvalid": (self.delay(), "axil_arready")})
+        return tuple(await self.answer("r", "axil_rdata", "axil_rresp"))
+
+    async def write(self, name, value=None, **fields):
+        """Write a register, and see it done."""
+        word = REGISTERS[name].pack(**fields) if value is None else value
+        assert await self.write_at(REGISTERS[name].offset, word) == OKAY
+        await self.tick(2)
+
+    async def read(self, name):
+        """A register's value, or its fields."""
+        value, response = await self.read_at(REGISTERS[name].offset)
+        assert response == OKAY
+        return REGISTERS[name].unpack(value) if REGISTERS[name].fields else value
+
+    async def set_errors(self):
+        return {name for name, value in (await self.read("errors")).items() if value}
+
+    async def load(self, words, kind=RecordKind.END_PROGRAM, *, crc_error=0):
+        """A complete load: records, end and CRC."""
+        words = [*words, record_header(kind)[0]]
+        crc = zlib.crc32(np.array(words, dtype="<u4").tobytes())
+        await self.write("control", load=1)
+        for word in [*words, crc ^ crc_error]:
+            await self.write("load_data", word)
+
+
+def random_record(rng, kind):
+    """Words of a record, and what should appear on the load bus."""
+    words_per_entry = int(rng.integers(1, load_data_bits(CONFIG) // 32 + 1))
+    core, row, addr, entries = (int(rng.integers(low, high)) for low, high in
+                                ((0, 12), (0, 64), (0, (1 << 20) - 9), (1, 6)))
+    data = rng.integers(0, 1 << 32, (entries, words_per_entry))
+    words = record_header(kind, core=core, row=row, words=words_per_entry, addr=addr, entries=entries)
+    mask = (1 << 32 * words_per_entry) - 1
+    expected = [(LoadTarget(kind.value), core, row, addr + n, sum(int(w) << 32 * i for i, w in enumerate(entry)), mask)
+                for n, entry in enumerate(data)]
+    return [*words, *(int(word) for word in data.ravel())], expected
+
+
+def parameters_record(**values):
+    """Words of a parameters record."""
+    word = parameters_layout(CONFIG).const(values).as_value().value
+    count = -(-parameters_layout(CONFIG).size // 32)
+    return record_header(RecordKind.PARAMETERS, words=count) + [word >> 32 * i & 0xFFFFFFFF for i in range(count)]
+
+
+def check_loads(seen, expected):
+    """Equal but for bits of the bus beyond an entry's words."""
+    assert [(*entry[:4], entry[4] & mask) for entry, (*_, mask) in zip(seen, expected)] == \
+        [entry[:5] for entry in expected]
+    assert len(seen) == len(expected)
+
+
+@pytest.mark.parametrize("config", [CONFIG, make_config(cores=5, block=8, io_format="float32")])
+def test_identity(config):
+    """The constant registers tell what was built."""
+    async def script(host):
+        assert await host.read("identity") == IDENTITY == int.from_bytes(b"SPCO", "little")
+        assert await host.read("version") == VERSION
+        assert await host.read("configuration") == {
+            "cores": config.cores, "block": config.block, "float32": int(config.io_format == "float32")}
+        digest = await host.read("digest_high") << 32 | await host.read("digest_low")
+        assert digest == int(config.digest, 16)
+
+    Host(config=config).simulate(script)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_every_address(seed):
+    """Registers answer OKAY, all else SLVERR, with any delays on any channel; writes only where something acts."""
+    by_offset = {register.offset: register for register in REGISTERS.values()}
+
+    async def script(host):
+        for addr in [*range(0, 0x48), 0x80, 0xFC, 0xFF]:
+            register = by_offset.get(addr)
+            value, response = await host.read_at(addr)
+            assert response == (OKAY if register else SLVERR)
+            if not register or register.access == "w":
+                assert value == 0
+            response = await host.write_at(addr, 0)
+            assert response == (OKAY if register and register.access != "r" else SLVERR)
+
+    Host(np.random.default_rng(seed)).simulate(script)
+
+
+@pytest.mark.parametrize("seed", [1])
+def test_strobes(seed):
+    """A write of fewer than four bytes is refused and does nothing."""
+    async def script(host):
+        control = REGISTERS["control"]
+        for strobes in range(15):
+            assert await host.write_at(control.offset, control.pack(load=1, reset_state=1), strobes) == SLVERR
+        await host.tick(5)
+        assert not (await host.read("status"))["loading"]
+        assert host.pulses["restart"] == 0
+        assert await host.write_at(control.offset, control.pack(load=1)) == OKAY
+        assert (await host.read("status"))["loading"]
+
+    Host(np.random.default_rng(seed)).simulate(script)
+
+
+def test_write_rate():
+    """With the host never waiting, a write is done every other cycle."""
+    async def script(host):
+        words = 20
+        host.set(axil_awaddr=REGISTERS["errors"].offset, axil_wstrb=0xF, axil_awvalid=1, axil_wvalid=1, axil_bready=1)
+        answers = 0
+        for _ in range(2 * words):
+            answers += host.get("axil_bvalid")
+            await host.tick()
+        assert answers >= words - 2
+
+    Host().simulate(script)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_load(seed):
+    """Records of all memories come out on the load bus; the right CRC lets inferences start, from state zero."""
+    rng = np.random.default_rng(seed)
+    words, expected = [], []
+    for kind in rng.permutation([RecordKind(value) for value in range(len(LoadTarget))]):
+        record, entries = random_record(rng, RecordKind(kind))
+        words += record
+        expected += entries
+
+    async def script(host):
+        assert not host.get("enable")
+        await host.load(words)
+        check_loads(host.loads, expected)
+        status = await host.read("status")
+        assert (status["loaded"], status["loading"]) == (1, 0)
+        assert host.get("enable") and host.pulses == {"restart": 1, "keep_c": 0}
+        # The next load stops it at once.
+        await host.write("control", load=1)
+        assert not host.get("enable")
+        assert (await host.read("status"))["loading"]
+        assert await host.set_errors() == set()
+
+    Host(rng if seed > 1 else None).simulate(script)
+
+
+def test_load_at_full_speed():
+    """Words as fast as the bus takes them: entries of one word leave in order and complete."""
+    values = list(range(100, 140))
+    words = record_header(RecordKind.FEATURES, entries=len(values)) + values
+
+    async def script(host):
+        await host.write("control", load=1)
+        host.set(axil_awaddr=REGISTERS["load_data"].offset, axil_wstrb=0xF, axil_awvalid=1, axil_bready=1)
+        for word in words:
+            host.set(axil_wdata=word, axil_wvalid=1)
+            while not host.get("axil_wready"):
+                await host.tick()
+            await host.tick()
+        host.set(axil_wvalid=0)
+        await host.tick(8)
+        check_loads(host.loads, [(LoadTarget.FEATURES, 0, 0, n, value, 0xFFFFFFFF) for n, value in enumerate(values)])
+
+    Host().simulate(script)
+
+
+def test_load_state():
+    """A state image ends with ``keep_c`` instead of ``restart``."""
+    async def script(host):
+        await host.load(random_record(np.random.default_rng(1), RecordKind.CELL_STATE)[0], RecordKind.END_STATE)
+        assert host.pulses == {"restart": 0, "keep_c": 1}
+        assert host.get("enable")
+
+    Host().simulate(script)
+
+
+@pytest.mark.parametrize("bit", [0, 17, 31])
+def test_wrong_crc(bit):
+    """One wrong bit: nothing may run, the error sticks, and the next good load is as if nothing had been."""
+    record, expected = random_record(np.random.default_rng(1), RecordKind.SHIFTS)
+
+    async def script(host):
+        await host.load(record, crc_error=1 << bit)
+        assert not host.get("enable") and host.pulses["restart"] == 0
+        status = await host.read("status")
+        assert (status["loaded"], status["loading"]) == (0, 0)
+        assert await host.set_errors() == {"load_crc"}
+        host.loads.clear()
+        await host.load(record)
+        check_loads(host.loads, expected)
+        assert host.get("enable")
+        assert await host.set_errors() == {"load_crc"}
+        await host.write("errors", load_crc=1)
+        assert await host.set_errors() == set()
+
+    Host().simulate(script)
+
+
+@pytest.mark.parametrize("kind", [7, 13])
+def test_unknown_record(kind):
+    """A record of no known kind: what follows is ignored, nothing runs, and a new load recovers."""
+    record, expected = random_record(np.random.default_rng(1), RecordKind.WEIGHTS)
+
+    async def script(host):
+        await host.load([kind, 0, 1, *record])
+        assert host.loads == [] and not host.get("enable")
+        assert await host.set_errors() == {"load_format"}
+        await host.load(record)
+        check_loads(host.loads, expected)
+        assert host.get("enable")
+
+    Host().simulate(script)
+
+
+def test_load_needs_idle():
+    """Load words while something runs are ignored and marked; without a load begun they are just ignored."""
+    record, _ = random_record(np.random.default_rng(1), RecordKind.WEIGHTS)
+
+    async def script(host):
+        for word in record:
+            await host.write("load_data", word)
+        assert host.loads == [] and await host.set_errors() == set()
+        host.set(idle=0)
+        await host.load(record)
+        assert host.loads == [] and not host.get("enable")
+        assert await host.set_errors() == {"load_busy"}
+
+    Host().simulate(script)
+
+
+def test_parameters():
+    """A parameters record sets all parameters, and none of it is seen on the load bus."""
+    values = {"digest": 0x0123456789ABCDEF, "last_input_beat": 77, "output_beats": 33, "last_values": 21,
+              "output_exponent": 101, "body": 45, "before_last": 62}
+
+    async def script(host):
+        await host.load(parameters_record(**values))
+        assert {name: host.ctx.get(getattr(host.part.parameters, name)) for name in values} == values
+        assert host.loads == []
+        assert await host.read("program_high") << 32 | await host.read("program_low") == values["digest"]
+
+    Host().simulate(script)
+
+
+def test_reset_state():
+    """The command is one pulse of ``restart``."""
+    async def script(host):
+        await host.write("control", reset_state=1)
+        await host.tick(5)
+        assert host.pulses == {"restart": 1, "keep_c": 0}
+
+    Host().simulate(script)
+
+
+def test_counters():
+    """Inferences, stalled cycles, the last latency; the cycle counter counts cycles."""
+    async def script(host):
+        for stall, inference in [(1, 0), (1, 1), (0, 1), (1, 0), (0, 1), (1, 1)]:
+            host.set(stall=stall, inference=inference)
+            now = host.get("now")
+            await host.tick()
+            assert host.get("now") == now + 1
+        host.set(stall=0, inference=0, done=1, cycles=123)
+        await host.tick()
+        host.set(done=0, cycles=999)
+        await host.tick(3)
+        assert [await host.read(name) for name in ("inferences", "stall_cycles", "latency")] == [4, 4, 123]
+
+    Host().simulate(script)
+
+
+def test_sticky_errors():
+    """Marks collect with ``inference`` only; writing ones clears those bits and no others."""
+    async def script(host):
+        async def marks(flags, inference):
+            host.set(flags=flags, inference=inference)
+            await host.tick()
+            host.set(flags=0, inference=0)
+            await host.tick()
+
+        await marks(0b111, 0)
+        assert await host.set_errors() == set()
+        await marks(0b010, 1)
+        await marks(0b101, 1)
+        assert await host.set_errors() == {"malformed", "nan", "saturated"}
+        await host.write("errors", nan=1)
+        assert await host.set_errors() == {"malformed", "saturated"}
+        await host.write("errors", 0xFFFFFFFF)
+        assert await host.set_errors() == set()
+
+    Host().simulate(script)
+
+
+@pytest.mark.parametrize("value", [5, 0xFFFF8000])
+def test_probe(value):
+    """``probe`` is held for ``probe_cycles`` cycles of idleness in a row, then the data is taken."""
+    fields = {"lane": 9, "core": 3, "cell": 1, "address": 0x5A5}
+
+    async def script(host):
+        host.set(idle=0, probe_data=0xBAD)
+        await host.write("probe", **fields)
+        assert {name: host.get(f"probe_{name}") for name in fields} == fields
+        await host.tick(100)
+        assert host.get("probe") and not (await host.read("status"))["probe_done"]
+        # Idleness that ends too early does not count.
+        host.set(idle=1)
+        await host.tick(host.part.probe_cycles // 2)
+        host.set(idle=0)
+        await host.tick(5)
+        host.set(idle=1)
+        for _ in range(host.part.probe_cycles):
+            assert host.get("probe")
+            await host.tick()
+        host.set(probe_data=value)
+        await host.tick()
+        host.set(probe_data=0xBAD)
+        assert not host.get("probe")
+        assert (await host.read("status"))["probe_done"]
+        assert await host.read("probe_data") == value
+        await host.write("probe", **fields)
+        assert not (await host.read("status"))["probe_done"]
+
+    Host().simulate(script)
