@@ -1,7 +1,7 @@
 """What the tests of the hardware blocks share: simulating a part, feeding a pipeline, random integers.
 
-All tests count cycles in one way: in cycle n a test sets inputs, then reads outputs, then the clock ticks. An output
-of latency L shows in cycle n + L what was set in cycle n.
+All tests count cycles in one way: in cycle n a test sets inputs, then reads outputs, then the clock ticks. An
+output of latency L shows in cycle n + L what was set in cycle n.
 """
 
 import numpy as np
@@ -17,8 +17,9 @@ CLOCK_PERIOD_S = 10e-9
 
 def make_config(**changes):
     """A configuration as small as the blocks' tests like it."""
-    return Config(**{"name": "bench", "cores": 1, "block": 4, "weight_depth": 16, "slots": 8, "vector_blocks": 16,
-                     "input_blocks": 8, "program_depth": 64, "output_beats": 8} | changes)
+    return Config(**{"name": "bench", "cores": 1, "block": 4, "weight_depth": 16, "slots": 8,
+                     "vector_blocks": 16, "input_blocks": 8, "program_depth": 64, "output_beats": 8}
+                  | changes)
 
 
 def simulate(part, *testbenches):
@@ -40,7 +41,7 @@ def simulate(part, *testbenches):
 
 
 def play(part, stimulus, outputs, *, drain):
-    """Set ``stimulus[n]`` ({member: value}) in cycle n, and return what each of ``outputs`` showed in each cycle.
+    """Set ``stimulus[n]`` ({member: value}) in cycle n; return what each of ``outputs`` showed in each cycle.
 
     Members that a cycle does not name keep their value. ``drain`` more cycles follow the stimulus.
     """

@@ -39,7 +39,8 @@ def edges(frac_bits, bits):
     eight = 8 << frac_bits
     near = np.array([-2, -1, 0, 1, 2])
     step = 1 << (frac_bits - 19)
-    points = [near + center for center in (0, eight, -eight, eight - step, -eight + step, 2 * eight, -2 * eight)]
+    centers = (0, eight, -eight, eight - step, -eight + step, 2 * eight, -2 * eight)
+    points = [near + center for center in centers]
     return np.concatenate([*points, [-(1 << (bits - 1)), (1 << (bits - 1)) - 1]])
 
 
@@ -58,10 +59,10 @@ def test_activation_is_its_model(function, bits, frac_bits, seed):
 
 @pytest.mark.parametrize("function, bound", [("tanh", 2.25), ("sigmoid", 1.4)])
 def test_accuracy(function, bound):
-    """Over [-8, 8) the model is within ``bound`` LSB of the function: half for rounding, the rest for the line.
+    """Over [-8, 8) the model is within ``bound`` LSB: half for rounding, the rest for the line.
 
-    In mid-segment a chord is off by at most max |f''| / 8 / 64**2, which the table halves: 1.54 LSB for tanh and,
-    with half the second derivative, 0.77 LSB for sigmoid(2 u). The rest is the rounding of the table itself.
+    In mid-segment a chord is off by at most max |f''| / 8 / 64**2, which the table halves: 1.54 LSB for tanh
+    and, with half the second derivative, 0.77 LSB for sigmoid(2 u). The rest is the table's own rounding.
     """
     frac_bits = GATE_FRAC_BITS
     argument = np.arange(-(8 << frac_bits), 8 << frac_bits, 997)
@@ -88,6 +89,7 @@ def test_argument_saturates_at_eight():
     """The largest argument is one step below +8, the smallest is -8, and both are kept."""
     step = 1 << (GATE_FRAC_BITS - 19)
     eight = 8 << GATE_FRAC_BITS
-    index, fraction = ActivationTable.argument([eight - step, eight, 1 << 47, -eight, -eight - 1], GATE_FRAC_BITS)
+    arguments = [eight - step, eight, 1 << 47, -eight, -eight - 1]
+    index, fraction = ActivationTable.argument(arguments, GATE_FRAC_BITS)
     word = (index << 13 | fraction).tolist()
     assert word == [(1 << (argument_bits - 1)) - 1] * 3 + [1 << (argument_bits - 1)] * 2

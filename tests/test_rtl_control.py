@@ -51,12 +51,13 @@ class Host:
             await self.ctx.tick()
 
     async def handshakes(self, channels):
-        """Present each channel ({valid name: (delay, ready name)}) after its delay, until all were accepted."""
+        """Present each channel ({valid: (delay, ready)}) after its delay, until all were accepted."""
         waiting, cycle = dict(channels), 0
         while waiting:
             for valid, (delay, _) in waiting.items():
                 self.set(**{valid: int(cycle >= delay)})
-            accepted = [valid for valid, (delay, ready) in waiting.items() if cycle >= delay and self.get(ready)]
+            accepted = [valid for valid, (delay, ready) in waiting.items()
+                        if cycle >= delay and self.get(ready)]
             await self.tick()
             for valid in accepted:
                 self.set(**{valid: 0})
@@ -68,7 +69,7 @@ class Host:
         return 0 if self.rng is None else int(self.rng.integers(5))
 
     async def answer(self, channel, *names):
-        """Wait for an answer, take it after a delay, and return its members, which must not change meanwhile."""
+        """Wait for an answer, take it after a delay, return its members; they must not change meanwhile."""
         count = 0
         while not self.get(f"axil_{channel}valid"):
             await self.tick()
@@ -128,8 +129,8 @@ def random_record(rng, kind):
     data = rng.integers(0, 1 << 32, (entries, words_per_entry))
     words = record_header(kind, core=core, row=row, words=words_per_entry, addr=addr, entries=entries)
     mask = (1 << 32 * words_per_entry) - 1
-    expected = [(LoadTarget(kind.value), core, row, addr + n, sum(int(w) << 32 * i for i, w in enumerate(entry)), mask)
-                for n, entry in enumerate(data)]
+    values = [sum(int(word) << 32 * i for i, word in enumerate(entry)) for entry in data]
+    expected = [(LoadTarget(kind.value), core, row, addr + n, value, mask) for n, value in enumerate(values)]
     return [*words, *(int(word) for word in data.ravel())], expected
 
 
@@ -137,7 +138,8 @@ def parameters_record(**values):
     """Words of a parameters record."""
     word = parameters_layout(CONFIG).const(values).as_value().value
     count = -(-parameters_layout(CONFIG).size // 32)
-    return record_header(RecordKind.PARAMETERS, words=count) + [word >> 32 * i & 0xFFFFFFFF for i in range(count)]
+    header = record_header(RecordKind.PARAMETERS, words=count)
+    return header + [word >> 32 * i & 0xFFFFFFFF for i in range(count)]
 
 
 def check_loads(seen, expected):
@@ -163,7 +165,7 @@ def test_identity(config):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_every_address(seed):
-    """Registers answer OKAY, all else SLVERR, with any delays on any channel; writes only where something acts."""
+    """Registers answer OKAY, all else SLVERR, with any delays; writes only where something acts."""
     by_offset = {register.offset: register for register in REGISTERS.values()}
 
     async def script(host):
@@ -199,7 +201,8 @@ def test_write_rate():
     """With the host never waiting, a write is done every other cycle."""
     async def script(host):
         words = 20
-        host.set(axil_awaddr=REGISTERS["errors"].offset, axil_wstrb=0xF, axil_awvalid=1, axil_wvalid=1, axil_bready=1)
+        host.set(axil_awaddr=REGISTERS["errors"].offset, axil_wstrb=0xF, axil_awvalid=1, axil_wvalid=1,
+                 axil_bready=1)
         answers = 0
         for _ in range(2 * words):
             answers += host.get("axil_bvalid")
@@ -211,7 +214,7 @@ def test_write_rate():
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_load(seed):
-    """Records of all memories come out on the load bus; the right CRC lets inferences start, from state zero."""
+    """All memories' records come out on the load bus; the right CRC lets inferences start."""
     rng = np.random.default_rng(seed)
     words, expected = [], []
     for kind in rng.permutation([RecordKind(value) for value in range(len(LoadTarget))]):
@@ -250,15 +253,18 @@ def test_load_at_full_speed():
             await host.tick()
         host.set(axil_wvalid=0)
         await host.tick(8)
-        check_loads(host.loads, [(LoadTarget.FEATURES, 0, 0, n, value, 0xFFFFFFFF) for n, value in enumerate(values)])
+        check_loads(host.loads, [(LoadTarget.FEATURES, 0, 0, n, value, 0xFFFFFFFF)
+                                 for n, value in enumerate(values)])
 
     Host().simulate(script)
 
 
 def test_load_state():
     """A state image ends with ``keep_c`` instead of ``restart``."""
+    record, _ = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
+
     async def script(host):
-        await host.load(random_record(np.random.default_rng(1), RecordKind.CELL_STATE)[0], RecordKind.END_STATE)
+        await host.load(record, RecordKind.END_STATE)
         assert host.pulses == {"restart": 0, "keep_c": 1}
         assert host.get("enable")
 

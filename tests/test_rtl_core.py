@@ -44,7 +44,7 @@ class Model:
             yield LoadTarget.CELL_STATE, 0, addr, packed(values, C_BITS)
 
     def play(self, word, vector, exponent):
-        """The accumulators after ``word``, and if it finishes a slot the units' h and the c they started from."""
+        """The accumulators after ``word``; if it finishes a slot also the units' h and old c."""
         slot, side = word["slot"], word["side"]
         if not word["valid"]:
             return self.acc, None, None
@@ -66,7 +66,7 @@ class Model:
 
 
 def random_words(rng, config, timing, count):
-    """Issue words that keep the core's rules: distances between stores and loads, and between updates of a cell."""
+    """Issue words that keep the core's rules: distances from stores to loads, and between a cell's updates."""
     words, stored, updated = [], {}, {}
     for n in range(count):
         word = {"valid": int(rng.random() < 0.9), "slot": int(rng.integers(config.slots)),
@@ -92,7 +92,7 @@ def random_words(rng, config, timing, count):
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("pair_sum", [False, True])
 def test_core(pair_sum, seed):
-    """Everything loaded over the load bus, then a word a cycle: ``acc``, ``c_old`` and ``h`` in exactly their cycles."""
+    """All loaded over the load bus, then a word a cycle: ``acc``, ``c_old``, ``h`` in their exact cycles."""
     rng = np.random.default_rng(seed)
     config = make_config(block=BLOCK, slots=4, pair_sum=pair_sum)
     timing = CoreTiming(config)
@@ -135,7 +135,7 @@ def test_core(pair_sum, seed):
 
 
 def test_reload_distance():
-    """``reload`` is exact: a partial sum can be loaded that many cycles after it was stored, not one cycle earlier."""
+    """A partial sum can be loaded ``reload`` cycles after it was stored, not one cycle earlier."""
     config = make_config(block=BLOCK)
     timing = CoreTiming(config)
     loaded = {}

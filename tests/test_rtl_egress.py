@@ -71,7 +71,7 @@ class Bench:
         sums = random_signed(self.rng, ACC_BITS, (config.cores, config.block))
         self.events[cycle] = ({"valid": 1, "last_beat": beats - 1, "last": int(last), "flags": flags,
                                "started": started}, sums)
-        values = OutputLane.compute(sums.ravel(), self.frac_bits, config.io_format).reshape(-1, config.beat_values)
+        values = OutputLane.compute(sums, self.frac_bits, config.io_format).reshape(-1, config.beat_values)
         for beat in range(beats):
             ends = last and beat == beats - 1
             kept = self.last_values if ends else config.beat_values
@@ -82,7 +82,7 @@ class Bench:
             self.cycles.append(self.beat_at[-1] - started)
 
     def run(self, ready):
-        """Play with ``tready`` by ``ready(cycle)``; checks all beats and ``cycles``, returns the cycles in which they were taken."""
+        """Play with ``tready`` by ``ready(cycle)`` and check everything; returns the cycles of the beats."""
         part, idle = self.part, output_event_layout(self.config).const({"valid": 0})
         taken, taken_pulses, cycles = [], [], []
 
@@ -141,7 +141,7 @@ def fill(bench, rng, packets, slots):
 @pytest.mark.parametrize("io_format", IO_FORMATS)
 @pytest.mark.parametrize("cores, block", [(1, 4), (3, 8)])
 def test_latency_and_rate(cores, block, io_format):
-    """Never stalled: each beat is taken ``latency`` cycles after its accumulators and its turn; none is lost."""
+    """Never stalled: each beat is taken ``latency`` cycles after its accumulators and its turn."""
     config = make_config(cores=cores, block=block, io_format=io_format)
     rng = np.random.default_rng(1)
     bench = Bench(config, rng, last_values=config.beat_values - 1)

@@ -14,14 +14,15 @@ FRACTION_BITS = {"bfloat16": 7, "float32": 23}
 
 
 def random_values(rng, adjust, io_format, special):
-    """Bit patterns of ``adjust``'s shape; without ``special`` only zeros, denormals and numbers within the range."""
+    """Bit patterns; without ``special`` only zeros, denormals and numbers that do not saturate."""
     m_bits = FRACTION_BITS[io_format]
     center = rng.integers(-4, EXPONENT_RANGE)
     q = np.clip(center + rng.integers(-30, 10, adjust.shape), None, EXPONENT_RANGE - 1)
     exponent = np.clip(q - adjust, 1, 254)
     exponent = np.where(exponent + adjust >= EXPONENT_RANGE, 0, exponent)
     fraction = rng.integers(0, 1 << m_bits, adjust.shape)
-    fraction = np.where(rng.random(adjust.shape) < 0.2, rng.choice([0, (1 << m_bits) - 1], adjust.shape), fraction)
+    ends = rng.choice([0, (1 << m_bits) - 1], adjust.shape)
+    fraction = np.where(rng.random(adjust.shape) < 0.2, ends, fraction)
     exponent = np.where(rng.random(adjust.shape) < 0.1, 0, exponent)
     if special:
         exponent = np.where(rng.random(adjust.shape) < special, 255, exponent)
@@ -121,8 +122,8 @@ class Bench:
                 self.flags.append([{name: ctx.get(getattr(part.flags[side], name)) for name in FLAGS}
                                    | {"started": ctx.get(part.started[side])} for side in range(2)])
                 if ctx.get(part.x_en):
-                    self.outputs[cycle] = (ctx.get(part.x_block), ctx.get(part.x_side_w), list(ctx.get(part.x)),
-                                           ctx.get(part.x_exponent))
+                    self.outputs[cycle] = (ctx.get(part.x_block), ctx.get(part.x_side_w),
+                                           list(ctx.get(part.x)), ctx.get(part.x_exponent))
                 if ctx.get(part.block_ready):
                     self.ready.append(cycle)
                 if offered and self.treadys[-1]:
@@ -144,12 +145,13 @@ class Bench:
             side = number % 2
             done = packet.beat_cycles[config.beats_per_block - 1::config.beats_per_block]
             mantissas, exponents, flags = Ingress.compute(
-                packet.blocks(config), self.adjust.reshape(-1, config.block), self.enable.reshape(-1, config.block),
-                config.io_format)
+                packet.blocks(config), self.adjust.reshape(-1, config.block),
+                self.enable.reshape(-1, config.block), config.io_format)
             for block, cycle in enumerate(done):
-                expected[cycle + part.latency] = (block, side, mantissas[block].tolist(), int(exponents[block]))
+                expected[cycle + part.latency] = (
+                    block, side, mantissas[block].tolist(), int(exponents[block]))
                 ready.append(cycle + part.ready_cycle)
-            # Known when the word that waited for the last block is in the issue register, and until the release.
+            # Known when the word that waited for the last block is in the issue register, until the release.
             marks = flags | {"malformed": packet.malformed, "started": self.now + packet.accepted[0]}
             for cycle in range(done[-1] + part.ready_cycle + Sequencer.block_to_issue, packet.released + 1):
                 assert self.flags[cycle][side] == marks, (number, cycle)
@@ -184,7 +186,7 @@ def test_values(io_format, block, seed):
 @pytest.mark.parametrize("blocks", [1, 2, 5])
 @pytest.mark.parametrize("io_format", IO_FORMATS)
 def test_framing(io_format, blocks, seed):
-    """Short packets are filled up, long ones cut, the right ones pass between them; marks tell which was which."""
+    """Short packets are filled up, long ones cut, right ones pass between them; marks tell which is which."""
     rng = np.random.default_rng(seed)
     bench = Bench(make_config(io_format=io_format), rng, blocks=blocks)
     lengths = rng.integers(1, 2 * bench.length + 2, 30)
@@ -232,7 +234,7 @@ def test_too_early_announcement_is_refused():
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("io_format, error", [("bfloat16", 0.5), ("float32", 1.0)])
 def test_model_keeps_values(io_format, error, seed):
-    """Mantissa and exponent stand for the value to half a unit (float32: one, its lowest bits are cut off)."""
+    """Mantissa and exponent are the value to half a unit (float32: one, its lowest bits are cut off)."""
     rng = np.random.default_rng(seed)
     adjust = np.repeat(rng.integers(-110, -100, (1, 8)), 2000, axis=0)
     bits = random_values(rng, adjust, io_format, 0)

@@ -10,7 +10,7 @@ from spiccato.rtl.memory import DistributedRam, Ram, Rom
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("banks, shared_data", [(1, False), (3, False), (3, True)])
 def test_ram_reads_what_was_written_before(banks, shared_data, seed):
-    """Random writes with bank enables and reads at once: ``r_data`` is the content before the read's cycle."""
+    """Random writes with bank enables, and reads: ``r_data`` is the content before the read's cycle."""
     rng = np.random.default_rng(seed)
     width, depth = 9, 13
     ram = Ram("ram_test", width=width, depth=depth, banks=banks, shared_data=shared_data)
@@ -65,6 +65,7 @@ def test_rom_ports_are_independent(seed):
     contents = rng.integers(1 << 12, size=64)
     rom = Rom("rom_test", contents=contents, width=12, ports=2)
     addr = rng.integers(64, size=(50, 2))
-    seen = play(rom, [{"addr0": int(a), "addr1": int(b)} for a, b in addr], ["data0", "data1"], drain=rom.latency)
+    stimulus = [{"addr0": int(a), "addr1": int(b)} for a, b in addr]
+    seen = play(rom, stimulus, ["data0", "data1"], drain=rom.latency)
     for port in range(2):
         assert seen[f"data{port}"][rom.latency:].tolist() == contents[addr[:, port]].tolist()

@@ -19,15 +19,15 @@ def make_program(rng, seeds, length, *, waits=0.0, start_waits=False):
     for n in range(seeds + length):
         first = n == seeds
         words.append({
-            "valid": 1, "weight": n, "slot": int(rng.integers(CONFIG.slots)), "source": Source(int(rng.integers(4))),
-            "vector_from": VectorFrom.H, "output": 1, "seed": int(n < seeds), "start": int(first),
-            "commit": int(n == seeds + length - 1),
+            "valid": 1, "weight": n, "slot": int(rng.integers(CONFIG.slots)),
+            "source": Source(int(rng.integers(4))), "vector_from": VectorFrom.H, "output": 1,
+            "seed": int(n < seeds), "start": int(first), "commit": int(n == seeds + length - 1),
             "wait_block": int(n >= seeds and (start_waits if first else rng.random() < waits))})
     return words
 
 
 def run(words, seeds, inputs, cycles, *, malformed=(), probe_word=None):
-    """Load, restart, then ``inputs(cycle)`` ({member: value}) in each cycle; returns what came out in each cycle.
+    """Load, restart, then ``inputs(cycle)`` ({member: value}) in each cycle; returns what came out in each.
 
     ``malformed`` lists the inferences (counted from 0) whose packet was.
     """
@@ -51,14 +51,16 @@ def run(words, seeds, inputs, cycles, *, malformed=(), probe_word=None):
         ctx.set(part.restart, 0)
         commits = 0
         for cycle in range(cycles):
-            for name, value in {"enable": 1, "room": 1, "block_ready": 0, "restart": 0, **inputs(cycle)}.items():
+            usual = {"enable": 1, "room": 1, "block_ready": 0, "restart": 0}
+            for name, value in (usual | inputs(cycle)).items():
                 ctx.set(getattr(part, name), value)
             # As in the accelerator: the mark of the packet whose words are in the issue register.
             ctx.set(part.malformed, commits in malformed)
             trace.append(SimpleNamespace(
                 cycle=cycle, tag=ctx.get(part.word.weight), word=ctx.get(part.word.as_value()),
                 vector_from=ctx.get(part.word.vector_from),
-                **{name: ctx.get(getattr(part.word, name)) for name in ("valid", "output", "seed", "start", "commit")},
+                **{name: ctx.get(getattr(part.word, name))
+                   for name in ("valid", "output", "seed", "start", "commit")},
                 **{name: ctx.get(getattr(part, name)) for name in ("side", "x_side", "zero_c", "started",
                                                                    "committed", "stalled", "idle")}))
             commits += trace[-1].committed
@@ -92,7 +94,7 @@ def check_order(trace, words, seeds):
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("seeds, length", [(0, 2), (1, 2), (3, 5), (0, 9), (20, 30)])
 def test_a_word_every_cycle(seeds, length, seed):
-    """With nothing to wait for there is never a gap, also from inference to inference and at any program length."""
+    """With nothing to wait for there is never a gap, also between inferences and at any program length."""
     words = make_program(np.random.default_rng(seed), seeds, length)
     trace = run(words, seeds, lambda cycle: {}, 120)
     check_order(trace, words, seeds)
@@ -102,7 +104,7 @@ def test_a_word_every_cycle(seeds, length, seed):
 
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_waiting_for_blocks(seed):
-    """A word that waits is issued ``block_to_issue`` cycles after its block or right after its predecessor."""
+    """A word that waits comes ``block_to_issue`` cycles after its block or right after its predecessor."""
     rng = np.random.default_rng(seed)
     words = make_program(rng, 4, 9, waits=0.5, start_waits=True)
     begin, cycles = 30, 500
@@ -150,7 +152,7 @@ def test_stalled_counts_missing_room():
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("length", [2, 7])
 def test_sides(length, seed):
-    """Seed words write the committed side, others the new one; a commit swaps unless the packet was malformed."""
+    """Seed words write the committed side, others the new one; a commit swaps, unless malformed."""
     rng = np.random.default_rng(seed)
     seeds = 3
     words = make_program(rng, seeds, length)
@@ -170,7 +172,7 @@ def test_sides(length, seed):
 
 @pytest.mark.parametrize("at", range(20, 40))
 def test_restart(at):
-    """A restart lets the running inference end, then plays the program from its first word, with state zero."""
+    """A restart lets the running inference end, then plays the program from its first word, state zero."""
     seeds, length = 3, 6
     words = make_program(np.random.default_rng(1), seeds, length)
     trace = run(words, seeds, lambda cycle: {"restart": cycle == at}, 100)
@@ -194,7 +196,7 @@ def test_keep_c():
 
 
 def test_idle():
-    """Idle ``drain_cycles`` after an inference's last word, but never within one, however long its input pauses."""
+    """Idle ``drain_cycles`` after an inference's last word, never in one, however long its input pauses."""
     words = make_program(np.random.default_rng(1), 0, 4, start_waits=True)
     words[2]["wait_block"] = 1
     first, second = 100, 300
@@ -227,7 +229,7 @@ def test_probe(seed_bit):
 
 @pytest.mark.parametrize("begin", range(147, 155))
 def test_probe_loses_no_word(begin):
-    """A probe that comes just when an inference starts, or while one waits in its middle, swallows none of it."""
+    """A probe that comes when an inference starts, or while one waits in its middle, swallows no word."""
     words = make_program(np.random.default_rng(1), 2, 5, start_waits=True)
     words[4]["wait_block"] = 1
 

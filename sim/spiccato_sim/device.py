@@ -92,12 +92,18 @@ class Device:
             c.append(np.array(states))
         return h, c
 
-    def packet(self, bits):
-        """An input packet of bit patterns, padded to whole beats."""
-        beat = self.config.beat_values
-        padded = np.zeros(-(-len(bits) // beat) * beat, dtype=f"<u{self.config.io_bits // 8}")
-        padded[:len(bits)] = bits
+    def packet(self, bits, beats=None):
+        """An input packet of bit patterns, padded to whole beats; cut or extended to ``beats`` if given."""
+        per_beat = self.config.beat_values
+        padded = np.zeros((beats or -(-len(bits) // per_beat)) * per_beat, dtype=f"<u{self.config.io_bits // 8}")
+        count = min(len(bits), len(padded))
+        padded[:count] = bits[:count]
         return AxiStreamFrame(padded.tobytes())
+
+    def pause_at_random(self, rng):
+        """Let input and output streams pause in about every second cycle."""
+        for stream in (self.source, self.sink):
+            stream.set_pause_generator(bool(pause) for pause in iter(lambda: rng.integers(2), None))
 
     def values(self, frame):
         """Bit patterns of an output packet, and its ``tuser``."""

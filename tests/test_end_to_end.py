@@ -1,0 +1,121 @@
+"""Compiled networks on the whole RTL: every bit and every cycle as the virtual machine and the compiler predict."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from spiccato.compiler import compile_network
+from spiccato.config import PRESETS, Config
+from spiccato_sim import models, runner, series
+from spiccato_sim.simulate import simulate
+
+needs_icarus = pytest.mark.skipif(not runner.icarus_available(), reason="Icarus Verilog (iverilog) is not installed")
+
+#: Small memories, so that small networks are near their limits.
+SMALL = {"weight_depth": 256, "slots": 64, "vector_blocks": 64, "input_blocks": 16, "program_depth": 1024,
+         "output_beats": 16}
+
+#: (cores, block, other parameters): both stream formats, both DSP modes, core counts that divide nothing.
+SHAPES = {
+    "1x4": (1, 4, {}),
+    "3x8-float32": (3, 8, {"io_format": "float32"}),
+    "5x4-pair": (5, 4, {"pair_sum": True, "slots": 32}),
+    "12x4": (12, 4, {}),
+    "2x16-pair-float32": (2, 16, {"pair_sum": True, "io_format": "float32"}),
+    "1x64-pair": (1, 64, {"pair_sum": True}),
+}
+
+
+def small_config(name):
+    cores, block, more = SHAPES[name]
+    return Config(name=name, cores=cores, block=block, **{**SMALL, **more})
+
+
+def random_case(config, seed):
+    """A random network that fits, its program, and inputs over many magnitudes."""
+    rng = np.random.default_rng(seed)
+    network = models.random_network(rng, layers=int(rng.integers(1, 4)), linear=int(rng.integers(0, 3)),
+                                    max_size=min(24, 4 * config.slot_units + 3), scale=float(rng.choice([1, 3])))
+    formats = [str(f) for f in rng.choice(["int16", "int8"], size=len(network.lstm) + 1)]
+    program = compile_network(network, config, weight_format=formats)
+    xs = models.inputs(network, 14, seed, spread=2.0 ** rng.integers(-6, 6, network.input_size))
+    return program, xs
+
+
+def check(result):
+    assert not result.failures
+    assert result.bit_exact
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_random_network(shape, seed, build_folder):
+    """Random networks with random weight formats: outputs, marks, final state, spaced and streamed cycles."""
+    program, xs = random_case(small_config(shape), seed)
+    check(simulate(program, xs, spaced=5, preload=False, build_folder=build_folder))
+
+
+@needs_icarus
+@pytest.mark.parametrize("shape", ["1x4", "3x8-float32"])
+def test_random_network_icarus(shape, build_folder):
+    """The same on a simulator that knows undefined values."""
+    program, xs = random_case(small_config(shape), 3)
+    check(simulate(program, xs[:9], spaced=3, preload=False, simulator="icarus", build_folder=build_folder))
+
+
+@pytest.mark.parametrize("shape", ["3x8-float32", "5x4-pair"])
+def test_pauses_malformed_packets_and_reset(shape, build_folder):
+    """Pauses on both streams, short and long packets, NaN and infinity, a state reset: still the same bits."""
+    program, xs = random_case(small_config(shape), 4)
+    rng = np.random.default_rng(4)
+    xs = np.concatenate([xs, xs])
+    xs[3, 0], xs[9, -1], xs[17, 0] = np.nan, np.inf, -np.inf
+    beats = [None] * len(xs)
+    for step in rng.choice(len(xs), size=6, replace=False):
+        beats[step] = max(1, program.input_beats + int(rng.integers(-2, 3)))
+    check(simulate(program, xs, spaced=8, preload=False, beats=beats, reset_before_stream=True, pause_seed=4,
+                   build_folder=build_folder))
+
+
+def test_preload_equals_load(build_folder):
+    """Memories filled from files and over AXI4-Lite hold the same."""
+    program, xs = random_case(small_config("3x8-float32"), 5)
+    loaded, filled = (simulate(program, xs, spaced=3, preload=preload, build_folder=build_folder)
+                      for preload in (False, True))
+    check(loaded)
+    check(filled)
+    assert (loaded.outputs == filled.outputs).all()
+
+
+@pytest.mark.parametrize("board", ["ia420f", "ia840f"])
+def test_full_size(board, build_folder):
+    """lstm_tiny on the RTL of a real board, at full size."""
+    network = models.build("lstm_tiny")
+    program = compile_network(network, PRESETS[board])
+    check(simulate(program, models.inputs(network, 9), spaced=4, read_state=False, build_folder=build_folder))
+
+
+def test_trained_example(build_folder):
+    """The trained example on real data: the task's error on the RTL is float64's."""
+    from spiccato_sim.reference import Reference
+
+    task, network = series.load("seattle_weather"), models.resolve("seattle_weather")
+    config = dataclasses.replace(PRESETS["test8"], io_format="float32")
+    result = simulate(compile_network(network, config), task.inputs, spaced=2, build_folder=build_folder)
+    check(result)
+    exact = Reference(network).run(task.inputs)
+    assert task.metric(task.predict(result.outputs)) == pytest.approx(task.metric(task.predict(exact)), abs=1e-4)
+
+
+def test_difference_is_found(build_folder):
+    """The comparison is not blind: one changed bias, shift or cycle count is reported."""
+    program, xs = random_case(small_config("1x4"), 1)
+    biases = program.biases.copy()
+    biases[0, 0, 0] += 1 << 20
+    other = dataclasses.replace(program, biases=biases, spaced_latency=program.spaced_latency + 1)
+    # The simulated hardware gets `other`, the virtual machine runs `program`.
+    result = simulate(dataclasses.replace(program, spaced_latency=other.spaced_latency), xs, spaced=3,
+                      preload=False, build_folder=build_folder, hardware_program=other)
+    assert not result.bit_exact
+    assert any("output bits" in line for line in result.failures)
+    assert any("spaced latency" in line for line in result.failures)

