@@ -66,7 +66,7 @@ class Model:
 
 
 def random_words(rng, config, timing, count):
-    """Issue words that keep the core's rules: distances from stores to loads, and between a cell's updates."""
+    """Words that keep the core's rules: distances from stores to loads, and between a cell's updates."""
     words, stored, updated = [], {}, {}
     for n in range(count):
         word = {"valid": int(rng.random() < 0.9), "slot": int(rng.integers(config.slots)),

@@ -50,9 +50,14 @@ def test_no_test_is_a_failure(test4, module, tmp_path):
     name = module("tb_empty", "import cocotb\n")
     with pytest.raises(SimulationError, match=r"tb_empty on test4-verilator.*: .*No tests.*; log: .*simulation\.log"):
         run(test4, name, results_dir=tmp_path / "results")
-    # For cocotb itself, this is a success.
+
+
+@pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
+def test_no_test_chosen_is_a_failure(simulator, tmp_path):
+    """For cocotb itself, this is a success."""
+    built = build(PRESETS["test4"], simulator=simulator, folder=BUILD)
     with pytest.raises(SimulationError, match="no test ran; log: "):
-        run(test4, "spiccato_sim.tb_smoke", results_dir=tmp_path / "results", env={"COCOTB_TEST_FILTER": "no such"})
+        run(built, "spiccato_sim.tb_smoke", results_dir=tmp_path, env={"COCOTB_TEST_FILTER": "no such"})
 
 
 def test_failing_test_is_named(test4, module, tmp_path):
@@ -129,7 +134,10 @@ def test_waves_need_their_build(test4, tmp_path):
 def test_waves(simulator, tmp_path):
     built = build(PRESETS["test4"], simulator=simulator, waves=True, folder=BUILD)
     run(built, "spiccato_sim.tb_smoke", results_dir=tmp_path, waves=True)
-    assert (tmp_path / "dump.fst").stat().st_size > 1000
+    waves = tmp_path / ("dump.vcd" if simulator == "verilator" else "dump.fst")
+    assert waves.stat().st_size > 1000
+    if simulator == "verilator":
+        assert "$scope module unit_0 " in waves.read_text()
 
 
 def test_waves_are_not_recorded_unasked(test4, tmp_path, monkeypatch):

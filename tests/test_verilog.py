@@ -109,7 +109,7 @@ def test_refuses_a_folder_of_others(tmp_path):
 
 
 @pytest.mark.parametrize("defect, complaint", [
-    ("reg latch; always @* if (clk) latch = rst; wire used = latch;", "latch"),
+    ("reg latch; always @* if (clk) latch = rst; wire used = latch;", "LATCH"),
     ("wire a, b; assign a = ~b ^ rst; assign b = a ^ clk;", "UNOPTFLAT"),
     ("wire two; assign two = rst; assign two = clk;", "MULTIDRIVEN"),
     ("wire none; wire used = none & clk;", "UNDRIVEN"),
@@ -123,7 +123,7 @@ def test_lint_finds(test4, tmp_path, defect, complaint):
             data = data.replace(b"\nendmodule", f"\n{defect}\nendmodule".encode())
             assert defect.encode() in data
         (tmp_path / name).write_bytes(data)
-    with pytest.raises(LintError, match=f"(?i){complaint}"):
+    with pytest.raises(LintError, match=complaint):
         lint(tmp_path)
 
 

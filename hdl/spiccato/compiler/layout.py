@@ -97,11 +97,6 @@ class Layout:
         return [m for layer in self.layers for m in (layer.input, layer.recurrent)] + [self.linear.input]
 
     @property
-    def input_beats(self):
-        """Beats of an input packet."""
-        return self.input_blocks * self.config.beats_per_block
-
-    @property
     def output_beats(self):
         """Beats of an output packet."""
         return _divide_up(self.linear.outputs, self.config.beat_values)

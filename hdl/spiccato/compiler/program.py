@@ -97,7 +97,7 @@ class Program:
     @property
     def input_beats(self):
         """Beats of an input packet."""
-        return self.adjust.shape[0] * self.config.beats_per_block
+        return -(-self.input_size // self.config.beat_values)
 
     @property
     def output_beats(self):

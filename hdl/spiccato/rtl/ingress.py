@@ -156,7 +156,8 @@ class Ingress(Part):
     """Receives packets, converts them, and keeps account of two of them.
 
     Every packet becomes one inference. A packet that ends early is filled up with zeros, one that goes on is
-    discarded up to its ``tlast``; both are marked malformed.
+    discarded up to its ``tlast``; both are marked malformed. A packet of the right length whose last block lacks a
+    beat (float32) is filled up, too.
 
     Members
     -------
@@ -241,7 +242,8 @@ class Ingress(Part):
         inside = Signal()
         filling = Signal()
         discarding = Signal()
-        last_beat = Signal()
+        expected_end, last_beat = Signal(), Signal()
+        overlong = Signal()
         accept = Signal()
         take = Signal()
         first = Signal()
@@ -249,18 +251,20 @@ class Ingress(Part):
             self.tready.eq(~filling & (discarding | inside | ~occupied[1])),
             accept.eq(self.tready & self.tvalid),
             take.eq((accept & ~discarding) | filling),
-            last_beat.eq(beat == self.beats),
+            expected_end.eq(beat == self.beats),
+            # Packets end with whole beats, blocks may need one more.
+            last_beat.eq(beat == (self.beats | (halves - 1))),
             first.eq(take & ~inside & ~filling),
         ]
         m.d.sync += occupied.eq(occupied + first - self.release)
         malformed_1 = Signal()
-        m.d.sync += malformed_1.eq(accept & ~discarding & (self.tlast ^ last_beat))
+        m.d.sync += malformed_1.eq(accept & ~discarding & (self.tlast ^ expected_end))
         with m.If(take):
             m.d.sync += [beat.eq(Mux(last_beat, 0, beat + 1)), inside.eq(~last_beat)]
             with m.If(last_beat):
-                m.d.sync += [side.eq(~side), filling.eq(0), discarding.eq(~filling & ~self.tlast)]
-            with m.Elif(self.tlast & ~filling):
-                m.d.sync += filling.eq(1)
+                m.d.sync += [side.eq(~side), filling.eq(0), discarding.eq(Mux(filling, overlong, ~self.tlast))]
+            with m.Elif(~filling & (self.tlast | expected_end)):
+                m.d.sync += [filling.eq(1), overlong.eq(~self.tlast)]
         with m.Elif(accept & self.tlast):
             m.d.sync += discarding.eq(0)
         with m.If(first):

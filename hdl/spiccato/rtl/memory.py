@@ -31,6 +31,9 @@ class Ram(Part):
         All banks take the same ``width`` bits of write data (program load), instead of ``width`` bits each.
     style : str
         The vendors' ``ram_style`` ("block" or "ultra").
+    cleared : bool
+        Zero at power-up, as block memories are anyway: for words that are read without ever having been written,
+        whose value then does not matter as long as it is a number.
     preload : str or None
         Simulation only: with plusarg ``+preload=DIR``, bank ``b`` is read from
         ``DIR/<preload>_<index>_<b>.hex`` at the first clock edge. Adds the input port ``index``.
@@ -43,9 +46,10 @@ class Ram(Part):
 
     latency = 2
 
-    def __init__(self, kind, *, width, depth, banks=1, shared_data=False, style="block", preload=None):
+    def __init__(self, kind, *, width, depth, banks=1, shared_data=False, style="block", cleared=False,
+                 preload=None):
         self.width, self.depth, self.banks, self.style, self.preload = width, depth, banks, style, preload
-        self.shared_data = shared_data
+        self.shared_data, self.cleared = shared_data, cleared
         self.addr_bits = max(1, (depth - 1).bit_length())
         signature = {
             "w_en": In(banks), "w_addr": In(self.addr_bits), "w_data": In(width if shared_data else banks * width),
@@ -83,6 +87,10 @@ class Ram(Part):
       end
 `endif
 """
+        clear = f"""
+      integer i;
+      initial for (i = 0; i < {self.depth}; i = i + 1) mem[i] = 0;
+""" if self.cleared else ""
         w_data = "w_data" if self.shared_data else f"w_data[bank * {self.width} +: {self.width}]"
         return f"""\
 module {self.kind}({", ".join(ports)});
@@ -106,7 +114,7 @@ module {self.kind}({", ".join(ports)});
         out <= latch;
       end
       assign r_data[bank * {self.width} +: {self.width}] = out;
-{preload}    end
+{clear}{preload}    end
   endgenerate
 endmodule
 """

@@ -62,7 +62,8 @@ class VectorBank(Part):
 
     def elaborate(self, platform):
         m = Module()
-        ram = place(m, platform, "ram", Ram(f"ram_{self.kind}", width=self.width, depth=self.depth))
+        # The last block of a layer may have quarters that no slot has; their weights are zero.
+        ram = place(m, platform, "ram", Ram(f"ram_{self.kind}", width=self.width, depth=self.depth, cleared=True))
         write_en = Signal()
         write_addr = Signal.like(self.w_addr, reset_less=True)
         write_data = Signal.like(self.w_data, reset_less=True)
