@@ -111,7 +111,7 @@ def test_difference_is_found(build_folder):
     """The comparison is not blind: one changed bias, shift or cycle count is reported."""
     program, xs = random_case(small_config("1x4"), 1)
     biases = program.biases.copy()
-    biases[0, 0, 0] += 1 << 20
+    biases += 1 << 24
     other = dataclasses.replace(program, biases=biases, spaced_latency=program.spaced_latency + 1)
     # The simulated hardware gets `other`, the virtual machine runs `program`.
     result = simulate(dataclasses.replace(program, spaced_latency=other.spaced_latency), xs, spaced=3,

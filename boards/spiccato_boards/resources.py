@@ -10,7 +10,8 @@ blocks:
   4096x9, without the first for two independent ports; a memory of style "ultra" is made of URAM, 4096x72.
 
 Distributed memories are part of the logic. DSP and memory blocks are what these rules give, no tool's report. The
-logic is an order of magnitude: the design's register bits, which are counted, times a coefficient of the family.
+logic is an order of magnitude: the register bits outside DSP blocks, which are counted, times a coefficient of the
+family.
 """
 
 import functools
@@ -28,7 +29,7 @@ from spiccato.rtl.row import DotProductRow
 
 from .board import Resources
 
-__all__ = ["Kind", "census", "estimate", "check", "logic_registers", "LOGIC_PER_REGISTER"]
+__all__ = ["Kind", "census", "estimate", "check", "logic_registers", "memory_blocks", "LOGIC_PER_REGISTER"]
 
 # (depth, width) of a block with one write and one read port, and with two ports for anything.
 _M20K, _M20K_TWO_PORTS = ((512, 40), (1024, 20), (2048, 10)), ((1024, 20), (2048, 10))
@@ -36,8 +37,9 @@ _BRAM36, _BRAM36_TWO_PORTS = ((512, 72), (1024, 36), (2048, 18), (4096, 9)), ((1
 _URAM = ((4096, 72),)
 _DSP_STAGES = (Multiply, MultiplyPair, MultiplyAdd)
 
-#: Logic cells for each register bit of the design.
-LOGIC_PER_REGISTER = {"agilex7": 0.5, "versal": 0.8}
+#: Logic cells for each register bit outside DSP blocks: in yosys' netlists of the presets' cores, adder bits,
+#: multiplexers and shifter stages come to 1.4 LUTs (or half an ALM each, with the adder level that DSP blocks save).
+LOGIC_PER_REGISTER = {"agilex7": 1.0, "versal": 1.4}
 
 
 class Kind(NamedTuple):
@@ -118,8 +120,8 @@ def _blocks(width, depth, shapes):
     return min(-(-depth // deep) * -(-width // wide) for deep, wide in shapes)
 
 
-def _memory(part, family):
-    """Memory blocks of one part: (kind, number)."""
+def memory_blocks(part, family):
+    """Memory blocks of one part, a :class:`Ram` or :class:`Rom`: (kind, number)."""
     if isinstance(part, Ram):
         width, depth, banks, two_ports = part.width, part.depth, part.banks, False
     else:
@@ -152,7 +154,7 @@ def estimate(config, board):
     dsp = 0
     for part, count, _ in census(config).values():
         if isinstance(part, (Ram, Rom)):
-            kind, blocks = _memory(part, board.family)
+            kind, blocks = memory_blocks(part, board.family)
             memory[kind] += count * blocks
         elif isinstance(part, _DSP_STAGES):
             # Halves of one kind make whole blocks.

@@ -18,7 +18,6 @@ from pathlib import Path
 
 import numpy as np
 import rich.progress
-import spiccato
 from spiccato.compiler import compile_network
 from spiccato.compiler.compile import weight_formats
 from spiccato.compiler.layout import Layout
@@ -29,7 +28,7 @@ from . import models, published, report, runner
 from .bfloat16 import BFloat16Pipeline
 from .reference import Reference
 from .runner import SimulationError
-from .search import own_latencies, search
+from .search import Found, own_latencies, search
 from .simulate import simulate
 from .vm import Timeline, VirtualMachine
 
@@ -101,10 +100,10 @@ class Benchmark:
 class Searched:
     """A board's search: the configuration that is best beside its own one, and for each network by itself the best.
 
-    ``overall`` is a :class:`~.search.Found` or None; ``each`` has one of these for each network, by name.
+    ``each`` has one for each network that fits anything, by name.
     """
 
-    overall: object
+    overall: Found | None
     each: dict
 
 
@@ -162,6 +161,8 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
         # A fresh process for each row gives all memory back.
         pool = stack.enter_context(concurrent.futures.ProcessPoolExecutor(
             WORKERS, multiprocessing.get_context("spawn"), max_tasks_per_child=1))
+        # After an error or an interrupt, what has not begun is left.
+        stack.callback(pool.shutdown, cancel_futures=True)
         bar = stack.enter_context(_progress(console))
         shown = bar.add_task("benchmark", total=0)
         futures = {}
@@ -298,7 +299,7 @@ def _on_rtl(task, program, build_folder):
         build = runner.build(task.config, folder=build_folder)
         machine = VirtualMachine(program)
         key = _digest(
-            build.side_car["files"], program.digest, task.spaced, Timeline(program).stream(task.streamed),
+            build.side_car["files"], program.digest, task.spaced, np.array(Timeline(program).stream(task.streamed)).tolist(),
             [machine.step(x).tolist() for x in xs], _code("simulate", "tb_accelerator", "device"))
         del machine
         return _kept(task, "rows", key, lambda: _simulated(task, program, xs, build_folder))
@@ -329,7 +330,7 @@ def _errors(task):
         return {"rms_error": _rms(VirtualMachine(program).run(xs) - exact),
                 "rms_error_bf16": _rms(BFloat16Pipeline(task.network).run(xs) - exact)}
 
-    return _kept(task, "errors", _digest(program.digest, task.error_steps, _GENERATOR, _MODELS), measure)
+    return _kept(task, "errors", _digest(program.digest, task.error_steps, runner._GENERATOR, _MODELS), measure)
 
 
 def _rms(values):
@@ -360,5 +361,3 @@ def _code(*names):
 
 #: What errors depend on besides the program.
 _MODELS = _code("models", "vm", "reference", "bfloat16")
-_GENERATOR = hashlib.sha256(b"".join(
-    path.read_bytes() for path in sorted(Path(spiccato.__file__).parent.rglob("*.py")))).hexdigest()

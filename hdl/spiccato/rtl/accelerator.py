@@ -10,7 +10,7 @@ from .egress import Egress, output_event_layout
 from .ingress import FLAGS, Ingress
 from .part import DelayLine, Part, place
 from .sequencer import Sequencer, issue_word_layout
-from .vector_file import VectorFile, VectorFrom
+from .vector_file import QUARTERS, VectorFile, VectorFrom
 
 __all__ = ["Accelerator", "Timing"]
 
@@ -167,9 +167,14 @@ class Accelerator(Part):
             sequencer.probe_word.seed.eq(~control.probe_cell),
         ]
         probed_h = Signal(VECTOR_BITS)
+        probed_quarters = [Signal(VECTOR_BITS, name=f"probed_quarter_{i}") for i in range(QUARTERS)]
         probed_lanes = [Signal(C_BITS, name=f"probed_lane_{i}") for i in range(config.cores)]
         probed_c = Signal(C_BITS)
-        m.d.sync += probed_h.eq(Array(vectors.vector)[control.probe_lane])
+        quarter_bits = (config.lanes - 1).bit_length()
+        for quarter, value in enumerate(probed_quarters):
+            lanes = [vectors.vector[quarter * config.lanes + lane] for lane in range(config.lanes)]
+            m.d.sync += value.eq(Array(lanes)[control.probe_lane[:quarter_bits]])
+        m.d.sync += probed_h.eq(Array(probed_quarters)[control.probe_lane[quarter_bits:quarter_bits + 2]])
         for i, core in enumerate(cores):
             m.d.sync += probed_lanes[i].eq(Array(core.c_old)[control.probe_lane])
         m.d.sync += probed_c.eq(Array(probed_lanes)[control.probe_core])

@@ -32,8 +32,8 @@ EXPONENT_RANGE = GROUPS * EXPONENT_STEP
 MANTISSA_BITS = VECTOR_BITS - 1
 ADJUST_BITS = 10
 _E_BITS = 8
-#: Lanes whose thermometer codes are merged in the same stage as they are made: two levels of 6-input OR.
-_OR_LANES = 36
+#: Lanes whose thermometer codes are merged in the same stage as they are made; the rest of the OR is the next one's.
+_OR_LANES = 16
 
 #: ``adjust`` is stored with an offset, so that the sum's range shows in its top bits.
 feature_layout = data.StructLayout({"adjust": ADJUST_BITS, "enable": 1})
@@ -78,6 +78,7 @@ class InputLane(Part):
         # Cycle 2: exponent in the program's range.
         q = Signal(ADJUST_BITS + 1)
         in_range = q[len(q) - 2:].any()
+        over = q[-1] | (q[-2] & q[EXPONENT_RANGE.bit_length() - 1:-2].any())
         special = Signal()
         off = Signal()
         m.d.comb += [
@@ -90,22 +91,24 @@ class InputLane(Part):
         q_2 = Signal(range(EXPONENT_RANGE), reset_less=True)
         fraction_2 = Signal(m_bits, reset_less=True)
         sign_2 = Signal(reset_less=True)
-        nan_2 = Signal(reset_less=True)
-        fresh_2 = Signal()
-        m.d.sync += fresh_2.eq(self.load)
         with m.If(self.load):
             m.d.sync += [
                 live_2.eq(in_range),
-                over_2.eq(q[-1] | (q[-2] & q[len(q_2):-2].any())),
+                over_2.eq(over),
                 q_2.eq(q),
                 fraction_2.eq(m_in),
                 sign_2.eq(sign_in),
-                nan_2.eq(special & m_in.any() & self.feature.enable),
             ]
             with m.If(off):
                 m.d.sync += live_2.eq(0)
         group_2, position_2 = q_2[2:], q_2[:2]
-        m.d.comb += [self.nan.eq(fresh_2 & nan_2), self.saturated.eq(fresh_2 & live_2 & over_2)]
+        # Marks are of this beat only, whatever the lane keeps.
+        m.d.sync += [
+            self.nan.eq(self.load & special & m_in.any() & self.feature.enable),
+            self.saturated.eq(over),
+        ]
+        with m.If(off | ~self.load):
+            m.d.sync += self.saturated.eq(0)
         m.d.comb += self.groups.eq(Cat(live_2 & (over_2 | (group_2 >= j)) for j in range(1, GROUPS)))
 
         # Cycle 3: mantissa at its position in the group.

@@ -1,0 +1,259 @@
+"""The benchmark's results as files: data, a table and pictures."""
+
+import json
+from collections import Counter
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from spiccato.rtl.vector_file import VectorFrom
+
+from . import published
+from .vm import Timeline
+
+__all__ = ["write", "table", "issue_lanes"]
+
+matplotlib.use("agg")
+
+_OURS, _BEST, _THEIRS = "#1f5fa8", "#6fb1e8", "#b0b0b0"
+_COLOURS = {"input": "#1f5fa8", "recurrent": "#e8963c", "linear": "#3c9a5f", "idle": "#d8d8d8"}
+
+
+def write(folder, rows, found, gantts, titles):
+    """Write ``latency.json``, ``latency.md`` and the pictures to ``folder``.
+
+    Parameters
+    ----------
+    folder : Path
+    rows : list of dict
+        As :func:`spiccato_sim.bench.run_bench` makes them.
+    found : dict
+        Of each board's name to its search, ``spiccato_sim.bench.Searched``.
+    gantts : dict
+        Of each board's name to (model's name, program): the schedules to draw.
+    titles : dict
+        Of each board's name to what it is called.
+
+    Returns
+    -------
+    list of Path
+    """
+    texts = {"latency.json": json.dumps(rows, indent=1) + "\n", "latency.md": table(rows, found)}
+    for name, text in texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    pictures = {"latency.png": latency_figure(rows, titles), "accuracy.png": accuracy_figure(rows)}
+    if gantts:
+        pictures["schedule.png"] = schedule_figure(gantts, titles)
+    for name, figure in pictures.items():
+        figure.savefig(folder / name, dpi=130)
+    return [folder / name for name in (*texts, *pictures)]
+
+
+def _markdown(header, lines, left):
+    """A Markdown table with aligned columns; the first ``left`` columns are text."""
+    widths = [max(len(str(cell)) for cell in column) for column in zip(header, *lines)]
+
+    def line(cells):
+        return "| " + " | ".join(str(cell).ljust(width) if number < left else str(cell).rjust(width)
+                                 for number, (cell, width) in enumerate(zip(cells, widths))) + " |"
+
+    rule = "|" + "|".join("-" * (width + 2) if number < left else "-" * (width + 1) + ":"
+                          for number, width in enumerate(widths)) + "|"
+    return "\n".join([line(header), rule, *map(line, lines)]) + "\n"
+
+
+def _number(value, digits):
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def table(rows, found):
+    """The Markdown document."""
+    header = ["board", "cores x block", "model", "weights", "spaced cycles", "required", "interval cycles", "MAC bound",
+              "compute us", "published", "total us", "published", "RMS error", "bfloat16's", "exact"]
+
+    def lines(kind):
+        for row in rows:
+            if row["kind"] == kind and row["fits"]:
+                required = _number(row["required_cycles"], 0)
+                if row["requirement_met"] is not None:
+                    required += " met" if row["requirement_met"] else " MISSED"
+                yield [row["board"], f"{row['cores']} x {row['block']}", row["model"], row["weight_format"],
+                       _number(row["spaced_cycles"], 0), required, _number(row["initiation_interval_cycles"], 0),
+                       _number(row["mac_bound_cycles"], 0), _number(row["compute_us"], 2),
+                       _number(row["published_compute_us"], 2), _number(row["total_us"], 2),
+                       _number(row["published_total_us"], 1), f"{row['rms_error']:.1e}",
+                       f"{row['rms_error_bf16']:.1e}", "yes" if not row["failures"] else "NO"]
+
+    parts = [f"""\
+# Benchmark
+
+One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the streams.
+
+- Spaced cycles, interval cycles: measured on the RTL in a simulator: from the first input beat to the last output
+  beat of an inference that comes alone, and between inferences whose inputs are always waiting. "exact": all output
+  bits equal the virtual machine's and all cycles equal the predicted ones.
+- Required: the reference design's figure in cycles for the preset's multipliers; "met" speaks of the spaced latency
+  and of the initiation interval allowed beside it.
+- MAC bound: the cycles that the multiplications which the output waits for need with every multiplier busy.
+- Compute: the spaced cycles at the clock the board is designed for (no board was measured). Published compute: the
+  published total less the published PCIe round trip for that many input bytes.
+- Total: ours is the compute time plus that same round trip; the published one was measured on silicon.
+- RMS error: against float64, of the virtual machine with float32 outputs (rounding to bfloat16 outputs would hide
+  it). bfloat16's: of a bfloat16 pipeline on the same inputs.
+
+Published figures: {published.source()} The newest version of each.
+
+## The boards' own configurations
+
+""", _markdown(header, list(lines("preset")), 4)]
+    refused = [f"- {row['board']}, {row['weight_format']} weights: {row['reason']}\n"
+               for row in rows if row["kind"] == "preset" and not row["fits"]]
+    if refused:
+        parts += ["\nWhat does not fit:\n\n", *refused]
+    best = list(lines("best"))
+    if best:
+        parts += ["""
+## The best configurations found
+
+Over cores and block size, with the multipliers and memories within the share of the device that can be expected to
+be placed and routed: the lowest product of latencies, a model counting with the board's own configuration where that
+is faster or the only one it fits.
+
+""", _markdown(header, best, 4)]
+    each = [[board, name, f"{one.config.cores} x {one.config.block}", one.config.weight_depth, one.formats[name],
+             one.latencies[name], f"{one.latencies[name] / one.config.clock_mhz:.2f}"]
+            for board, searched in found.items() for name, one in searched.each.items()]
+    if each:
+        parts += ["\nThe best for one model alone, as the scheduler predicts (not run on the RTL):\n\n", _markdown(
+            ["board", "model", "cores x block", "weight depth", "weights", "spaced cycles", "compute us"], each, 2)]
+    return "".join(parts)
+
+
+def latency_figure(rows, titles):
+    """Grouped bars: compute and total time of each model, published and ours."""
+    rows = [row for row in rows if row["compute_us"]]
+    boards = [name for name in titles if any(row["board"] == name for row in rows)]
+    figure = Figure(figsize=(12, 3.4 * max(1, len(boards))), layout="constrained")
+    axes = figure.subplots(max(1, len(boards)), 2, squeeze=False)
+    for line, board in zip(axes, boards):
+        own = [row for row in rows if row["board"] == board]
+        names = list(dict.fromkeys(row["model"] for row in own))
+        for axis, what in zip(line, ("compute", "total")):
+            bars = [("published", _THEIRS, [_first(own, name, "preset", f"published_{what}_us") for name in names])]
+            for kind, colour in (("preset", _OURS), ("best", _BEST)):
+                shown = [row for row in own if row["kind"] == kind]
+                if shown and not (kind == "best" and shown[0]["configuration"] == board):
+                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}" + " (best found)" * (kind == "best")
+                    bars.append((label, colour, [_first(own, name, kind, f"{what}_us") for name in names]))
+            width = 0.8 / len(bars)
+            for number, (label, colour, values) in enumerate(bars):
+                at = np.arange(len(names)) + (number - (len(bars) - 1) / 2) * width
+                drawn = axis.bar(at, [value or 0 for value in values], width, label=label, color=colour)
+                axis.bar_label(drawn, [f"{value:.2f}" if value else "none" for value in values], fontsize=7, padding=2)
+            axis.set_xticks(np.arange(len(names)), names)
+            axis.set_title(f"{titles[board]}: {what}", fontsize=10)
+            axis.set_ylabel("us")
+            axis.margins(y=0.15)
+            axis.spines[["top", "right"]].set_visible(False)
+            axis.legend(fontsize=8, frameon=False, loc="upper left")
+    figure.suptitle("Latency of one timestep. Compute: RTL cycles at the target clock; published total less PCIe round "
+                    "trip.\nTotal: ours with the same round trip added, theirs measured on silicon. None: does not "
+                    "fit.", fontsize=10)
+    return figure
+
+
+def _first(rows, model, kind, key):
+    """The figure of the first row (that with the wider weights) of a model and kind, or None."""
+    return next((row[key] for row in rows if row["model"] == model and row["kind"] == kind), None)
+
+
+def accuracy_figure(rows):
+    """Bars on a logarithmic scale: RMS errors of each model in each format beside a bfloat16 pipeline's."""
+    rows = [row for row in rows if row["kind"] == "preset" and row["rms_error"]]
+    names = list(dict.fromkeys(row["model"] for row in rows))
+    series = [("bfloat16 pipeline", _THEIRS, [_largest(rows, name, None, "rms_error_bf16") for name in names])]
+    for weight_format, colour in (("int8", _BEST), ("mixed", "#8e6fb5"), ("int16", _OURS)):
+        if any(row["weight_format"] == weight_format for row in rows):
+            series.append((f"Spiccato, {weight_format} weights", colour,
+                           [_largest(rows, name, weight_format, "rms_error") for name in names]))
+    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    axis = figure.subplots()
+    width = 0.8 / len(series)
+    for number, (label, colour, values) in enumerate(series):
+        at = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
+        drawn = axis.bar(at, [value or np.nan for value in values], width, label=label, color=colour)
+        axis.bar_label(drawn, [f"{value:.1e}" if value else "" for value in values], fontsize=7, padding=2)
+    axis.set_yscale("log")
+    axis.margins(y=0.12)
+    axis.set_xticks(np.arange(len(names)), names)
+    axis.set_ylabel("RMS error against float64")
+    axis.set_title("Output error, float32 outputs (largest over the boards)", fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(fontsize=8, frameon=False, loc="outside lower center", ncols=len(series))
+    return figure
+
+
+def _largest(rows, model, weight_format, key):
+    values = [row[key] for row in rows
+              if row["model"] == model and weight_format in (None, row["weight_format"])]
+    return max(values, default=None)
+
+
+def issue_lanes(program):
+    """What the multipliers do in each cycle of one inference: list of (cycle, kind, layer).
+
+    Cycle 0 accepts the first input beat. Kinds are "input", "recurrent", "linear" and "idle" (layer -1), the linear
+    layer being the one after the last LSTM layer.
+    """
+    fields = {name: values[program.body:] for name, values in program.decode().items()}
+    first = program.config.beats_per_block - 1 + Timeline(program).timing.input
+    starts = [layer.first_slot for layer in program.layers]
+    end = program.layers[-1].first_slot + program.layers[-1].slots
+    lanes = []
+    for position, valid in enumerate(fields["valid"]):
+        slot = fields["slot"][position]
+        if not valid or fields["vector_from"][position] == VectorFrom.NONE.value:
+            lane = "idle", -1
+        elif slot >= end:
+            lane = "linear", len(starts)
+        else:
+            kind = "recurrent" if fields["recurrent"][position] else "input"
+            lane = kind, int(np.searchsorted(starts, slot, side="right")) - 1
+        lanes.append((first + position, *lane))
+    return lanes
+
+
+def schedule_figure(gantts, titles):
+    """Gantt charts: what the multipliers do during one inference, one chart for each board."""
+    figure = Figure(figsize=(12, 2.9 * len(gantts)), layout="constrained")
+    for axis, (board, (model, program)) in zip(figure.subplots(len(gantts), 1, squeeze=False)[:, 0], gantts.items()):
+        lanes = issue_lanes(program)
+        layers = len(program.layers)
+        names = [f"layer {number}" for number in range(layers)] + ["linear", "idle"]
+        for kind, colour in _COLOURS.items():
+            for line in range(len(names)):
+                cycles = [cycle for cycle, k, layer in lanes if k == kind and layer % len(names) == line]
+                axis.broken_barh(_spans(cycles), (line - 0.4, 0.8), facecolors=colour)
+        count = Counter(kind for _, kind, _ in lanes)
+        busy = 100 * (1 - count["idle"] / len(lanes))
+        axis.axvline(program.spaced_latency, color="black", linewidth=1, linestyle="--")
+        axis.set_yticks(range(len(names)), names)
+        axis.set_ylim(len(names) - 0.5, -0.5)
+        axis.set_xlim(0, 1.02 * max(program.spaced_latency, lanes[-1][0] + 1))
+        axis.set_xlabel("cycles since the first input beat was accepted")
+        axis.set_title(f"{titles[board]}, {model}: multipliers busy in {busy:.0f} % of {len(lanes)} cycles; "
+                       f"output complete after {program.spaced_latency} (dashed)", fontsize=10)
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.legend(handles=[Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()], frameon=False,
+                  loc="outside lower center", ncols=len(_COLOURS))
+    return figure
+
+
+def _spans(cycles):
+    """Runs of consecutive cycles as (start, length)."""
+    cycles = np.array(cycles, dtype=int)
+    if not len(cycles):
+        return []
+    parts = np.split(cycles, np.flatnonzero(np.diff(cycles) != 1) + 1)
+    return [(int(part[0]), len(part)) for part in parts]

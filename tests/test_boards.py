@@ -1,0 +1,159 @@
+"""Boards: their facts, what their configurations take, and the search for better ones."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+
+from spiccato.config import PRESETS, Config
+from spiccato.errors import ConfigError, SpiccatoError
+from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
+from spiccato.rtl.memory import Ram
+from spiccato_boards import BOARDS, find
+from spiccato_boards.board import FAMILIES, RECALLED, Board, Resources
+from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks
+from spiccato_sim.models import random_network
+from spiccato_sim.search import own_latencies, search
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_facts(board):
+    assert BOARDS[board.name] is board is find(board.name)
+    assert board.config is PRESETS[board.name]
+    assert set(board.resources.memory) == set(FAMILIES[board.family][1])
+    assert all(count > 0 for count in board.resources.counts.values())
+    # Every figure has a source, if only the mark that there is none.
+    assert set(board.sources) == {"part", *board.resources.counts}
+    assert all(board.sources.values())
+    assert set(board.recalled) == {fact for fact, source in board.sources.items() if source == RECALLED}
+
+
+def test_unknown_board_names_the_known_ones():
+    with pytest.raises(SpiccatoError, match=r"unknown board 'u250'; known: ia420f, ia840f, v80"):
+        find("u250")
+
+
+@pytest.mark.parametrize(("changes", "message"), [
+    ({"family": "stratix"}, "family must be one of agilex7, versal, not 'stratix'"),
+    ({"resources": Resources(1, 1, {"uram": 1})}, "memory kinds must be m20k, not uram"),
+])
+def test_a_board_that_makes_no_sense_is_refused(changes, message):
+    fields = {field.name: getattr(BOARDS["ia420f"], field.name) for field in dataclasses.fields(Board)}
+    with pytest.raises(ValueError, match=message):
+        Board(**fields | changes)
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_presets_fit_with_room_to_place_and_route(board):
+    needed = check(board.config, board, share=0.85)
+    assert needed == estimate(board.config, board)
+    assert 0 < needed.logic < board.resources.logic / 2
+
+
+@pytest.mark.parametrize(("name", "kind", "weights"), [
+    ("ia420f", "m20k", 192 * 13 * 2), ("ia840f", "m20k", 192 * 26 * 2), ("v80", "uram", 192 * 8),
+])
+def test_memory_for_weights(name, kind, weights):
+    """Against the counts by hand, one bank for each row."""
+    part, count, _ = census(PRESETS[name])["ram_weights"]
+    blocks = memory_blocks(part, BOARDS[name].family)
+    assert (blocks[0], count * blocks[1]) == (kind, weights)
+    assert weights < estimate(PRESETS[name], BOARDS[name]).memory[kind] or kind == "uram"
+
+
+@pytest.mark.parametrize("name", BOARDS)
+def test_census_counts_the_multipliers(name):
+    config = PRESETS[name]
+    kinds = census(config).values()
+    in_rows = sum(count * (2 if isinstance(part, MultiplyPair) else 1) for part, count, _ in kinds
+                  if isinstance(part, (Multiply, MultiplyPair)) and part.kind.endswith("16x18"))
+    assert in_rows == config.multipliers
+    # Five lines, three products for each hidden unit of a slot.
+    others = sum(count for part, count, _ in kinds if isinstance(part, (Multiply, MultiplyAdd)))
+    assert others - (0 if config.pair_sum else in_rows) == 8 * config.slot_units
+
+
+def test_dsp_blocks():
+    # Two products a block in sum-of-two mode; a product with an addition and one of 18x27 take a block each.
+    assert estimate(PRESETS["ia420f"], BOARDS["ia420f"]).dsp == 6 * 32 * 32 // 2 + 8 * 48
+    assert estimate(PRESETS["v80"], BOARDS["v80"]).dsp == 6 * 32 * 32 + 8 * 48
+    # Products that are not summed share a block, too.
+    apart = dataclasses.replace(PRESETS["ia420f"], pair_sum=False)
+    assert estimate(apart, BOARDS["ia420f"]).dsp == 6 * 32 * 32 // 2 + 8 * 48
+
+
+def test_small_memories_take_whole_blocks():
+    board, config = BOARDS["ia420f"], PRESETS["test4"]
+    memories = [(part, count) for part, count, _ in census(config).values() if isinstance(part, Ram)]
+    assert sum(count * part.banks for part, count in memories) == sum(
+        (4, 1, 4, 1, 1, 4, 4))  # weights, shifts, accumulators, cells, program, banks of h and of x
+    # All are 512 deep at most (the program is 1024) and, but for accumulators and program, at most 80 bits wide.
+    expected = 4 * 2 + 1 + 4 * 2 + 1 + 4 + 4
+    words = next(part for part, _ in memories if part.kind == "ram_program")
+    expected += -(-words.width // 20)
+    tables = 3 * 2  # one unit: 1024 words of 40 bits, for two ports twice
+    assert estimate(config, board).memory == {"m20k": expected + tables}
+
+
+def test_registers_are_those_that_the_verilog_has():
+    """An accumulator row: two registers of 48 bits; nothing that packs into DSP blocks is counted as logic."""
+    kinds = census(PRESETS["test8"])
+    assert kinds["row_accumulator"].registers == 2 * 48
+    assert kinds["dsp_multiply_pair_16x18"].registers == 16 + 18 + 1
+    assert 0 < logic_registers(PRESETS["test8"]) < sum(count * bits for _, count, bits in kinds.values())
+
+
+def test_too_large_a_configuration_is_refused():
+    board = BOARDS["ia420f"]
+    with pytest.raises(ConfigError, match=r"'big' does not fit BittWare IA-420F .*: "
+                                          r"needs 6,528 of 4,510 DSP blocks, 10,\d\d\d of 7,110 M20K$"):
+        check(dataclasses.replace(PRESETS["ia840f"], name="big"), board)
+    with pytest.raises(ConfigError, match="of 2,255 DSP blocks"):
+        check(board.config, board, share=0.5)
+
+
+def small_board(**changes):
+    resources = Resources(logic=100_000, dsp=100, memory={"m20k": 400})
+    config = Config(**{"name": "tiny", "cores": 1, "block": 4, "weight_depth": 512, "slots": 32, "vector_blocks": 16,
+                       "input_blocks": 8, "program_depth": 512, "output_beats": 8, "pair_sum": True} | changes)
+    return dataclasses.replace(BOARDS["ia420f"], name="tiny", config=config, resources=resources)
+
+
+def test_search_finds_the_best_of_all():
+    """Against the best of all configurations, tried one by one."""
+    board = small_board()
+    networks = [random_network(np.random.default_rng(seed), layers=2, min_size=10, name=f"n{seed}")
+                for seed in range(2)]
+    cores, blocks = range(1, 5), (4, 8)
+    found = search(board, networks, cores=cores, blocks=blocks)
+    assert set(found.latencies) == {"n0", "n1"}
+    products = []
+    for count, block, depth in itertools.product(cores, blocks, (512, 1024, 1536)):
+        config = dataclasses.replace(board.config, cores=count, block=block, weight_depth=depth, slots=128,
+                                     vector_blocks=64, input_blocks=16, program_depth=2048, output_beats=16)
+        try:
+            check(config, board, share=0.85)
+        except ConfigError:
+            continue
+        latencies = own_latencies(dataclasses.replace(board, config=config), networks)
+        if len(latencies) == 2:
+            products.append(np.prod(list(latencies.values())))
+    assert len(set(products)) > 1
+    assert np.prod(list(found.latencies.values())) == min(products)
+    check(found.config, board, share=0.85)
+    assert found.latencies == own_latencies(dataclasses.replace(board, config=found.config), networks)
+
+
+def test_search_beside_a_configuration_that_nothing_beats():
+    board = small_board()
+    network = random_network(np.random.default_rng(0), layers=1, name="n")
+    found = search(board, [network], beside={"n": 1, "other": 1}, cores=(1, 2), blocks=(4,))
+    # Nothing is gained, so of the equally good ones it is the smallest with 16-bit weights.
+    assert found.config.cores * found.config.block == 4
+    assert found.formats == {"n": "int16"}
+
+
+def test_search_finds_nothing_when_nothing_fits():
+    board = dataclasses.replace(small_board(), resources=Resources(logic=1, dsp=4, memory={"m20k": 1}))
+    assert search(board, [random_network(np.random.default_rng(0), layers=1)], cores=(1,), blocks=(4,)) is None
