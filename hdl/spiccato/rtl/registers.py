@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .ingress import FLAGS
 
-__all__ = ["Register", "REGISTERS", "IDENTITY", "ADDRESS_BITS"]
+__all__ = ["Register", "REGISTERS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
 
 #: "SPCO", little-endian.
 IDENTITY = int.from_bytes(b"SPCO", "little")
@@ -75,4 +75,18 @@ REGISTERS = {register.name: register for register in (
     Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
     Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
 )}
+#: Of the register map and of the load format.
 VERSION = 1
+
+
+def markdown():
+    """The register map as Markdown tables, for the documentation."""
+    access = {"r": "read", "w": "write", "c": "read, write ones to clear"}
+    lines = ["| offset | register | access | meaning |", "|---|---|---|---|"]
+    lines += [f"| 0x{r.offset:02x} | `{r.name}` | {access[r.access]} | {r.doc} |" for r in REGISTERS.values()]
+    for register in REGISTERS.values():
+        if register.fields:
+            lines += ["", f"`{register.name}`:", "", "| bits | field | meaning |", "|---|---|---|"]
+            lines += [f"| {low + bits - 1}:{low} | `{name}` | {meaning} |" if bits > 1 else
+                      f"| {low} | `{name}` | {meaning} |" for name, (low, bits, meaning) in register.fields.items()]
+    return "\n".join(lines) + "\n"

@@ -1,0 +1,41 @@
+"""The documentation says what the code says."""
+
+import re
+from pathlib import Path
+
+import pytest
+from spiccato.config import PRESETS
+from spiccato.rtl.accelerator import Timing
+from spiccato.rtl.registers import markdown
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_register_map():
+    """docs/interfaces.md holds the register map as it is."""
+    assert markdown() in (ROOT / "docs" / "interfaces.md").read_text()
+
+
+def test_pipeline_table():
+    """Cycle numbers of docs/pipeline.md: first the IA-420F's, in brackets those of the others where they differ."""
+    text = (ROOT / "docs" / "pipeline.md").read_text()
+    first, other = Timing(PRESETS["ia420f"]), Timing(PRESETS["v80"])
+    assert vars(Timing(PRESETS["ia840f"])) == vars(other)
+    for name, pattern in (("acc", r"\| (\d+) \((\d+)\) \| accumulator \|"), ("h", r"\| (\d+) \((\d+)\) \| h \|"),
+                          ("c", r"\| (\d+) \((\d+)\) \| tanh table latch; c \|"),
+                          ("dependency", r"`dependency` = (\d+) \((\d+)\)"),
+                          ("output", r"`tvalid` (\d+) \((\d+)\) cycles after")):
+        match = re.search(pattern, text)
+        assert match, name
+        assert (int(match[1]), int(match[2])) == (getattr(first, name), getattr(other, name)), name
+    assert f"issued in cycle {first.input} " in text
+
+
+@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name)
+def test_links(page):
+    """Every relative link and every named file exists."""
+    text = page.read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:hdl|sim|boards|tests|docs|examples)/[\w/.]+)`", text):
+        assert (ROOT / name).exists(), name
