@@ -4,6 +4,7 @@ import concurrent.futures
 import dataclasses
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -150,6 +151,7 @@ def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_p
         return comparison
 
     replace_simulate(count)
+    monkeypatch.setattr(bench.runner, "build", lambda config, **_: SimpleNamespace(side_car={"files": config.digest}))
     found = Found(PRESETS[best], {"small": 50}, {"small": "int16"})
     monkeypatch.setattr(bench, "search", lambda *_, **__: found)
     result = run(tmp_path, best=True)

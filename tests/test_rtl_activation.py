@@ -7,7 +7,7 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl_bench import play, random_signed
-from spiccato.numbers import ACC_BITS, C_SUM_FRAC_BITS, GATE_BITS, GATE_FRAC, GATE_FRAC_BITS
+from spiccato.numbers import ACC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS
 from spiccato.rtl.activation import ActivationTable, Interpolate, argument_bits
 from spiccato.rtl.memory import Rom
 from spiccato.rtl.part import DelayLine
@@ -22,12 +22,12 @@ class Activation(wiring.Component):
 
     def __init__(self, function, bits, frac_bits):
         self.function, self.frac_bits = function, frac_bits
-        super().__init__({"argument": In(signed(bits)), "value": Out(signed(GATE_BITS))})
+        super().__init__({"argument": In(signed(bits)), "value": Out(Interpolate(function).value.shape())})
 
     def elaborate(self, platform):
         m = Module()
         m.submodules.table = table = ActivationTable(self.function, 1)
-        m.submodules.line = line = Interpolate()
+        m.submodules.line = line = Interpolate(self.function)
         index, fraction = ActivationTable.saturated_argument(m, self.argument, self.frac_bits, "x")
         m.d.comb += [table.addr0.eq(index), line.word.eq(table.data0), self.value.eq(line.value),
                      line.fraction.eq(DelayLine(m, "fraction", fraction).at(Rom.latency))]
@@ -73,12 +73,12 @@ def test_accuracy(function, bound):
 
 
 @pytest.mark.parametrize("function", ["tanh", "sigmoid"])
-def test_values_stay_below_one(function):
-    """No argument, however far out, gives 1.0, and none wraps; beyond the table its last values stay."""
+def test_values_stay_in_range(function):
+    """No argument, however far out, wraps; an open gate is exactly 1; beyond the table its last values stay."""
     arguments = np.concatenate([np.arange(-(9 << 19), 9 << 19, 7) << (GATE_FRAC_BITS - 19),
                                 edges(GATE_FRAC_BITS, ACC_BITS)])
     values = ActivationTable.compute(function, arguments, GATE_FRAC_BITS)
-    assert values.max() == (1 << GATE_FRAC) - 1
+    assert values.max() == {"tanh": (1 << GATE_FRAC) - 1, "sigmoid": 1 << GATE_FRAC}[function]
     assert values.min() >= {"tanh": -(1 << GATE_FRAC), "sigmoid": 0}[function]
     below = values[arguments < -(8 << GATE_FRAC_BITS)]
     above = values[arguments >= 8 << GATE_FRAC_BITS]

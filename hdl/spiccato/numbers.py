@@ -10,7 +10,8 @@ weight mantissa           16    15          signed; one power-of-two exponent pe
 vector element            18    17 (h)      h is in (-1, 1); x has one exponent per block (``rtl.ingress``)
 row sum                   34+n  --          a block's dot product, n = log2(block)
 accumulator               48    26          gate rows; sigmoid rows hold z/2; linear rows choose their own point
-gate (i, f, g, o)         18    17          in (-1, 1)
+g, tanh(c)                18    17          signed, in [-1, 1)
+i, f, o                   18    17          unsigned, in [0, 1]: an open gate is exactly 1
 cell state c              27    17          saturates at +-512
 ========================  ====  ==========  =====================================================================
 """
@@ -28,7 +29,9 @@ GATE_FRAC_BITS = 26
 ALIGN_LEFT = 24
 SHIFT_BITS = 6
 SHIFT_MAX = (1 << SHIFT_BITS) - 1
-GATE_BITS = 18
+TANH_BITS = 18
+#: Unsigned.
+SIGMOID_BITS = 18
 GATE_FRAC = 17
 C_BITS = 27
 C_FRAC_BITS = 17

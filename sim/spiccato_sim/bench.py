@@ -68,9 +68,9 @@ _THREE_BY_64 = {
 REQUIRED = {"v80": _SIX_BY_32, "ia420f": _SIX_BY_32, "ia840f": _THREE_BY_64}
 
 
-def required_interval(required_cycles, full_mac_bound):
-    """The initiation interval allowed beside a spaced latency of ``required_cycles``."""
-    return max(required_cycles + 8, int(1.05 * full_mac_bound + 40))
+def required_interval(spaced_cycles, full_mac_bound):
+    """The initiation interval that a spaced latency and the MAC bound of all multiplications allow."""
+    return max(spaced_cycles + 8, int(1.05 * full_mac_bound + 40))
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,8 @@ class Benchmark:
     Attributes
     ----------
     rows : list of dict
-        As written to ``latency.json``.
+        As written to ``latency.json``. Cycles are of the RTL unless their name says predicted, required or bound;
+        a row that does not fit tells the reason and has None for figures.
     failures : list of str
         One line for each row that is not bit-exact or not as fast as predicted, saying what differs.
     files : list of Path
@@ -167,23 +168,23 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
         shown = bar.add_task("benchmark", total=0)
         futures = {}
 
-        def submit(kind, board, config):
+        def submit(kind, configs):
+            # A model on all boards before the next model, so that simulators of different boards are built together.
             for network in networks:
-                for weight_format in _formats(network, config):
-                    task = _Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out)
-                    futures[task] = pool.submit(_measure, task, build_folder)
-                    futures[task].add_done_callback(lambda _: bar.advance(shown))
+                for board, config in configs:
+                    for weight_format in _formats(network, config):
+                        task = _Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out)
+                        futures[task] = pool.submit(_measure, task, build_folder)
+                        futures[task].add_done_callback(lambda _: bar.advance(shown))
             bar.update(shown, total=len(futures))
 
         searches = {board.name: pool.submit(_search, board, networks) for board in boards} if best else {}
-        for board in boards:
-            submit("preset", board, board.config)
+        submit("preset", [(board, board.config) for board in boards])
         found = {name: future.result() for name, future in searches.items()}
-        for board in boards if best else ():
-            overall = found[board.name].overall
-            # The board's own configuration is measured already.
-            if overall is not None and overall.config.digest != board.config.digest:
-                submit("best", board, overall.config)
+        overall = [(board, found[board.name].overall) for board in boards if board.name in found]
+        # The board's own configuration is measured already.
+        submit("best", [(board, one.config) for board, one in overall
+                        if one is not None and one.config.digest != board.config.digest])
         measured = {task: future.result() for task, future in futures.items()}
 
     rows = [_row(task, result) for task, result in measured.items()]
@@ -244,10 +245,9 @@ def _row(task, result):
     cycles = result["spaced_cycles"]
     compute_us = cycles / config.clock_mhz if cycles else None
     interval_allowed = met = None
-    if required and result["full_mac_bound_cycles"]:
-        interval_allowed = required_interval(required.spaced_cycles, result["full_mac_bound_cycles"])
-    if interval_allowed and cycles:
-        met = (cycles <= required.spaced_cycles and result["initiation_interval_cycles"] <= interval_allowed)
+    if required and cycles:
+        interval_allowed = required_interval(cycles, result["full_mac_bound_cycles"])
+        met = cycles <= required.spaced_cycles and result["initiation_interval_cycles"] <= interval_allowed
     known = theirs is not None and round_trip is not None
     return {
         "kind": task.kind, "board": board, "configuration": config.name, "cores": config.cores, "block": config.block,

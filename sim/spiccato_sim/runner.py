@@ -40,8 +40,10 @@ public_flat_rw -module "{_TOP}" -var "clk"
 public_flat_rw -module "{_TOP}" -var "rst"
 public_flat_rw -module "{_TOP}" -var "?_ax*"
 """
-# The core is compiled once, not once for each copy; but there are no waves of the inside of such a block.
+# The core is compiled once, not once for each copy; but there are no waves of the inside of such a block. So with
+# waves, small configurations go without, for which that takes no more than a minute or two.
 _VERILATOR_BLOCKS = 'hier_block -module "core"\n'
+_FLAT_MULTIPLIERS = 256
 
 _VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style"]
 # Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
@@ -134,7 +136,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build"):
     simulator : "verilator" or "icarus"
         Icarus is slow: small configurations only.
     waves : bool
-        Able to record all signals (slower).
+        Able to record all signals (slower); with Verilator and more than 256 multipliers, none inside the cores.
     folder : path
         Where builds are kept; relative to the current directory.
 
@@ -161,17 +163,18 @@ def build(config, *, simulator="verilator", waves=False, folder="build"):
             write_verilog(config, verilog)
     side_car = json.loads((verilog / SIDE_CAR).read_text())
 
-    options = [_VERILATOR_SETTINGS, _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS, _DEFINES]
+    options = [_VERILATOR_SETTINGS, _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS, _DEFINES,
+               _FLAT_MULTIPLIERS]
     target = root / "-".join([config.name, simulator] + ["waves"] * waves + [
         # The simulators know where cocotb's libraries are, hence the last.
         _digest(side_car["files"], options, _versions(), str(cocotb_tools.config.libs_dir))])
     with _locked(target):
         if not target.exists():
-            _build(verilog, list(side_car["files"]), simulator, waves, target)
+            _build(config, verilog, list(side_car["files"]), simulator, waves, target)
     return Build(config, simulator, waves, target)
 
 
-def _build(verilog, files, simulator, waves, target):
+def _build(config, verilog, files, simulator, waves, target):
     """Build in a folder aside, then keep what is needed to run, all of it or nothing."""
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -182,9 +185,10 @@ def _build(verilog, files, simulator, waves, target):
     arguments = list(_ICARUS_ARGS)
     if simulator == "verilator":
         settings = work / "settings.vlt"
-        settings.write_text(_VERILATOR_SETTINGS + ("" if waves else _VERILATOR_BLOCKS))
+        blocks = not waves or config.multipliers > _FLAT_MULTIPLIERS
+        settings.write_text(_VERILATOR_SETTINGS + _VERILATOR_BLOCKS * blocks)
         sources.insert(0, settings)
-        arguments = _VERILATOR_ARGS + ([] if waves else ["--hierarchical"])
+        arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
     log = target.with_name(f"{target.name}.log")
     runner = _runner(simulator)
     try:

@@ -9,10 +9,10 @@ error. A word of 40 bits (one word of an M20K) holds the value at the segment's 
 import functools
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import GATE_BITS, GATE_FRAC
+from ..numbers import GATE_FRAC, SIGMOID_BITS, TANH_BITS
 from .dsp import MultiplyAdd
 from .memory import Rom
 from .part import Part, place
@@ -28,7 +28,8 @@ SLOPE_BITS = 17
 ARGUMENT_FRAC = 6 + FRACTION_BITS
 argument_bits = INDEX_BITS + FRACTION_BITS
 OUTPUT_SHIFT = BASE_FRAC + FRACTION_BITS - GATE_FRAC
-OUTPUT_MAX = (1 << GATE_FRAC) - 1
+#: Largest results: sigmoid reaches 1, tanh stays in its signed format.
+_MAXIMUM = {"tanh": (1 << GATE_FRAC) - 1, "sigmoid": 1 << GATE_FRAC}
 
 _FUNCTIONS = {
     "tanh": np.tanh,
@@ -47,12 +48,11 @@ def _table(function):
     rounding = 0.5 * 2.0**-GATE_FRAC
     slope = np.rint((right - left) * 2.0**BASE_FRAC).astype(np.int64)
     base = np.rint((left + shift + rounding) * 2.0**BASE_FRAC).astype(np.int64)
-    # The largest result has to stay below 1.0, which a gate cannot represent.
     full = (1 << FRACTION_BITS) - 1
-    highest = ((OUTPUT_MAX + 1) << OUTPUT_SHIFT) - 1
+    highest = ((_MAXIMUM[function] + 1) << OUTPUT_SHIFT) - 1
     base = np.minimum(base, (highest - slope * full) >> FRACTION_BITS)
-    base = np.clip(base, -(1 << (BASE_BITS - 1)), (1 << (BASE_BITS - 1)) - 1)
-    return base, slope
+    low = -(1 << (BASE_BITS - 1)) if function == "tanh" else 0
+    return np.clip(base, low, low + (1 << BASE_BITS) - 1), slope
 
 
 class ActivationTable(Rom):
@@ -96,26 +96,30 @@ class ActivationTable(Rom):
 
 
 class Interpolate(Part):
-    """From a table word and the argument's fraction to the value, one DSP stage.
+    """From a word of a function's table and the argument's fraction to the value, one DSP stage.
 
-    Members: ``word`` (40), ``fraction`` (13) in; ``value`` (signed 18, 17 fraction bits) out.
+    Members: ``word`` (40), ``fraction`` (13) in; ``value`` out, 18 bits with 17 fraction bits, signed for tanh and
+    unsigned for sigmoid.
     """
 
     latency = MultiplyAdd.latency
 
-    def __init__(self):
-        super().__init__("interpolate", {
-            "word": In(BASE_BITS + SLOPE_BITS), "fraction": In(FRACTION_BITS), "value": Out(signed(GATE_BITS))})
+    def __init__(self, function):
+        self.function = function
+        shape = signed(TANH_BITS) if function == "tanh" else unsigned(SIGMOID_BITS)
+        super().__init__(f"interpolate_{function}", {
+            "word": In(BASE_BITS + SLOPE_BITS), "fraction": In(FRACTION_BITS), "value": Out(shape)})
 
     def elaborate(self, platform):
         m = Module()
         dsp = place(m, platform, "line", MultiplyAdd(
-            "interpolate_line", a_bits=SLOPE_BITS + 1, b_bits=FRACTION_BITS + 1, c_bits=BASE_BITS,
-            c_shift=FRACTION_BITS, p_shift=OUTPUT_SHIFT, p_bits=GATE_BITS))
+            "interpolate_line", a_bits=SLOPE_BITS + 1, b_bits=FRACTION_BITS + 1, c_bits=BASE_BITS + 1,
+            c_shift=FRACTION_BITS, p_shift=OUTPUT_SHIFT, p_bits=TANH_BITS))
+        base = self.word[SLOPE_BITS:]
         m.d.comb += [
             dsp.a.eq(self.word[:SLOPE_BITS]),
             dsp.b.eq(self.fraction),
-            dsp.c.eq(self.word[SLOPE_BITS:].as_signed()),
+            dsp.c.eq(base.as_signed() if self.function == "tanh" else base),
             self.value.eq(dsp.p),
         ]
         return m

@@ -4,8 +4,8 @@ import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import (ACC_BITS, C_BITS, C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_BITS, GATE_FRAC, GATE_FRAC_BITS,
-                       VECTOR_BITS, saturate)
+from ..numbers import (ACC_BITS, C_BITS, C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS, SIGMOID_BITS,
+                       TANH_BITS, VECTOR_BITS, saturate)
 from .activation import ActivationTable, Interpolate
 from .dsp import Multiply, MultiplyAdd
 from .memory import Rom
@@ -15,7 +15,9 @@ __all__ = ["CellUnit"]
 
 _HALF_C = 1 << (C_SUM_FRAC_BITS - C_FRAC_BITS - 1)
 _HALF_H = 1 << (GATE_FRAC - 1)
-_C_SUM_BITS = GATE_BITS + C_BITS + 1
+#: As an operand, a sigmoid gate is signed.
+_OPEN_BITS = SIGMOID_BITS + 1
+_C_SUM_BITS = _OPEN_BITS + C_BITS + 1
 
 
 class CellUnit(Part):
@@ -60,9 +62,9 @@ class CellUnit(Part):
         sigmoid = place(m, platform, "sigmoid_table", ActivationTable("sigmoid", 2))
         sigmoid_o = place(m, platform, "sigmoid_table_o", ActivationTable("sigmoid", 1))
 
-        def activate(name, argument, frac_bits, address, word, start):
+        def activate(function, name, argument, frac_bits, address, word, start):
             index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
-            line = place(m, platform, f"line_{name}", Interpolate())
+            line = place(m, platform, f"line_{name}", Interpolate(function))
             m.d.comb += [
                 address.eq(index),
                 line.word.eq(word),
@@ -70,14 +72,15 @@ class CellUnit(Part):
             ]
             return line.value
 
-        i = activate("i", self.acc_i, GATE_FRAC_BITS, sigmoid.addr0, sigmoid.data0, 0)
-        f = activate("f", self.acc_f, GATE_FRAC_BITS, sigmoid.addr1, sigmoid.data1, 0)
-        g = activate("g", self.acc_g, GATE_FRAC_BITS, tanh.addr0, tanh.data0, 0)
-        o = activate("o", self.acc_o, GATE_FRAC_BITS, sigmoid_o.addr0, sigmoid_o.data0, 0)
+        i = activate("sigmoid", "i", self.acc_i, GATE_FRAC_BITS, sigmoid.addr0, sigmoid.data0, 0)
+        f = activate("sigmoid", "f", self.acc_f, GATE_FRAC_BITS, sigmoid.addr1, sigmoid.data1, 0)
+        g = activate("tanh", "g", self.acc_g, GATE_FRAC_BITS, tanh.addr0, tanh.data0, 0)
+        o = activate("sigmoid", "o", self.acc_o, GATE_FRAC_BITS, sigmoid_o.addr0, sigmoid_o.data0, 0)
 
         product_ig = place(m, platform, "product_ig", MultiplyAdd(
-            "gate_product", a_bits=GATE_BITS, b_bits=GATE_BITS, c_const=_HALF_C, p_shift=0, p_bits=2 * GATE_BITS))
-        product_fc = place(m, platform, "product_fc", Multiply(GATE_BITS, C_BITS))
+            "gate_product", a_bits=_OPEN_BITS, b_bits=TANH_BITS, c_const=_HALF_C, p_shift=0,
+            p_bits=_OPEN_BITS + TANH_BITS))
+        product_fc = place(m, platform, "product_fc", Multiply(_OPEN_BITS, C_BITS))
         c_sum = Signal(signed(_C_SUM_BITS), reset_less=True)
         m.d.comb += [product_ig.a.eq(i), product_ig.b.eq(g), product_fc.a.eq(f), product_fc.b.eq(self.c_old)]
         m.d.sync += c_sum.eq(product_ig.p + product_fc.p)
@@ -88,9 +91,9 @@ class CellUnit(Part):
                                   Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
 
         c_sum_cycle = self.gate_latency + Multiply.latency + 1
-        tanh_c = activate("c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, c_sum_cycle)
+        tanh_c = activate("tanh", "c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, c_sum_cycle)
         product_h = place(m, platform, "product_h", MultiplyAdd(
-            "output_product", a_bits=GATE_BITS, b_bits=GATE_BITS, c_const=_HALF_H, p_shift=GATE_FRAC,
+            "output_product", a_bits=_OPEN_BITS, b_bits=TANH_BITS, c_const=_HALF_H, p_shift=GATE_FRAC,
             p_bits=VECTOR_BITS))
         m.d.comb += [
             product_h.a.eq(DelayLine(m, "o", o, self.gate_latency).at(self.latency - MultiplyAdd.latency)),

@@ -1,0 +1,52 @@
+# Everything runs from a virtual environment in .venv, made on first use; nothing is installed outside this folder.
+#
+# Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests), MODEL (a benchmark or example by name, or
+# a file), STEPS, SEED, WAVES=1, WORKERS (parallel tests), PYTHON (of the virtual environment).
+
+PYTHON ?= python3
+WORKERS ?= $(shell nproc)
+BOARD ?= ia420f
+MODEL ?= lstm_tiny
+STEPS ?=
+SEED ?=
+WAVES ?=
+
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DELETE_ON_ERROR:
+.PHONY: help venv verilog sim test lint timing bench clean
+
+help: ## List the targets
+	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  /'
+
+venv: $(STAMP) ## Make the virtual environment .venv
+
+$(STAMP): pyproject.toml
+	@echo "installing into .venv"
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,test]'
+	@touch $@
+
+verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
+	@$(BIN)/spiccato verilog --board $(BOARD)
+
+sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with all predictions
+	@$(BIN)/spiccato sim --board $(BOARD) --model $(MODEL) \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) $(if $(WAVES),--waves)
+
+test: $(STAMP) ## Run all tests
+	@$(BIN)/python -m pytest -q -n $(WORKERS)
+
+lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
+	@$(BIN)/spiccato lint --board $(BOARD)
+
+timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
+	@$(BIN)/spiccato timing --board $(BOARD)
+
+bench: $(STAMP) ## Run the benchmark
+	@$(BIN)/spiccato bench
+
+clean: ## Remove what was built, but keep .venv
+	rm -rf build dist .pytest_cache

@@ -1,0 +1,170 @@
+"""The compiler: schedules, fit, programs as files."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from spiccato.compiler import Program, compile_network
+from spiccato.compiler.layout import Layout
+from spiccato.compiler.schedule import check_schedule, schedule
+from spiccato.config import PRESETS, Config
+from spiccato.errors import ConfigError, FitError, ProgramError, SpiccatoError
+from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.rtl.accelerator import Timing
+from spiccato_sim import models
+from spiccato_sim.vm import Timeline, VirtualMachine
+
+#: Required spaced latency, cycles: (board, model) -> cycles.
+REQUIRED = {
+    **{(board, model): cycles for board in ("v80", "ia420f") for model, cycles in
+       {"lstm_tiny": 114, "lstm_small": 230, "lstm_med": 516, "lstm_med_deep": 488}.items()},
+    ("v80", "lstm_large"): 1860,
+    **{("ia840f", model): cycles for model, cycles in
+       {"lstm_tiny": 108, "lstm_small": 186, "lstm_med": 306, "lstm_med_deep": 362, "lstm_large": 966}.items()},
+}
+
+
+@pytest.fixture(scope="module")
+def tiny():
+    return models.build("lstm_tiny")
+
+
+@pytest.mark.parametrize("board, model", REQUIRED)
+def test_required_latency(board, model):
+    """Predicted latency and interval of every row are within the required figures (the RTL equals them: make bench)."""
+    program = compile_network(models.build(model), PRESETS[board])
+    assert program.spaced_latency <= REQUIRED[board, model]
+    assert program.initiation_interval <= max(program.spaced_latency + 8, 1.05 * program.full_mac_bound + 40)
+    timeline = Timeline(program)
+    assert {last - first for first, last in timeline.stream(3, spacing=100_000)} == {program.spaced_latency}
+    ends = [last for _, last in timeline.stream(6)]
+    assert set(np.diff(ends)) == {program.initiation_interval}
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_any_schedule_keeps_the_rules(seed):
+    """Random sizes on random configurations; the checker is independent of the scheduler."""
+    rng = np.random.default_rng(seed)
+    config = Config(name="random", cores=int(rng.integers(1, 13)), block=int(rng.choice([4, 8, 16, 32, 64])),
+                    pair_sum=bool(rng.integers(2)), io_format=str(rng.choice(["bfloat16", "float32"])))
+    network = models.random_network(rng, layers=int(rng.integers(1, 5)), max_size=int(rng.integers(2, 300)))
+    layout, timing = Layout(network, config), Timing(config)
+    check_schedule(schedule(layout, timing), layout, timing, repeats=3)
+
+
+@pytest.mark.parametrize("change", ["swap", "source", "store", "early"])
+def test_checker_finds_errors(tiny, change):
+    """A schedule that was tampered with is noticed."""
+    layout, timing = Layout(tiny, PRESETS["ia420f"]), Timing(PRESETS["ia420f"])
+    plan = schedule(layout, timing)
+    check_schedule(plan, layout, timing)
+    used = np.flatnonzero(plan.matrix >= 0)
+    if change == "swap":
+        for array in (plan.matrix, plan.slot, plan.block):
+            array[[used[0], used[-1]]] = array[[used[-1], used[0]]]
+    elif change == "source":
+        plan.source[used[5]] = (plan.source[used[5]] + 1) % 4
+    elif change == "store":
+        plan.store[np.flatnonzero(plan.store)[0]] = False
+    else:
+        idle = np.flatnonzero(plan.matrix < 0)[0]
+        for field in ("matrix", "slot", "block", "source", "store", "finish"):
+            setattr(plan, field, np.delete(getattr(plan, field), idle))
+    with pytest.raises(AssertionError, match="schedule, cycle"):
+        check_schedule(plan, layout, timing)
+
+
+def test_fit_message():
+    """A network that does not fit is refused with what it needs, what there is and what would fit."""
+    with pytest.raises(FitError, match=r"lstm_large.*ia420f.*weight memory 1830 of 1024 words.*would fit: .*v80"):
+        compile_network(models.build("lstm_large"), PRESETS["ia420f"])
+    with pytest.raises(FitError, match=r"weight memory 3630 of 1024 words.*would fit: v80 with int16"):
+        compile_network(models.build("lstm_large"), PRESETS["ia420f"], weight_format="int16")
+
+
+@pytest.mark.parametrize("memory, field", [("accumulator file", "slots"), ("vector file", "vector_blocks"),
+                                           ("input buffer", "input_blocks"), ("program memory", "program_depth")])
+def test_each_memory_is_checked(tiny, memory, field):
+    config = dataclasses.replace(PRESETS["ia420f"], **{field: 4 if field != "input_blocks" else 2})
+    with pytest.raises(FitError, match=memory):
+        compile_network(tiny, config)
+
+
+def test_huge_weights_are_refused(tiny):
+    huge = dataclasses.replace(tiny.lstm[0], weight_hh=tiny.lstm[0].weight_hh * 1e9)
+    with pytest.raises(FitError, match="layer 0.*sum to"):
+        compile_network(dataclasses.replace(tiny, lstm=(huge, *tiny.lstm[1:])), PRESETS["ia420f"])
+
+
+def test_weight_formats(tiny):
+    """auto takes 8 bits only where 16 do not fit; unknown formats are refused."""
+    assert compile_network(tiny, PRESETS["ia420f"]).weight_formats == ("int16",) * 3
+    small = dataclasses.replace(PRESETS["ia420f"], weight_depth=48)
+    program = compile_network(tiny, small)
+    assert program.weight_formats.count("int8") == 1
+    with pytest.raises(SpiccatoError, match="weight format 'int4'.*int16, int8"):
+        compile_network(tiny, PRESETS["ia420f"], weight_format="int4")
+
+
+@pytest.mark.parametrize("field, value", [("cores", 0), ("cores", 13), ("block", 12), ("block", 128), ("slots", 100),
+                                          ("io_format", "float16"), ("clock_mhz", 0), ("weight_depth", 1)])
+def test_bad_configuration(field, value):
+    with pytest.raises(ConfigError, match=f"{field}.*{value!r}"):
+        dataclasses.replace(PRESETS["test4"], **{field: value})
+
+
+def test_program_file(tiny, tmp_path):
+    """A program read back is the same; two compilations give the same bytes."""
+    paths = [tmp_path / "a.spiccato", tmp_path / "b.spiccato"]
+    for path in paths:
+        compile_network(tiny, PRESETS["ia420f"]).save(path)
+    assert paths[0].read_bytes() == paths[1].read_bytes()
+    program = Program.load(paths[0])
+    program.require(PRESETS["ia420f"])
+    xs = models.inputs(tiny, 3)
+    original = VirtualMachine(compile_network(tiny, PRESETS["ia420f"])).run(xs)
+    assert (VirtualMachine(program).run(xs) == original).all()
+
+
+def test_bad_program_files(tiny, tmp_path):
+    """Missing, truncated, damaged and foreign files, and programs for another configuration."""
+    path = tmp_path / "p.spiccato"
+    compile_network(tiny, PRESETS["ia420f"]).save(path)
+    data = path.read_bytes()
+    with pytest.raises(ProgramError, match="no such file"):
+        Program.load(tmp_path / "none.spiccato")
+    for cut in (0, 7, 100, len(data) // 2, len(data) - 1):
+        path.write_bytes(data[:cut])
+        with pytest.raises(ProgramError, match="p.spiccato: .*damaged"):
+            Program.load(path)
+    for place in (len(data) // 3, len(data) - 5):
+        path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1:])
+        with pytest.raises(ProgramError, match="damaged"):
+            Program.load(path)
+    from spiccato.network import save_safetensors
+    save_safetensors(tiny, path)
+    with pytest.raises(ProgramError, match="not a program file"):
+        Program.load(path)
+    with pytest.raises(ProgramError, match="ia420f.*not for 'ia840f'.*cores 6 instead of 3"):
+        compile_network(tiny, PRESETS["ia420f"]).require(PRESETS["ia840f"])
+
+
+def test_odd_sizes():
+    """Sizes that are multiples of nothing, one unit, no linear layer: the virtual machine follows float64."""
+    from spiccato_sim.reference import Reference
+
+    rng = np.random.default_rng(0)
+
+    def lstm(inputs, hidden):
+        draw = lambda *shape: rng.uniform(-0.3, 0.3, shape)  # noqa: E731
+        return LSTMLayer(draw(4 * hidden, inputs), draw(4 * hidden, hidden), draw(4 * hidden), draw(4 * hidden))
+
+    for sizes, outputs in itertools.product(([37, 100], [1, 1], [5, 33, 2]), (7, None)):
+        layers = tuple(lstm(a, b) for a, b in itertools.pairwise(sizes))
+        linear = (LinearLayer(rng.uniform(-1, 1, (outputs, sizes[-1])), np.ones(outputs)),) if outputs else ()
+        network = Network(layers, linear)
+        config = dataclasses.replace(PRESETS["ia840f"], io_format="float32")
+        xs = models.inputs(network, 20)
+        difference = VirtualMachine(compile_network(network, config)).run(xs) - Reference(network).run(xs)
+        assert np.abs(difference).max() < 5e-5
