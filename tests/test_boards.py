@@ -88,7 +88,8 @@ def test_small_memories_take_whole_blocks():
     memories = [(part, count) for part, count, _ in census(config).values() if isinstance(part, Ram)]
     assert sum(count * part.banks for part, count in memories) == sum(
         (4, 1, 4, 1, 1, 4, 4))  # weights, shifts, accumulators, cells, program, banks of h and of x
-    # All are 512 deep at most (the program is 1024) and, but for accumulators and program, at most 80 bits wide.
+    # All are 512 deep at most (the program is 1024) and, but for accumulators and program, at most 80 bits
+    # wide.
     expected = 4 * 2 + 1 + 4 * 2 + 1 + 4 + 4
     words = next(part for part, _ in memories if part.kind == "ram_program")
     expected += -(-words.width // 20)
@@ -97,7 +98,7 @@ def test_small_memories_take_whole_blocks():
 
 
 def test_registers_are_those_that_the_verilog_has():
-    """An accumulator row: two registers of 48 bits; nothing that packs into DSP blocks is counted as logic."""
+    """An accumulator row has two of 48 bits; nothing that packs into DSP blocks is counted as logic."""
     kinds = census(PRESETS["test8"])
     assert kinds["row_accumulator"].registers == 2 * 48
     assert kinds["dsp_multiply_pair_16x18"].registers == 16 + 18 + 1
@@ -115,8 +116,9 @@ def test_too_large_a_configuration_is_refused():
 
 def small_board(**changes):
     resources = Resources(logic=100_000, dsp=100, memory={"m20k": 400})
-    config = Config(**{"name": "tiny", "cores": 1, "block": 4, "weight_depth": 512, "slots": 32, "vector_blocks": 16,
-                       "input_blocks": 8, "program_depth": 512, "output_beats": 8, "pair_sum": True} | changes)
+    config = Config(**{"name": "tiny", "cores": 1, "block": 4, "weight_depth": 512, "slots": 32,
+                       "vector_blocks": 16, "input_blocks": 8, "program_depth": 512, "output_beats": 8,
+                       "pair_sum": True} | changes)
     return dataclasses.replace(BOARDS["ia420f"], name="tiny", config=config, resources=resources)
 
 
@@ -156,4 +158,5 @@ def test_search_beside_a_configuration_that_nothing_beats():
 
 def test_search_finds_nothing_when_nothing_fits():
     board = dataclasses.replace(small_board(), resources=Resources(logic=1, dsp=4, memory={"m20k": 1}))
-    assert search(board, [random_network(np.random.default_rng(0), layers=1)], cores=(1,), blocks=(4,)) is None
+    network = random_network(np.random.default_rng(0), layers=1)
+    assert search(board, [network], cores=(1,), blocks=(4,)) is None

@@ -21,7 +21,8 @@ def test_all_newest_figures_are_of_one_version():
 
 
 def test_models_that_do_not_fit_have_no_figure():
-    missing = {(board, model) for board in BOARDS for model in MODELS if published.latency(board, model) is None}
+    missing = {(board, model) for board in BOARDS for model in MODELS
+               if published.latency(board, model) is None}
     assert missing == {("ia840f", "lstm_large"), ("ia420f", "lstm_med"), ("ia420f", "lstm_med_deep"),
                        ("ia420f", "lstm_large")}
     assert published.compute_us("ia420f", "lstm_large", 1920) is None

@@ -9,7 +9,8 @@ __all__ = ["Board", "Resources", "FAMILIES", "RECALLED"]
 #: Device families, and the blocks that their tools count: logic cells, then kinds of memory.
 FAMILIES = {"agilex7": ("ALM", ("m20k",)), "versal": ("LUT", ("bram36", "uram"))}
 
-#: Source of a figure that no document at hand confirms. It is good enough to tell what fits with room to spare.
+#: Source of a figure that no document at hand confirms. It is good enough to tell what fits with room to
+#: spare.
 RECALLED = "recalled"
 
 
@@ -71,7 +72,8 @@ class Board:
 
     def __post_init__(self):
         if self.family not in FAMILIES:
-            raise ValueError(f"board {self.name}: family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+            raise ValueError(f"board {self.name}: family must be one of {', '.join(FAMILIES)}, "
+                             f"not {self.family!r}")
         kinds = FAMILIES[self.family][1]
         if tuple(self.resources.memory) != kinds:
             raise ValueError(f"board {self.name}: memory kinds must be {', '.join(kinds)}, "

@@ -1,17 +1,17 @@
 """What a configuration takes of a device, counted on the design itself.
 
-The design is elaborated as for Verilog, each kind of part once, and the instances of each kind are counted through
-the hierarchy. What a multiplier or a memory takes then follows from its widths and the shapes of the family's
-blocks:
+The design is elaborated as for Verilog, each kind of part once, and the instances of each kind are counted
+through the hierarchy. What a multiplier or a memory takes then follows from its widths and the shapes of the
+family's blocks:
 
-* Agilex 7: a DSP block does two products of 18x19, alone or summed, or one of 27x27; a product with an addition is
-  counted as a block. An M20K is 512x40, 1024x20 or 2048x10, without the first for two independent ports.
+* Agilex 7: a DSP block does two products of 18x19, alone or summed, or one of 27x27; a product with an
+  addition is counted as a block. An M20K is 512x40, 1024x20 or 2048x10, without the first for two independent
+  ports.
 * Versal: a DSP58 does one product of 27x24, with or without addition. A BRAM36 is 512x72, 1024x36, 2048x18 or
   4096x9, without the first for two independent ports; a memory of style "ultra" is made of URAM, 4096x72.
-
-Distributed memories are part of the logic. DSP and memory blocks are what these rules give, no tool's report. The
-logic is an order of magnitude: the register bits outside DSP blocks, which are counted, times a coefficient of the
-family.
+ Distributed memories are part of the logic. DSP and memory blocks are what these rules give, no tool's
+report. The logic is an order of magnitude: the register bits outside DSP blocks, which are counted, times a
+coefficient of the family.
 """
 
 import functools
@@ -32,19 +32,22 @@ from .board import Resources
 __all__ = ["Kind", "census", "estimate", "check", "logic_registers", "memory_blocks", "LOGIC_PER_REGISTER"]
 
 # (depth, width) of a block with one write and one read port, and with two ports for anything.
-_M20K, _M20K_TWO_PORTS = ((512, 40), (1024, 20), (2048, 10)), ((1024, 20), (2048, 10))
-_BRAM36, _BRAM36_TWO_PORTS = ((512, 72), (1024, 36), (2048, 18), (4096, 9)), ((1024, 36), (2048, 18), (4096, 9))
+_M20K_TWO_PORTS = ((1024, 20), (2048, 10))
+_M20K = ((512, 40), *_M20K_TWO_PORTS)
+_BRAM36_TWO_PORTS = ((1024, 36), (2048, 18), (4096, 9))
+_BRAM36 = ((512, 72), *_BRAM36_TWO_PORTS)
 _URAM = ((4096, 72),)
 _DSP_STAGES = (Multiply, MultiplyPair, MultiplyAdd)
 
 #: Logic cells for each register bit outside DSP blocks: in yosys' netlists of the presets' cores, adder bits,
-#: multiplexers and shifter stages come to 1.4 LUTs (or half an ALM each, with the adder level that DSP blocks save).
+#: multiplexers and shifter stages come to 1.4 LUTs (or half an ALM each, with the adder level that DSP blocks
+#: save).
 LOGIC_PER_REGISTER = {"agilex7": 1.0, "versal": 1.4}
 
 
 class Kind(NamedTuple):
-    """One kind of part: a part of that kind, how many the design has, and the register bits in each (not in the
-    parts that it places)."""
+    """One kind of part: a part of that kind, how many the design has, and the register bits in each (not in
+    the parts that it places)."""
 
     part: Part
     count: int
@@ -103,8 +106,8 @@ def census(config):
 def logic_registers(config):
     """Register bits of the design outside DSP blocks.
 
-    Those of the DSP stages and, in the rows of the matrix-vector unit, those that hold the stages' operands pack
-    into the blocks.
+    Those of the DSP stages and, in the rows of the matrix-vector unit, those that hold the stages' operands
+    pack into the blocks.
     """
     bits = 0
     for part, count, registers in census(config).values():
@@ -135,21 +138,21 @@ def memory_blocks(part, family):
 
 def _half_dsp_blocks(part, family):
     """DSP blocks of one part, in halves: what shares a block with another of its kind counts 1."""
-    products = [(len(part.a0), len(part.b0))] * 2 if isinstance(part, MultiplyPair) else [(len(part.a), len(part.b))]
-    narrow, wide = sorted(products[0])
+    pair = isinstance(part, MultiplyPair)
+    narrow, wide = sorted((len(part.a0), len(part.b0)) if pair else (len(part.a), len(part.b)))
     if family == "agilex7":
         if narrow <= 18 and wide <= 19:
-            return 2 if isinstance(part, (MultiplyPair, MultiplyAdd)) else 1
+            return 2 if pair or isinstance(part, MultiplyAdd) else 1
         largest = (27, 27)
     else:
         largest = (24, 27)
     if narrow > largest[0] or wide > largest[1]:
         raise ValueError(f"{part.kind}: a product of {narrow}x{wide} is larger than a DSP block of {family}")
-    return 2 * len(products)
+    return 4 if pair else 2
 
 
 def estimate(config, board):
-    """What ``config`` takes of ``board``'s device: :class:`~.board.Resources`. See the module's description."""
+    """What ``config`` takes of ``board``'s device: :class:`~.board.Resources`, by the module's rules."""
     memory = dict.fromkeys(board.resources.memory, 0)
     dsp = 0
     for part, count, _ in census(config).values():
@@ -164,7 +167,8 @@ def estimate(config, board):
 
 
 def check(config, board, share=1.0):
-    """The resources of ``config``, of which DSP and memory blocks have to fit ``share`` of ``board``'s device.
+    """The resources of ``config``, of which DSP and memory blocks have to fit ``share`` of ``board``'s
+    device.
 
     The logic, which is no more than an order of magnitude, is not judged; multipliers run out long before it.
 
@@ -180,7 +184,8 @@ def check(config, board, share=1.0):
     needed, available = estimate(config, board), board.resources
     rows = [("DSP blocks", needed.dsp, available.dsp),
             *((kind.upper(), count, available.memory[kind]) for kind, count in needed.memory.items())]
-    short = [f"{count:,} of {int(share * there):,} {unit}" for unit, count, there in rows if count > share * there]
+    short = [f"{count:,} of {int(share * there):,} {unit}"
+             for unit, count, there in rows if count > share * there]
     if short:
         raise ConfigError(f"configuration {config.name!r} does not fit {board.title} ({board.device}): "
                           f"needs {', '.join(short)}")

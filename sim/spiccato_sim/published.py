@@ -1,10 +1,11 @@
 """The published figures of the closed product that the benchmark compares with.
 
-They are in ``data/published_latency.csv`` and ``data/published_io.csv``, whose first lines tell where they come from.
-The documentation has been published several times; comparisons use the newest version of each board and model.
-
-A published latency goes from host to host over PCIe. What the accelerator itself takes is that less the round trip
-without any compute, published for the same number of input bytes; rounding of both leaves it uncertain by 0.1 us.
+They are in ``data/published_latency.csv`` and ``data/published_io.csv``, whose first lines tell where they
+come from. The documentation has been published several times; comparisons use the newest version of each
+board and model.
+ A published latency goes from host to host over PCIe. What the accelerator itself takes is that less the
+round trip without any compute, published for the same number of input bytes; rounding of both leaves it
+uncertain by 0.1 us.
 """
 
 import csv
@@ -35,7 +36,7 @@ def _lines(file):
 
 
 def source(file=_LATENCY):
-    """What the first lines of a data file say of its origin: "published_latency.csv" or "published_io.csv"."""
+    """What the first lines of a data file, "published_latency.csv" or "published_io.csv", say of its origin."""
     return " ".join(line.removeprefix("#").strip() for line in _lines(file) if line.startswith("#"))
 
 
@@ -85,11 +86,12 @@ def round_trip_us(input_bytes):
     """
     sizes, times = _round_trips()
     if not 0 < input_bytes <= sizes[-1]:
-        raise ValueError(f"no published round trip for {input_bytes} bytes: they are for up to {sizes[-1]:.0f}")
+        raise ValueError(f"no published round trip for {input_bytes} bytes: "
+                         f"they are for up to {sizes[-1]:.0f}")
     return float(np.interp(input_bytes, sizes, times))
 
 
 def compute_us(board, model, input_bytes):
-    """The part of a published mean latency that is not the PCIe round trip; None if there is no such figure."""
+    """The part of a published mean latency that is not the PCIe round trip; None if there is none."""
     published = latency(board, model)
     return None if published is None else published.mean_us - round_trip_us(input_bytes)

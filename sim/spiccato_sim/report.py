@@ -69,8 +69,9 @@ def _number(value, digits):
 
 def table(rows, found):
     """The Markdown document."""
-    header = ["board", "cores x block", "model", "weights", "spaced cycles", "required", "interval cycles", "MAC bound",
-              "compute us", "published", "total us", "published", "RMS error", "bfloat16's", "exact"]
+    header = ["board", "cores x block", "model", "weights", "spaced cycles", "required", "interval cycles",
+              "MAC bound", "compute us", "their compute us", "total us", "their total us", "RMS error",
+              "bfloat16's", "exact"]
 
     def lines(kind):
         for row in rows:
@@ -79,8 +80,9 @@ def table(rows, found):
                 if row["requirement_met"] is not None:
                     required += " met" if row["requirement_met"] else " MISSED"
                 yield [row["board"], f"{row['cores']} x {row['block']}", row["model"], row["weight_format"],
-                       _number(row["spaced_cycles"], 0), required, _number(row["initiation_interval_cycles"], 0),
-                       _number(row["mac_bound_cycles"], 0), _number(row["compute_us"], 2),
+                       _number(row["spaced_cycles"], 0), required,
+                       _number(row["initiation_interval_cycles"], 0), _number(row["mac_bound_cycles"], 0),
+                       _number(row["compute_us"], 2),
                        _number(row["published_compute_us"], 2), _number(row["total_us"], 2),
                        _number(row["published_total_us"], 1), f"{row['rms_error']:.1e}",
                        f"{row['rms_error_bf16']:.1e}", "yes" if not row["failures"] else "NO"]
@@ -90,17 +92,17 @@ def table(rows, found):
 
 One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the streams.
 
-- Spaced cycles, interval cycles: measured on the RTL in a simulator: from the first input beat to the last output
-  beat of an inference that comes alone, and between inferences whose inputs are always waiting. "exact": all output
-  bits equal the virtual machine's and all cycles equal the predicted ones.
-- Required: the reference design's figure in cycles for the preset's multipliers; "met" speaks of the spaced latency
-  and of the initiation interval allowed beside it.
+- Spaced cycles, interval cycles: measured on the RTL in a simulator: from the first input beat to the last
+  output beat of an inference that comes alone, and between inferences whose inputs are always waiting. "exact":
+  all output bits equal the virtual machine's and all cycles equal the predicted ones.
+- Required: the reference design's figure in cycles, for the boards' own configurations; "met" speaks of the
+  spaced latency and of the initiation interval allowed beside it.
 - MAC bound: the cycles that the multiplications which the output waits for need with every multiplier busy.
-- Compute: the spaced cycles at the clock the board is designed for (no board was measured). Published compute: the
-  published total less the published PCIe round trip for that many input bytes.
-- Total: ours is the compute time plus that same round trip; the published one was measured on silicon.
-- RMS error: against float64, of the virtual machine with float32 outputs (rounding to bfloat16 outputs would hide
-  it). bfloat16's: of a bfloat16 pipeline on the same inputs.
+- Compute: the spaced cycles at the clock the board is designed for (no board was measured). Their compute:
+  the published total less the published PCIe round trip for that many input bytes.
+- Total: ours is the compute time plus that same round trip; theirs is as published, measured on silicon.
+- RMS error: against float64, of the virtual machine with float32 outputs (rounding to bfloat16 outputs would
+  hide it). bfloat16's: of a bfloat16 pipeline on the same inputs.
 
 Published figures: {published.source()} The newest version of each.
 
@@ -115,18 +117,18 @@ Published figures: {published.source()} The newest version of each.
     if best:
         parts += ["""
 ## The best configurations found
-
-Over cores and block size, with the multipliers and memories within the share of the device that can be expected to
-be placed and routed: the lowest product of latencies, a model counting with the board's own configuration where that
-is faster or the only one it fits.
+ Over cores and block size, with the multipliers and memories within the share of the device that can be
+expected to be placed and routed: the lowest product of latencies, a model counting with the board's own
+configuration where that is faster or the only one it fits.
 
 """, _markdown(header, best, 4)]
-    each = [[board, name, f"{one.config.cores} x {one.config.block}", one.config.weight_depth, one.formats[name],
-             one.latencies[name], f"{one.latencies[name] / one.config.clock_mhz:.2f}"]
+    each = [[board, name, f"{one.config.cores} x {one.config.block}", one.config.weight_depth,
+             one.formats[name], one.latencies[name], f"{one.latencies[name] / one.config.clock_mhz:.2f}"]
             for board, searched in found.items() for name, one in searched.each.items()]
     if each:
-        parts += ["\nThe best for one model alone, as the scheduler predicts (not run on the RTL):\n\n", _markdown(
-            ["board", "model", "cores x block", "weight depth", "weights", "spaced cycles", "compute us"], each, 2)]
+        header = ["board", "model", "cores x block", "weight depth", "weights", "spaced cycles", "compute us"]
+        parts += ["\nThe best for one model alone, as the scheduler predicts (not run on the RTL):\n\n",
+                  _markdown(header, each, 2)]
     return "".join(parts)
 
 
@@ -140,39 +142,48 @@ def latency_figure(rows, titles):
         own = [row for row in rows if row["board"] == board]
         names = list(dict.fromkeys(row["model"] for row in own))
         for axis, what in zip(line, ("compute", "total")):
-            bars = [("published", _THEIRS, [_first(own, name, "preset", f"published_{what}_us") for name in names])]
+            series = [("published", _THEIRS, "preset", f"published_{what}_us")]
             for kind, colour in (("preset", _OURS), ("best", _BEST)):
                 shown = [row for row in own if row["kind"] == kind]
                 if shown and not (kind == "best" and shown[0]["configuration"] == board):
-                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}" + " (best found)" * (kind == "best")
-                    bars.append((label, colour, [_first(own, name, kind, f"{what}_us") for name in names]))
+                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}"
+                    series.append((label + " (best found)" * (kind == "best"), colour, kind, f"{what}_us"))
+            bars = [(label, colour, [_first(own, name, kind) or {} for name in names], key)
+                    for label, colour, kind, key in series]
             width = 0.8 / len(bars)
-            for number, (label, colour, values) in enumerate(bars):
+            for number, (label, colour, shown, key) in enumerate(bars):
                 at = np.arange(len(names)) + (number - (len(bars) - 1) / 2) * width
+                values = [row.get(key) for row in shown]
+                # Not published ones: theirs are all of one kind.
+                marks = ["" if key.startswith("published") or row.get("weight_format") == "int16" else "*"
+                         for row in shown]
                 drawn = axis.bar(at, [value or 0 for value in values], width, label=label, color=colour)
-                axis.bar_label(drawn, [f"{value:.2f}" if value else "none" for value in values], fontsize=7, padding=2)
+                axis.bar_label(drawn, [f"{value:.2f}{mark}" if value else "none"
+                                       for value, mark in zip(values, marks)], fontsize=7, padding=2)
             axis.set_xticks(np.arange(len(names)), names)
             axis.set_title(f"{titles[board]}: {what}", fontsize=10)
             axis.set_ylabel("us")
             axis.margins(y=0.15)
             axis.spines[["top", "right"]].set_visible(False)
             axis.legend(fontsize=8, frameon=False, loc="upper left")
-    figure.suptitle("Latency of one timestep. Compute: RTL cycles at the target clock; published total less PCIe round "
-                    "trip.\nTotal: ours with the same round trip added, theirs measured on silicon. None: does not "
-                    "fit.", fontsize=10)
+    figure.suptitle("Latency of one timestep. Compute: RTL cycles at the target clock; published total less PCIe "
+                    "round trip.\nTotal: ours with the same round trip added, theirs measured on silicon. "
+                    "None: does not fit. *: 8-bit weights, in some layers at least.", fontsize=10)
     return figure
 
 
-def _first(rows, model, kind, key):
-    """The figure of the first row (that with the wider weights) of a model and kind, or None."""
-    return next((row[key] for row in rows if row["model"] == model and row["kind"] == kind), None)
+def _first(rows, model, kind):
+    """The row of a model and kind with the widest weights, or None."""
+    found = {row["weight_format"]: row for row in rows if row["model"] == model and row["kind"] == kind}
+    return next((found[name] for name in ("int16", "mixed", "int8") if name in found), None)
 
 
 def accuracy_figure(rows):
     """Bars on a logarithmic scale: RMS errors of each model in each format beside a bfloat16 pipeline's."""
     rows = [row for row in rows if row["kind"] == "preset" and row["rms_error"]]
     names = list(dict.fromkeys(row["model"] for row in rows))
-    series = [("bfloat16 pipeline", _THEIRS, [_largest(rows, name, None, "rms_error_bf16") for name in names])]
+    series = [("bfloat16 pipeline", _THEIRS,
+               [_largest(rows, name, None, "rms_error_bf16") for name in names])]
     for weight_format, colour in (("int8", _BEST), ("mixed", "#8e6fb5"), ("int16", _OURS)):
         if any(row["weight_format"] == weight_format for row in rows):
             series.append((f"Spiccato, {weight_format} weights", colour,
@@ -203,8 +214,8 @@ def _largest(rows, model, weight_format, key):
 def issue_lanes(program):
     """What the multipliers do in each cycle of one inference: list of (cycle, kind, layer).
 
-    Cycle 0 accepts the first input beat. Kinds are "input", "recurrent", "linear" and "idle" (layer -1), the linear
-    layer being the one after the last LSTM layer.
+    Cycle 0 accepts the first input beat. Kinds are "input", "recurrent", "linear" and "idle" (layer -1), the
+    linear layer being the one after the last LSTM layer.
     """
     fields = {name: values[program.body:] for name, values in program.decode().items()}
     first = program.config.beats_per_block - 1 + Timeline(program).timing.input
@@ -227,7 +238,8 @@ def issue_lanes(program):
 def schedule_figure(gantts, titles):
     """Gantt charts: what the multipliers do during one inference, one chart for each board."""
     figure = Figure(figsize=(12, 2.9 * len(gantts)), layout="constrained")
-    for axis, (board, (model, program)) in zip(figure.subplots(len(gantts), 1, squeeze=False)[:, 0], gantts.items()):
+    axes = figure.subplots(len(gantts), 1, squeeze=False)[:, 0]
+    for axis, (board, (model, program)) in zip(axes, gantts.items()):
         lanes = issue_lanes(program)
         layers = len(program.layers)
         names = [f"layer {number}" for number in range(layers)] + ["linear", "idle"]
@@ -245,8 +257,8 @@ def schedule_figure(gantts, titles):
         axis.set_title(f"{titles[board]}, {model}: multipliers busy in {busy:.0f} % of {len(lanes)} cycles; "
                        f"output complete after {program.spaced_latency} (dashed)", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=[Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()], frameon=False,
-                  loc="outside lower center", ncols=len(_COLOURS))
+    figure.legend(handles=[Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()],
+                  frameon=False, loc="outside lower center", ncols=len(_COLOURS))
     return figure
 
 

@@ -1,10 +1,10 @@
 """The fastest configuration for a board: over cores and block size, by the scheduler's prediction.
 
-A configuration is a candidate when what it takes stays within a share of the device, so that it can be placed and
-routed. Of two configurations the one that more networks fit is the better, then the one with the lower product of
-spaced latencies. A device can be reconfigured: where the latencies of a configuration that is there anyway are
-given, a network counts with the better of the two. Branch and bound: a shape is only scheduled while no shape known
-to fit beats what its multiplications alone would take.
+A configuration is a candidate when what it takes stays within a share of the device, so that it can be
+placed and routed. Of two configurations the one that more networks fit is the better, then the one with the
+lower product of spaced latencies. A device can be reconfigured: where the latencies of a configuration that
+is there anyway are given, a network counts with the better of the two. Branch and bound: a shape is only
+scheduled while no shape known to fit beats what its multiplications alone would take.
 """
 
 import dataclasses
@@ -52,8 +52,9 @@ class _Shape:
         self.base = dataclasses.replace(board.config, cores=cores, block=block)
         self.timing = Timing(self.base)
         self.layouts = {network.name: Layout(network, self.base) for network in networks}
-        self.words = {name: {form: weight_words(layout, weight_formats(layout, form)) for form in ("int16", "int8")}
-                      for name, layout in self.layouts.items()}
+        self.words = {
+            name: {form: weight_words(layout, weight_formats(layout, form)) for form in ("int16", "int8")}
+            for name, layout in self.layouts.items()}
         # The output comes after all critical tiles, which come after the first block of x.
         self.least = {name: sum(m.tiles for m in layout.matrices if not m.recurrent) - 1
                       + self.timing.input + self.timing.output for name, layout in self.layouts.items()}
@@ -89,7 +90,8 @@ class _Shape:
             input_blocks=room("input_blocks", max(layout.input_blocks for layout in layouts)),
             output_beats=room("output_beats", max(layout.output_beats for layout in layouts)),
             program_depth=room("program_depth", max(
-                layout.slots + self.plan(name).initiation_interval for name, layout in zip(names, layouts)), 512))
+                layout.slots + self.plan(name).initiation_interval
+                for name, layout in zip(names, layouts)), 512))
         if config.digest == self.base.digest:
             return config
         return dataclasses.replace(config, name=f"{self.base.name}_{config.cores}x{config.block}")
@@ -127,7 +129,8 @@ def search(board, networks, *, beside=None, share=SHARE, cores=CORES, blocks=BLO
     beside = beside or {}
 
     def score(latencies):
-        better = beside | {name: min(latency, beside.get(name, latency)) for name, latency in latencies.items()}
+        better = beside | {name: min(latency, beside.get(name, latency))
+                           for name, latency in latencies.items()}
         return -len(better), sum(math.log(latency) for latency in better.values())
 
     options = []

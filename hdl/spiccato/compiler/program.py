@@ -28,7 +28,8 @@ from ..rtl.vector_file import QUARTERS
 __all__ = ["Program", "LayerPlace", "FORMAT_VERSION"]
 
 FORMAT_VERSION = 1
-_FORMAT = "spiccato program"
+#: Key of the container's header; one, because the container does not keep keys in order.
+_HEADER = "spiccato program"
 _ARRAYS = {
     "weights": np.int16, "shifts": np.uint8, "biases": np.int64, "adjust": np.int16, "enable": np.uint8,
     "words": np.uint32,
@@ -137,14 +138,15 @@ class Program:
 
     def save(self, path):
         """Write the program to ``path``, all or nothing."""
-        header = {"format": _FORMAT, "version": str(FORMAT_VERSION), "digest": self.digest,
-                  "config_digest": self.config.digest, "program": json.dumps(self._metadata(), sort_keys=True)}
+        header = {"version": FORMAT_VERSION, "digest": self.digest, "config_digest": self.config.digest,
+                  "program": self._metadata()}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         path = os.fspath(path)
         try:
             with tempfile.NamedTemporaryFile(dir=os.path.dirname(path) or ".", delete=False) as file:
                 try:
-                    file.write(safetensors.numpy.save(arrays, metadata=header))
+                    file.write(safetensors.numpy.save(
+                        arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
                     file.close()
                     os.replace(file.name, path)
                 except BaseException:
@@ -165,7 +167,7 @@ class Program:
         path = os.fspath(path)
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
-                header = file.metadata() or {}
+                header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
                 arrays = {name: file.get_tensor(name) for name in file.keys()}
         except FileNotFoundError:
             raise ProgramError(f"{path}: no such file") from None
@@ -173,13 +175,15 @@ class Program:
             raise ProgramError(f"{path}: cannot be read: {error.strerror or error}") from None
         except safetensors.SafetensorError as error:
             raise ProgramError(f"{path}: damaged, or not a program file: {error}") from None
-        if header.get("format") != _FORMAT:
+        except json.JSONDecodeError as error:
+            raise ProgramError(f"{path}: damaged header: {error}") from None
+        if header is None:
             raise ProgramError(f"{path}: not a program file (compile the network to get one)")
-        if header.get("version") != str(FORMAT_VERSION):
-            raise ProgramError(f"{path}: program format {header.get('version')}, this version reads "
+        if header["version"] != FORMAT_VERSION:
+            raise ProgramError(f"{path}: program format {header['version']}, this version reads "
                                f"{FORMAT_VERSION}: compile the network again")
         try:
-            plain = json.loads(header["program"])
+            plain = dict(header["program"])
             plain["config"] = Config.from_dict(plain["config"])
             plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
             plain["weight_formats"] = tuple(plain["weight_formats"])
