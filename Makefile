@@ -11,6 +11,9 @@ STEPS ?=
 SEED ?=
 WAVES ?=
 
+# Whether the user set a variable, rather than this file.
+given = $(filter-out file,$(origin $(1)))
+
 BIN := .venv/bin
 STAMP := .venv/installed
 
@@ -45,8 +48,8 @@ lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
 	@$(BIN)/spiccato timing --board $(BOARD)
 
-bench: $(STAMP) ## Run the benchmark
-	@$(BIN)/spiccato bench
+bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given
+	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(if $(call given,MODEL),--model $(MODEL))
 
 clean: ## Remove what was built, but keep .venv
 	rm -rf build dist .pytest_cache

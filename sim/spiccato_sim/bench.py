@@ -178,8 +178,8 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
             for network in networks:
                 for board, config in configs:
                     for weight_format in _formats(network, config):
-                        task = _Task(kind, board, network, config, weight_format, spaced, streamed, error_steps,
-                                     out)
+                        task = _Task(kind, board, network, config, weight_format,
+                                     spaced, streamed, error_steps, out)
                         futures[task] = pool.submit(_measure, task, build_folder)
                         futures[task].add_done_callback(lambda _: bar.advance(shown))
             bar.update(shown, total=len(futures))
@@ -197,7 +197,7 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
     rows += [row | {"kind": "best"} for row in rows if row["kind"] == "preset" and _is_best(row, found)]
     order = {name: number for number, name in enumerate(
         [*KINDS, *(board.name for board in boards), *(network.name for network in networks)])}
-    rows.sort(key=lambda row: (*(order[row[key]] for key in ("kind", "board", "model")), row["weight_format"]))
+    rows.sort(key=lambda row: [order[row[key]] for key in ("kind", "board", "model")] + [row["weight_format"]])
     failures = [f"{row['board']} {row['configuration']} {row['model']} {row['weight_format']}: {failure}"
                 for row in rows for failure in row["failures"]]
     gantts = {board.name: (network.name, compile_network(network, board.config)) for board in boards
@@ -309,7 +309,8 @@ def _on_rtl(task, program, build_folder):
         machine = VirtualMachine(program)
         key = _digest(
             build.side_car["files"], program.digest, task.spaced,
-            np.array(Timeline(program).stream(task.streamed)).tolist(), [machine.step(x).tolist() for x in xs],
+            np.array(Timeline(program).stream(task.streamed)).tolist(),
+            [machine.step(x).tolist() for x in xs],
             _code("simulate", "tb_accelerator", "device"))
         del machine
         return _kept(task, "rows", key, lambda: _simulated(task, program, xs, build_folder))

@@ -196,6 +196,44 @@ def timing(board):
     sys.exit(0 if report.ok else 1)
 
 
+@main.command()
+@board_option
+@reports_errors
+def lint(board):
+    """Have Verilator and yosys check the Verilog of a board."""
+    import tempfile
+
+    from spiccato.verilog import write_verilog
+
+    from .lint import lint as check
+
+    with tempfile.TemporaryDirectory() as folder, console.status(f"{board}: elaborating and checking"):
+        target = Path(folder) / board
+        write_verilog(configuration(board), target)
+        check(target)
+    console.print(f"{board}: no warnings")
+
+
+@main.command()
+@click.option("--board", "boards", multiple=True, help="Only this board; may be repeated.")
+@click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
+@click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
+@reports_errors
+def bench(boards, names, output):
+    """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
+    from spiccato_boards import BOARDS
+
+    from .bench import run_bench
+    from .models import MODELS
+
+    result = run_bench(boards or tuple(BOARDS), names or tuple(MODELS), out=output, console=console)
+    console.print((Path(output) / "latency.md").read_text(), soft_wrap=True, markup=False)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True, markup=False)
+    console.print("PASS" if result.passed else "FAIL")
+    sys.exit(0 if result.passed else 1)
+
+
 def print_summary(program):
     """Print what a program needs and how fast it will be."""
     config = program.config

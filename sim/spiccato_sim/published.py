@@ -3,7 +3,8 @@
 They are in ``data/published_latency.csv`` and ``data/published_io.csv``, whose first lines tell where they
 come from. The documentation has been published several times; comparisons use the newest version of each
 board and model.
- A published latency goes from host to host over PCIe. What the accelerator itself takes is that less the
+
+A published latency goes from host to host over PCIe. What the accelerator itself takes is that less the
 round trip without any compute, published for the same number of input bytes; rounding of both leaves it
 uncertain by 0.1 us.
 """
@@ -36,7 +37,7 @@ def _lines(file):
 
 
 def source(file=_LATENCY):
-    """What the first lines of a data file, "published_latency.csv" or "published_io.csv", say of its origin."""
+    """What the first lines of "published_latency.csv" or "published_io.csv" say of its origin."""
     return " ".join(line.removeprefix("#").strip() for line in _lines(file) if line.startswith("#"))
 
 

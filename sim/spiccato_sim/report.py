@@ -93,8 +93,8 @@ def table(rows, found):
 One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the streams.
 
 - Spaced cycles, interval cycles: measured on the RTL in a simulator: from the first input beat to the last
-  output beat of an inference that comes alone, and between inferences whose inputs are always waiting. "exact":
-  all output bits equal the virtual machine's and all cycles equal the predicted ones.
+  output beat of an inference that comes alone, and between inferences whose inputs are always waiting.
+- Exact: all output bits equal the virtual machine's and all cycles equal the predicted ones.
 - Required: the reference design's figure in cycles, for the boards' own configurations; "met" speaks of the
   spaced latency and of the initiation interval allowed beside it.
 - MAC bound: the cycles that the multiplications which the output waits for need with every multiplier busy.
@@ -166,8 +166,8 @@ def latency_figure(rows, titles):
             axis.margins(y=0.15)
             axis.spines[["top", "right"]].set_visible(False)
             axis.legend(fontsize=8, frameon=False, loc="upper left")
-    figure.suptitle("Latency of one timestep. Compute: RTL cycles at the target clock; published total less PCIe "
-                    "round trip.\nTotal: ours with the same round trip added, theirs measured on silicon. "
+    figure.suptitle("Latency of one timestep. Compute: RTL cycles at the target clock; published total less "
+                    "PCIe round trip.\nTotal: ours with the same round trip added, theirs measured on silicon. "
                     "None: does not fit. *: 8-bit weights, in some layers at least.", fontsize=10)
     return figure
 
