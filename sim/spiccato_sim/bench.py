@@ -185,6 +185,9 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
             bar.update(shown, total=len(futures))
 
         searches = {board.name: pool.submit(_search, board, networks) for board in boards} if best else {}
+        # First, since every board's rows need them.
+        for network in networks:
+            pool.submit(_reference, network, error_steps, out)
         submit("preset", [(board, board.config) for board in boards])
         found = {name: future.result() for name, future in searches.items()}
         overall = [(board, found[board.name].overall) for board in boards if board.name in found]
@@ -197,7 +200,8 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
     rows += [row | {"kind": "best"} for row in rows if row["kind"] == "preset" and _is_best(row, found)]
     order = {name: number for number, name in enumerate(
         [*KINDS, *(board.name for board in boards), *(network.name for network in networks)])}
-    rows.sort(key=lambda row: [order[row[key]] for key in ("kind", "board", "model")] + [row["weight_format"]])
+    rows.sort(key=lambda row: (order[row["kind"]], order[row["board"]], order[row["model"]],
+                               row["weight_format"]))
     failures = [f"{row['board']} {row['configuration']} {row['model']} {row['weight_format']}: {failure}"
                 for row in rows for failure in row["failures"]]
     gantts = {board.name: (network.name, compile_network(network, board.config)) for board in boards
@@ -313,7 +317,8 @@ def _on_rtl(task, program, build_folder):
             [machine.step(x).tolist() for x in xs],
             _code("simulate", "tb_accelerator", "device"))
         del machine
-        return _kept(task, "rows", key, lambda: _simulated(task, program, xs, build_folder))
+        return _kept(task.out / "rows" / f"{_name(task)}_{key}.json",
+                     lambda: _simulated(task, program, xs, build_folder))
     except SimulationError as error:
         return {"bit_exact": False, "failures": [str(error)]}
 
@@ -334,24 +339,40 @@ def _errors(task):
     """RMS errors against float64 of the integer models with float32 outputs, and of the bfloat16 pipeline."""
     program = compile_network(task.network, dataclasses.replace(task.config, io_format="float32"),
                               weight_format=task.weight_format)
+    reference = _reference(task.network, task.error_steps, task.out)
     xs = models.inputs(task.network, task.error_steps)
+    key = _digest(program.digest, task.error_steps, runner._GENERATOR, _MODELS)
+    error = _kept(task.out / "errors" / f"{_name(task)}_{key}.json", lambda: {
+        "rms_error": _rms(VirtualMachine(program).run(xs) - reference["outputs"])})
+    return error | {"rms_error_bf16": reference["rms_error_bf16"]}
+
+
+def _reference(network, steps, out):
+    """Outputs in float64, and the RMS error of the bfloat16 pipeline: the same for every board."""
+    xs = models.inputs(network, steps)
+    state = hashlib.sha256(repr((xs.shape, _MODELS)).encode() + xs.tobytes())
+    for layer in (*network.lstm, *network.linear):
+        for field in dataclasses.fields(layer):
+            state.update(np.ascontiguousarray(getattr(layer, field.name)))
 
     def measure():
-        exact = Reference(task.network).run(xs)
-        return {"rms_error": _rms(VirtualMachine(program).run(xs) - exact),
-                "rms_error_bf16": _rms(BFloat16Pipeline(task.network).run(xs) - exact)}
+        exact = Reference(network).run(xs)
+        return {"outputs": exact.tolist(), "rms_error_bf16": _rms(BFloat16Pipeline(network).run(xs) - exact)}
 
-    key = _digest(program.digest, task.error_steps, runner._GENERATOR, _MODELS)
-    return _kept(task, "errors", key, measure)
+    return _kept(out / "errors" / f"reference_{network.name}_{state.hexdigest()[:16]}.json", measure)
+
+
+def _name(task):
+    """How the files of a row are called."""
+    return f"{task.config.name}_{task.network.name}_{task.weight_format}"
 
 
 def _rms(values):
     return float(np.sqrt(np.mean(np.square(values))))
 
 
-def _kept(task, folder, key, measure):
-    """What is in the file of ``key``, else what ``measure`` gives, which is kept unless it holds failures."""
-    path = task.out / folder / f"{task.config.name}_{task.network.name}_{task.weight_format}_{key}.json"
+def _kept(path, measure):
+    """What is in the file ``path``, else what ``measure`` gives, which is kept unless it holds failures."""
     with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
         return json.loads(path.read_text())
     result = measure()

@@ -201,14 +201,13 @@ def timing(board):
 @reports_errors
 def lint(board):
     """Have Verilator and yosys check the Verilog of a board."""
-    import tempfile
-
     from spiccato.verilog import write_verilog
 
     from .lint import lint as check
 
-    with tempfile.TemporaryDirectory() as folder, console.status(f"{board}: elaborating and checking"):
-        target = Path(folder) / board
+    # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
+    target = Path("build") / "lint" / board
+    with console.status(f"{board}: elaborating and checking"):
         write_verilog(configuration(board), target)
         check(target)
     console.print(f"{board}: no warnings")

@@ -167,8 +167,8 @@ def latency_figure(rows, titles):
             axis.spines[["top", "right"]].set_visible(False)
             axis.legend(fontsize=8, frameon=False, loc="upper left")
     figure.suptitle("Latency of one timestep. Compute: RTL cycles at the target clock; published total less "
-                    "PCIe round trip.\nTotal: ours with the same round trip added, theirs measured on silicon. "
-                    "None: does not fit. *: 8-bit weights, in some layers at least.", fontsize=10)
+                    "PCIe round trip.\nTotal: ours with the same round trip added, theirs measured on "
+                    "silicon. None: does not fit. *: 8-bit weights, in some layers at least.", fontsize=10)
     return figure
 
 

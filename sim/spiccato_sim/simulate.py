@@ -130,7 +130,7 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
     result = pickle.loads((folder / "result.pickle").read_bytes())
     comparison = _compare(program, job, result)
     if waves:
-        comparison.waves = folder / "dump.fst"
+        comparison.waves = next(folder.glob("dump.*"))
     elif comparison.passed:
         shutil.rmtree(folder)
     return comparison
