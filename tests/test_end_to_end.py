@@ -26,6 +26,11 @@ SHAPES = {
 }
 
 
+def each_shape(*names):
+    """Parameters whose tests share a simulator, and so run in the same worker: two would wait for each other."""
+    return [pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in names]
+
+
 def small_config(name):
     cores, block, more = SHAPES[name]
     return Config(name=name, cores=cores, block=block, **{**SMALL, **more})
@@ -48,7 +53,7 @@ def check(result):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", each_shape(*SHAPES))
 def test_random_network(shape, seed, build_folder):
     """Random networks with random weight formats: outputs, marks, final state, spaced and streamed cycles."""
     program, xs = random_case(small_config(shape), seed)
@@ -63,7 +68,7 @@ def test_random_network_icarus(shape, build_folder):
     check(simulate(program, xs[:9], spaced=3, preload=False, simulator="icarus", build_folder=build_folder))
 
 
-@pytest.mark.parametrize("shape", ["3x8-float32", "5x4-pair"])
+@pytest.mark.parametrize("shape", each_shape("3x8-float32", "5x4-pair"))
 def test_pauses_malformed_packets_and_reset(shape, build_folder):
     """Pauses on both streams, short and long packets, NaN and infinity, a state reset: still the same bits."""
     program, xs = random_case(small_config(shape), 4)
@@ -77,6 +82,7 @@ def test_pauses_malformed_packets_and_reset(shape, build_folder):
                    build_folder=build_folder))
 
 
+@pytest.mark.xdist_group("3x8-float32")
 def test_preload_equals_load(build_folder):
     """Memories filled from files and over AXI4-Lite hold the same."""
     program, xs = random_case(small_config("3x8-float32"), 5)
@@ -107,6 +113,7 @@ def test_trained_example(build_folder):
     assert task.metric(task.predict(result.outputs)) == pytest.approx(task.metric(task.predict(exact)), abs=1e-4)
 
 
+@pytest.mark.xdist_group("1x4")
 def test_difference_is_found(build_folder):
     """The comparison is not blind: one changed bias, shift or cycle count is reported."""
     program, xs = random_case(small_config("1x4"), 1)
