@@ -49,6 +49,11 @@ def test_any_schedule_keeps_the_rules(seed):
     config = Config(name="random", cores=int(rng.integers(1, 13)), block=int(rng.choice([4, 8, 16, 32, 64])),
                     pair_sum=bool(rng.integers(2)), io_format=str(rng.choice(["bfloat16", "float32"])))
     network = models.random_network(rng, layers=int(rng.integers(1, 5)), max_size=int(rng.integers(2, 300)))
+    if rng.integers(2) or Layout(network, config).output_beats > config.output_beats:
+        # Many outputs of few units: the output queue and the slots of the linear layer are what limits.
+        hidden = network.output_map()[0].shape[1]
+        outputs = int(rng.integers(1, config.output_beats * config.beat_values + 1))
+        network = dataclasses.replace(network, linear=(LinearLayer(np.zeros((outputs, hidden)), np.zeros(outputs)),))
     layout, timing = Layout(network, config), Timing(config)
     check_schedule(schedule(layout, timing), layout, timing, repeats=3)
 
@@ -84,9 +89,12 @@ def test_fit_message():
 
 
 @pytest.mark.parametrize("memory, field", [("accumulator file", "slots"), ("vector file", "vector_blocks"),
-                                           ("input buffer", "input_blocks"), ("program memory", "program_depth")])
+                                           ("input buffer", "input_blocks"), ("program memory", "program_depth"),
+                                           ("output queue", "output_beats")])
 def test_each_memory_is_checked(tiny, memory, field):
-    config = dataclasses.replace(PRESETS["ia420f"], **{field: 4 if field != "input_blocks" else 2})
+    if field == "output_beats":
+        tiny = dataclasses.replace(tiny, linear=(LinearLayer(np.zeros((130, 128)), np.zeros(130)),))
+    config = dataclasses.replace(PRESETS["ia420f"], **{field: 2 if field in ("input_blocks", "output_beats") else 4})
     with pytest.raises(FitError, match=memory):
         compile_network(tiny, config)
 
@@ -95,6 +103,31 @@ def test_huge_weights_are_refused(tiny):
     huge = dataclasses.replace(tiny.lstm[0], weight_hh=tiny.lstm[0].weight_hh * 1e9)
     with pytest.raises(FitError, match="layer 0.*sum to"):
         compile_network(dataclasses.replace(tiny, lstm=(huge, *tiny.lstm[1:])), PRESETS["ia420f"])
+
+
+@pytest.mark.parametrize("power", [-40, -20, 20, 60])
+def test_output_weights_of_any_size(tiny, power):
+    """Tiny and large output weights keep the relative accuracy, also where rows are padding."""
+    from spiccato_sim.reference import Reference
+
+    weight = np.ldexp(np.random.default_rng(0).uniform(-1, 1, (5, 128)), power)
+    network = dataclasses.replace(tiny, linear=(LinearLayer(weight, weight[:, 0]),))
+    config = dataclasses.replace(PRESETS["ia420f"], io_format="float32")
+    xs = models.inputs(tiny, 5)
+    exact = Reference(network).run(xs)
+    assert np.abs(VirtualMachine(compile_network(network, config)).run(xs) - exact).max() < 1e-4 * np.abs(exact).max()
+
+
+def test_outputs_beyond_the_format_are_refused(tiny):
+    with pytest.raises(FitError, match="linear layer: outputs up to .* beyond the output format"):
+        huge = dataclasses.replace(tiny, linear=(LinearLayer(np.full((1, 128), 1e39), np.zeros(1)),))
+        compile_network(huge, PRESETS["ia420f"])
+
+
+def test_small_input_weights(tiny):
+    """Input weights far too small to matter compile, and do not matter."""
+    layer = dataclasses.replace(tiny.lstm[0], weight_ih=tiny.lstm[0].weight_ih * 1e-12)
+    compile_network(dataclasses.replace(tiny, lstm=(layer, *tiny.lstm[1:])), PRESETS["ia420f"])
 
 
 def test_weight_formats(tiny):
@@ -138,9 +171,10 @@ def test_bad_program_files(tiny, tmp_path):
         path.write_bytes(data[:cut])
         with pytest.raises(ProgramError, match="p.spiccato: .*damaged"):
             Program.load(path)
-    for place in (len(data) // 3, len(data) - 5):
+    header = data.index(b"__metadata__")
+    for place in (*range(header, header + 400, 3), len(data) // 3, len(data) - 5):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1:])
-        with pytest.raises(ProgramError, match="damaged"):
+        with pytest.raises(ProgramError, match="p.spiccato: (not|damaged)"):
             Program.load(path)
     from spiccato.network import save_safetensors
     save_safetensors(tiny, path)

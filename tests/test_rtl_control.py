@@ -260,12 +260,16 @@ def test_load_at_full_speed():
 
 
 def test_load_state():
-    """A state image ends with ``keep_c`` instead of ``restart``."""
+    """A state image ends with ``keep_c`` instead of ``restart``, and needs a program that is good."""
     record, _ = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
 
     async def script(host):
         await host.load(record, RecordKind.END_STATE)
-        assert host.pulses == {"restart": 0, "keep_c": 1}
+        assert not host.get("enable")
+        await host.load(record)
+        restarts = host.pulses["restart"]
+        await host.load(record, RecordKind.END_STATE)
+        assert host.pulses["restart"] == restarts and host.pulses["keep_c"]
         assert host.get("enable")
 
     Host().simulate(script)

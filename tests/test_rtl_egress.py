@@ -69,7 +69,7 @@ class Bench:
         config = self.config
         flags = {name: int(self.rng.integers(2)) for name in FLAGS}
         sums = random_signed(self.rng, ACC_BITS, (config.cores, config.block))
-        self.events[cycle] = ({"valid": 1, "last_beat": beats - 1, "last": int(last), "flags": flags,
+        self.events[cycle] = ({"last_beat": beats - 1, "last": int(last), "flags": flags,
                                "started": started}, sums)
         values = OutputLane.compute(sums, self.frac_bits, config.io_format).reshape(-1, config.beat_values)
         for beat in range(beats):
@@ -83,7 +83,7 @@ class Bench:
 
     def run(self, ready):
         """Play with ``tready`` by ``ready(cycle)`` and check everything; returns the cycles of the beats."""
-        part, idle = self.part, output_event_layout(self.config).const({"valid": 0})
+        part, idle = self.part, output_event_layout(self.config).const({})
         taken, taken_pulses, cycles = [], [], []
 
         async def testbench(ctx):
@@ -94,9 +94,11 @@ class Bench:
                 if cycle in self.events:
                     event, sums = self.events[cycle]
                     ctx.set(part.event, event)
+                    ctx.set(part.valid, 1)
                     ctx.set(part.acc, sums.tolist())
                 elif cycle - 1 in self.events:  # accumulators go on to something else at once
                     ctx.set(part.event, idle)
+                    ctx.set(part.valid, 0)
                     ctx.set(part.acc, (~sums).tolist())
                 ctx.set(part.now, cycle)
                 ctx.set(part.tready, int(ready(cycle)))

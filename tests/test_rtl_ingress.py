@@ -107,6 +107,7 @@ class Bench:
         async def testbench(ctx):
             await self.load_features(ctx)
             ctx.set(part.beats, self.expected - 1)
+            ctx.set(part.enable, 1)
             beats = [(packet, k) for packet in packets for k in range(len(packet.values))]
             offered, cycle = False, 0
             while beats or packets[-1].released is None or cycle < packets[-1].released + 3:
@@ -202,6 +203,42 @@ def test_framing(io_format, missing, blocks, seed):
     bench.run([bench.packet(int(n), special=0.02) for n in lengths], valid=0.8, release=0.1)
 
 
+@pytest.mark.parametrize("beats, last", [(1, False), (2, False), (2, True), (3, True)])
+def test_drop(beats, last):
+    """After ``drop`` nothing of earlier packets is left, and the rest of an unfinished one is discarded."""
+    part = Ingress(make_config(), lead=Timing(make_config()).block_lead)
+
+    async def testbench(ctx):
+        ctx.set(part.beats, 2)
+        ctx.set(part.enable, 1)
+        ctx.set(part.tvalid, 1)
+        for beat in range(beats):
+            ctx.set(part.tlast, last and beat == beats - 1)
+            await ctx.tick()
+        ctx.set(part.tvalid, 0)
+        ctx.set(part.enable, 0)
+        ctx.set(part.drop, 1)
+        for _ in range(part.latency + 2):
+            await ctx.tick()
+        ended = last
+        assert ctx.get(part.tready) == (not ended)
+        ctx.set(part.drop, 0)
+        ctx.set(part.enable, 1)
+        # The rest of the old packet, then one of the right length: only that is seen.
+        seen = []
+        for beat, tlast in enumerate(([] if ended else [0, 1]) + [0, 0, 1] + [None] * part.latency):
+            ctx.set(part.tvalid, tlast is not None)
+            ctx.set(part.tlast, tlast or 0)
+            assert tlast is None or ctx.get(part.tready)
+            if ctx.get(part.x_en):
+                seen.append((ctx.get(part.x_block), ctx.get(part.x_side_w)))
+            await ctx.tick()
+        assert seen == [(0, 0), (1, 0), (2, 0)]
+        assert not ctx.get(part.flags[0].malformed)
+
+    simulate(part, testbench)
+
+
 @pytest.mark.parametrize("io_format", IO_FORMATS)
 def test_full_speed(io_format):
     """With early release a beat is taken in every cycle, also from one packet to the next."""
@@ -222,6 +259,7 @@ def test_announcement(lead):
 
     async def testbench(ctx):
         ctx.set(part.beats, 1)
+        ctx.set(part.enable, 1)
         ctx.set(part.tvalid, 1)
         for cycle in range(2 * part.latency):
             for name in ("x_en", "block_ready"):

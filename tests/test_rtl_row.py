@@ -22,9 +22,12 @@ def test_row(block, pair_sum, seed):
     # All products at their largest, of either sign: nothing may overflow.
     vectors[0], weights[0], int8[0] = -(1 << 17), 0x8000, 0
     vectors[1], weights[1], int8[1] = (1 << 17) - 1, 0x8000, 0
-    stimulus = [{"vector": v.tolist(), "weights": w.tolist(), "int8": int(i), "high": int(h)}
-                for v, w, i, h in zip(vectors, weights, int8, high)]
-    seen = play(row, stimulus, ["sum"], drain=row.latency)["sum"]
+    lead = DotProductRow.select_lead
+    stimulus = [{} for _ in range(cycles + lead)]
+    for cycle in range(cycles):
+        stimulus[cycle] |= {"int8": int(int8[cycle]), "high": int(high[cycle])}
+        stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist(), "weights": weights[cycle].tolist()}
+    seen = play(row, stimulus, ["sum"], drain=row.latency)["sum"][lead:]
     widened = DotProductRow.widen(weights, int8[:, None], high[:, None])
     assert seen[row.latency:].tolist() == (widened * vectors).sum(axis=1).tolist()
 

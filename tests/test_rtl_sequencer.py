@@ -129,14 +129,15 @@ def test_waiting_for_blocks(seed):
 def test_start_waits_for_room_and_enable(gate):
     """Words of an inference never wait for ``room`` or ``enable``, only its first; it then goes at once."""
     words = make_program(np.random.default_rng(1), 2, 12)
-    open_at = [cycle for cycle in range(200) if cycle // 30 % 2]
+    # Open at first: a restart needs ``enable`` as well.
+    open_at = [cycle for cycle in range(200) if cycle < 3 or cycle // 30 % 2]
     trace = run(words, 2, lambda cycle: {gate: int(cycle in open_at)}, 200)
     check_order(trace, words, 2)
     starts = [t.cycle for t in trace if t.started]
     for start in starts:
         assert start - Sequencer.block_to_issue in open_at
         assert [t.valid for t in trace[start:start + 12]] == [1] * 12
-    opened = [cycle for cycle in open_at if cycle - 1 not in open_at]
+    opened = [cycle for cycle in open_at if cycle and cycle - 1 not in open_at]
     assert all(cycle + Sequencer.block_to_issue in starts for cycle in opened)
 
 
@@ -191,7 +192,7 @@ def test_restart(at):
 def test_keep_c():
     """``keep_c`` between inferences: the first one takes c as it was loaded."""
     words = make_program(np.random.default_rng(1), 2, 4)
-    trace = run(words, 2, lambda cycle: {"enable": cycle > 40, "keep_c": cycle == 30}, 60)
+    trace = run(words, 2, lambda cycle: {"enable": cycle < 3 or cycle > 40, "keep_c": cycle == 30}, 60)
     assert [t.zero_c for t in issued(trace)[:6]] == [1] * 2 + [0] * 4
 
 

@@ -91,6 +91,9 @@ class Config:
         require_range("output_beats", 2, 64)
         require(self.io_format in IO_FORMATS,
                 f"io_format must be one of {', '.join(IO_FORMATS)}, not {self.io_format!r}")
+        require(self.input_blocks * self.beats_per_block <= 64,
+                f"input_blocks must be at most {64 // self.beats_per_block} with {self.io_format} streams, "
+                f"not {self.input_blocks!r}")
         require(self.clock_mhz > 0, f"clock_mhz must be positive, not {self.clock_mhz!r}")
 
     @property

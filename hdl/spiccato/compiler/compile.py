@@ -1,5 +1,7 @@
 """The compiler's front: a network and a configuration in, a program out."""
 
+import dataclasses
+
 import numpy as np
 
 from ..config import PRESETS
@@ -150,16 +152,17 @@ def _require_fit(network, layout, formats, weight_format):
 
 
 def _fit_message(network, config, short, weight_format):
-    options = []
-    if weight_format == "int16":
-        options.append((config, "int8"))
-    options += [(preset, f) for preset in PRESETS.values() for f in WEIGHT_FORMATS if preset.name != config.name]
+    options = [(config, f) for f in WEIGHT_FORMATS]
+    # The small configurations for tests are no boards.
+    options += [(dataclasses.replace(preset, io_format=config.io_format), f) for preset in PRESETS.values()
+                for f in WEIGHT_FORMATS if preset.name != config.name and not preset.name.startswith("test")]
     fitting = []
     for other, name in options:
         layout = Layout(network, other)
         if all(needed <= available for _, needed, available, _ in memory_use(layout, weight_formats(layout, name))):
             fitting.append(f"{other.name} with {name} weights")
-    return (f"network {network.name!r} does not fit {config.name!r}: needs {', '.join(short)}; "
+    return (f"network {network.name!r} does not fit {config.name!r} with {weight_format} weights: "
+            f"needs {', '.join(short)}; "
             f"would fit: {', '.join(fitting) or 'no preset configuration'}")
 
 

@@ -179,8 +179,9 @@ class Program:
             raise ProgramError(f"{path}: damaged header: {error}") from None
         if header is None:
             raise ProgramError(f"{path}: not a program file (compile the network to get one)")
-        if header["version"] != FORMAT_VERSION:
-            raise ProgramError(f"{path}: program format {header['version']}, this version reads "
+        version = header.get("version") if isinstance(header, dict) else None
+        if version != FORMAT_VERSION:
+            raise ProgramError(f"{path}: damaged, or program format {version}; this version reads "
                                f"{FORMAT_VERSION}: compile the network again")
         try:
             plain = dict(header["program"])
@@ -188,7 +189,7 @@ class Program:
             plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
             plain["weight_formats"] = tuple(plain["weight_formats"])
             program = cls(**plain, **arrays)
-            damaged = program.digest != header["digest"]
+            damaged = program.digest != header["digest"] or program.config.digest != header["config_digest"]
         except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
             damaged = True
         if damaged:

@@ -74,7 +74,7 @@ def quantise_matrix(weights, point, int8, name):
     """
     largest = np.abs(weights).max(axis=(3, 4))
     # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
-    exponents = np.maximum(_exponents(largest, int8), point - SHIFT_MAX)
+    exponents = np.maximum(np.where(largest > 0, _exponents(largest, int8), point - SHIFT_MAX), point - SHIFT_MAX)
     shifts = point - exponents
     if shifts.min() < 0:
         raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
@@ -136,7 +136,8 @@ def input_scale(weight_ih, calibration, name):
     cap = min(cap, typical + EXPONENT_RANGE // 2)
     adjust = EXPONENT_RANGE - 1 - 127 - cap - log2_scale
     if cap < typical or adjust.min() < ADJUST_MIN or adjust.max() >= ADJUST_OFFSET:
-        raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range")
+        raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range; "
+                       "if the features are small, calibration inputs tell so")
     return InputScale(adjust, log2_scale, cap)
 
 
@@ -156,6 +157,7 @@ def output_frac_bits(weight, bias, name):
     # Small weights: their shift is largest, big ones smallest.
     widest = ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - int(np.frexp(np.abs(weight).max())[1]) - 1
     frac_bits = int(min(frac_bits, widest))
-    if not -100 <= frac_bits <= 100:
+    # The format's largest exponent has to hold whatever the accumulator may.
+    if not ACC_BITS - 1 - 127 <= frac_bits <= 100:
         raise FitError(f"{name}: outputs up to {largest:.3g} are beyond the output format")
     return frac_bits

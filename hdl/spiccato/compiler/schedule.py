@@ -174,17 +174,32 @@ def _finish_slot(layout, slot_done, h_ready, chain, when):
 
 
 def _gap_before_repeat(layout, timing, words):
-    """Idle words needed at the end so that the next inference, following at once, reloads no slot too early."""
+    """Idle words needed at the end so that the next inference may follow at once.
+
+    It must not reload a slot too early, nor send outputs while the last ones are being sent, and the output queue has
+    to have room for its packet.
+    """
     matrices = layout.matrices
-    first_use, last_use = {}, {}
+    first_use, last_use, outputs = {}, {}, []
     for cycle, word in enumerate(words):
         if word is not None:
             slot = matrices[word[0]].first_slot + word[1]
             first_use.setdefault(slot, cycle)
             last_use[slot] = cycle
-    gap = max(last_use[slot] + timing.reload - (first_use[slot] + len(words)) for slot in first_use)
-    # An inference's first and last words act on the sequencer beside their tiles and have to be different ones.
-    return max(gap, 0, 2 - len(words))
+            if matrices[word[0]] is layout.linear.input and word[5]:
+                outputs.append((cycle, layout.slot_output_beats(word[1])))
+    length = max(
+        len(words),
+        *(last_use[slot] + timing.reload - first_use[slot] for slot in first_use),
+        sum(outputs[-1]) - outputs[0][0],
+        timing.c_reuse,
+    )
+    # An inference starts when as many beats were taken as its own do not fit beside the earlier ones': beat `beat` of
+    # the packet `before` inferences earlier.
+    sent = [cycle + timing.output + beat for cycle, beats in outputs for beat in range(beats)]
+    before, beat = divmod(len(sent) - layout.config.output_beats - 1, len(sent))
+    length = max(length, -(-(sent[beat] + timing.room) // -before))
+    return length - len(words)
 
 
 def check_schedule(result, layout, timing, repeats=2):
@@ -198,7 +213,8 @@ def check_schedule(result, layout, timing, repeats=2):
     matrices = layout.matrices
     length = len(result.matrix)
     done = set()
-    h_at, stored_at = {}, {}
+    h_at, stored_at, finished_at, file_owner, sent = {}, {}, {}, {}, []
+    capacity, packet = layout.config.output_beats, layout.output_beats
     register = None
     output_free, output_slot = 0, 0
 
@@ -209,7 +225,10 @@ def check_schedule(result, layout, timing, repeats=2):
     for step in range(repeats):
         done.clear()
         open_chains = {}
-        output_slot = 0
+        output_slot, x_blocks = 0, 0
+        needed = packet * (step + 1) - capacity
+        rule(needed <= 0 or step * length >= sent[needed - 1] + timing.room, "the output queue has no room",
+             step * length)
         for position in range(length):
             cycle = step * length + position
             number = int(result.matrix[position])
@@ -226,7 +245,10 @@ def check_schedule(result, layout, timing, repeats=2):
                 first, last = layout.slots_of_block(layout.layers[producer], block)
                 for part in range(first, last + 1):
                     rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
-            elif step == 0:
+            else:
+                rule(block <= x_blocks, "blocks of x are first used out of order", cycle)
+                x_blocks = max(x_blocks, block + 1)
+            if matrix.vector_from is VectorFrom.X and step == 0:
                 arrival = (block + 1) * layout.config.beats_per_block - 1 + timing.input
                 rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
             source = Source(int(result.source[position]))
@@ -236,13 +258,14 @@ def check_schedule(result, layout, timing, repeats=2):
             elif register == chain:
                 rule(source is Source.CONTINUE, f"slot {chain} does not go on", cycle)
             else:
-                rule(source is Source.STORED and open_chains[chain], f"slot {chain} was not stored", cycle)
+                rule(source is Source.STORED and open_chains[chain] and file_owner[accumulator] == chain,
+                     f"slot {chain} was not stored", cycle)
             if source in (Source.PREVIOUS, Source.STORED) and accumulator in stored_at:
                 rule(cycle >= stored_at[accumulator] + timing.reload, f"slot {chain} is reloaded too early", cycle)
             register = chain
             open_chains[chain] = bool(result.store[position])
             if result.store[position]:
-                stored_at[accumulator] = cycle
+                stored_at[accumulator], file_owner[accumulator] = cycle, chain
             if result.finish[position]:
                 tiles = {t for t in done if t[:2] == chain}
                 rule(len(tiles) == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
@@ -252,8 +275,12 @@ def check_schedule(result, layout, timing, repeats=2):
                     rule(cycle >= output_free, "output slots are too close", cycle)
                     output_slot += 1
                     output_free = cycle + layout.slot_output_beats(slot)
+                    sent += [cycle + timing.output + beat for beat in range(layout.slot_output_beats(slot))]
                 elif not matrix.recurrent:
                     h_at[step, matrix.layer, slot] = cycle + timing.dependency
+                    rule(cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,
+                         f"c of slot {chain} is read too early", cycle)
+                    finished_at[accumulator] = cycle
                 else:
                     rule(result.store[position], f"recurrent half of slot {chain} is not stored", cycle)
         expected = {(n, s, b) for n, m in enumerate(matrices) for s in range(m.slots) for b in range(m.blocks)}

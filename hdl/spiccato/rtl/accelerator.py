@@ -34,6 +34,8 @@ class Timing(CoreTiming):
         self.dependency = self.h + VectorFile.h_latency - VectorFile.forward
         self.input = Ingress.latency + VectorFile.x_latency - VectorFile.forward
         self.output = self.acc + Egress.latency
+        #: From the acceptance of an output beat to the first issue word that its room in the queue lets start.
+        self.room = Egress.taken_latency + Accelerator.room_latency + Sequencer.room_to_issue
         #: How far ahead of the write register the input has to announce a block.
         self.block_lead = VectorFile.forward + Sequencer.block_to_issue
 
@@ -47,6 +49,11 @@ class Accelerator(Part):
     m_axis_output_* : packets of one timestep's outputs; ``tuser`` = marks of the inference
     s_axil_* : control
     """
+
+    #: From ``taken`` to ``room``: the change, the number of free beats, the comparison.
+    room_latency = 3
+    #: From c or h to what control reads: two levels of multiplexers.
+    probe_latency = 2
 
     def __init__(self, config):
         self.config = config
@@ -64,6 +71,10 @@ class Accelerator(Part):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.timing
+        if max(timing.h + VectorFile.latency, timing.output) >= Sequencer.drain_cycles:
+            raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
+        if timing.c_old + self.probe_latency >= Control.probe_cycles:
+            raise ValueError(f"state cannot be read back within {Control.probe_cycles} cycles")
         control = place(m, platform, "control", Control(config))
         sequencer = place(m, platform, "sequencer", Sequencer(config))
         ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead))
@@ -119,6 +130,7 @@ class Accelerator(Part):
             sequencer.room.eq(room),
             sequencer.malformed.eq(marks.malformed),
             sequencer.enable.eq(control.enable), sequencer.restart.eq(control.restart),
+            sequencer.drop.eq(control.drop), ingress.drop.eq(control.drop), ingress.enable.eq(control.enable),
             sequencer.keep_c.eq(control.keep_c), control.idle.eq(sequencer.idle),
             ingress.release.eq(sequencer.committed),
             control.inference.eq(sequencer.committed), control.flags.eq(marks),
@@ -152,10 +164,12 @@ class Accelerator(Part):
 
         # Outputs.
         event = Signal(output_event_layout(config))
-        m.d.comb += [event.valid.eq(word.valid & word.output), event.last_beat.eq(word.output_beats),
+        m.d.comb += [event.last_beat.eq(word.output_beats),
                      event.last.eq(word.output_last), event.flags.eq(marks),
                      event.started.eq(Mux(sequencer.x_side, ingress.started[1], ingress.started[0]))]
-        m.d.comb += egress.event.eq(DelayLine(m, "event", event, resettable=True).at(timing.acc))
+        valid = DelayLine(m, "event_valid", word.valid & word.output, resettable=True).at(timing.acc)
+        m.d.comb += egress.event.eq(DelayLine(m, "event", event).at(timing.acc))
+        m.d.comb += egress.valid.eq(valid)
 
         # Read-back of the state, one element at a time.
         m.d.comb += [

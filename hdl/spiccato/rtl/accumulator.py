@@ -37,7 +37,7 @@ class RowAccumulator(Part):
 
     @staticmethod
     def align(sums, shift):
-        """Integer model of the alignment (floor), any shape; ``sums`` below 2**41 in magnitude."""
+        """Integer model of the alignment (floor), any shape; ``sums`` below 2**39 in magnitude."""
         # The left shift would overflow 64 bits for no sum that fits 40 bits, the widest row sum.
         return (np.asarray(sums, dtype=np.int64) << ALIGN_LEFT) >> shift
 
@@ -47,6 +47,8 @@ class RowAccumulator(Part):
         shifted = (self.sum << ALIGN_LEFT) >> self.shift
         aligned = Signal(signed(ACC_BITS), reset_less=True)
         m.d.sync += aligned.eq(shifted)
+        value = Signal.like(self.value, reset_less=True)
         with m.If(self.enable):
-            m.d.sync += self.value.eq(Mux(self.load, self.operand, self.value) + aligned)
+            m.d.sync += value.eq(Mux(self.load, self.operand, value) + aligned)
+        m.d.comb += self.value.eq(value)
         return m

@@ -87,8 +87,9 @@ class CellUnit(Part):
 
         wide_c = c_sum[C_SUM_FRAC_BITS - C_FRAC_BITS:].as_signed()
         fits = (wide_c[C_BITS - 1:].all()) | ~(wide_c[C_BITS - 1:].any())
-        m.d.sync += self.c.eq(Mux(fits, wide_c[:C_BITS],
-                                  Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
+        c = Signal.like(self.c, reset_less=True)
+        m.d.sync += c.eq(Mux(fits, wide_c[:C_BITS], Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
+        m.d.comb += self.c.eq(c)
 
         c_sum_cycle = self.gate_latency + Multiply.latency + 1
         tanh_c = activate("tanh", "c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, c_sum_cycle)

@@ -86,7 +86,8 @@ class Control(Part):
     axil_* : the bus, see ``AXI_LITE``
     load : out, the load bus to all memories
     parameters : out
-    enable, restart, keep_c, probe, probe_address, probe_cell : out, to the sequencer and read-back
+    enable, drop, restart, keep_c, probe, probe_address, probe_cell : out, to the streams, the sequencer and
+        read-back
     idle : in
     probe_data : in, sign-extended, valid ``probe_cycles`` cycles after ``probe`` with ``idle``
     now : out, cycle counter
@@ -102,7 +103,7 @@ class Control(Part):
         super().__init__("control", {
             **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
             "load": Out(load_layout(config)), "parameters": Out(parameters_layout(config)),
-            "enable": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
+            "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
             "probe": Out(1), **{f"probe_{name}": Out(bits) for name, bits in probe.items()}, "probe_data": In(32),
             "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(FLAGS)),
             "done": In(1), "cycles": In(32),
@@ -145,7 +146,7 @@ class Control(Part):
             return strobe["control"] & value[REGISTERS["control"].fields[name][0]]
 
         # Load. The address counts up by itself; the collector gathers the words of one entry.
-        loading, loaded = Signal(), Signal()
+        loading, loaded, program_good = Signal(), Signal(), Signal()
         load_word = Signal()
         state = Signal(_LoadState)
         kind = Signal(RecordKind)
@@ -198,15 +199,18 @@ class Control(Part):
                 with m.Case(_LoadState.CHECK):
                     m.d.sync += [loading.eq(0), state.eq(_LoadState.IGNORE)]
                     with m.If(crc.crc == value):
-                        m.d.sync += [loaded.eq(1), self.restart.eq(kind == RecordKind.END_PROGRAM),
+                        # A state image needs a program that was good when the load began.
+                        m.d.sync += [loaded.eq((kind == RecordKind.END_PROGRAM) | program_good),
+                                     self.restart.eq(kind == RecordKind.END_PROGRAM),
                                      self.keep_c.eq(kind == RecordKind.END_STATE)]
                     with m.Else():
                         m.d.comb += wrong_crc.eq(1)
         with m.If(begin):
-            m.d.sync += [loading.eq(1), loaded.eq(0), state.eq(_LoadState.HEADER)]
+            m.d.sync += [loading.eq(1), loaded.eq(0), program_good.eq(loaded), state.eq(_LoadState.HEADER)]
         with m.If(command("reset_state")):
             m.d.sync += self.restart.eq(1)
-        m.d.comb += self.enable.eq(loaded)
+        # What was received for one program is nothing to another.
+        m.d.comb += [self.enable.eq(loaded), self.drop.eq(~loaded & self.idle)]
 
         m.d.comb += [
             self.load.enable.eq(entry_done & (kind != RecordKind.PARAMETERS)),

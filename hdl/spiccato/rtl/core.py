@@ -16,7 +16,8 @@ __all__ = ["Core", "CoreTiming", "Source", "LoadTarget", "core_issue_layout", "l
 
 #: A block's exponent, as the number of steps of ``EXPONENT_STEP`` bits below the largest (``rtl.ingress``).
 EXPONENT_BITS = 4
-EXPONENT_STEP = 4
+EXPONENT_STEP_BITS = 2
+EXPONENT_STEP = 1 << EXPONENT_STEP_BITS
 
 
 class Source(enum.Enum, shape=2):
@@ -100,6 +101,8 @@ class CoreTiming:
         #: Least distance between two issue words that store and load the same slot's partial sums: the write port
         #: takes the accumulator register, and a read has to come one cycle later.
         self.reload = self.acc + 1 - self.operand_addr
+        #: The same for c of a slot.
+        self.c_reuse = self.c + 1 - self.c_old_addr
 
 
 class Core(Part):
@@ -192,8 +195,8 @@ class Core(Part):
             m.d.comb += [
                 part.vector.eq(vector),
                 part.weights.eq(weights.r_data.word_select(row, WEIGHT_BITS * block)),
-                part.int8.eq(word["int8"].at(t.row)),
-                part.high.eq(word["high"].at(t.row)),
+                part.int8.eq(word["int8"].at(t.row - DotProductRow.select_lead)),
+                part.high.eq(word["high"].at(t.row - DotProductRow.select_lead)),
             ]
             sums.append(part.sum)
 
@@ -204,7 +207,7 @@ class Core(Part):
         row_shifts = []
         for row in range(block):
             total = Signal(SHIFT_BITS + 1, name=f"shift_total_{row}")
-            m.d.comb += total.eq(shifts.r_data.word_select(row, SHIFT_BITS) + exponent * EXPONENT_STEP)
+            m.d.comb += total.eq(shifts.r_data.word_select(row, SHIFT_BITS) + (exponent << EXPONENT_STEP_BITS))
             row_shift = Signal(SHIFT_BITS, name=f"shift_{row}", reset_less=True)
             m.d.sync += row_shift.eq(Mux(total[-1], SHIFT_MAX, total[:-1]))
             row_shifts.append(row_shift)
@@ -252,8 +255,9 @@ class Core(Part):
             cells.w_addr.eq(Mux(cell, Cat(word["slot"].at(t.c), word["side"].at(t.c)), load_addr)),
             cells.w_data.eq(Mux(cell, new_c, load_data)),
         ]
+        c_old = Signal.like(self.c_old, reset_less=True)
+        m.d.sync += c_old.eq(cells.r_data)
         with m.If(word["zero_c"].at(t.c_old - 1)):
-            m.d.sync += self.c_old.eq(0)
-        with m.Else():
-            m.d.sync += self.c_old.eq(cells.r_data)
+            m.d.sync += c_old.eq(0)
+        m.d.comb += self.c_old.eq(c_old)
         return m

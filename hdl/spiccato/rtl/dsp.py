@@ -4,7 +4,7 @@ Each is a module of its own, named ``dsp_*``, that a vendor's tool packs into on
 registers in front of it. Nothing but these modules multiplies. Latency 1 from registered inputs.
 """
 
-from amaranth.hdl import Const, Module, signed
+from amaranth.hdl import Const, Module, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from .part import Part
@@ -23,7 +23,9 @@ class Multiply(Part):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += self.p.eq(self.a * self.b)
+        p = Signal.like(self.p, reset_less=True)
+        m.d.sync += p.eq(self.a * self.b)
+        m.d.comb += self.p.eq(p)
         return m
 
 
@@ -39,7 +41,9 @@ class MultiplyPair(Part):
 
     def elaborate(self, platform):
         m = Module()
-        m.d.sync += self.p.eq(self.a0 * self.b0 + self.a1 * self.b1)
+        p = Signal.like(self.p, reset_less=True)
+        m.d.sync += p.eq(self.a0 * self.b0 + self.a1 * self.b1)
+        m.d.comb += self.p.eq(p)
         return m
 
 
@@ -61,5 +65,7 @@ class MultiplyAdd(Part):
     def elaborate(self, platform):
         m = Module()
         addend = self.c << self.c_shift if self.c_bits else Const(self.c_const)
-        m.d.sync += self.p.eq((self.a * self.b + addend) >> self.p_shift)
+        p = Signal.like(self.p, reset_less=True)
+        m.d.sync += p.eq((self.a * self.b + addend) >> self.p_shift)
+        m.d.comb += self.p.eq(p)
         return m

@@ -29,7 +29,6 @@ _BIAS = 127
 def output_event_layout(config):
     """A finished slot of the linear layer, with the issue word that finished it."""
     return data.StructLayout({
-        "valid": 1,
         "last_beat": (config.cores * config.beats_per_block - 1).bit_length() or 1,  # beats of the slot less one
         "last": 1,                                                                 # ends the packet
         "flags": flags_layout,
@@ -133,23 +132,26 @@ class Egress(Part):
 
     Members
     -------
-    event : in, :func:`output_event_layout`, with the accumulators
+    valid, event : in, :func:`output_event_layout`, with the accumulators
     acc : in, all cores' accumulators
     exponent : in, 127 less the fraction bits of the linear layer's sums
     last_values : in, values of the packet's last beat, less one
     now : in, cycle counter
     tdata, tkeep, tuser, tlast, tvalid : out; tready : in
     taken : out, a pulse for each beat that left for the host
-    done : out, a pulse for each complete packet, with ``cycles``: from its input's first beat to ``tvalid``
+    done : out, a pulse for each complete packet, with ``cycles``: from its input's first beat to ``tvalid`` of its
+        last output beat, time in the queue not counted
     """
 
     #: Cycles from the accumulators to ``tvalid`` of a slot's first beat, the queue being empty.
     latency = 1 + OutputLane.latency + 1
+    #: From the acceptance of a beat to ``taken``.
+    taken_latency = 1
 
     def __init__(self, config):
         self.config = config
         super().__init__("egress", {
-            "event": In(output_event_layout(config)),
+            "valid": In(1), "event": In(output_event_layout(config)),
             "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.block), config.cores)),
             "exponent": In(_E_BITS), "last_values": In((config.beat_values - 1).bit_length()), "now": In(32),
             "tdata": Out(config.beat_bits), "tkeep": Out(config.beat_bits // 8), "tuser": Out(flags_layout),
@@ -167,7 +169,7 @@ class Egress(Part):
         chain = [Signal(width, name=f"chain_{k}", reset_less=True) for k in range(chunks)]
         event = Signal.like(self.event, reset_less=True)
         remaining = Signal(range(chunks + 1))
-        capture = self.event.valid
+        capture = self.valid
         for k in range(chunks):
             with m.If(capture):
                 m.d.sync += chain[k].eq(self.acc.as_value().word_select(k, width))
@@ -187,10 +189,12 @@ class Egress(Part):
         ready = 1 + OutputLane.latency
         last = DelayLine(m, "last", (remaining == 1) & event.last, 1, resettable=True)
         valid = DelayLine(m, "valid", remaining.any(), 1, resettable=True).at(ready)
-        beat = Signal(data.StructLayout({"data": config.beat_bits, "last": 1, "flags": flags_layout}))
+        beat = Signal(data.StructLayout({"data": config.beat_bits, "last": 1, "last_values": len(self.last_values),
+                                         "flags": flags_layout}))
         m.d.comb += [
             beat.data.eq(Cat(lane.value for lane in lanes)),
             beat.last.eq(last.at(ready)),
+            beat.last_values.eq(self.last_values),
             beat.flags.eq(DelayLine(m, "flags", event.flags.as_value(), 1).at(ready)),
         ]
         # Reported from the output register on, whose cycle it is that counts.
@@ -232,7 +236,7 @@ class Egress(Part):
                          self.tvalid.eq(waiting | valid)]
         full = Signal(config.beat_values)
         bytes_per_value = config.io_bits // 8
-        m.d.comb += full.eq(Cat(~output.last | (i <= self.last_values) for i in range(config.beat_values)))
+        m.d.comb += full.eq(Cat(~output.last | (i <= output.last_values) for i in range(config.beat_values)))
         m.d.comb += [
             self.tdata.eq(output.data),
             self.tkeep.eq(Cat(bit.replicate(bytes_per_value) for bit in full)),

@@ -171,6 +171,8 @@ class Ingress(Part):
     x_en, x_block, x_side_w, x, x_exponent : out, to the vector file
     block_ready : out, a pulse for each block, ``lead`` cycles before ``x_en`` has put it in the write register
     release : in, the older packet's inference has ended
+    enable : in, begin to take packets
+    drop : in, forget all packets; the rest of one that is being received is discarded
     flags, started : out, of both packets: marks, and the cycle counter at the first beat
     """
 
@@ -192,7 +194,7 @@ class Ingress(Part):
             "now": In(32),
             "x_en": Out(1), "x_block": Out((config.input_blocks - 1).bit_length()), "x_side_w": Out(1),
             "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": Out(EXPONENT_BITS),
-            "block_ready": Out(1), "release": In(1),
+            "block_ready": Out(1), "release": In(1), "enable": In(1), "drop": In(1),
             "flags": Out(data.ArrayLayout(flags_layout, 2)), "started": Out(data.ArrayLayout(32, 2)),
         })
 
@@ -251,7 +253,7 @@ class Ingress(Part):
         take = Signal()
         first = Signal()
         m.d.comb += [
-            self.tready.eq(~filling & (discarding | inside | ~occupied[1])),
+            self.tready.eq(~filling & (discarding | inside | (self.enable & ~occupied[1]))),
             accept.eq(self.tready & self.tvalid),
             take.eq((accept & ~discarding) | filling),
             expected_end.eq(beat == self.beats),
@@ -272,6 +274,10 @@ class Ingress(Part):
             m.d.sync += discarding.eq(0)
         with m.If(first):
             m.d.sync += self.started[side].eq(self.now)
+        with m.If(self.drop):
+            unfinished = discarding | Mux(filling, overlong, inside)
+            m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0),
+                         discarding.eq(unfinished & ~(accept & self.tlast))]
 
         # Cycle 1: the beat and its features.
         features = place(m, platform, "features", DistributedRam(

@@ -22,10 +22,13 @@ class DotProductRow(Part):
     -------
     vector : in, ``block`` signed 18-bit elements
     weights : in, ``block`` signed 16-bit mantissas, or pairs of 8-bit mantissas (``int8``)
-    int8, high : in
+    int8, high : in, ``select_lead`` cycles ahead of the others
         Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
     sum : out, signed, exact
     """
+
+    #: Each row keeps a copy of the selects, which go to all of its lanes.
+    select_lead = 1
 
     def __init__(self, config):
         self.block, self.pair_sum = config.block, config.pair_sum
@@ -52,14 +55,16 @@ class DotProductRow(Part):
 
     def elaborate(self, platform):
         m = Module()
+        int8, high = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [int8.eq(self.int8), high.eq(self.high)]
         x = [Signal(signed(VECTOR_BITS), name=f"x_{i}", reset_less=True) for i in range(self.block)]
         w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}", reset_less=True) for i in range(self.block)]
         for i in range(self.block):
-            low, high = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
+            low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
             m.d.sync += [
                 x[i].eq(self.vector[i]),
-                w[i][INT8_BITS:].eq(Mux(self.int8 & ~self.high, low, high)),
-                w[i][:INT8_BITS].eq(Mux(self.int8, 0, low)),
+                w[i][INT8_BITS:].eq(Mux(int8 & ~high, low_byte, high_byte)),
+                w[i][:INT8_BITS].eq(Mux(int8, 0, low_byte)),
             ]
         terms = []
         if self.pair_sum:

@@ -48,8 +48,9 @@ class Sequencer(Part):
     room : in, the output queue can take another inference
     malformed : in, of the current inference's packet
     enable : in, start inferences
+    drop : in, forget the input blocks that were announced
     restart : in, a pulse: before the next inference, play the program from its first word, with state zero
-    keep_c : in, a pulse: c is as loaded, not zero
+    keep_c : in, a pulse: a state was loaded, to side 0
     probe, probe_word : in: hold this word in the issue register; only while ``idle``
     body, before_last : in, program parameters: first word of the repeated part, last word but one
     w_en, w_addr, w_data : in, program load
@@ -59,6 +60,8 @@ class Sequencer(Part):
 
     #: Cycles from ``block_ready`` to a word in the issue register that waited for it.
     block_to_issue = 2
+    #: The same from ``room``.
+    room_to_issue = 2
     #: Prefetch queue: what the fetch loop (address, memory, queue) has in flight, rounded up.
     queue_depth = 8
     #: Cycles after the last issue word in which something may still be in the pipeline.
@@ -71,7 +74,7 @@ class Sequencer(Part):
         super().__init__("sequencer", {
             "word": Out(self.layout), "side": Out(1), "x_side": Out(1), "zero_c": Out(1),
             "block_ready": In(1), "room": In(1), "malformed": In(1),
-            "enable": In(1), "restart": In(1), "keep_c": In(1), "probe": In(1), "probe_word": In(self.layout),
+            "enable": In(1), "drop": In(1), "restart": In(1), "keep_c": In(1), "probe": In(1), "probe_word": In(self.layout),
             "body": In(addr_bits), "before_last": In(addr_bits),
             "w_en": In(1), "w_addr": In(addr_bits), "w_data": In(self.layout),
             "started": Out(1), "committed": Out(1), "stalled": Out(1), "idle": Out(1),
@@ -159,7 +162,7 @@ class Sequencer(Part):
         with m.If(commit & ~self.malformed):
             m.d.sync += [state_side.eq(~state_side), state_zero.eq(0)]
         with m.If(self.keep_c):
-            m.d.sync += state_zero.eq(0)
+            m.d.sync += [state_side.eq(0), state_zero.eq(0)]
 
         # Between inferences: the next word is an inference's first, and has not gone.
         between = Signal()
@@ -168,12 +171,14 @@ class Sequencer(Part):
         quiet = Signal(range(self.drain_cycles + 1))
         m.d.comb += [
             between.eq(next_valid & next_word.start & ~may_start),
-            flush.eq(restart_wanted & (between | ~running)),
+            flush.eq(restart_wanted & self.enable & (between | ~running)),
         ]
         m.d.sync += [
             may_start.eq(self.room & self.enable & ~restart_wanted & ~self.restart & ~self.probe),
             # An inference whose input pauses is quiet for long, and still running.
-            self.idle.eq((quiet == self.drain_cycles) & ~active & ~go),
+            # A restart that is yet to come counts as well, if it can come.
+            self.idle.eq((quiet == self.drain_cycles) & ~active & ~go
+                         & ~((self.restart | restart_wanted) & self.enable)),
             self.stalled.eq(next_valid & next_word.start & have_block & self.enable & ~self.room),
         ]
         with m.If(self.restart):
@@ -186,9 +191,11 @@ class Sequencer(Part):
             m.d.sync += quiet.eq(0)
         with m.Elif(quiet != self.drain_cycles):
             m.d.sync += quiet.eq(quiet + 1)
+        with m.If(self.drop):
+            m.d.sync += [blocks.eq(0), have_block.eq(0), packet_side.eq(0)]
         with m.If(flush):
             m.d.sync += [
-                restart_wanted.eq(0), running.eq(1), addr.eq(0), wrap.eq(0), arriving.eq(0),
+                quiet.eq(0), restart_wanted.eq(0), running.eq(1), addr.eq(0), wrap.eq(0), arriving.eq(0),
                 claimed.eq(0), write_at.eq(0), read_at.eq(0), next_valid.eq(0),
                 state_side.eq(0), state_zero.eq(1),
             ]

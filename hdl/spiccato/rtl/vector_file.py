@@ -79,18 +79,19 @@ class VectorBank(Part):
         hit_0 = Signal(reset_less=True)
         hit_1 = Signal(reset_less=True)
         hit_2 = Signal()
+        queued = Signal.like(self.from_queue, reset_less=True)
         m.d.comb += hit_2.eq(self.w_en & (self.w_addr == addr_1))
         m.d.sync += [
             read_1.eq(self.r_en),
             addr_1.eq(self.r_addr),
             hit_0.eq(write_en & (write_addr == self.r_addr)),
             hit_1.eq(self.w_en & (self.w_addr == self.r_addr)),
-            self.from_queue.eq(Mux(hit_1, write_data, last_data)),
+            queued.eq(Mux(hit_1, write_data, last_data)),
             self.use_write.eq(read_1 & hit_2),
             self.use_queue.eq(read_1 & ~hit_2 & (hit_0 | hit_1)),
             self.use_ram.eq(read_1 & ~hit_2 & ~hit_0 & ~hit_1),
         ]
-        m.d.comb += [self.from_ram.eq(ram.r_data), self.from_write.eq(write_data)]
+        m.d.comb += [self.from_ram.eq(ram.r_data), self.from_queue.eq(queued), self.from_write.eq(write_data)]
         return m
 
 
@@ -196,8 +197,10 @@ class VectorFile(Part):
 
         for quarter in range(QUARTERS):
             value = 0
+            merged_quarter = Signal(width, name=f"vector_{quarter}", reset_less=True)
             for bank in candidates[quarter]:
                 value |= merged(bank, 0, width)
-            m.d.sync += self.vector.as_value().word_select(quarter, width).eq(value)
+            m.d.sync += merged_quarter.eq(value)
+            m.d.comb += self.vector.as_value().word_select(quarter, width).eq(merged_quarter)
         m.d.sync += self.exponent.eq(merged(exponents[0], width, width + EXPONENT_BITS))
         return m
