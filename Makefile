@@ -40,7 +40,7 @@ sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with a
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) $(if $(WAVES),--waves)
 
 test: $(STAMP) ## Run all tests
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 	@$(BIN)/spiccato lint --board $(BOARD)

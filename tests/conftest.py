@@ -1,8 +1,32 @@
-"""Fixtures shared by all tests."""
+"""Fixtures shared by all tests, and the guard against runs that simulate nothing."""
 
 from pathlib import Path
 
 import pytest
+
+_simulated = []
+
+
+def pytest_addoption(parser):
+    parser.addoption("--require-simulation", action="store_true",
+                     help="fail if no test that simulates the RTL has passed")
+
+
+def pytest_runtest_logreport(report):
+    if report.when == "call" and report.passed and "simulates" in report.keywords:
+        _simulated.append(report.nodeid.split("::")[-1].split("@")[0])
+
+
+def pytest_sessionfinish(session):
+    # Workers of a parallel run report to the controller, which alone has seen all.
+    is_worker = hasattr(session.config, "workerinput")
+    if session.config.getoption("--require-simulation") and not is_worker and not _simulated:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter):
+    """Name the simulations that passed: the last figure of random ones is their seed."""
+    terminalreporter.write_line(f"{len(_simulated)} simulations of the RTL passed: {', '.join(sorted(_simulated))}")
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,18 @@
 """Compiled networks on the whole RTL: every bit and every cycle as the virtual machine and the compiler predict."""
 
 import dataclasses
+import pickle
 
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network
 from spiccato.config import PRESETS, Config
+from spiccato.network import LinearLayer
 from spiccato_sim import models, runner, series
 from spiccato_sim.simulate import simulate
+from spiccato_sim.vm import VirtualMachine, to_bits
 
+pytestmark = pytest.mark.simulates
 needs_icarus = pytest.mark.skipif(not runner.icarus_available(), reason="Icarus Verilog (iverilog) is not installed")
 
 #: Small memories, so that small networks are near their limits.
@@ -24,6 +28,19 @@ SHAPES = {
     "2x16-pair-float32": (2, 16, {"pair_sum": True, "io_format": "float32"}),
     "1x64-pair": (1, 64, {"pair_sum": True}),
 }
+
+
+def random_shape(seed):
+    """Any cores, any block and any other choice, as long as the simulator is built in reasonable time."""
+    rng = np.random.default_rng(seed)
+    block = int(rng.choice([4, 8, 16]))
+    return int(rng.integers(1, 13 if block < 16 else 5)), block, {
+        "pair_sum": bool(rng.integers(2)), "io_format": str(rng.choice(["bfloat16", "float32"])),
+        "slots": int(rng.choice([32, 64])), "output_beats": int(rng.integers(8, 40)),
+        "weight_depth": int(rng.integers(256, 600))}
+
+
+SHAPES |= {f"random-{seed}": random_shape(seed) for seed in (11, 12)}
 
 
 def each_shape(*names):
@@ -93,12 +110,47 @@ def test_preload_equals_load(build_folder):
     assert (loaded.outputs == filled.outputs).all()
 
 
+@pytest.mark.xdist_group("1x4")
+def test_output_queue_limits_the_interval(build_folder):
+    """Packets of which the output queue does not hold two: the compiler spaces inferences so that none has to wait."""
+    config = small_config("1x4")
+    network = models.random_network(np.random.default_rng(6), layers=1, max_size=4)
+    outputs = (config.output_beats - 1) * config.beat_values
+    rng = np.random.default_rng(6)
+    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.lstm[-1].hidden_size)), np.zeros(outputs))
+    network = dataclasses.replace(network, linear=(linear,))
+    program = compile_network(network, config)
+    assert program.initiation_interval > program.spaced_latency
+    check(simulate(program, models.inputs(network, 9), spaced=2, build_folder=build_folder))
+
+
+@pytest.mark.xdist_group("3x8-float32")
+@pytest.mark.parametrize("delay", [1, 3, 90])
+def test_load_of_another_program(delay, build_folder, tmp_path):
+    """A program of another size is loaded while inputs are queued: its results are as on a fresh device."""
+    config = small_config("3x8-float32")
+    (first, first_xs), (second, second_xs) = random_case(config, 7), random_case(config, 11)
+    assert first.input_beats != second.input_beats
+    as_bits = [[to_bits(x, config.io_format) for x in xs] for xs in (first_xs[:5], second_xs)]
+    job = {"config": config, "first": as_bits[0], "second": as_bits[1], "delay": delay,
+           "load_words": [first.load_words(), second.load_words()],
+           "settle": len(second.words) + second.spaced_latency + 100 * len(as_bits[0]),
+           "result": str(tmp_path / "result")}
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    runner.run(runner.build(config, folder=build_folder), "spiccato_sim.tb_reload", results_dir=tmp_path,
+               env={"SPICCATO_JOB": str(tmp_path / "job")})
+    machine = VirtualMachine(second)
+    expected = [machine.step_bits(bits).bits.tolist() for bits in as_bits[1]]
+    outputs = pickle.loads((tmp_path / "result").read_bytes())
+    assert [bits.tolist() for bits, _ in outputs] == expected
+
+
 @pytest.mark.parametrize("board", ["ia420f", "ia840f"])
 def test_full_size(board, build_folder):
-    """lstm_tiny on the RTL of a real board, at full size."""
+    """lstm_tiny on the RTL of a real board, at full size, final state included."""
     network = models.build("lstm_tiny")
     program = compile_network(network, PRESETS[board])
-    check(simulate(program, models.inputs(network, 9), spaced=4, read_state=False, build_folder=build_folder))
+    check(simulate(program, models.inputs(network, 9), spaced=4, build_folder=build_folder))
 
 
 def test_trained_example(build_folder):
