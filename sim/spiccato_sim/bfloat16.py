@@ -45,18 +45,18 @@ def round_bfloat16(x: ArrayLike) -> Array:
 class BFloat16Pipeline:
     """A network computed the way bfloat16 accelerators do: the yardstick of the accuracy figures.
 
-    Weights, biases, x, h and the results of the four gate activations are rounded to bfloat16. Dot products
-    accumulate in float64, c and tanh(c) are kept in float32, and what the linear layers give is not rounded,
+    Weights, x, h and the results of the four gate activations are rounded to bfloat16. Dot products accumulate in
+    float64, biases are exact, c and tanh(c) are kept in float32, and what the linear layers give is not rounded,
     so that this errs on the side of the pipeline. `h` and `c` are lists of the state vectors of shape
     (hidden_size,), one for each layer.
     """
 
     def __init__(self, network: Network) -> None:
         self._lstm = [
-            [round_bfloat16(a) for a in (layer.weight_ih, layer.weight_hh, layer.bias_ih, layer.bias_hh)]
+            [round_bfloat16(layer.weight_ih), round_bfloat16(layer.weight_hh), layer.bias_ih, layer.bias_hh]
             for layer in network.lstm
         ]
-        self._linear = [[round_bfloat16(a) for a in (layer.weight, layer.bias)] for layer in network.linear]
+        self._linear = [[round_bfloat16(layer.weight), layer.bias] for layer in network.linear]
         self.reset()
 
     def reset(self) -> None:
