@@ -96,7 +96,7 @@ def test_rows(measured):
     for row in refused:
         assert row["model"] == "large"
         assert all(row[key] is None for key in FIGURES)
-        assert "'large' does not fit 'test4': needs weight memory" in row["reason"]
+        assert "'large' does not fit 'test4' with auto weights: needs weight memory" in row["reason"]
 
 
 def test_files(measured):

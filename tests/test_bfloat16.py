@@ -64,7 +64,7 @@ def test_pipeline_rounds_weights_and_inputs_but_not_outputs():
     network = Network((LSTMLayer(weights, weights, [80.0, -80, 80, 80]),), (LinearLayer([[1.001]], [1 / 3]),))
     h = round_bfloat16(np.tanh(1.0))
     y = BFloat16Pipeline(network).run([[0.0]])
-    np.testing.assert_allclose(y, [[1.0 * h + round_bfloat16(1 / 3)]], rtol=1e-15)
+    np.testing.assert_allclose(y, [[1.0 * h + 1 / 3]], rtol=1e-15)
     assert y != round_bfloat16(y)
 
 
@@ -78,7 +78,7 @@ def test_pipeline_one_unit_by_hand():
     bf = round_bfloat16
     h, c = 0.0, np.float32(0)
     for x in np.random.default_rng(0).normal(0, 2, 100):
-        z = bf(w) * bf(x) + bf(u) * h + bf(b)
+        z = bf(w) * bf(x) + bf(u) * h + b
         i, f, _, o = bf(1 / (1 + np.exp(-z)))
         c = np.float32(f * float(c) + i * bf(np.tanh(z[2])))
         h = bf(o * np.tanh(c))

@@ -198,7 +198,9 @@ def _gap_before_repeat(layout, timing, words):
     # the packet `before` inferences earlier.
     sent = [cycle + timing.output + beat for cycle, beats in outputs for beat in range(beats)]
     before, beat = divmod(len(sent) - layout.config.output_beats - 1, len(sent))
-    length = max(length, -(-(sent[beat] + timing.room) // -before))
+    # (A packet that the queue does not hold at all is refused by the compiler; such a schedule is only an estimate.)
+    if before < 0:
+        length = max(length, -(-(sent[beat] + timing.room) // -before))
     return length - len(words)
 
 
@@ -227,7 +229,7 @@ def check_schedule(result, layout, timing, repeats=2):
         open_chains = {}
         output_slot, x_blocks = 0, 0
         needed = packet * (step + 1) - capacity
-        rule(needed <= 0 or step * length >= sent[needed - 1] + timing.room, "the output queue has no room",
+        rule(needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room, "the output queue has no room",
              step * length)
         for position in range(length):
             cycle = step * length + position
