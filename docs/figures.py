@@ -57,7 +57,8 @@ def pipeline(board, path):
     axes.set_xlim(-0.7, timing.h + 2.7)
     axes.invert_yaxis()
     axes.set_xlabel(f"cycle after the issue of a slot's last word ({board}); "
-                    f"input: {Ingress.latency + 1} stages before, output: {timing.output - timing.acc} after the accumulator")
+                    f"input: {Ingress.latency + 1} stages before, "
+                    f"output: {timing.output - timing.acc} after the accumulator")
     axes.legend(title="what limits the stage", loc="lower left", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})

@@ -32,7 +32,7 @@ def tiny():
 
 @pytest.mark.parametrize("board, model", REQUIRED)
 def test_required_latency(board, model):
-    """Predicted latency and interval of every row are within the required figures (the RTL equals them: make bench)."""
+    """Predicted latency and interval are within the required figures (the RTL equals them: make bench)."""
     program = compile_network(models.build(model), PRESETS[board])
     assert program.spaced_latency <= REQUIRED[board, model]
     assert program.initiation_interval <= max(program.spaced_latency + 8, 1.05 * program.full_mac_bound + 40)

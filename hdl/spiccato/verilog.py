@@ -104,7 +104,7 @@ def _side_car(top, parts, files):
         "timing": vars(top.timing),
         "latency": {kind: latencies for kind, part in parts.items() if (latencies := _latencies(part))},
         "top": top.kind,
-        "ports": [{"name": "clk", "direction": "input", "bits": 1}, {"name": "rst", "direction": "input", "bits": 1}] + [
+        "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")] + [
             {"name": "__".join(map(str, path)), "direction": "input" if member.flow is wiring.In else "output",
              "bits": len(value)}
             for path, member, value in top.signature.flatten(top)],

@@ -250,7 +250,8 @@ def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, wa
         problem = None
     except RuntimeError as error:
         # Of a module that could not even be imported, the log tells more than the exit status.
-        problem = (re.findall(r"^\w+(?:Error|Exception): .*", log.read_text(errors="replace"), re.M) or [str(error)])[-1]
+        errors = re.findall(r"^\w+(?:Error|Exception): .*", log.read_text(errors="replace"), re.M)
+        problem = (errors or [str(error)])[-1]
 
     # A simulation that failed may have left results, which then tell more than its exit status.
     tests = ElementTree.parse(results_file).getroot().findall(".//testcase") if results_file.exists() else []

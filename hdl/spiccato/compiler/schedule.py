@@ -92,7 +92,7 @@ def schedule(layout, timing):
 
     words = []
     first_cycle = cycle = x_ready[0]
-    current = None
+    current, current_index = None, None
     next_output, output_free = 0, 0
     spaced_latency = None
 
@@ -229,8 +229,8 @@ def check_schedule(result, layout, timing, repeats=2):
         open_chains = {}
         output_slot, x_blocks = 0, 0
         needed = packet * (step + 1) - capacity
-        rule(needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room, "the output queue has no room",
-             step * length)
+        rule(needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room,
+             "the output queue has no room", step * length)
         for position in range(length):
             cycle = step * length + position
             number = int(result.matrix[position])

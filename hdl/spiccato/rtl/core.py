@@ -143,8 +143,8 @@ class Core(Part):
         side_1, source_1, slot_1 = word["side"].at(1), word["source"].at(1), word["slot"].at(1)
 
         weights = place(m, platform, "weights", Ram(
-            "ram_weights", width=WEIGHT_BITS * block, depth=config.weight_depth, banks=block, shared_data=True, preload="weights",
-            style="ultra" if config.weight_depth >= 4096 else "block"))
+            "ram_weights", width=WEIGHT_BITS * block, depth=config.weight_depth, banks=block, shared_data=True,
+            preload="weights", style="ultra" if config.weight_depth >= 4096 else "block"))
         shifts = place(m, platform, "shifts", Ram(
             "ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots, preload="shifts"))
         partials = place(m, platform, "partials", Ram(
@@ -239,7 +239,7 @@ class Core(Part):
             ]
 
         # Cells. Rows 4 u .. 4 u + 3 are the gates of unit u.
-        new_c, units = Signal(C_BITS * lanes), []
+        new_c = Signal(C_BITS * lanes)
         for lane in range(lanes):
             unit = place(m, platform, f"unit_{lane}", CellUnit())
             m.d.comb += [

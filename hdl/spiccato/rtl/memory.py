@@ -5,7 +5,7 @@ come out), and Amaranth's own memory under Amaranth's simulator. What a read ret
 written in the same cycle is left open: no schedule depends on it, and tools need no logic to define it.
 """
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Module
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 

@@ -64,8 +64,10 @@ REGISTERS = {register.name: register for register in (
         name: (bit, 1, meaning) for bit, (name, meaning) in enumerate(_ERRORS)}),
     Register("load_data", 0x20, "w", "Next word of a load."),
     Register("inferences", 0x24, "r", "Inferences completed since reset."),
-    Register("stall_cycles", 0x28, "r", "Cycles in which an inference could not start because the output queue was full."),
-    Register("latency", 0x2C, "r", "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty."),
+    Register("stall_cycles", 0x28, "r",
+             "Cycles in which an inference could not start because the output queue was full."),
+    Register("latency", 0x2C, "r",
+             "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty."),
     Register("probe", 0x30, "w", "Read back one element of the committed state. Only while idle.", {
         "lane": (0, 8, "element of the block (h) or unit of the core (c)"),
         "core": (8, 4, "core (c only)"),

@@ -74,8 +74,8 @@ class Sequencer(Part):
         super().__init__("sequencer", {
             "word": Out(self.layout), "side": Out(1), "x_side": Out(1), "zero_c": Out(1),
             "block_ready": In(1), "room": In(1), "malformed": In(1),
-            "enable": In(1), "drop": In(1), "restart": In(1), "keep_c": In(1), "probe": In(1), "probe_word": In(self.layout),
-            "body": In(addr_bits), "before_last": In(addr_bits),
+            "enable": In(1), "drop": In(1), "restart": In(1), "keep_c": In(1),
+            "probe": In(1), "probe_word": In(self.layout), "body": In(addr_bits), "before_last": In(addr_bits),
             "w_en": In(1), "w_addr": In(addr_bits), "w_data": In(self.layout),
             "started": Out(1), "committed": Out(1), "stalled": Out(1), "idle": Out(1),
         })
