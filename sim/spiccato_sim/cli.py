@@ -40,6 +40,9 @@ def reports_errors(command):
         except SpiccatoError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
+        except OSError as error:
+            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            sys.exit(1)
 
     return wrapped
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from spiccato.rtl.ingress import FLAGS
+from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
 from . import runner
 from .vm import Timeline, VirtualMachine, from_bits, to_bits
@@ -123,6 +124,9 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
     (folder / "job.pickle").write_bytes(pickle.dumps(job))
     plusargs = []
     if preload:
+        if len(str(folder)) > PRELOAD_PATH_LENGTH:
+            raise runner.SimulationError(f"{folder}: more than {PRELOAD_PATH_LENGTH} characters, which is all that the "
+                                         "simulated memories can take: use another build folder")
         loaded.write_preload(folder)
         plusargs.append(f"+preload={folder}")
     runner.run(build, "spiccato_sim.tb_accelerator", plusargs=plusargs, results_dir=folder,

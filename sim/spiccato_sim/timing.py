@@ -40,6 +40,7 @@ from typing import NamedTuple
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from spiccato.errors import SpiccatoError
 
 ADDERS = ("$add", "$sub", "$neg", "$lt", "$le", "$gt", "$ge")
 COMPARATORS = ("$lt", "$le", "$gt", "$ge")
@@ -49,7 +50,7 @@ RAM_STYLES = ("ram_style", "ramstyle", "rom_style", "romstyle", "syn_ramstyle") 
 BLOCK_RAMS = ("block", "ultra", "m20k", "m144k", "m10k", "m9k")                  # their values for blocks
 
 
-class TimingError(Exception):
+class TimingError(SpiccatoError):
     """The Verilog could not be turned into a netlist; the message is yosys' own error line."""
 
 

@@ -9,7 +9,6 @@ import functools
 import hashlib
 import json
 import os
-import tempfile
 import zlib
 from dataclasses import dataclass
 
@@ -142,15 +141,16 @@ class Program:
                   "program": self._metadata()}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         path = os.fspath(path)
+        partial = f"{path}.{os.getpid()}.partial"
         try:
-            with tempfile.NamedTemporaryFile(dir=os.path.dirname(path) or ".", delete=False) as file:
+            with open(partial, "xb") as file:
                 try:
                     file.write(safetensors.numpy.save(
                         arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
                     file.close()
-                    os.replace(file.name, path)
+                    os.replace(partial, path)
                 except BaseException:
-                    os.unlink(file.name)
+                    os.unlink(partial)
                     raise
         except OSError as error:
             raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None

@@ -13,6 +13,8 @@ from .part import Part
 
 __all__ = ["Ram", "DistributedRam", "Rom"]
 
+#: Longest folder name that a simulation's preload takes.
+PRELOAD_PATH_LENGTH = 256
 _BLOCK_STYLE = '(* ramstyle = "no_rw_check", ram_style = "{style}" *)'
 
 
@@ -79,7 +81,7 @@ class Ram(Part):
 `ifdef SPICCATO_PRELOAD
       // Simulation only: contents from a file, for speed. The same contents can be loaded through the port.
       reg loaded = 0;
-      reg [8*256-1:0] folder;
+      reg [8*{PRELOAD_PATH_LENGTH}-1:0] folder;
       always @(posedge clk) begin
         if (!loaded && $value$plusargs("preload=%s", folder))
           $readmemh($sformatf("%0s/{self.preload}_%0d_%0d.hex", folder, index, bank), mem);
