@@ -6,8 +6,6 @@ import matplotlib
 from matplotlib.figure import Figure
 from spiccato.config import PRESETS
 from spiccato.rtl.accelerator import Timing
-from spiccato.rtl.cell import CellUnit
-from spiccato.rtl.dsp import Multiply
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.memory import Rom
 
@@ -17,8 +15,9 @@ COLOURS = {"memory": "#3c9a5f", "adder": "#1f5fa8", "DSP": "#c8552b", "logic": "
 
 def stages(t):
     """Registers as (lane, cycle, label, what limits the stage)."""
-    gates, products = t.acc + CellUnit.gate_latency, t.acc + CellUnit.gate_latency + Multiply.latency
-    tree = range(t.row + 1 + Multiply.latency + 1, t.sum + 1)
+    gates = t.c_old
+    products = t.c - 2
+    tree = range(t.row + 3, t.sum + 1)
     return [
         ("issue", 0, "issue", "logic"),
         ("vector", 1, "latch", "memory"), ("vector", 2, "output", "memory"), ("vector", t.vector, "merge", "logic"),

@@ -67,7 +67,7 @@ def test_census_counts_the_multipliers(name):
     config = PRESETS[name]
     kinds = census(config).values()
     in_rows = sum(count * (2 if isinstance(part, MultiplyPair) else 1) for part, count, _ in kinds
-                  if isinstance(part, (Multiply, MultiplyPair)) and part.kind.endswith("16x18"))
+                  if isinstance(part, (Multiply, MultiplyPair)) and "_s16_s18" in part.kind)
     assert in_rows == config.multipliers
     # Five lines, three products for each hidden unit of a slot.
     others = sum(count for part, count, _ in kinds if isinstance(part, (Multiply, MultiplyAdd)))
@@ -101,7 +101,7 @@ def test_registers_are_those_that_the_verilog_has():
     """An accumulator row has two of 48 bits; nothing that packs into DSP blocks is counted as logic."""
     kinds = census(PRESETS["test8"])
     assert kinds["row_accumulator"].registers == 2 * 48
-    assert kinds["dsp_multiply_pair_16x18"].registers == 16 + 18 + 1
+    assert kinds["dsp_multiply_pair_s16_s18"].registers == 2 * (16 + 18) + 16 + 18 + 1
     assert 0 < logic_registers(PRESETS["test8"]) < sum(count * bits for _, count, bits in kinds.values())
 
 

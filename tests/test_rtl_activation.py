@@ -18,10 +18,9 @@ EXACT = {"tanh": np.tanh, "sigmoid": lambda half: (1 + np.tanh(half)) / 2}
 class Activation(wiring.Component):
     """Argument, table and line, as the cell unit puts them together."""
 
-    latency = Rom.latency + Interpolate.latency
-
     def __init__(self, function, bits, frac_bits):
         self.function, self.frac_bits = function, frac_bits
+        self.latency = Rom.latency + Interpolate(function).latency
         super().__init__({"argument": In(signed(bits)), "value": Out(Interpolate(function).value.shape())})
 
     def elaborate(self, platform):

@@ -20,12 +20,10 @@ from typing import NamedTuple
 
 from amaranth.hdl import Fragment, Module
 from spiccato.errors import ConfigError
-from spiccato.numbers import VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import Part
-from spiccato.rtl.row import DotProductRow
 
 from .board import Resources
 
@@ -106,16 +104,10 @@ def census(config):
 def logic_registers(config):
     """Register bits of the design outside DSP blocks.
 
-    Those of the DSP stages and, in the rows of the matrix-vector unit, those that hold the stages' operands
-    pack into the blocks.
+    Those of the DSP stages are the blocks' own.
     """
-    bits = 0
-    for part, count, registers in census(config).values():
-        if isinstance(part, DotProductRow):
-            registers -= part.block * (WEIGHT_BITS + VECTOR_BITS)
-        if not isinstance(part, _DSP_STAGES):
-            bits += count * registers
-    return bits
+    return sum(count * registers for part, count, registers in census(config).values()
+               if not isinstance(part, _DSP_STAGES))
 
 
 def _blocks(width, depth, shapes):

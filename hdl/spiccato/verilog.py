@@ -114,5 +114,5 @@ def _side_car(top, parts, files):
 
 def _latencies(part):
     """All cycle counts that a part names ``latency`` or ``*_latency``."""
-    names = [name for name in dir(type(part)) if name == "latency" or name.endswith("_latency")]
+    names = [name for name in dir(part) if name == "latency" or name.endswith("_latency")]
     return {name: getattr(part, name) for name in names}

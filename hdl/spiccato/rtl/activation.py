@@ -96,30 +96,34 @@ class ActivationTable(Rom):
 
 
 class Interpolate(Part):
-    """From a word of a function's table and the argument's fraction to the value, one DSP stage.
+    """From a word of a function's table and the argument's fraction to the value, with one DSP stage.
 
     Members: ``word`` (40), ``fraction`` (13) in; ``value`` out, 18 bits with 17 fraction bits, signed for tanh and
     unsigned for sigmoid.
     """
 
-    latency = MultiplyAdd.latency
-
-    def __init__(self, function):
+    def __init__(self, function, stages=1):
         self.function = function
+        self.line = MultiplyAdd(
+            "interpolate_line", a=unsigned(SLOPE_BITS), b=unsigned(FRACTION_BITS), c=signed(BASE_BITS + 1),
+            c_shift=FRACTION_BITS, p_shift=OUTPUT_SHIFT, p_bits=TANH_BITS, stages=stages)
         shape = signed(TANH_BITS) if function == "tanh" else unsigned(SIGMOID_BITS)
         super().__init__(f"interpolate_{function}", {
             "word": In(BASE_BITS + SLOPE_BITS), "fraction": In(FRACTION_BITS), "value": Out(shape)})
 
+    @property
+    def latency(self):
+        """Cycles from the word to the value."""
+        return self.line.latency
+
     def elaborate(self, platform):
         m = Module()
-        dsp = place(m, platform, "line", MultiplyAdd(
-            "interpolate_line", a_bits=SLOPE_BITS + 1, b_bits=FRACTION_BITS + 1, c_bits=BASE_BITS + 1,
-            c_shift=FRACTION_BITS, p_shift=OUTPUT_SHIFT, p_bits=TANH_BITS))
+        line = place(m, platform, "line", self.line)
         base = self.word[SLOPE_BITS:]
         m.d.comb += [
-            dsp.a.eq(self.word[:SLOPE_BITS]),
-            dsp.b.eq(self.fraction),
-            dsp.c.eq(base.as_signed() if self.function == "tanh" else base),
-            self.value.eq(dsp.p),
+            line.a.eq(self.word[:SLOPE_BITS]),
+            line.b.eq(self.fraction),
+            line.c.eq(base.as_signed() if self.function == "tanh" else base),
+            self.value.eq(line.p),
         ]
         return m

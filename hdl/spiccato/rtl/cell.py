@@ -1,7 +1,7 @@
 """The cell unit: from one hidden unit's four finished accumulators to its new c and h."""
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import (ACC_BITS, C_BITS, C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS, SIGMOID_BITS,
@@ -15,9 +15,8 @@ __all__ = ["CellUnit"]
 
 _HALF_C = 1 << (C_SUM_FRAC_BITS - C_FRAC_BITS - 1)
 _HALF_H = 1 << (GATE_FRAC - 1)
-#: As an operand, a sigmoid gate is signed.
-_OPEN_BITS = SIGMOID_BITS + 1
-_C_SUM_BITS = _OPEN_BITS + C_BITS + 1
+_GATE, _TANH, _C = unsigned(SIGMOID_BITS), signed(TANH_BITS), signed(C_BITS)
+_C_SUM_BITS = SIGMOID_BITS + C_BITS + 1
 
 
 class CellUnit(Part):
@@ -34,13 +33,18 @@ class CellUnit(Part):
     h : out, signed 18, 17 fraction bits, ``latency`` cycles after the accumulators
     """
 
-    gate_latency = Rom.latency + Interpolate.latency
-    #: Products, their sum, saturation.
-    c_latency = gate_latency + Multiply.latency + 1 + 1
-    #: tanh starts from the sum, beside the saturation of c.
-    latency = gate_latency + Multiply.latency + 1 + Rom.latency + Interpolate.latency + MultiplyAdd.latency
-
-    def __init__(self):
+    def __init__(self, config):
+        stages = self._stages = config.dsp_stages
+        self._product_ig = MultiplyAdd("gate_product", a=_GATE, b=_TANH, c_const=_HALF_C, p_shift=0,
+                                       p_bits=SIGMOID_BITS + TANH_BITS, stages=stages)
+        self._product_fc = Multiply(_GATE, _C, stages=stages)
+        self._product_h = MultiplyAdd("output_product", a=_GATE, b=_TANH, c_const=_HALF_H, p_shift=GATE_FRAC,
+                                      p_bits=VECTOR_BITS, stages=stages)
+        self.gate_latency = Rom.latency + Interpolate("tanh", stages).latency
+        #: The sum of the products; tanh starts from it, beside the saturation of c.
+        self._sum_cycle = self.gate_latency + self._product_fc.latency + 1
+        self.c_latency = self._sum_cycle + 1
+        self.latency = self._sum_cycle + self.gate_latency + self._product_h.latency
         super().__init__("cell_unit", {
             **{f"acc_{gate}": In(signed(ACC_BITS)) for gate in "ifgo"},
             "c_old": In(signed(C_BITS)), "c": Out(signed(C_BITS)), "h": Out(signed(VECTOR_BITS)),
@@ -64,7 +68,7 @@ class CellUnit(Part):
 
         def activate(function, name, argument, frac_bits, address, word, start):
             index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
-            line = place(m, platform, f"line_{name}", Interpolate(function))
+            line = place(m, platform, f"line_{name}", Interpolate(function, self._stages))
             m.d.comb += [
                 address.eq(index),
                 line.word.eq(word),
@@ -77,10 +81,8 @@ class CellUnit(Part):
         g = activate("tanh", "g", self.acc_g, GATE_FRAC_BITS, tanh.addr0, tanh.data0, 0)
         o = activate("sigmoid", "o", self.acc_o, GATE_FRAC_BITS, sigmoid_o.addr0, sigmoid_o.data0, 0)
 
-        product_ig = place(m, platform, "product_ig", MultiplyAdd(
-            "gate_product", a_bits=_OPEN_BITS, b_bits=TANH_BITS, c_const=_HALF_C, p_shift=0,
-            p_bits=_OPEN_BITS + TANH_BITS))
-        product_fc = place(m, platform, "product_fc", Multiply(_OPEN_BITS, C_BITS))
+        product_ig = place(m, platform, "product_ig", self._product_ig)
+        product_fc = place(m, platform, "product_fc", self._product_fc)
         c_sum = Signal(signed(_C_SUM_BITS), reset_less=True)
         m.d.comb += [product_ig.a.eq(i), product_ig.b.eq(g), product_fc.a.eq(f), product_fc.b.eq(self.c_old)]
         m.d.sync += c_sum.eq(product_ig.p + product_fc.p)
@@ -91,13 +93,10 @@ class CellUnit(Part):
         m.d.sync += c.eq(Mux(fits, wide_c[:C_BITS], Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
         m.d.comb += self.c.eq(c)
 
-        c_sum_cycle = self.gate_latency + Multiply.latency + 1
-        tanh_c = activate("tanh", "c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, c_sum_cycle)
-        product_h = place(m, platform, "product_h", MultiplyAdd(
-            "output_product", a_bits=_OPEN_BITS, b_bits=TANH_BITS, c_const=_HALF_H, p_shift=GATE_FRAC,
-            p_bits=VECTOR_BITS))
+        tanh_c = activate("tanh", "c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, self._sum_cycle)
+        product_h = place(m, platform, "product_h", self._product_h)
         m.d.comb += [
-            product_h.a.eq(DelayLine(m, "o", o, self.gate_latency).at(self.latency - MultiplyAdd.latency)),
+            product_h.a.eq(DelayLine(m, "o", o, self.gate_latency).at(self.latency - product_h.latency)),
             product_h.b.eq(tanh_c),
             self.h.eq(product_h.p),
         ]

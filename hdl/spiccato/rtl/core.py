@@ -94,10 +94,11 @@ class CoreTiming:
         self.operand_addr = self.operand - Ram.latency
         #: Accumulator registers.
         self.acc = self.sum + RowAccumulator.latency
-        self.c_old = self.acc + CellUnit.gate_latency
+        unit = CellUnit(config)
+        self.c_old = self.acc + unit.gate_latency
         self.c_old_addr = self.c_old - 1 - Ram.latency
-        self.c = self.acc + CellUnit.c_latency
-        self.h = self.acc + CellUnit.latency
+        self.c = self.acc + unit.c_latency
+        self.h = self.acc + unit.latency
         #: Least distance between two issue words that store and load the same slot's partial sums: the write port
         #: takes the accumulator register, and a read has to come one cycle later.
         self.reload = self.acc + 1 - self.operand_addr
@@ -241,7 +242,7 @@ class Core(Part):
         # Cells. Rows 4 u .. 4 u + 3 are the gates of unit u.
         new_c = Signal(C_BITS * lanes)
         for lane in range(lanes):
-            unit = place(m, platform, f"unit_{lane}", CellUnit())
+            unit = place(m, platform, f"unit_{lane}", CellUnit(config))
             m.d.comb += [
                 *(getattr(unit, f"acc_{gate}").eq(self.acc[GATES * lane + k]) for k, gate in enumerate("ifgo")),
                 unit.c_old.eq(self.c_old[lane]),

@@ -15,8 +15,8 @@ __all__ = ["DotProductRow"]
 class DotProductRow(Part):
     """Dot product, one result a cycle, no handshake.
 
-    Stages: operand registers (the DSP block's own; 8-bit weights are widened in front of them), DSP stage, then
-    one adder level a cycle.
+    Stages: the DSP block's operand registers (8-bit weights are widened in front of them) and its result register,
+    then one adder level a cycle.
 
     Members
     -------
@@ -39,11 +39,16 @@ class DotProductRow(Part):
             "sum": Out(signed(row_sum_bits(self.block))),
         })
 
+    def _stage(self):
+        """A new DSP stage, as each lane or pair of lanes has one."""
+        weight, element = signed(WEIGHT_BITS), signed(VECTOR_BITS)
+        return MultiplyPair(weight, element) if self.pair_sum else Multiply(weight, element, operand_registers=True)
+
     @property
     def latency(self):
         """Cycles from the inputs to ``sum``."""
         products = self.block // 2 if self.pair_sum else self.block
-        return 1 + Multiply.latency + (products - 1).bit_length()
+        return self._stage().latency + (products - 1).bit_length()
 
     @staticmethod
     def widen(weights, int8, high):
@@ -57,24 +62,22 @@ class DotProductRow(Part):
         m = Module()
         int8, high = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [int8.eq(self.int8), high.eq(self.high)]
-        x = [Signal(signed(VECTOR_BITS), name=f"x_{i}", reset_less=True) for i in range(self.block)]
-        w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}", reset_less=True) for i in range(self.block)]
+        w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}") for i in range(self.block)]
         for i in range(self.block):
             low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
-            m.d.sync += [
-                x[i].eq(self.vector[i]),
+            m.d.comb += [
                 w[i][INT8_BITS:].eq(Mux(int8 & ~high, low_byte, high_byte)),
                 w[i][:INT8_BITS].eq(Mux(int8, 0, low_byte)),
             ]
-        terms = []
+        x, terms = self.vector, []
         if self.pair_sum:
             for i in range(0, self.block, 2):
-                dsp = place(m, platform, f"pair_{i // 2}", MultiplyPair(WEIGHT_BITS, VECTOR_BITS))
+                dsp = place(m, platform, f"pair_{i // 2}", self._stage())
                 m.d.comb += [dsp.a0.eq(w[i]), dsp.b0.eq(x[i]), dsp.a1.eq(w[i + 1]), dsp.b1.eq(x[i + 1])]
                 terms.append(dsp.p)
         else:
             for i in range(self.block):
-                dsp = place(m, platform, f"product_{i}", Multiply(WEIGHT_BITS, VECTOR_BITS))
+                dsp = place(m, platform, f"product_{i}", self._stage())
                 m.d.comb += [dsp.a.eq(w[i]), dsp.b.eq(x[i])]
                 terms.append(dsp.p)
         level = 0
