@@ -35,8 +35,8 @@ class Ecp5Library(VerilogLibrary):
         return super().convert(part)
 
     def multiplier(self, part):
-        """A multiplication in MULT18X18D blocks, the operand registers (if it has any) and the result registers in
-        them. An operand of up to 36 bits takes two blocks, whose results are added behind the registers."""
+        """A multiplication in MULT18X18D blocks, with the operand registers (if it has any) and the first result
+        registers in them. An operand of up to 36 bits takes two blocks, whose results are added behind."""
         a, b = ((name, Shape.cast(part.signature.members[name].shape)) for name in ("a", "b"))
         narrow, wide = sorted((a, b), key=lambda operand: operand[1].width)
         if narrow[1].width > _FACTOR_BITS or wide[1].width > 2 * _FACTOR_BITS:
@@ -56,6 +56,10 @@ class Ecp5Library(VerilogLibrary):
                 f"$signed({{1'b0, low[{_PRODUCT_BITS - 1}:{low}]}})")
             blocks += f"  wire signed [{len(part.p) - low - 1}:0] sum = {high} + {carry};\n"
             result = f"{{sum, low[{low - 1}:0]}}"
+        if part.stages == 2:
+            blocks += (f"  reg [{len(part.p) - 1}:0] p_register;\n"
+                       f"  always @(posedge clk) p_register <= {result};\n")
+            result = "p_register"
         return (f"module {part.kind}(clk, a, b, p);\n  input clk;\n"
                 f"  input [{a[1].width - 1}:0] a;\n  input [{b[1].width - 1}:0] b;\n  output [{len(part.p) - 1}:0] p;\n"
                 f"{blocks}  assign p = {result};\nendmodule\n")
