@@ -15,8 +15,8 @@ __all__ = ["Page", "executable", "open_page"]
 
 #: What a slow machine may take to start the browser, to open a page, or to answer.
 _SECONDS = 60
-_ARGUMENTS = ("--headless", "--disable-gpu", "--disable-extensions", "--disable-background-networking", "--no-first-run",
-              "--hide-scrollbars", "--remote-debugging-port=0")
+_ARGUMENTS = ("--headless", "--disable-gpu", "--disable-extensions", "--disable-background-networking",
+              "--no-first-run", "--hide-scrollbars", "--remote-debugging-port=0")
 
 
 def executable():

@@ -11,7 +11,8 @@ from spiccato_sim.models import random_network
 from spiccato_sim.trace import runs, trace
 from spiccato_sim.vm import Timeline
 
-CASES = [("test4", "bfloat16", "int16"), ("test8", "float32", "int8"), ("test8", "bfloat16", ("int8", "int16", "int16"))]
+CASES = [("test4", "bfloat16", "int16"), ("test8", "float32", "int8"),
+         ("test8", "bfloat16", ("int8", "int16", "int16"))]
 
 
 def compiled(seed, board="test4", io_format="bfloat16", weights="int16", layers=2):

@@ -64,6 +64,7 @@ def page(program, network, xs, *, inputs, commands=(), track=iter):
                                      trim_blocks=True)
     # Bokeh wants models defined before they are referred to, so keys keep their order.
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    environment.filters["count"] = "{:,}".format
     template = environment.from_string(
         importlib.resources.files(__package__).joinpath("page.html").read_text(encoding="utf-8"))
     return template.render(

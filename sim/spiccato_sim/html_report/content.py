@@ -412,6 +412,8 @@ def _times(whole, part):
 _SOURCES = {Source.CONTINUE: "goes on", Source.BIAS: "starts from the bias",
             Source.PREVIOUS: "starts from the recurrent half", Source.STORED: "goes on from a stored sum"}
 
+_FLAGS = {"wait_block": "waits for an input block", "start": "first of the inference", "commit": "commits the state"}
+
 
 def _instructions(program, words):
     """Columns of texts, an entry for each issue word."""
@@ -423,9 +425,7 @@ def _instructions(program, words):
     what, vector, weight, slot, effect, flags = [], [], [], [], [], []
     for at, (kind, layer) in enumerate(zip(words.kinds, words.layers.tolist())):
         word = {name: int(values[at]) for name, values in fields.items()}
-        marks = [text for name, text in (("wait_block", "waits for an input block"), ("start", "first of the inference"),
-                                         ("commit", "commits the state")) if word[name]]
-        flags.append(", ".join(marks) or "-")
+        flags.append(", ".join(text for name, text in _FLAGS.items() if word[name]) or "-")
         if kind == "idle":
             for column, text in ((what, "idle"), (vector, "-"), (weight, "-"), (slot, "-"), (effect, "-")):
                 column.append(text)
