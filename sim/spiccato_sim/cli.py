@@ -266,7 +266,7 @@ def report(model, board, weights, io_format, inputs, steps, seed, output):
 
         network = resolve(model, seed)
         program = compile_network(network, configuration(board or "ia420f", io_format), weight_format=weights)
-    with Progress(console=console, transient=True) as progress:
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
                      track=functools.partial(progress.track, description="timesteps"))
     print_summary(program)
