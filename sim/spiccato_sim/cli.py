@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import numpy as np
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 from spiccato.compiler import Program, compile_network
 from spiccato.compiler.compile import WEIGHT_FORMATS
@@ -234,6 +235,42 @@ def bench(boards, names, output):
         console.print(f"FAIL: {failure}", soft_wrap=True, markup=False)
     console.print("PASS" if result.passed else "FAIL")
     sys.exit(0 if result.passed else 1)
+
+
+@main.command()
+@click.argument("model")
+@click.option("--board", help="Board, by name.  [default: ia420f; a program's own]")
+@weights_option
+@io_option
+@click.option("--input", "inputs", type=click.Path(dir_okay=False),
+              help="Inputs to measure errors with: a .npy file (steps, features).  [default: random]")
+@click.option("--steps", type=click.IntRange(min=1),
+              help="Timesteps.  [default: 300; an example's or a file's whole series]")
+@seed_option
+@click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
+@reports_errors
+def report(model, board, weights, io_format, inputs, steps, seed, output):
+    """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
+
+    MODEL: a benchmark or example by name, a PyTorch state dict in .safetensors, or a program.
+    """
+    from .html_report import write_report
+
+    network = None
+    if model.endswith(PROGRAM_SUFFIX):
+        program = Program.load(model)
+        if board:
+            program.require(configuration(board, program.config.io_format))
+    else:
+        from .models import resolve
+
+        network = resolve(model, seed)
+        program = compile_network(network, configuration(board or "ia420f", io_format), weight_format=weights)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
+                     track=functools.partial(progress.track, description="timesteps"))
+    print_summary(program)
+    console.print(f"wrote {output}", soft_wrap=True)
 
 
 def print_summary(program):
