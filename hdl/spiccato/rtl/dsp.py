@@ -15,7 +15,7 @@ __all__ = ["Multiply", "MultiplyPair", "MultiplyAdd"]
 class Multiply(Part):
     """``p = a * b``, signed, widths ``a_bits`` and ``b_bits``."""
 
-    latency = 1
+    latency, module_style = 1, "dsp"
 
     def __init__(self, a_bits, b_bits):
         super().__init__(f"dsp_multiply_{a_bits}x{b_bits}", {
@@ -32,7 +32,7 @@ class Multiply(Part):
 class MultiplyPair(Part):
     """``p = a0 * b0 + a1 * b1``, signed: the sum-of-two mode of a DSP block with two 18x19 multipliers."""
 
-    latency = 1
+    latency, module_style = 1, "dsp"
 
     def __init__(self, a_bits, b_bits):
         super().__init__(f"dsp_multiply_pair_{a_bits}x{b_bits}", {
@@ -53,7 +53,7 @@ class MultiplyAdd(Part):
     ``c`` may be a constant (``c_const``), as a rounding term is; then there is no ``c`` port.
     """
 
-    latency = 1
+    latency, module_style = 1, "dsp"
 
     def __init__(self, kind, *, a_bits, b_bits, c_bits=0, c_shift=0, c_const=0, p_shift, p_bits):
         self.c_bits, self.c_shift, self.c_const, self.p_shift = c_bits, c_shift, c_const, p_shift
