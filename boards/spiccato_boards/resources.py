@@ -11,6 +11,7 @@ coefficient of the family.
 """
 
 import functools
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -152,7 +153,10 @@ def estimate(config, board):
             # Halves of one kind make whole blocks.
             dsp += -(-count * _half_dsp_blocks(part, family) // 2)
     registers = logic_registers(config)
-    return Resources(logic=round(registers * family.logic_per_register), dsp=dsp, registers=registers,
+    logic = registers * family.logic_per_register
+    # Two digits are more than such a figure is worth already.
+    logic = round(logic, 1 - math.floor(math.log10(logic)))
+    return Resources(logic=int(logic), dsp=dsp, registers=registers,
                      memory={kind: _whole(blocks) for kind, blocks in memory.items()})
 
 

@@ -5,9 +5,9 @@ from spiccato_boards.resources import describe
 
 from . import published
 
-__all__ = ["HEADER", "LEFT", "cells", "rows"]
+__all__ = ["HEADER", "LEFT", "cells", "markdown", "rows"]
 
-HEADER = ("board", "accelerator", "MHz", "resource", "estimate", "device", "used", "published product")
+HEADER = ("board", "cores", "MHz", "resource", "estimate", "device", "used", "published")
 #: Columns of text.
 LEFT = 4
 
@@ -33,10 +33,18 @@ def cells(found):
     """The same as the cells of a table, one line for each kind of resource."""
     lines = []
     for row in found:
-        first = (row["board"], f"{row['cores']} x {row['block']}, depth {row['weight_depth']}", f"{row['clock_mhz']:g}")
+        first = (row["board"], f"{row['cores']} x {row['block']}", f"{row['clock_mhz']:g}")
         for kind, count in row["estimate"].items():
             device = row["device"][kind]
             unit = {"logic": f"{row['logic_unit']} (about)", "dsp": "DSP"}.get(kind, kind.upper())
             lines.append((*first, unit, count, device, f"{count / device:.0%}", (row["published"] or {}).get(kind)))
             first = ("", "", "")
     return lines
+
+
+def markdown(found):
+    """The same for the documentation."""
+    lines = [HEADER, *((("---",) * LEFT) + (("---:",) * (len(HEADER) - LEFT)),), *cells(found)]
+    return "".join("| " + " | ".join(
+        "-" if cell is None else cell if isinstance(cell, str) else f"{cell:,}" for cell in line) + " |\n"
+        for line in lines)
