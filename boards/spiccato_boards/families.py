@@ -85,7 +85,7 @@ FAMILIES = {family.name: family for family in (
            memory={"bram36": _BRAM36, "uram": _URAM}, two_ports=_BRAM36_TWO_PORTS, large="uram",
            dsp_steps=(17, 26)),
     # A MULT18X18D; yosys gives it unsigned parts, too, and builds a last single bit of LUTs.
-    Family(name="ecp5", tool_name="ecp5", tool="nextpnr-ecp5", style="yosys",
+    Family(name="ecp5", tool_name="ecp5", tool="nextpnr-ecp5", style="ecp5",
            logic_unit="LUT4", logic_per_register=2.6,
            memory={"dp16kd": (Shape(512, 36), *_DP16KD_TWO_PORTS)}, two_ports=_DP16KD_TWO_PORTS,
            dsp_steps=(18, 18)),

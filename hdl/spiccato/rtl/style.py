@@ -39,7 +39,8 @@ STYLES = {
     "vivado": Style(
         block='ram_style = "block"', ultra='ram_style = "ultra"', distributed='ram_style = "distributed"',
         rom='rom_style = "block"', dsp='use_dsp = "yes"'),
-    "yosys": Style(
-        block='no_rw_check, ram_style = "block"', ultra='no_rw_check, ram_style = "ultra"',
+    # For yosys, which refuses styles that the family does not have.
+    "ecp5": Style(
+        block='no_rw_check, ram_style = "block"', ultra='no_rw_check, ram_style = "block"',
         distributed='no_rw_check, ram_style = "distributed"', rom='rom_style = "block"'),
 }
