@@ -65,8 +65,8 @@ def test_platforms_write_build_files(board):
         assert "write_device_image" in plan.files["counter.tcl"] and "write_bitstream" not in plan.files["counter.tcl"]
 
 
-#: yosys' name of each family that it knows; its cells: DSP blocks, and memory blocks in halves; whether the whole design
-#: is read, or, where yosys takes long, each kind of part once.
+#: yosys' name of each family that it knows; its cells: DSP blocks, and memory blocks in halves; whether the whole
+#: design is read, or, where yosys takes long, each kind of part once.
 YOSYS = {
     "ultrascaleplus": ("synth_xilinx -family xcup", {"DSP48E2": 1},
                        {"bram36": {"RAMB18E2": 1, "RAMB36E2": 2}, "uram": {"URAM288": 2}}, False),
@@ -121,9 +121,9 @@ def test_blocks_are_those_that_yosys_finds(name, verilog, tmp_path):
         return (module == kind) + sum(count * instances(inner, kind)
                                       for inner, count in cells[module].items() if inner in cells)
 
-    board = dataclasses.replace(BOARDS["ia420f"], family=family, sources={
-        "part": RECALLED, "pins": RECALLED, "logic": RECALLED, "dsp": RECALLED, **dict.fromkeys(family.memory, RECALLED)},
-        resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)))
+    board = dataclasses.replace(
+        BOARDS["ia840f"], family=family, resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
+        sources=dict.fromkeys(("part", "logic", "dsp", *family.memory), RECALLED))
     for config in (PRESETS["test8"], MEDIUM):
         dsp, memory = 0, dict.fromkeys(family.memory, 0)
         for kind, (part, count, _) in census(config).items():

@@ -1,6 +1,7 @@
-"""Vendor projects: complete, in proper Tcl, and, with the vendors' commands stubbed, run to the results they promise."""
+"""Vendor projects: complete, in proper Tcl, and, with stubs of the vendors' commands, run to the promised results."""
 
 import dataclasses
+import importlib.resources
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from spiccato_boards.projects import period_ns, write_project
 from spiccato_boards.resources import estimate
 from spiccato_boards.results import ResultError, compare, read_result
 from spiccato_sim.cli import main
+from spiccato_sim.runner import verilator_executable
 from tclint.parser import Parser
 
 DATA = Path(__file__).parent / "data"
@@ -108,6 +110,36 @@ def test_attributes_are_those_of_the_tool(written):
         assert f"(* {attribute}" in texts[kind] or attribute in texts[kind], kind
     foreign = "ram_style" if board.family.name == "agilex7" else "ramstyle"
     assert not [kind for kind, text in texts.items() if re.search(rf"\b{foreign}\b", text)]
+
+
+#: Primitives of the vendor, which Verilator does not know.
+PRIMITIVES = """\
+module altera_agilex_config_reset_release_endpoint (output conf_reset);
+  assign conf_reset = 0;
+endmodule
+module altera_std_synchronizer #(parameter depth = 2) (input clk, input reset_n, input din, output dout);
+  reg [depth-1:0] stages;
+  always @(posedge clk or negedge reset_n) if (!reset_n) stages <= 0; else stages <= {stages[depth-2:0], din};
+  assign dout = stages[depth-1];
+endmodule
+"""
+
+
+def test_tops_are_proper_verilog(project):
+    """What is around the accelerator: no module, port or wire is missing, no width differs."""
+    _, folder, told = project
+    tops = {"bringup.v": "bringup", "card.v": "spiccato_card"}
+    (folder / "primitives.v").write_text(PRIMITIVES)
+    for file, top in tops.items():
+        if file in told["files"]:
+            extra = ["primitives.v"] if top == "bringup" else []
+            with importlib.resources.as_file(importlib.resources.files("spiccato") / "lint.vlt") as waivers:
+                done = subprocess.run(
+                    [verilator_executable(), "--lint-only", "-Wall", "--quiet", "-Wno-DECLFILENAME",
+                     "-Wno-PINCONNECTEMPTY", "-Wno-SYNCASYNCNET", "--top-module", top, str(waivers), file, *extra,
+                     "-F", "rtl/files.f"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                    check=False)
+            assert done.returncode == 0, done.stdout
 
 
 def test_out_of_context_compile(project):

@@ -58,13 +58,12 @@ class AgilexPlatform(AlteraPlatform):
         *AlteraPlatform.quartus_command_templates[1:],
     ]
     quartus_file_templates = AlteraPlatform.quartus_file_templates | {
-        "{{name}}.qsf": AlteraPlatform.quartus_file_templates["{{name}}.qsf"].replace("""
-            set_global_assignment -name DEVICE {{platform.device}}{{platform.package}}{{platform.speed}}{{platform.suffix}}
-""", """
-            {% for name, value in platform.assignments().items() -%}
+        "{{name}}.qsf": AlteraPlatform.quartus_file_templates["{{name}}.qsf"].replace(
+            "set_global_assignment -name DEVICE "
+            "{{platform.device}}{{platform.package}}{{platform.speed}}{{platform.suffix}}",
+            """{% for name, value in platform.assignments().items() -%}
                 set_global_assignment -name {{name}} {{value|tcl_quote}}
-            {% endfor %}
-"""),
+            {% endfor %}"""),
     }
 
     def create_missing_domain(self, name):

@@ -1,8 +1,8 @@
 """The published figures of the closed product that the benchmark compares with.
 
 They are in ``data/published_latency.csv``, ``data/published_io.csv`` and ``data/published_resources.csv``, whose
-first lines tell where they come from. The documentation has been published several times; comparisons use the newest version of each
-board and model.
+first lines tell where they come from. The documentation has been published several times; comparisons of latency
+use the newest version of each board and model.
 
 A published latency goes from host to host over PCIe. What the accelerator itself takes is that less the
 round trip without any compute, published for the same number of input bytes; rounding of both leaves it
