@@ -47,6 +47,15 @@ def project(written, tmp_path):
     return board, shutil.copytree(folder, tmp_path / "project"), told
 
 
+#: A Tcl shell; tkinter's interpreter has no "exit".
+TKINTER = """
+import os, sys, tkinter
+tcl = tkinter.Tcl()
+tcl.createcommand("exit", lambda code="0": (tcl.eval("flush stdout"), os._exit(int(code))))
+tcl.evalfile(sys.argv[1])
+"""
+
+
 def run_tcl(script, folder, target="", fail=None):
     """Run a script of a project with the vendor's commands stubbed: the finished process."""
     tool = "quartus" if (folder / "spiccato.qpf").exists() else "vivado"
@@ -55,7 +64,7 @@ def run_tcl(script, folder, target="", fail=None):
     else:
         if subprocess.run([sys.executable, "-c", "import tkinter; tkinter.Tcl()"], capture_output=True).returncode:
             pytest.skip("no Tcl interpreter: neither tclsh nor Python's tkinter is installed")
-        command = [sys.executable, "-c", "import sys, tkinter; tkinter.Tcl().evalfile(sys.argv[1])"]
+        command = [sys.executable, "-c", TKINTER]
     env = {**os.environ, "STUB_SCRIPT": str(folder / script), "STUB_ARGS": target}
     if fail:
         env["STUB_FAIL"] = fail
