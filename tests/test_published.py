@@ -50,7 +50,13 @@ def test_compute_in_cycles(board, cycles):
         assert compute * BOARDS[board].config.clock_mhz == pytest.approx(expected, abs=15)
 
 
-@pytest.mark.parametrize("file", ["published_latency.csv", "published_io.csv"])
+def test_resources():
+    assert published.resources(6, 32) == {"logic": 231_000, "dsp": 3_744, "m20k": 5_824}
+    assert published.resources(3, 64) == {"logic": 308_000, "dsp": 7_200, "m20k": 8_631}
+    assert published.resources(12, 32) is None
+
+
+@pytest.mark.parametrize("file", ["published_latency.csv", "published_io.csv", "published_resources.csv"])
 def test_data_files_tell_where_they_come_from(file):
     assert "Vollo" in published.source(file)
     assert "docs/mdbook" in published.source(file)

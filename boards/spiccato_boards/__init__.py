@@ -1,16 +1,27 @@
-"""Boards: device facts, default configurations, and what a configuration takes of a device."""
+"""Boards: device facts, default configurations, what a configuration takes of a device, and vendor projects.
+
+Each module of this package that has a ``BOARD`` is a board: a new one is one new file (see
+``docs/howto-add-a-board.md``).
+"""
+
+import importlib
+import pkgutil
 
 from spiccato.errors import SpiccatoError
 
 from .board import Board, Resources
-from .ia420f import IA420F
-from .ia840f import IA840F
-from .v80 import V80
 
 __all__ = ["BOARDS", "Board", "Resources", "find"]
 
+
+def _discover():
+    modules = (importlib.import_module(f".{info.name}", __name__) for info in pkgutil.iter_modules(__path__))
+    boards = [module.BOARD for module in modules if hasattr(module, "BOARD")]
+    return {board.name: board for board in sorted(boards, key=lambda board: (board.resources.dsp, board.name))}
+
+
 #: All boards by name, the smallest device first.
-BOARDS = {board.name: board for board in (IA420F, IA840F, V80)}
+BOARDS = _discover()
 
 
 def find(name):

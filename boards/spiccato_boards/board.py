@@ -4,10 +4,9 @@ from dataclasses import dataclass, field
 
 from spiccato.config import Config
 
-__all__ = ["Board", "Resources", "FAMILIES", "RECALLED"]
+from .families import FAMILIES, Family
 
-#: Device families, and the blocks that their tools count: logic cells, then kinds of memory.
-FAMILIES = {"agilex7": ("ALM", ("m20k",)), "versal": ("LUT", ("bram36", "uram"))}
+__all__ = ["Board", "Resources", "RECALLED"]
 
 #: Source of a figure that no document at hand confirms. It is good enough to tell what fits with room to
 #: spare.
@@ -20,21 +19,24 @@ class Resources:
 
     Attributes
     ----------
-    logic : int
-        ALMs (Agilex 7) or LUTs (Versal).
-    dsp : int
+    logic : number
+        The family's logic cells: ALMs or LUTs.
+    dsp : number
         DSP blocks.
     memory : dict
-        Memory blocks by kind: "m20k", or "bram36" and "uram".
+        Memory blocks by kind, those of the family; a half block is 0.5.
+    registers : int or None
+        Register bits outside DSP and memory blocks. None for a device, whose logic cells hold them.
     """
 
-    logic: int
-    dsp: int
+    logic: float
+    dsp: float
     memory: dict = field(default_factory=dict)
+    registers: int | None = None
 
     @property
     def counts(self):
-        """All counts in one {kind: number}."""
+        """The counts that a device has, too, in one {kind: number}."""
         return {"logic": self.logic, "dsp": self.dsp, **self.memory}
 
 
@@ -49,40 +51,47 @@ class Board:
     title : str
     device : str
         The device, as its vendor's overview names it.
-    part : str
-        The device, as it is ordered and as the vendor's tool knows it.
-    family : str
-        Key of :data:`FAMILIES`.
+    family : Family
+        Its device family.
+    platform : type
+        Amaranth's platform class: the ordering part, the known pins and the tool's settings for this board.
     config : Config
-        The accelerator that the board gets by default.
+        The accelerator that the board gets by default; its ``clock_mhz`` is the target clock.
     resources : Resources
         What the device holds.
     sources : dict
-        Where the facts come from: {fact: source}, a source being :data:`RECALLED` where there is none.
+        Where the facts come from: {fact: source}, a source being :data:`RECALLED` where there is none. Facts
+        are "part", the kinds of resources, and "pins" if the platform knows any.
+
+    Raises
+    ------
+    ValueError
+        If the memory kinds are not the family's, or a fact has no source.
     """
 
     name: str
     title: str
     device: str
-    part: str
-    family: str
+    family: Family
+    platform: type
     config: Config
     resources: Resources
     sources: dict
 
     def __post_init__(self):
-        if self.family not in FAMILIES:
-            raise ValueError(f"board {self.name}: family must be one of {', '.join(FAMILIES)}, "
-                             f"not {self.family!r}")
-        kinds = FAMILIES[self.family][1]
+        kinds = tuple(self.family.memory)
         if tuple(self.resources.memory) != kinds:
             raise ValueError(f"board {self.name}: memory kinds must be {', '.join(kinds)}, "
                              f"not {', '.join(self.resources.memory)}")
+        facts = {"part", *self.resources.counts} | ({"pins"} if self.platform.resources else set())
+        if facts != set(self.sources) or not all(self.sources.values()):
+            raise ValueError(f"board {self.name}: sources must be given for {', '.join(sorted(facts))}, "
+                             f"not for {', '.join(sorted(self.sources))}")
 
     @property
-    def logic_unit(self):
-        """What ``resources.logic`` counts."""
-        return FAMILIES[self.family][0]
+    def part(self):
+        """The device, as it is ordered and as the vendor's tool knows it."""
+        return self.platform.part
 
     @property
     def recalled(self):

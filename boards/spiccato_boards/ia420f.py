@@ -1,21 +1,70 @@
 """BittWare IA-420F."""
 
+from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 from spiccato.config import PRESETS
 
 from .board import RECALLED, Board, Resources
+from .families import FAMILIES
+from .platforms import AgilexPlatform
 
-__all__ = ["IA420F"]
+__all__ = ["IA420FPlatform", "BOARD"]
 
-IA420F = Board(
+_CORUNDUM = "corundum/corundum, fpga/mqnic/IA_420F/fpga_100g/fpga.qsf"
+
+
+class IA420FPlatform(AgilexPlatform):
+    """The pins that are known; PCIe and QSFP belong to the vendor's hard IP, which places them itself."""
+
+    part = "AGFB014R24B2E2V"
+    default_clk = "clk50"
+    resources = [
+        Resource("clk50", 0, Pins("DC52", dir="i"), Clock(50e6), Attrs(IO_STANDARD="1.2 V")),
+        # The complementary pin follows from the pair.
+        Resource("clk33", 0, Pins("CU50", dir="i"), Clock(1e9 / 30),
+                 Attrs(IO_STANDARD="True Differential Signaling")),
+        Resource("led_green", 0, Pins("CU48", dir="o"), Attrs(IO_STANDARD="1.2 V")),
+        Resource("led_red", 0, Pins("CT49", dir="o"), Attrs(IO_STANDARD="1.2 V")),
+        Resource("i2c", 0,
+                 Subsignal("scl", Pins("CE52", dir="io")),
+                 Subsignal("sda", Pins("CM57", dir="io")),
+                 # The bus is shared with the card's controller: ask, then wait for the grant.
+                 Subsignal("request", PinsN("CN56", dir="o")),
+                 Subsignal("grant", Pins("CK57", dir="i")),
+                 Attrs(IO_STANDARD="1.2 V")),
+    ]
+    settings = {
+        # Configuration.
+        "STRATIXV_CONFIGURATION_SCHEME": "ACTIVE SERIAL X4",
+        "ACTIVE_SERIAL_CLOCK": "AS_FREQ_100MHZ",
+        "DEVICE_INITIALIZATION_CLOCK": "OSC_CLK_1_125MHZ",
+        "USE_CONF_DONE": "SDM_IO16",
+        "USE_INIT_DONE": "SDM_IO0",
+        "USE_HPS_COLD_RESET": "SDM_IO13",
+        "SDM_DIRECT_TO_FACTORY_IMAGE": "SDM_IO10",
+        # Power management: the device tells the regulators its core voltage. Wrong settings here can keep it from
+        # starting.
+        "VID_OPERATION_MODE": "PMBUS SLAVE",
+        "PWRMGT_DEVICE_ADDRESS_IN_PMBUS_SLAVE_MODE": "01",
+        "PWRMGT_TRANSLATED_VOLTAGE_VALUE_UNIT": "VOLTS",
+        "PWRMGT_VOLTAGE_OUTPUT_FORMAT": "LINEAR FORMAT",
+        "PWRMGT_LINEAR_FORMAT_N": "-12",
+        "USE_PWRMGT_SCL": "SDM_IO14",
+        "USE_PWRMGT_SDA": "SDM_IO11",
+        "USE_PWRMGT_ALERT": "SDM_IO12",
+    }
+
+
+BOARD = Board(
     name="ia420f",
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
-    part="AGFB014R24B2E2V",
-    family="agilex7",
+    family=FAMILIES["agilex7"],
+    platform=IA420FPlatform,
     config=PRESETS["ia420f"],
     resources=Resources(logic=487_200, dsp=4_510, memory={"m20k": 7_110}),
     sources={
-        "part": "corundum/corundum, fpga/mqnic/IA_420F/fpga_100g",
+        "part": _CORUNDUM,
+        "pins": _CORUNDUM,
         "logic": RECALLED,
         "dsp": RECALLED,
         "m20k": RECALLED,

@@ -3,15 +3,24 @@
 from spiccato.config import PRESETS
 
 from .board import RECALLED, Board, Resources
+from .families import FAMILIES
+from .platforms import AgilexPlatform
 
-__all__ = ["IA840F"]
+__all__ = ["IA840FPlatform", "BOARD"]
 
-IA840F = Board(
+
+class IA840FPlatform(AgilexPlatform):
+    """No list of its pins and no configuration settings are public: for out-of-context projects only."""
+
+    part = "AGFB027R25A2E2V"
+
+
+BOARD = Board(
     name="ia840f",
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
-    part="AGFB027R25A2E2V",
-    family="agilex7",
+    family=FAMILIES["agilex7"],
+    platform=IA840FPlatform,
     config=PRESETS["ia840f"],
     resources=Resources(logic=912_800, dsp=8_528, memory={"m20k": 13_272}),
     sources={

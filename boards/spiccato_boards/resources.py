@@ -2,19 +2,16 @@
 
 The design is elaborated as for Verilog, each kind of part once, and the instances of each kind are counted
 through the hierarchy. What a multiplier or a memory takes then follows from its widths and the shapes of the
-family's blocks:
+family's blocks, which are in :mod:`.families`: a memory gets the shape of which it takes least, the same
+throughout; a product with an addition does not share its block. Distributed memories are part of the logic.
 
-* Agilex 7: a DSP block does two products of 18x19, alone or summed, or one of 27x27; a product with an
-  addition is counted as a block. An M20K is 512x40, 1024x20 or 2048x10, without the first for two independent
-  ports.
-* Versal: a DSP58 does one product of 27x24, with or without addition. A BRAM36 is 512x72, 1024x36, 2048x18 or
-  4096x9, without the first for two independent ports; a memory of style "ultra" is made of URAM, 4096x72.
- Distributed memories are part of the logic. DSP and memory blocks are what these rules give, no tool's
-report. The logic is an order of magnitude: the register bits outside DSP blocks, which are counted, times a
+DSP and memory blocks are what these rules give; the tests compare them with yosys' netlists for the families it
+knows. The logic is an order of magnitude: the register bits outside DSP blocks, which are counted, times a
 coefficient of the family.
 """
 
 import functools
+import math
 from collections import Counter
 from typing import NamedTuple
 
@@ -27,20 +24,13 @@ from spiccato.rtl.part import Part
 
 from .board import Resources
 
-__all__ = ["Kind", "census", "estimate", "check", "logic_registers", "memory_blocks", "LOGIC_PER_REGISTER"]
+__all__ = ["Kind", "census", "check", "describe", "estimate", "logic_registers", "memory_blocks", "products"]
 
-# (depth, width) of a block with one write and one read port, and with two ports for anything.
-_M20K_TWO_PORTS = ((1024, 20), (2048, 10))
-_M20K = ((512, 40), *_M20K_TWO_PORTS)
-_BRAM36_TWO_PORTS = ((1024, 36), (2048, 18), (4096, 9))
-_BRAM36 = ((512, 72), *_BRAM36_TWO_PORTS)
-_URAM = ((4096, 72),)
-_DSP_STAGES = (Multiply, MultiplyPair, MultiplyAdd)
 
-#: Logic cells for each register bit outside DSP blocks: in yosys' netlists of the presets' cores, adder bits,
-#: multiplexers and shifter stages come to 1.4 LUTs (or half an ALM each, with the adder level that DSP blocks
-#: save).
-LOGIC_PER_REGISTER = {"agilex7": 1.0, "versal": 1.4}
+def _is_dsp_stage(part):
+    """Whether the part is made of DSP blocks alone: all that multiplies and has not placed a stage to do so."""
+    return isinstance(part, (Multiply, MultiplyPair)) or (isinstance(part, MultiplyAdd) and part.stages == 1)
+
 
 
 class Kind(NamedTuple):
@@ -107,55 +97,64 @@ def logic_registers(config):
     Those of the DSP stages are the blocks' own.
     """
     return sum(count * registers for part, count, registers in census(config).values()
-               if not isinstance(part, _DSP_STAGES))
+               if not _is_dsp_stage(part))
 
 
-def _blocks(width, depth, shapes):
-    """Least number of memory blocks, the same shape throughout: (deep, wide) as in ``shapes``."""
-    return min(-(-depth // deep) * -(-width // wide) for deep, wide in shapes)
+def products(config):
+    """Multiplications a cycle, those of the cell units and the number formats included."""
+    return sum(count * (2 if isinstance(part, MultiplyPair) else 1)
+               for part, count, _ in census(config).values() if _is_dsp_stage(part))
 
 
 def memory_blocks(part, family):
-    """Memory blocks of one part, a :class:`Ram` or :class:`Rom`: (kind, number)."""
+    """Memory blocks of one part, a :class:`Ram` or :class:`Rom`: (kind, number), in steps of half a block."""
+    kind = next(iter(family.memory))
     if isinstance(part, Ram):
-        width, depth, banks, two_ports = part.width, part.depth, part.banks, False
+        width, depth, banks = part.width, part.depth, part.banks
+        if part.style == "ultra" and family.large:
+            kind = family.large
+        shapes = family.memory[kind]
     else:
-        width, depth, banks, two_ports = part.width, len(part.contents), 1, part.ports > 1
-    if family == "agilex7":
-        return "m20k", banks * _blocks(width, depth, _M20K_TWO_PORTS if two_ports else _M20K)
-    if isinstance(part, Ram) and part.style == "ultra":
-        return "uram", banks * _blocks(width, depth, _URAM)
-    return "bram36", banks * _blocks(width, depth, _BRAM36_TWO_PORTS if two_ports else _BRAM36)
+        width, depth, banks = part.width, len(part.contents), 1
+        shapes = family.two_ports if part.ports > 1 else family.memory[kind]
+    halves = min(-(-depth // shape.depth) * -(-width // shape.width) * shape.halves for shape in shapes)
+    return kind, banks * halves / 2
 
 
 def _half_dsp_blocks(part, family):
     """DSP blocks of one part, in halves: what shares a block with another of its kind counts 1."""
     pair = isinstance(part, MultiplyPair)
-    narrow, wide = sorted((len(part.a0), len(part.b0)) if pair else (len(part.a), len(part.b)))
-    if family == "agilex7":
-        if narrow <= 18 and wide <= 19:
-            return 2 if pair or isinstance(part, MultiplyAdd) else 1
-        largest = (27, 27)
-    else:
-        largest = (24, 27)
-    if narrow > largest[0] or wide > largest[1]:
-        raise ValueError(f"{part.kind}: a product of {narrow}x{wide} is larger than a DSP block of {family}")
-    return 4 if pair else 2
+    operands = (part.a0, part.b0) if pair else (part.a, part.b)
+    bits = sorted(len(operand) + (not operand.shape().signed) for operand in operands)
+    if family.half_dsp and all(have <= most for have, most in zip(bits, family.half_dsp)):
+        return 2 if pair or isinstance(part, MultiplyAdd) else 1
+    narrow, wide = (-(-(have - 1) // step) for have, step in zip(bits, family.dsp_steps))
+    return (4 if pair else 2) * narrow * wide
+
+
+def _whole(count):
+    """A number of blocks, as int unless a half is left."""
+    return int(count) if count == int(count) else count
 
 
 def estimate(config, board):
     """What ``config`` takes of ``board``'s device: :class:`~.board.Resources`, by the module's rules."""
-    memory = dict.fromkeys(board.resources.memory, 0)
+    family = board.family
+    memory = dict.fromkeys(family.memory, 0)
     dsp = 0
     for part, count, _ in census(config).values():
         if isinstance(part, (Ram, Rom)):
-            kind, blocks = memory_blocks(part, board.family)
+            kind, blocks = memory_blocks(part, family)
             memory[kind] += count * blocks
-        elif isinstance(part, _DSP_STAGES):
+        elif _is_dsp_stage(part):
             # Halves of one kind make whole blocks.
-            dsp += -(-count * _half_dsp_blocks(part, board.family) // 2)
-    logic = round(logic_registers(config) * LOGIC_PER_REGISTER[board.family])
-    return Resources(logic=logic, dsp=dsp, memory=memory)
+            dsp += -(-count * _half_dsp_blocks(part, family) // 2)
+    registers = logic_registers(config)
+    logic = registers * family.logic_per_register
+    # Two digits are more than such a figure is worth already.
+    logic = round(logic, 1 - math.floor(math.log10(logic)))
+    return Resources(logic=int(logic), dsp=dsp, registers=registers,
+                     memory={kind: _whole(blocks) for kind, blocks in memory.items()})
 
 
 def check(config, board, share=1.0):
@@ -182,3 +181,14 @@ def check(config, board, share=1.0):
         raise ConfigError(f"configuration {config.name!r} does not fit {board.title} ({board.device}): "
                           f"needs {', '.join(short)}")
     return needed
+
+
+def describe(config, board):
+    """The estimate and the device as plain data, for files that describe a design; raises as :func:`check`."""
+    needed = check(config, board)
+    return {
+        "board": board.name, "part": board.part, "clock_mhz": config.clock_mhz,
+        "logic_unit": board.family.logic_unit, "multiplications_per_cycle": products(config),
+        "registers": needed.registers, "estimate": needed.counts, "device": board.resources.counts,
+        "recalled": [fact for fact in board.recalled if fact in board.resources.counts],
+    }

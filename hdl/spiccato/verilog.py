@@ -7,17 +7,15 @@ depends on the order of sets, the time or the place.
 import hashlib
 import importlib.metadata
 import json
-import os
-import shutil
 from pathlib import Path
 
 from amaranth.lib import wiring
 
-from .errors import SpiccatoError
+from .files import check_folder, replace_folder
 from .rtl.accelerator import Accelerator
 from .rtl.part import VerilogLibrary
 
-__all__ = ["write_verilog", "FILE_LIST", "SIDE_CAR"]
+__all__ = ["generate_verilog", "write_verilog", "FILE_LIST", "SIDE_CAR"]
 
 #: The Verilog files in an order in which each module comes after those it places.
 FILE_LIST = "files.f"
@@ -27,8 +25,8 @@ SIDE_CAR = "spiccato.json"
 class _RecordingLibrary(VerilogLibrary):
     """Keeps one part of each kind, to ask it for its latencies."""
 
-    def __init__(self):
-        super().__init__()
+    def __init__(self, style):
+        super().__init__(style)
         self.parts = {}
 
     def add(self, part):
@@ -36,16 +34,34 @@ class _RecordingLibrary(VerilogLibrary):
         return super().add(part)
 
 
-def write_verilog(config, folder):
-    """Write the Verilog of an accelerator.
-
-    The folder appears complete or not at all. One that an earlier call wrote is replaced.
+def generate_verilog(config, style="portable", notes=None):
+    """The Verilog of an accelerator.
 
     Parameters
     ----------
     config : Config
-    folder : path
-        Made by this function, with its parents.
+    style : str
+        Key of :data:`~.rtl.style.STYLES`: for which tool memories and multipliers are marked.
+    notes : dict, optional
+        Further entries of the JSON file: plain data by name.
+
+    Returns
+    -------
+    dict
+        Texts by file name: the modules, leaves first, the top last; then the list of them and the JSON file.
+    """
+    library = _RecordingLibrary(style)
+    top = Accelerator(config)
+    library.add(top)
+    files = {f"{kind}.v": _header(config, kind) + text for kind, text in library.modules.items()}
+    side_car = _side_car(top, library.parts, files) | (notes or {})
+    return files | {FILE_LIST: "".join(f"{name}\n" for name in files), SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
+
+
+def write_verilog(config, folder, style="portable", notes=None):
+    """Write what :func:`generate_verilog` makes to a folder.
+
+    The folder appears complete or not at all. One that an earlier call wrote is replaced.
 
     Returns
     -------
@@ -59,29 +75,12 @@ def write_verilog(config, folder):
         If the folder exists and holds something else than generated Verilog.
     """
     folder = Path(folder).absolute()
-    if folder.exists() and not (folder.is_dir() and ((folder / SIDE_CAR).exists() or not any(folder.iterdir()))):
-        raise SpiccatoError(f"{folder} exists and was not written by this generator: remove it or choose another")
-    library = _RecordingLibrary()
-    top = Accelerator(config)
-    library.add(top)
-    files = {f"{kind}.v": _header(config, kind) + text for kind, text in library.modules.items()}
-    contents = {
-        **files,
-        FILE_LIST: "".join(f"{name}\n" for name in files),
-        SIDE_CAR: json.dumps(_side_car(top, library.parts, files), indent=2) + "\n",
-    }
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    try:
-        partial.mkdir()
-        for name, text in contents.items():
-            (partial / name).write_text(text, encoding="utf-8", newline="\n")
-        # Not one step, since a folder that is not empty cannot be renamed over.
-        shutil.rmtree(folder, ignore_errors=True)
-        partial.rename(folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return {"files": [folder / name for name in files], "file_list": folder / FILE_LIST, "side_car": folder / SIDE_CAR}
+    # Before the long work.
+    check_folder(folder, SIDE_CAR)
+    contents = generate_verilog(config, style, notes)
+    replace_folder(folder, contents, SIDE_CAR)
+    return {"files": [folder / name for name in contents if name.endswith(".v")],
+            "file_list": folder / FILE_LIST, "side_car": folder / SIDE_CAR}
 
 
 def _versions():

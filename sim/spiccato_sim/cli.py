@@ -5,6 +5,7 @@ Exit status: 0 if all is well, 1 if a check failed or an input was refused (one 
 
 import dataclasses
 import functools
+import json
 import sys
 from pathlib import Path
 
@@ -29,6 +30,14 @@ def configuration(name, io_format=None):
         raise ConfigError(f"unknown board {name!r}; known: {', '.join(PRESETS)}")
     config = PRESETS[name]
     return dataclasses.replace(config, io_format=io_format) if io_format else config
+
+
+def resource_notes(config):
+    """What is known of the resources of a board's configuration, as the JSON file has it; refuses what does not fit."""
+    from spiccato_boards import BOARDS
+    from spiccato_boards.resources import describe
+
+    return {"resources": describe(config, BOARDS[config.name])} if config.name in BOARDS else None
 
 
 def reports_errors(command):
@@ -104,9 +113,56 @@ def verilog(board, io_format, output):
 
     for name in BOARDS if board == "all" else [board]:
         config = configuration(name, io_format)
+        style = BOARDS[name].family.style if name in BOARDS else "portable"
         with console.status(f"{name}: elaborating"):
-            written = write_verilog(config, Path(output) / name)
+            written = write_verilog(config, Path(output) / name, style, resource_notes(config))
         console.print(f"{name}: {len(written['files'])} modules in {Path(output) / name}", soft_wrap=True)
+
+
+@main.command()
+@board_option
+@io_option
+@click.option("-o", "--output", default="build/project", show_default=True, type=click.Path(file_okay=False),
+              help="Folder; each board gets one in it.")
+@click.option("--compare", "result", type=click.Path(dir_okay=False),
+              help="Write nothing, but lay this result of a project's script beside the estimates.")
+@reports_errors
+def project(board, io_format, output, result):
+    """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
+    from spiccato_boards import find
+    from spiccato_boards.projects import write_project
+    from spiccato_boards.results import compare, read_result
+
+    board = find(board)
+    config = configuration(board.name, io_format)
+    if result:
+        reached = read_result(result)
+        rows = compare(reached, board, config)
+        console.print(f"{reached.target} of {board.name} with {reached.tool} {reached.tool_version}: timing "
+                      f"{'met' if reached.clock['met'] else 'NOT met'}", soft_wrap=True, markup=False)
+        print_counts(("", "reached", "expected", "device"), rows)
+        return
+    folder = Path(output) / board.name
+    with console.status(f"{board.name}: elaborating"):
+        written = write_project(board, folder, config)
+    console.print(f"{board.name}: {len(written['files'])} files in {folder}; there, with {board.family.tool}:",
+                  soft_wrap=True)
+    for command in written["commands"]:
+        console.print(f"  {command}", soft_wrap=True)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@reports_errors
+def boards(as_json):
+    """List the boards: their accelerators, what these take of the devices, and the published product's resources."""
+    from . import resources
+
+    rows = resources.rows()
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
 
 
 @main.command()
@@ -293,6 +349,28 @@ def print_summary(program):
         console.print(f"predicted {name}: {cycles} cycles = {cycles / config.clock_mhz:.3f} us at "
                       f"{config.clock_mhz:g} MHz (multipliers alone: {bound} cycles, {bound / cycles:.0%})",
                       soft_wrap=True)
+    notes = resource_notes(config)
+    if notes:
+        console.print(f"resources of {config.name}: {usage(notes['resources'])}", soft_wrap=True)
+
+
+def usage(resources):
+    """One line of what a configuration takes of its device, from :func:`spiccato_boards.resources.describe`."""
+    units = {"logic": resources["logic_unit"] + "s", "dsp": "DSP blocks"}
+    parts = [f"{'about ' if kind == 'logic' else ''}{count:,} of {resources['device'][kind]:,} "
+             f"{units.get(kind, kind.upper())} ({count / resources['device'][kind]:.0%})"
+             for kind, count in resources["estimate"].items()]
+    return ", ".join(parts)
+
+
+def print_counts(header, rows, left=1):
+    """Print a table whose cells are numbers but for the first ``left`` columns; None is left open."""
+    table = Table()
+    for number, column in enumerate(header):
+        table.add_column(column, justify="left" if number < left else "right")
+    for row in rows:
+        table.add_row(*("-" if cell is None else cell if isinstance(cell, str) else f"{cell:,}" for cell in row))
+    console.print(table)
 
 
 def _span(values):

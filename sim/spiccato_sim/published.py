@@ -1,8 +1,8 @@
 """The published figures of the closed product that the benchmark compares with.
 
-They are in ``data/published_latency.csv`` and ``data/published_io.csv``, whose first lines tell where they
-come from. The documentation has been published several times; comparisons use the newest version of each
-board and model.
+They are in ``data/published_latency.csv``, ``data/published_io.csv`` and ``data/published_resources.csv``, whose
+first lines tell where they come from. The documentation has been published several times; comparisons of latency
+use the newest version of each board and model.
 
 A published latency goes from host to host over PCIe. What the accelerator itself takes is that less the
 round trip without any compute, published for the same number of input bytes; rounding of both leaves it
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["PublishedLatency", "latency", "round_trip_us", "compute_us", "source"]
+__all__ = ["PublishedLatency", "latency", "resources", "round_trip_us", "compute_us", "source"]
 
-_LATENCY, _IO = "published_latency.csv", "published_io.csv"
+_LATENCY, _IO, _RESOURCES = "published_latency.csv", "published_io.csv", "published_resources.csv"
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def _lines(file):
 
 
 def source(file=_LATENCY):
-    """What the first lines of "published_latency.csv" or "published_io.csv" say of its origin."""
+    """What the first lines of one of the data files say of its origin."""
     return " ".join(line.removeprefix("#").strip() for line in _lines(file) if line.startswith("#"))
 
 
@@ -96,3 +96,14 @@ def compute_us(board, model, input_bytes):
     """The part of a published mean latency that is not the PCIe round trip; None if there is none."""
     published = latency(board, model)
     return None if published is None else published.mean_us - round_trip_us(input_bytes)
+
+
+def resources(cores, block):
+    """The published resources on Agilex of that many cores: {"logic": ALMs, "dsp": blocks, "m20k": blocks}.
+
+    None for sizes that were not published.
+    """
+    for row in _rows(_RESOURCES):
+        if (int(row["cores"]), int(row["block"])) == (cores, block):
+            return {"logic": int(row["alm"]), "dsp": int(row["dsp"]), "m20k": int(row["m20k"])}
+    return None

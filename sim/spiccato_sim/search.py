@@ -169,15 +169,15 @@ def _round_up(value, granule):
 
 def _depths(board, shape):
     """Depths of weight memories at which one network more fits, rounded up to whole memory blocks."""
-    ultra = "uram" in board.resources.memory
     needed = {words for forms in shape.words.values() for words in forms.values()}
-    return sorted({_round_up(words, 4096 if ultra and words > 2048 else 512) for words in needed})
+    return sorted({_round_up(words, 4096 if board.family.large and words > 2048 else 512) for words in needed})
 
 
 def _may_fit(board, cores, block, depth, share):
     """Whether multipliers and weights alone could fit, to spare elaborating what cannot."""
-    products_per_block = 2 if board.family == "agilex7" else 1
-    bits = {"m20k": 512 * 40, "bram36": 512 * 72, "uram": 4096 * 72}
+    products_per_block = 2 if board.family.half_dsp else 1
+    bits = {kind: max(shape.depth * shape.width * 2 // shape.halves for shape in shapes)
+            for kind, shapes in board.family.memory.items()}
     return (cores * block**2 <= share * board.resources.dsp * products_per_block
             and 16 * cores * block**2 * depth <= share * sum(
                 bits[kind] * count for kind, count in board.resources.memory.items()))

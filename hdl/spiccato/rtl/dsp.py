@@ -38,6 +38,8 @@ class Multiply(Part):
         Result registers in a row. A product that takes several blocks is summed up between the two.
     """
 
+    module_style = "dsp"
+
     def __init__(self, a, b, *, operand_registers=False, stages=1):
         self.operand_registers, self.stages = operand_registers, stages
         name = f"dsp_multiply_{shape_name(a)}_{shape_name(b)}" + "_registered" * operand_registers
@@ -65,7 +67,7 @@ class MultiplyPair(Part):
     """``p = a0 * b0 + a1 * b1``, signed, all operands registered: the sum-of-two mode of a DSP block with two 18x19
     multipliers."""
 
-    latency = 2
+    latency, module_style = 2, "dsp"
 
     def __init__(self, a, b):
         super().__init__(f"dsp_multiply_pair_{shape_name(a)}_{shape_name(b)}", {
@@ -88,6 +90,8 @@ class MultiplyAdd(Part):
     ``c`` may be a constant (``c_const``), as a rounding term is; then there is no ``c`` port. With two ``stages``
     there is a register between multiplication and addition, for devices whose DSP blocks do not add.
     """
+
+    module_style = "dsp"
 
     def __init__(self, kind, *, a, b, c=None, c_shift=0, c_const=0, p_shift, p_bits, stages=1):
         self.factors, self.stages = (a, b), stages

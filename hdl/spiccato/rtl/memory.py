@@ -15,7 +15,6 @@ __all__ = ["Ram", "DistributedRam", "Rom"]
 
 #: Longest folder name that a simulation's preload takes.
 PRELOAD_PATH_LENGTH = 256
-_BLOCK_STYLE = '(* ramstyle = "no_rw_check", ram_style = "{style}" *)'
 
 
 class Ram(Part):
@@ -32,7 +31,7 @@ class Ram(Part):
     shared_data : bool
         All banks take the same ``width`` bits of write data (program load), instead of ``width`` bits each.
     style : str
-        The vendors' ``ram_style`` ("block" or "ultra").
+        What it is to be made of: "block" or "ultra", see :class:`~.style.Style`.
     cleared : bool
         Zero at power-up, as block memories are anyway: for words that are read without ever having been written,
         whose value then does not matter as long as it is a number.
@@ -72,7 +71,7 @@ class Ram(Part):
             m.d.sync += self.r_data.word_select(bank, self.width).eq(read.data)
         return m
 
-    def verilog(self):
+    def verilog(self, style):
         ports = ["clk", "w_en", "w_addr", "w_data", "r_addr", "r_data"] + ["index"] * (self.preload is not None)
         index_port = "  input [3:0] index;\n" if self.preload is not None else ""
         preload = ""
@@ -106,7 +105,7 @@ module {self.kind}({", ".join(ports)});
   genvar bank;
   generate
     for (bank = 0; bank < {self.banks}; bank = bank + 1) begin : banks
-      {_BLOCK_STYLE.format(style=self.style)}
+      (* {getattr(style, self.style)} *)
       reg {_vector(self.width)}mem [0:{self.depth - 1}];
       reg {_vector(self.width)}latch;
       reg {_vector(self.width)}out;
@@ -145,7 +144,7 @@ class DistributedRam(Part):
                      read.addr.eq(self.r_addr), self.r_data.eq(read.data)]
         return m
 
-    def verilog(self):
+    def verilog(self, style):
         return f"""\
 module {self.kind}(clk, w_en, w_addr, w_data, r_addr, r_data);
   input clk;
@@ -154,7 +153,7 @@ module {self.kind}(clk, w_en, w_addr, w_data, r_addr, r_data);
   input {_vector(self.width)}w_data;
   input {_vector(self.addr_bits)}r_addr;
   output {_vector(self.width)}r_data;
-  (* ramstyle = "MLAB, no_rw_check", ram_style = "distributed" *)
+  (* {style.distributed} *)
   reg {_vector(self.width)}mem [0:{self.depth - 1}];
   always @(posedge clk)
     if (w_en) mem[w_addr] <= w_data;
@@ -183,7 +182,7 @@ class Rom(Part):
             m.d.sync += getattr(self, f"data{i}").eq(read.data)
         return m
 
-    def verilog(self):
+    def verilog(self, style):
         names = [f"{name}{i}" for i in range(self.ports) for name in ("addr", "data")]
         ports = "".join(f"  input {_vector(self.addr_bits)}addr{i};\n  output reg {_vector(self.width)}data{i};\n"
                         f"  reg {_vector(self.width)}latch{i};\n" for i in range(self.ports))
@@ -194,7 +193,7 @@ class Rom(Part):
         return f"""\
 module {self.kind}(clk, {", ".join(names)});
   input clk;
-{ports}  {_BLOCK_STYLE.format(style="block")}
+{ports}  (* {style.rom} *)
   reg {_vector(self.width)}mem [0:{len(self.contents) - 1}];
   always @(posedge clk) begin
 {reads}  end
