@@ -28,8 +28,8 @@ def test_accumulator(block, seed):
     drive = [{} for _ in range(cycles + part.add_offset)]
     for n in range(cycles):
         drive[n] |= {"sum": int(sums[n]), "shift": int(shifts[n])}
-        drive[n + part.add_offset] |= {"operand": int(operands[n]), "load": int(load[n]),
-                                       "enable": int(enable[n])}
+        drive[n + part.add_offset]["operand"] = int(operands[n])
+        drive[n + part.add_offset - part.select_lead] |= {"load": int(load[n]), "enable": int(enable[n])}
     seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]
 
     value, expected = 0, []

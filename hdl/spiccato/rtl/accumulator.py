@@ -20,12 +20,15 @@ class RowAccumulator(Part):
     -------
     sum : in, signed, with ``shift`` (0..63): adds ``(sum << 24) >> shift``
     operand : in, ``add_offset`` cycles after ``sum``; what to add to when ``load`` is set, else the register itself
-    load, enable : in, with ``operand``; without ``enable`` the register holds
+    load, enable : in, ``select_lead`` cycles ahead of ``operand``; without ``enable`` the register holds
     value : out, signed 48, ``latency`` cycles after ``sum``
     """
 
+    module_style = "copies"
     add_offset = 1
     latency = add_offset + 1
+    #: Each row keeps a copy of the selects, which go to all of its bits.
+    select_lead = 1
 
     def __init__(self, block):
         self.sum_bits = row_sum_bits(block)
@@ -47,8 +50,10 @@ class RowAccumulator(Part):
         shifted = (self.sum << ALIGN_LEFT) >> self.shift
         aligned = Signal(signed(ACC_BITS), reset_less=True)
         m.d.sync += aligned.eq(shifted)
+        load, enable = Signal(reset_less=True), Signal(reset_less=True)
+        m.d.sync += [load.eq(self.load), enable.eq(self.enable)]
         value = Signal.like(self.value, reset_less=True)
-        with m.If(self.enable):
-            m.d.sync += value.eq(Mux(self.load, self.operand, value) + aligned)
+        with m.If(enable):
+            m.d.sync += value.eq(Mux(load, self.operand, value) + aligned)
         m.d.comb += self.value.eq(value)
         return m

@@ -218,8 +218,9 @@ class Core(Part):
         m.d.comb += load_from.eq(Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2),
                                                  (source_1 == Source.STORED) ^ ~side_1)))
         operand_addr = DelayLine(m, "operand_addr", load_from, 1).at(t.operand_addr)
-        is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1).at(t.operand)
-        enable = DelayLine(m, "enable", self.issue.valid, 0, resettable=True).at(t.operand)
+        select = t.operand - RowAccumulator.select_lead
+        is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1).at(select)
+        enable = DelayLine(m, "enable", self.issue.valid, 0, resettable=True).at(select)
         store = DelayLine(m, "store_valid", self.issue.store & self.issue.valid, 0, resettable=True).at(t.acc)
         load_partials = loading(LoadTarget.ACCUMULATORS)
         m.d.comb += [

@@ -27,6 +27,7 @@ class DotProductRow(Part):
     sum : out, signed, exact
     """
 
+    module_style = "copies"
     #: Each row keeps a copy of the selects, which go to all of its lanes.
     select_lead = 1
 

@@ -15,6 +15,7 @@ class Style(NamedTuple):
     distributed : memories in look-up tables
     rom : constant tables in ordinary memory blocks
     dsp : modules that are one DSP stage
+    copies : modules that keep registers of their own equal to their siblings', for the fan-out: not to be merged
     """
 
     block: str
@@ -22,6 +23,7 @@ class Style(NamedTuple):
     distributed: str
     rom: str
     dsp: str | None = None
+    copies: str | None = None
 
 
 _PORTABLE = 'ramstyle = "{}", ram_style = "{}"'
@@ -35,12 +37,13 @@ STYLES = {
         rom=_PORTABLE.format("no_rw_check", "block")),
     "quartus": Style(
         block='ramstyle = "M20K, no_rw_check"', ultra='ramstyle = "M20K, no_rw_check"',
-        distributed='ramstyle = "MLAB, no_rw_check"', rom='romstyle = "M20K"', dsp='multstyle = "dsp"'),
+        distributed='ramstyle = "MLAB, no_rw_check"', rom='romstyle = "M20K"', dsp='multstyle = "dsp"',
+        copies='altera_attribute = "-name REMOVE_DUPLICATE_REGISTERS OFF"'),
     "vivado": Style(
         block='ram_style = "block"', ultra='ram_style = "ultra"', distributed='ram_style = "distributed"',
-        rom='rom_style = "block"', dsp='use_dsp = "yes"'),
+        rom='rom_style = "block"', dsp='use_dsp = "yes"', copies='keep_hierarchy = "yes"'),
     # For yosys, which refuses styles that the family does not have.
     "ecp5": Style(
         block='no_rw_check, ram_style = "block"', ultra='no_rw_check, ram_style = "block"',
-        distributed='no_rw_check, ram_style = "distributed"', rom='rom_style = "block"'),
+        distributed='no_rw_check, ram_style = "distributed"', rom='rom_style = "block"', copies="keep_hierarchy"),
 }
