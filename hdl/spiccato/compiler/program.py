@@ -26,7 +26,7 @@ from ..rtl.vector_file import QUARTERS
 
 __all__ = ["Program", "LayerPlace", "FORMAT_VERSION"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Key of the container's header; one, because the container does not keep keys in order.
 _HEADER = "spiccato program"
 _ARRAYS = {
@@ -119,8 +119,9 @@ class Program:
 
     @functools.cached_property
     def digest(self):
-        """64-bit hexadecimal digest of everything that decides what the program computes."""
-        state = hashlib.sha256(json.dumps(self._metadata(), sort_keys=True).encode())
+        """64-bit hexadecimal digest of everything that decides what the program computes, and when (no names)."""
+        relevant = self._metadata() | {"name": None, "config": self.config.digest}
+        state = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
         for name, dtype in _ARRAYS.items():
             array = np.ascontiguousarray(getattr(self, name), dtype=np.dtype(dtype).newbyteorder("<"))
             state.update(f"{name} {array.shape}".encode())

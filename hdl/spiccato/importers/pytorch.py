@@ -31,8 +31,8 @@ CHECKPOINT_KEYS = ("state_dict", "model_state_dict")
 _MOVES = {
     "transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "T", "mT", "squeeze", "unsqueeze",
     "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "contiguous", "clone", "detach", "data",
-    "select", "narrow", "__getitem__", "index_select", "unbind", "split", "chunk", "tensor_split", "cat", "concat", "concatenate",
-    "stack", "hstack", "vstack", "expand", "expand_as", "atleast_2d", "atleast_3d", "cpu", "__iter__",
+    "select", "narrow", "__getitem__", "index_select", "unbind", "split", "chunk", "tensor_split", "cat", "concat",
+    "concatenate", "stack", "hstack", "vstack", "expand", "expand_as", "atleast_2d", "atleast_3d", "cpu", "__iter__",
 }
 #: Those that may be given other tensors, which tell what to take.
 _INDEXED = {"__getitem__", "index_select", "view_as", "reshape_as", "expand_as"}
