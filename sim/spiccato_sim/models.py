@@ -1,5 +1,6 @@
 """The networks that benches and tests run: benchmark models, random ones, trained examples, files."""
 
+import zipfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,8 +15,10 @@ __all__ = [
     "MODELS",
     "TRAINED",
     "BenchmarkModel",
+    "benchmark_like",
     "build",
     "inputs",
+    "load_inputs",
     "random_network",
     "resolve",
     "scale_features",
@@ -51,6 +54,16 @@ MODELS = {
         BenchmarkModel("lstm_large", layers=3, hidden_size=960),
     )
 }
+
+
+def benchmark_like(network: Network) -> BenchmarkModel | None:
+    """The benchmark model of the same shape as `network`, if there is one: latency depends on nothing else."""
+    linear = network.linear[0].output_size if len(network.linear) == 1 else None
+    sizes = network.input_size, *(layer.hidden_size for layer in network.lstm)
+    for model in MODELS.values():
+        if (model.hidden_size,) * (model.layers + 1) == sizes and model.output_size == linear:
+            return model
+    return None
 
 
 def build(name: str, seed: int = 0, scale: float = 1.0) -> Network:
@@ -124,6 +137,30 @@ def inputs(network: Network, steps: int, seed: int = 0, spread: ArrayLike | None
 def _normal(network: Network, steps: int, seed: tuple[int, int], spread: ArrayLike | None) -> Array:
     factors = np.ones(network.input_size) if spread is None else np.asarray(spread, dtype=np.float64)
     return round_bfloat16(np.random.default_rng(seed).standard_normal((steps, network.input_size)) * factors)
+
+
+def load_inputs(path: str, input_size: int) -> Array:
+    """Inputs (steps, input_size) from a .npy file: floating-point numbers, all finite.
+
+    Raises:
+        ModelError: the file cannot be read, or holds something else; the message starts with the path.
+    """
+    try:
+        array = np.load(path, allow_pickle=False)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or 'not a .npy file'}") from None
+    except (ValueError, EOFError, zipfile.BadZipFile):
+        raise ModelError(f"{path}: not a .npy file of numbers") from None
+    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
+        kind = array.dtype if isinstance(array, np.ndarray) else "several arrays"
+        raise ModelError(f"{path}: holds {kind}; expected one array of floating-point numbers")
+    if array.ndim != 2 or array.shape[1] != input_size or not len(array):
+        raise ModelError(f"{path}: has shape {array.shape}; expected (steps, {input_size})")
+    finite = np.isfinite(array)
+    if not finite.all():
+        row, column = np.argwhere(~finite)[0].tolist()
+        raise ModelError(f"{path}: [{row}, {column}] is {array[row, column]}; every value must be finite")
+    return array.astype(np.float64)
 
 
 def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: int = 64) -> Network:

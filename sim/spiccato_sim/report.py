@@ -1,23 +1,20 @@
-"""The benchmark's results as files: data, a table and pictures."""
+"""The benchmark's results as files: data, a table and pictures. (The page on one model is :mod:`.html_report`.)"""
 
 import json
-from collections import Counter
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from spiccato.rtl.vector_file import VectorFrom
 
 from . import published
-from .vm import Timeline
+from .trace import KIND_COLOURS, layer_names, runs, trace
 
-__all__ = ["write", "table", "issue_lanes"]
+__all__ = ["write", "table"]
 
 matplotlib.use("agg")
 
 _OURS, _BEST, _THEIRS = "#1f5fa8", "#6fb1e8", "#b0b0b0"
-_COLOURS = {"input": "#1f5fa8", "recurrent": "#e8963c", "linear": "#3c9a5f", "idle": "#d8d8d8"}
 
 
 def write(folder, rows, found, gantts, titles):
@@ -211,61 +208,26 @@ def _largest(rows, model, weight_format, key):
     return max(values, default=None)
 
 
-def issue_lanes(program):
-    """What the multipliers do in each cycle of one inference: list of (cycle, kind, layer).
-
-    Cycle 0 accepts the first input beat. Kinds are "input", "recurrent", "linear" and "idle" (layer -1), the
-    linear layer being the one after the last LSTM layer.
-    """
-    fields = {name: values[program.body:] for name, values in program.decode().items()}
-    first = program.config.beats_per_block - 1 + Timeline(program).timing.input
-    starts = [layer.first_slot for layer in program.layers]
-    end = program.layers[-1].first_slot + program.layers[-1].slots
-    lanes = []
-    for position, valid in enumerate(fields["valid"]):
-        slot = fields["slot"][position]
-        if not valid or fields["vector_from"][position] == VectorFrom.NONE.value:
-            lane = "idle", -1
-        elif slot >= end:
-            lane = "linear", len(starts)
-        else:
-            kind = "recurrent" if fields["recurrent"][position] else "input"
-            lane = kind, int(np.searchsorted(starts, slot, side="right")) - 1
-        lanes.append((first + position, *lane))
-    return lanes
-
-
 def schedule_figure(gantts, titles):
     """Gantt charts: what the multipliers do during one inference, one chart for each board."""
     figure = Figure(figsize=(12, 2.9 * len(gantts)), layout="constrained")
     axes = figure.subplots(len(gantts), 1, squeeze=False)[:, 0]
     for axis, (board, (model, program)) in zip(axes, gantts.items()):
-        lanes = issue_lanes(program)
-        layers = len(program.layers)
-        names = [f"layer {number}" for number in range(layers)] + ["linear", "idle"]
-        for kind, colour in _COLOURS.items():
+        words = trace(program)
+        names = [*layer_names(program), "idle"]
+        for kind, colour in KIND_COLOURS.items():
             for line in range(len(names)):
-                cycles = [cycle for cycle, k, layer in lanes if k == kind and layer % len(names) == line]
-                axis.broken_barh(_spans(cycles), (line - 0.4, 0.8), facecolors=colour)
-        count = Counter(kind for _, kind, _ in lanes)
-        busy = 100 * (1 - count["idle"] / len(lanes))
+                cycles = words.cycles[(words.kinds == kind) & (words.layers % len(names) == line)]
+                axis.broken_barh(runs(cycles), (line - 0.4, 0.8), facecolors=colour)
+        busy = 100 * np.mean(words.kinds != "idle")
         axis.axvline(program.spaced_latency, color="black", linewidth=1, linestyle="--")
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_xlim(0, 1.02 * max(program.spaced_latency, lanes[-1][0] + 1))
+        axis.set_xlim(0, 1.02 * max(program.spaced_latency, words.cycles[-1] + 1))
         axis.set_xlabel("cycles since the first input beat was accepted")
-        axis.set_title(f"{titles[board]}, {model}: multipliers busy in {busy:.0f} % of {len(lanes)} cycles; "
+        axis.set_title(f"{titles[board]}, {model}: multipliers busy in {busy:.0f} % of {len(words.cycles)} cycles; "
                        f"output complete after {program.spaced_latency} (dashed)", fontsize=10)
         axis.spines[["top", "right"]].set_visible(False)
-    figure.legend(handles=[Patch(color=colour, label=kind) for kind, colour in _COLOURS.items()],
-                  frameon=False, loc="outside lower center", ncols=len(_COLOURS))
+    figure.legend(handles=[Patch(color=colour, label=kind) for kind, colour in KIND_COLOURS.items()],
+                  frameon=False, loc="outside lower center", ncols=len(KIND_COLOURS))
     return figure
-
-
-def _spans(cycles):
-    """Runs of consecutive cycles as (start, length)."""
-    cycles = np.array(cycles, dtype=int)
-    if not len(cycles):
-        return []
-    parts = np.split(cycles, np.flatnonzero(np.diff(cycles) != 1) + 1)
-    return [(int(part[0]), len(part)) for part in parts]

@@ -43,9 +43,18 @@ def from_bits(bits, io_format):
 
 @dataclass(frozen=True)
 class StepResult:
-    """One inference: output bit patterns (output_size,) int64, and the marks of ``tuser`` as {name: bool}."""
+    """One inference.
+
+    Attributes
+    ----------
+    bits : int64 (output_size,), output bit patterns
+    sums : int64 (output_size,)
+        The outputs before they are rounded to the streams' format, with ``program.output_frac_bits`` fraction bits.
+    flags : dict, the marks of ``tuser`` as {name: bool}
+    """
 
     bits: np.ndarray
+    sums: np.ndarray
     flags: dict
 
 
@@ -191,10 +200,11 @@ class VirtualMachine:
                     h[self._quarters[chain]:self._quarters[chain] + config.cores] = values
             halves[self._slots[level.halves]] = _wrap(acc[level.halves])
             outputs.extend(acc[level.outputs])
-        result = OutputLane.compute(_wrap(np.concatenate(outputs)), program.output_frac_bits, config.io_format)
+        sums = _wrap(np.concatenate(outputs))[:program.output_size]
+        result = OutputLane.compute(sums, program.output_frac_bits, config.io_format)
         if not malformed:
             self._halves, self._c, self._h = halves, c, h
-        return StepResult(result[:program.output_size], {"malformed": bool(malformed), **flags})
+        return StepResult(result, sums, {"malformed": bool(malformed), **flags})
 
     def step(self, x):
         """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""

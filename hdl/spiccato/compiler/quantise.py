@@ -19,7 +19,7 @@ from ..rtl.ingress import ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE, EXPONENT_ST
 from ..rtl.vector_file import VectorFrom
 
 __all__ = ["QuantisedMatrix", "InputScale", "quantise_matrix", "gate_bias", "input_scale", "gate_point",
-           "check_gate_range", "output_frac_bits",
+           "check_gate_range", "output_frac_bits", "sigmoid_rows",
            "output_point"]
 
 #: Sums stay below this fraction of the accumulator's range, whatever the input.
@@ -85,7 +85,7 @@ def quantise_matrix(weights, point, int8, name):
     return QuantisedMatrix(mantissas, shifts.astype(np.uint8))
 
 
-def _sigmoid_rows(shape):
+def sigmoid_rows(shape):
     """1 for rows of i, f and o, 0 for rows of g; ``shape`` ends with the rows of a core."""
     return np.broadcast_to(np.arange(shape[-1]) % GATES != 2, shape).astype(np.int64)
 
@@ -94,7 +94,7 @@ def gate_point(shape, vector_from, cap):
     """Row shifts of gate rows of exponent 0, for :func:`quantise_matrix`."""
     unit = ALIGN_LEFT + WEIGHT_FRAC_BITS - GATE_FRAC_BITS
     unit += MANTISSA_BITS - 1 - cap if vector_from is VectorFrom.X else H_FRAC_BITS
-    return unit + _sigmoid_rows(shape)
+    return unit + sigmoid_rows(shape)
 
 
 def output_point(shape, frac_bits):
@@ -107,7 +107,7 @@ def gate_bias(bias, terms):
 
     Alignment rounds each term down, half a unit on average: the bias takes that back.
     """
-    halved = np.ldexp(bias, GATE_FRAC_BITS - _sigmoid_rows(bias.shape))
+    halved = np.ldexp(bias, GATE_FRAC_BITS - sigmoid_rows(bias.shape))
     return np.rint(halved).astype(np.int64) + terms // 2
 
 

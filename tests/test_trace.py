@@ -1,0 +1,76 @@
+"""What pictures and memory maps show is what the program does."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from spiccato.compiler import compile_network
+from spiccato.config import PRESETS
+from spiccato_sim.memory_map import memory_map
+from spiccato_sim.models import random_network
+from spiccato_sim.trace import runs, trace
+from spiccato_sim.vm import Timeline
+
+CASES = [("test4", "bfloat16", "int16"), ("test8", "float32", "int8"), ("test8", "bfloat16", ("int8", "int16", "int16"))]
+
+
+def compiled(seed, board="test4", io_format="bfloat16", weights="int16", layers=2):
+    network = random_network(np.random.default_rng(seed), layers=layers, min_size=4, max_size=10, name="small")
+    config = dataclasses.replace(PRESETS[board], io_format=io_format)
+    return network, compile_network(network, config, weight_format=weights)
+
+
+def test_every_tile_once():
+    """Every tile of every layer once, in the cycles in which the scheduler put them."""
+    network, program = compiled(1)
+    words = trace(program)
+    first = words.cycles[0]
+    assert words.cycles.tolist() == list(range(first, first + program.initiation_interval))
+    block = program.config.block
+    sizes = [network.input_size, *(layer.units for layer in program.layers)]
+    for number, layer in enumerate(program.layers):
+        for kind, size in (("input", sizes[number]), ("recurrent", layer.units)):
+            tiles = ((words.kinds == kind) & (words.layers == number)).sum()
+            assert tiles == layer.slots * -(-size // block)
+    linear = words.cycles[words.kinds == "linear"]
+    assert len(linear) == -(-program.output_size // block) * -(-sizes[-1] // block)
+    assert max(linear) < program.spaced_latency
+    assert set(words.layers[words.kinds == "linear"]) == {len(program.layers)}
+    assert set(words.layers[words.kinds == "idle"]) <= {-1}
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case[:2])))
+@pytest.mark.parametrize("seed", range(3))
+def test_streams(seed, case):
+    """Beats come and go when the timeline says; h is there before it is read."""
+    _, program = compiled(seed, *case)
+    words = trace(program)
+    (accepted, sent), = Timeline(program).stream(1)
+    assert words.input_cycles[0] == accepted
+    assert words.output_cycles[-1] == sent == program.spaced_latency
+    assert len(words.input_cycles) == program.input_beats
+    assert len(words.output_cycles) == program.output_beats
+    assert (np.diff(words.output_cycles) > 0).all()
+    slots = sum(layer.slots for layer in program.layers)
+    assert (words.h_ready >= 0).sum() == slots
+    last = len(program.layers) - 1
+    ready = words.h_ready[words.layers == last].max()
+    assert words.cycles[words.kinds == "linear"].max() >= ready > words.cycles[words.h_ready == ready]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: "-".join(map(str, case[:2])))
+@pytest.mark.parametrize("seed", range(3))
+def test_memory_map(seed, case):
+    """Regions lie one after the other, from address 0 on, and add up to what the program says it uses."""
+    _, program = compiled(seed, *case)
+    regions = memory_map(program)
+    for memory, used, capacity, _ in program.memory_use():
+        own = [region for region in regions if region.memory == memory]
+        assert [region.first for region in own] == np.cumsum([0, *(region.count for region in own)])[:-1].tolist()
+        assert sum(region.count for region in own) == used <= capacity
+    assert {region.memory for region in regions} == {row[0] for row in program.memory_use()}
+
+
+def test_runs():
+    assert runs([]) == []
+    assert runs([3, 4, 5, 8, 10, 11]) == [(3, 3), (8, 1), (10, 2)]
