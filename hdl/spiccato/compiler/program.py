@@ -136,10 +136,14 @@ class Program:
         plain["weight_formats"] = list(self.weight_formats)
         return plain
 
+    def _checksum(self):
+        """CRC-32 of the metadata, with the names that the digest leaves out."""
+        return zlib.crc32(json.dumps(self._metadata(), sort_keys=True).encode())
+
     def save(self, path):
         """Write the program to ``path``, all or nothing."""
         header = {"version": FORMAT_VERSION, "digest": self.digest, "config_digest": self.config.digest,
-                  "program": self._metadata()}
+                  "program": self._metadata(), "checksum": self._checksum()}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         path = os.fspath(path)
         partial = f"{path}.{os.getpid()}.partial"
@@ -190,7 +194,8 @@ class Program:
             plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
             plain["weight_formats"] = tuple(plain["weight_formats"])
             program = cls(**plain, **arrays)
-            damaged = program.digest != header["digest"] or program.config.digest != header["config_digest"]
+            damaged = ([program.digest, program.config.digest, program._checksum()]
+                       != [header[key] for key in ("digest", "config_digest", "checksum")])
         except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
             damaged = True
         if damaged:
