@@ -1,0 +1,184 @@
+"""Verbs on the hardware: Verilog, simulation, checks, benchmark."""
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+from spiccato.compiler import Program, compile_network
+from spiccato.config import preset
+
+from ..accuracy import rms
+from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, console, emit_json, io_option,
+                     json_option, model_option, network_of, print_summary, print_table, program_summary,
+                     reports_errors, seed_option, spaced_of, status, weights_option)
+
+__all__ = ["VERBS"]
+
+
+@click.command()
+@click.option("--board", default="all", show_default=True, help="Board, by name, or all.")
+@io_option
+@click.option("-o", "--output", default="build/verilog", show_default=True, type=click.Path(file_okay=False),
+              help="Folder; each board gets one in it.")
+@reports_errors
+def verilog(board, io_format, output):
+    """Write a board's Verilog and the JSON file that describes it."""
+    from spiccato.verilog import write_verilog
+    from spiccato_boards import BOARDS
+
+    for name in BOARDS if board == "all" else [board]:
+        config = preset(name, io_format)
+        with status(f"{name}: elaborating"):
+            written = write_verilog(config, Path(output) / name)
+        console.print(f"{name}: {len(written['files'])} modules in {Path(output) / name}", soft_wrap=True)
+
+
+@click.command()
+@board_option
+@model_option(default="lstm_tiny", show_default=True,
+              help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
+@weights_option
+@io_option
+@calibration_option
+@click.option("--steps", type=click.IntRange(min=STREAMED + 1),
+              help="Timesteps.  [default: 20; an example's whole series]")
+@seed_option
+@click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
+@click.option("--waves", is_flag=True, help="Record waveforms.")
+@click.option("--axi-load", is_flag=True, help="Load all memories over AXI4-Lite instead of from files (slow).")
+@json_option
+@reports_errors
+def sim(board, model, weights, io_format, calibration, steps, seed, simulator, waves, axi_load, as_json):
+    """Run a model on the simulated RTL of a board and compare with every prediction."""
+    from .. import series
+    from ..bfloat16 import BFloat16Pipeline, round_bfloat16
+    from ..models import inputs
+    from ..reference import Reference
+    from ..simulate import simulate
+
+    config, network, task = preset(board, io_format), None, None
+    if model.endswith(PROGRAM_SUFFIX):
+        program = Program.load(model)
+        program.require(config)
+    else:
+        network = network_of(model, seed, calibration)
+        program = compile_network(network, config, weight_format=weights)
+    if model in series.TASKS:
+        task = series.load(model)
+        xs = task.inputs[:steps]
+    elif network is not None:
+        xs = inputs(network, steps or 20, seed)
+    else:
+        xs = round_bfloat16(np.random.default_rng(seed).standard_normal((steps or 20, program.input_size)))
+    if not as_json:
+        print_summary(program)
+    with status("building the simulator and running the RTL"):
+        result = simulate(program, xs, spaced=spaced_of(len(xs)), simulator=simulator, waves=waves,
+                          preload=not axi_load)
+
+    errors, scores = {}, {}
+    if network is not None:
+        exact = Reference(network).run(xs)
+        pipeline = BFloat16Pipeline(network).run(xs)
+        for name, function in (("largest", lambda e: float(np.abs(e).max())), ("RMS", rms)):
+            errors |= {f"{name} error against float64": function(result.outputs - exact),
+                       f"{name} error of a bfloat16 pipeline": function(pipeline - exact),
+                       f"{name} difference from the bfloat16 pipeline": function(result.outputs - pipeline)}
+    if task is not None and len(xs) == len(task.inputs):
+        scores = {name: task.metric(task.predict(outputs))
+                  for name, outputs in (("RTL", result.outputs), ("float64", exact))}
+        scores["persistence"] = task.baseline()
+    if as_json:
+        emit_json({
+            "program": program_summary(program), "simulator": simulator, "steps": len(xs), "passed": result.passed,
+            "bit_exact": result.bit_exact, "spaced_cycles": result.spaced_cycles,
+            "interval_cycles": result.initiation_interval, "errors": errors,
+            "task": scores and {"metric": task.metric_name, "unit": task.metric_unit, **scores},
+            "failures": result.failures, "waves": str(result.waves) if result.waves else None})
+    else:
+        _print_comparison(program, result, simulator, len(xs), errors, {
+            f"{task.metric_name}, {name}, {task.metric_unit}": score for name, score in scores.items()})
+    sys.exit(0 if result.passed else 1)
+
+
+def _print_comparison(program, result, simulator, steps, errors, scores):
+    config = program.config
+    console.print(f"{program.name} on the RTL of {config.name} ({simulator})", soft_wrap=True)
+    print_table((("", "left"), ("measured", "right"), ("predicted", "right")), [
+        ("timesteps", steps, ""),
+        ("bit-exact with the virtual machine", "yes" if result.bit_exact else "NO", "yes"),
+        ("spaced latency, cycles", _span(result.spaced_cycles), result.predicted_spaced_cycles),
+        ("initiation interval, cycles", result.initiation_interval, result.predicted_initiation_interval),
+        (f"spaced latency at {config.clock_mhz:g} MHz, us", f"{max(result.spaced_cycles) / config.clock_mhz:.3f}",
+         f"{result.predicted_spaced_cycles / config.clock_mhz:.3f}"),
+        *((name, f"{value:.3g}", "") for name, value in errors.items()),
+        *((name, f"{value:.4f}", "") for name, value in scores.items())])
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    if result.waves:
+        console.print(f"waveforms: {result.waves}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+
+
+@click.command()
+@board_option
+@reports_errors
+def timing(board):
+    """Measure the logic depth between registers and check it against the clock discipline."""
+    import tempfile
+
+    from spiccato.verilog import write_verilog
+
+    from ..timing import check, print_report
+
+    with tempfile.TemporaryDirectory() as folder, status(f"{board}: elaborating and mapping"):
+        written = write_verilog(preset(board), Path(folder) / board)
+        report = check(written["files"], "spiccato")
+    print_report(report)
+    sys.exit(0 if report.ok else 1)
+
+
+@click.command()
+@board_option
+@reports_errors
+def lint(board):
+    """Have Verilator and yosys check the Verilog of a board."""
+    from spiccato.verilog import write_verilog
+
+    from ..lint import lint as check
+
+    # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
+    target = Path("build") / "lint" / board
+    with status(f"{board}: elaborating and checking"):
+        write_verilog(preset(board), target)
+        check(target)
+    console.print(f"{board}: no warnings")
+
+
+@click.command()
+@click.option("--board", "boards", multiple=True, help="Only this board; may be repeated.")
+@click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
+@click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
+@reports_errors
+def bench(boards, names, output):
+    """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
+    from spiccato_boards import BOARDS
+
+    from ..bench import run_bench
+    from ..models import MODELS
+
+    result = run_bench(boards or tuple(BOARDS), names or tuple(MODELS), out=output, console=console)
+    console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+    sys.exit(0 if result.passed else 1)
+
+
+def _span(values):
+    """A list of equal numbers as one, others as a range."""
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)}..{max(values)}"
+
+
+VERBS = (verilog, sim, bench, timing, lint)
