@@ -19,7 +19,8 @@ from spiccato.errors import SpiccatoError
 from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
-    "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "console", "emit_json", "io_option", "json_option",
+    "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "console", "emit_json", "io_option",
+    "json_option",
     "model_argument", "model_option", "network_of", "print_summary", "print_table", "program_summary", "reports_errors",
     "seed_option", "spaced_of", "status", "tracker", "weights_option",
 ]
