@@ -177,7 +177,7 @@ class _Graph:
             refuse(f"peephole weights '{node.input[7]}'", "no peepholes")
         for number, state in ((5, "initial_h"), (6, "initial_c")):
             if has(number) and self._constant(place, node, number, state).any():
-                refuse(f"{state} '{node.input[number]}', which is not zero", "states that start from zero")
+                refuse(f"{state} '{node.input[number]}' that is not zero", "states that start from zero")
 
         labels = self._labels(place, node)
         weights = self._constant(place, node, 1, "W"), self._constant(place, node, 2, "R")

@@ -55,7 +55,9 @@ def load(path: Path) -> Network:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ModelError(f"holds more than tensors, such as a pickled module, and is not loaded; {hint}") from None
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError) as error:
+    except OSError:
+        raise
+    except Exception as error:  # of any kind: damaged files are not expected there
         raise ModelError(f"not a PyTorch state dict ({_first_line(error)}); {hint}") from None
     if not isinstance(content, Mapping):
         raise ModelError(f"holds a {type(content).__name__}; {hint}")
