@@ -85,7 +85,8 @@ def graph(nodes, shape=("steps", "batch", 3), constants=(), inputs=(), outputs=(
 
 
 def lstm(*inputs, outputs=("h",), **attributes):
-    return helper.make_node("LSTM", inputs or ("x", "W", "R", "B"), outputs, name="rnn", **{"hidden_size": 4} | attributes)
+    attributes = {"hidden_size": 4} | attributes
+    return helper.make_node("LSTM", inputs or ("x", "W", "R", "B"), outputs, name="rnn", **attributes)
 
 
 def node(kind, inputs, outputs, **attributes):
@@ -127,8 +128,8 @@ HAND_MADE = {
                           node("Gemm", ["s", "V", "d"], ["y"])],
                          constants=[("from", np.array([-1])), ("to", np.array([1 << 62])), ("axis", np.array([0])),
                                     ("flat", np.array([-1, 4]))]),
-    "zero states": graph([node("Shape", ["x"], ["n"], start=1, end=2), node("Concat", ["one", "n", "four"], ["z"], axis=0),
-                          node("ConstantOfShape", ["z"], ["zero"]), lstm("x", "W", "R", "B", "", "zero", "zero"),
+    "zero states": graph([node("Shape", ["x"], ["n"], start=1, end=2),
+                          node("Concat", ["one", "n", "four"], ["z"], axis=0), node("ConstantOfShape", ["z"], ["zero"]), lstm("x", "W", "R", "B", "", "zero", "zero"),
                           SQUEEZE, *LINEAR], constants=[ONE, ("four", np.array([4]))]),
     "passed on": graph([node("Cast", ["x"], ["f"], to=TensorProto.DOUBLE), node("Identity", ["f"], ["i"]),
                         lstm("i", "W", "R", "B", activations=["Sigmoid", "Tanh", "Tanh"], direction="forward"), SQUEEZE,
@@ -148,7 +149,8 @@ def test_hand_made_graphs(model, tmp_path):
 
 
 def test_external_data(tmp_path):
-    onnx.save(HAND_MADE["every step"], tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0, location="w.bin")
+    onnx.save(HAND_MADE["every step"], tmp_path / "m.onnx", save_as_external_data=True, size_threshold=0,
+              location="w.bin")
     assert load_network(tmp_path / "m.onnx").input_size == 3
     (tmp_path / "w.bin").unlink()
     with pytest.raises(ModelError, match="m.onnx: .*w.bin"):
@@ -160,19 +162,22 @@ ONES = ("ones", np.ones((1, 3, 4), np.float32))
 REFUSED = {
     "relu": (graph([lstm(), SQUEEZE, *LINEAR[:1], node("Relu", ["v"], ["y"])], constants=[ONE]),
              "node 'relu_1' (Relu) on the result of node 'matmul_1' (MatMul): this operator is not supported here"),
-    "residual": (graph([lstm(), SQUEEZE, lstm("s", "R2", "R", "B", outputs=("k",)), node("Squeeze", ["k", "one"], ["l"]),
-                        node("Add", ["s", "l"], ["y"])], constants=[ONE, ("R2", np.ones((1, 16, 4), np.float32))]),
+    "residual": (graph([lstm(), SQUEEZE, lstm("s", "R2", "R", "B", outputs=("k",)),
+                        node("Squeeze", ["k", "one"], ["l"]), node("Add", ["s", "l"], ["y"])], constants=[ONE, ("R2", np.ones((1, 16, 4), np.float32))]),
                  "node 'add_1' (Add) adds the result of node 'rnn' (LSTM) and the result of"),
     "bias of h": (graph([lstm(), SQUEEZE, node("Add", ["s", "four"], ["y"])],
-                        constants=[ONE, ("four", np.ones(4, np.float32))]), "node 'add_1' (Add) adds constants to the result"),
+                        constants=[ONE, ("four", np.ones(4, np.float32))]),
+                  "node 'add_1' (Add) adds constants to the result"),
     "two biases": (graph([lstm(), SQUEEZE, *LINEAR[:1], node("Add", ["v", "d"], ["w"]), node("Add", ["w", "d"], ["y"])],
                          constants=[ONE]), "one bias of a linear layer"),
     "bias by step": (graph([lstm(), SQUEEZE, *LINEAR[:1], node("Add", ["v", "e"], ["y"])],
                            constants=[ONE, ("e", np.arange(10, dtype=np.float32).reshape(5, 1, 2))]),
                      "the bias is not the same at every step"),
     "gru": (graph([node("GRU", ["x", "W", "R"], ["y"], hidden_size=4)]), "node 'gru_1' (GRU) on the model's input"),
-    "bidirectional": (graph([lstm(direction="bidirectional")], outputs=("h",)), "direction bidirectional is not supported"),
-    "reverse": (graph([lstm(direction="reverse")], outputs=("h",)), "node 'rnn' (LSTM): direction reverse is not supported"),
+    "bidirectional": (graph([lstm(direction="bidirectional")], outputs=("h",)),
+                      "direction bidirectional is not supported"),
+    "reverse": (graph([lstm(direction="reverse")], outputs=("h",)),
+                "node 'rnn' (LSTM): direction reverse is not supported"),
     "clip": (graph([lstm(clip=3.0)], outputs=("h",)), "clip 3 is not supported"),
     "input_forget": (graph([lstm(input_forget=1)], outputs=("h",)), "input_forget is not supported"),
     "activations": (graph([lstm(activations=["HardSigmoid", "Tanh", "Tanh"])], outputs=("h",)),
@@ -180,7 +185,8 @@ REFUSED = {
     "sequence_lens": (graph([lstm("x", "W", "R", "B", "lens")], constants=[("lens", np.array([1, 1, 1], np.int32))],
                             outputs=("h",)), "sequence_lens 'lens' is not supported"),
     "peepholes": (graph([lstm("x", "W", "R", "B", "", "zeros", "zeros", "p")],
-                        constants=[ZEROS, ("p", np.zeros((1, 12), np.float32))], outputs=("h",)), "peephole weights 'p'"),
+                        constants=[ZEROS, ("p", np.zeros((1, 12), np.float32))], outputs=("h",)),
+                  "peephole weights 'p'"),
     "initial state": (graph([lstm("x", "W", "R", "B", "", "ones", "zeros")], constants=[ZEROS, ONES], outputs=("h",)),
                       "initial_h 'ones' that is not zero is not supported"),
     "state input": (graph([lstm("x", "W", "R", "B", "", "h0")], outputs=("h",), inputs=[helper.make_tensor_value_info(
@@ -189,13 +195,16 @@ REFUSED = {
                           node("Gemm", ["s", "V", "d"], ["y"], alpha=0.5)], constants=[("zero", np.array([0]))]),
                    "node 'gemm_1' (Gemm): alpha 0.5, beta 1, transA 0 are not supported"),
     "linear first": (graph([node("MatMul", ["x", "V3"], ["v"]), lstm("v", "W", "R", "B")], outputs=("h",),
-                           constants=[("V3", np.eye(3, dtype=np.float32))]), "reads the model's input; supported: LSTM layers"),
-    "flip": (graph([node("Slice", ["x", "from", "to", "axis", "from"], ["r"]), lstm("r", "W", "R", "B")], outputs=("h",),
-                   constants=[("from", np.array([-1])), ("to", np.array([-(1 << 62)])), ("axis", np.array([0]))]),
+                           constants=[("V3", np.eye(3, dtype=np.float32))]),
+                     "reads the model's input; supported: LSTM layers"),
+    "flip": (graph([node("Slice", ["x", "from", "to", "axis", "from"], ["r"]), lstm("r", "W", "R", "B")],
+                   outputs=("h",), constants=[("from", np.array([-1])), ("to", np.array([-(1 << 62)])), ("axis", np.array([0]))]),
              "node 'rnn' (LSTM) does not read the model's input as it is"),
     "padding": (graph([node("Concat", ["x", "pad"], ["p"], axis=0), lstm("p", "W", "R", "B")], outputs=("h",),
-                      constants=[("pad", np.zeros((1, 3, 3), np.float32))]), "node 'concat_1' (Concat) on the model's input"),
-    "weights of the input": (graph([lstm("x", "x", "R", "B")], outputs=("h",)), "W (its input 1) depends on the model's input"),
+                      constants=[("pad", np.zeros((1, 3, 3), np.float32))]),
+                "node 'concat_1' (Concat) on the model's input"),
+    "weights of the input": (graph([lstm("x", "x", "R", "B")], outputs=("h",)),
+                             "W (its input 1) depends on the model's input"),
     "int8": (graph([lstm(), node("Cast", ["h"], ["y"], to=TensorProto.INT8)]), "a conversion to INT8 is not supported"),
     "another domain": (graph([helper.make_node("LSTM", ["x", "W", "R"], ["y"], name="n", domain="com.example")]),
                        "node 'n' (LSTM): this operator is not supported"),
@@ -251,13 +260,15 @@ KERAS_REFUSED = {
     "backwards": (setting("second", go_backwards=True), "layer 'second' (LSTM): go_backwards=True"),
     "states": (setting("second", return_state=True), "return_state=True is not supported"),
     "dense": (setting("head", activation="softmax"), "layer 'head' (Dense): activation='softmax' is not supported"),
-    "last step": (setting("first", return_sequences=False), "layer 'second' (LSTM): follows layer 'first' (LSTM), which has"),
+    "last step": (setting("first", return_sequences=False),
+                  "layer 'second' (LSTM): follows layer 'first' (LSTM), which has"),
     "gru": (renamed("first", "GRU"), "layer 'first' (GRU): is not supported; supported: LSTM layers"),
     "bidirectional": (renamed("first", "Bidirectional"), "layer 'first' (Bidirectional): is not supported"),
     "normalisation": (renamed("head", "LayerNormalization"), "layer 'head' (LayerNormalization)"),
     "dense first": (renamed("first", "Dense"), "layer 'first' (Dense): comes before any LSTM layer"),
     "biases": (setting("first", use_bias=True), "the file has 2 arrays of weights for it; expected 3"),
-    "branch": (reads("head", "second", "first"), "layer 'head' (Dense) reads 'first', 'second'; supported: LSTM layers"),
+    "branch": (reads("head", "second", "first"),
+               "layer 'head' (Dense) reads 'first', 'second'; supported: LSTM layers"),
     "skip": (reads("second", "prices"), "layer 'second' (LSTM) reads 'prices'; supported"),
     "inner output": (lambda config, layers: config["config"].update(output_layers=[["first", 0, 0]]),
                      "the model gives the results of 'first'; supported: only that of 'head'"),
@@ -343,7 +354,8 @@ def test_a_missing_package_is_told_with_its_extra(package, name, extra, monkeypa
     for module in ("pytorch", "onnx_graph", "keras"):
         monkeypatch.delitem(sys.modules, f"spiccato.importers.{module}", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Without(package), *sys.meta_path])
-    with pytest.raises(ModelError, match=rf"{name}: the package {package} is needed: pip install 'spiccato\[{extra}\]'"):
+    message = rf"{name}: the package {package} is needed: pip install 'spiccato\[{extra}\]'"
+    with pytest.raises(ModelError, match=message):
         load_network(FIXTURES / name)
 
 
