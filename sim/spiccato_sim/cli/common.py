@@ -20,14 +20,13 @@ from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
     "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "console", "emit_json", "io_option",
-    "json_option",
-    "model_argument", "model_option", "network_of", "print_summary", "print_table", "program_summary", "reports_errors",
-    "seed_option", "spaced_of", "status", "tracker", "weights_option",
+    "json_option", "model_argument", "model_option", "network_of", "print_summary", "print_table", "program_summary",
+    "progress_console", "reports_errors", "seed_option", "spaced_of", "status", "tracker", "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.
 console = Console(highlight=False, markup=False)
-_progress_console = Console(stderr=True)
+progress_console = Console(stderr=True)
 
 PROGRAM_SUFFIX = ".spiccato"
 
@@ -100,13 +99,13 @@ def emit_json(data):
 
 def status(text):
     """Context that tells on a terminal what is being done."""
-    return _progress_console.status(text)
+    return progress_console.status(text)
 
 
 @contextlib.contextmanager
 def tracker(description):
     """Context that gives a function which wraps a list, and shows on a terminal how far it has come."""
-    with Progress(console=_progress_console, transient=True, disable=not _progress_console.is_terminal) as progress:
+    with Progress(console=progress_console, transient=True, disable=not progress_console.is_terminal) as progress:
         yield functools.partial(progress.track, description=description)
 
 

@@ -11,7 +11,7 @@ from spiccato.config import preset
 from ..accuracy import rms
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, console, emit_json, io_option,
                      json_option, model_option, network_of, print_summary, print_table, program_summary,
-                     reports_errors, seed_option, spaced_of, status, weights_option)
+                     progress_console, reports_errors, seed_option, spaced_of, status, weights_option)
 
 __all__ = ["VERBS"]
 
@@ -168,7 +168,7 @@ def bench(boards, names, output):
     from ..bench import run_bench
     from ..models import MODELS
 
-    result = run_bench(boards or tuple(BOARDS), names or tuple(MODELS), out=output, console=console)
+    result = run_bench(boards or tuple(BOARDS), names or tuple(MODELS), out=output, console=progress_console)
     console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
     for failure in result.failures:
         console.print(f"FAIL: {failure}", soft_wrap=True)
