@@ -98,6 +98,7 @@ def loaded(model, tmp_path):
     return load_network(tmp_path / "m.onnx")
 
 
+LAST = node("Reshape", ["k", "flat"], ["s"])
 SQUEEZE = node("Squeeze", ["h", "one"], ["s"])
 LINEAR = [node("MatMul", ["s", "V"], ["v"]), node("Add", ["d", "v"], ["y"])]
 ONE = ("one", np.array([1]))
@@ -136,6 +137,10 @@ HAND_MADE = {
                         lstm("i", "W", "R", "B", activations=["Sigmoid", "Tanh", "Tanh"], direction="forward"), SQUEEZE,
                         node("Dropout", ["s"], ["t"]), node("MatMul", ["t", "V"], ["v"]),
                         node("Add", ["v", "d"], ["y"])], constants=[ONE]),
+    "no last h": graph([lstm(outputs=("h", "", "cn")), node("Slice", ["h", "from", "to", "", "step"], ["k"]), LAST,
+                        node("Gemm", ["s", "V", "d"], ["y"])], ("steps", 1, 3), outputs=("y", "cn"),
+                       constants=[("from", np.array([-1])), ("to", np.array([9])), ("step", np.array([1])),
+                                  ("flat", np.array([-1, 4]))]),
     "states as well": graph([lstm(outputs=("h", "hn", "cn")), SQUEEZE, *LINEAR], constants=[ONE],
                             outputs=("y", "hn", "cn")),
 }
@@ -159,7 +164,7 @@ def test_external_data(tmp_path):
 
 
 ZEROS = ("zeros", np.zeros((1, 3, 4), np.float32))
-ONES = ("ones", np.ones((1, 3, 4), np.float32))
+ONES = ("ones", np.eye(3, 4, dtype=np.float32)[None])
 REFUSED = {
     "relu": (graph([lstm(), SQUEEZE, *LINEAR[:1], node("Relu", ["v"], ["y"])], constants=[ONE]),
              "node 'relu_1' (Relu) on the result of node 'matmul_1' (MatMul): this operator is not supported here"),
@@ -211,6 +216,8 @@ REFUSED = {
     "int8": (graph([lstm(), node("Cast", ["h"], ["y"], to=TensorProto.INT8)]), "a conversion to INT8 is not supported"),
     "another domain": (graph([helper.make_node("LSTM", ["x", "W", "R"], ["y"], name="n", domain="com.example")]),
                        "node 'n' (LSTM): this operator is not supported"),
+    "mask": (graph([node("Dropout", ["x"], ["t", "m"]), node("Cast", ["m"], ["f"], to=TensorProto.FLOAT),
+                    lstm("f", "W", "R", "B")], outputs=("h",)), "node 'cast_1' (Cast) reads 'm' (its input 0), which"),
     "no layer": (graph([node("Identity", ["x"], ["y"])]), "the model's result 'y' is its input"),
     "constant output": (graph([node("Identity", ["V"], ["y"])]), "graph output 'y' does not depend on the input 'x'"),
     "open features": (graph([lstm()], ("a", "b", "c"), outputs=("h",)), "the number of features, its last dimension"),

@@ -1,7 +1,7 @@
 """What a network would be like on every board and in every weight format: does it fit, how fast, how accurate."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,10 +9,10 @@ from numpy.typing import ArrayLike
 from spiccato.compiler import Program, compile_network
 from spiccato.compiler.compile import WEIGHT_FORMATS, memory_use, weight_formats
 from spiccato.compiler.layout import Layout
-from spiccato.config import Config, preset
+from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.network import Network
-from spiccato_boards import BOARDS
+from spiccato_boards import BOARDS, find
 
 from . import published
 from .accuracy import as_streamed, rms
@@ -114,7 +114,7 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str] = tuple(B
     network : Network
     xs : float array (steps, input_size)
         Inputs to measure errors with; rounded to the streams' format, for the reference as well.
-    boards : names of configurations
+    boards : names of boards
     io_format : "bfloat16" or "float32"
         Values on the streams.
     track : function
@@ -122,13 +122,13 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str] = tuple(B
 
     Raises
     ------
-    ConfigError
+    SpiccatoError
         If a board is unknown.
     ModelError
         If an input is beyond the streams' format.
     """
     xs = as_streamed(xs, io_format)
-    configs = [preset(board, io_format) for board in boards]
+    configs = [replace(find(board).config, io_format=io_format) for board in boards]
     tasks = [(config, formats) for config in configs for formats in _formats(Layout(network, config))]
     exact = pipeline_error = None
     measured: dict[Any, tuple[float, float]] = {}

@@ -98,6 +98,9 @@ class _Graph:
             if name in self._foreign:
                 raise ModelError(f"{place} reads graph input '{name}' (its input {number}); supported: one input, "
                                  "initial states zero or left out, since the accelerator keeps h and c itself")
+            if name and name not in self._values:
+                raise ModelError(f"{place} reads '{name}' (its input {number}), which is not a value of the model's; "
+                                 f"supported: {SUPPORTED}")
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         if node.domain.removeprefix("ai.onnx") or any(
                 isinstance(value, onnx.GraphProto) for value in attributes.values()):
@@ -118,10 +121,10 @@ class _Graph:
                 raise ModelError(f"{place} on {read[0].what}: this operator is not supported here; supported: "
                                  f"{SUPPORTED}")
             are_labels = True
-        for name, value in zip(node.output, results):
-            self._values[name] = value
-            if are_labels:
-                self._labelled.add(name)
+        given = {name: value for name, value in zip(node.output, results) if name}
+        self._values |= given
+        if are_labels:
+            self._labelled |= set(given)
 
     @staticmethod
     def _moves(node, labelled) -> bool:
