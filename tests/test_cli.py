@@ -246,3 +246,21 @@ def test_shell_completion(arguments, incomplete, expected):
 def test_no_colours_and_no_progress_off_a_terminal():
     result = run("estimate", ONNX, "--steps", "2")
     assert "\x1b" not in result.output and not result.stderr
+
+
+def test_sim(monkeypatch):
+    """The comparison on the RTL, as a table and as JSON; a trained example is scored on its own data."""
+    def simulate(program, xs, *, spaced, simulator, waves, preload):
+        outputs = VirtualMachine(program).run(xs)
+        return Comparison(outputs=outputs, bit_exact=True, spaced_cycles=[program.spaced_latency] * spaced,
+                          predicted_spaced_cycles=program.spaced_latency, stream_cycles=[program.initiation_interval],
+                          predicted_initiation_interval=program.initiation_interval)
+
+    monkeypatch.setattr("spiccato_sim.simulate.simulate", simulate)
+    data = json.loads(run("sim", "--model", ONNX, "--steps", "12", "--json").stdout)
+    assert (data["passed"], data["bit_exact"], data["steps"], data["task"]) == (True, True, 12, {})
+    assert data["spaced_cycles"] == [data["program"]["spaced_cycles"]] * 6
+    assert 0 < data["errors"]["RMS error against float64"] < data["errors"]["largest error against float64"]
+    shown = run("sim", "--model", "seattle_weather").output
+    assert "mean absolute error, RTL, degrees C" in shown and shown.endswith("PASS\n")
+    assert json.loads(run("sim", "--model", "seattle_weather", "--json").stdout)["task"]["persistence"] > 2.2
