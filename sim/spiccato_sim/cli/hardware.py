@@ -51,26 +51,11 @@ def verilog(board, io_format, output):
 @reports_errors
 def sim(board, model, weights, io_format, calibration, steps, seed, simulator, waves, axi_load, as_json):
     """Run a model on the simulated RTL of a board and compare with every prediction."""
-    from .. import series
-    from ..bfloat16 import BFloat16Pipeline, round_bfloat16
-    from ..models import inputs
+    from ..bfloat16 import BFloat16Pipeline
     from ..reference import Reference
     from ..simulate import simulate
 
-    config, network, task = preset(board, io_format), None, None
-    if model.endswith(PROGRAM_SUFFIX):
-        program = Program.load(model)
-        program.require(config)
-    else:
-        network = network_of(model, seed, calibration)
-        program = compile_network(network, config, weight_format=weights)
-    if model in series.TASKS:
-        task = series.load(model)
-        xs = task.inputs[:steps]
-    elif network is not None:
-        xs = inputs(network, steps or 20, seed)
-    else:
-        xs = round_bfloat16(np.random.default_rng(seed).standard_normal((steps or 20, program.input_size)))
+    program, network, task, xs = _job(model, preset(board, io_format), weights, steps, seed, calibration)
     if not as_json:
         print_summary(program)
     with status("building the simulator and running the RTL"):
@@ -85,10 +70,7 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
             errors |= {f"{name} error against float64": function(result.outputs - exact),
                        f"{name} error of a bfloat16 pipeline": function(pipeline - exact),
                        f"{name} difference from the bfloat16 pipeline": function(result.outputs - pipeline)}
-    if task is not None and len(xs) == len(task.inputs):
-        scores = {name: task.metric(task.predict(outputs))
-                  for name, outputs in (("RTL", result.outputs), ("float64", exact))}
-        scores["persistence"] = task.baseline()
+        scores = _scores(task, {"RTL": result.outputs, "float64": exact})
     if as_json:
         emit_json({
             "program": program_summary(program), "simulator": simulator, "steps": len(xs), "passed": result.passed,
@@ -100,6 +82,33 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
         _print_comparison(program, result, simulator, len(xs), errors, {
             f"{task.metric_name}, {name}, {task.metric_unit}": score for name, score in scores.items()})
     sys.exit(0 if result.passed else 1)
+
+
+def _job(model, config, weights, steps, seed, calibration=None):
+    """What ``--model`` names: program, network (None if it is a program), task (None if it is no example), inputs."""
+    from .. import series
+    from ..bfloat16 import round_bfloat16
+    from ..models import inputs
+
+    if model.endswith(PROGRAM_SUFFIX):
+        program = Program.load(model)
+        program.require(config)
+        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.input_size))
+        return program, None, None, round_bfloat16(xs)
+    network = network_of(model, seed, calibration)
+    program = compile_network(network, config, weight_format=weights)
+    if model in series.TASKS:
+        task = series.load(model)
+        return program, network, task, task.inputs[:steps]
+    return program, network, None, inputs(network, steps or 20, seed)
+
+
+def _scores(task, outputs):
+    """The task's own metric by name for each of ``outputs``, if there is a task and they are of all its steps."""
+    if task is None or any(len(values) != len(task.inputs) for values in outputs.values()):
+        return {}
+    return {name: task.metric(task.predict(values)) for name, values in outputs.items()} | {
+        "persistence": task.baseline()}
 
 
 def _print_comparison(program, result, simulator, steps, errors, scores):
