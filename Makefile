@@ -18,7 +18,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog sim test lint timing bench clean
+.PHONY: help venv verilog sim report test lint timing bench clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -29,7 +29,7 @@ venv: $(STAMP) ## Make the virtual environment .venv
 $(STAMP): pyproject.toml
 	@echo "installing into .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,report,test]'
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
@@ -38,6 +38,11 @@ verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
 sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with all predictions
 	@$(BIN)/spiccato sim --board $(BOARD) --model $(MODEL) \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) $(if $(WAVES),--waves)
+
+report: $(STAMP) ## Write a page on MODEL on BOARD to build/report.html
+	@mkdir -p build
+	@$(BIN)/spiccato report $(MODEL) --board $(BOARD) -o build/report.html \
+		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation

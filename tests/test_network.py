@@ -314,7 +314,7 @@ def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch)
     def fail(*_):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("pathlib.Path.replace", fail)
+    monkeypatch.setattr("os.replace", fail)
     with pytest.raises(ModelError, match=r"model\.safetensors: cannot be written: No space left"):
         save_safetensors(network, path)
     assert path.read_text() == "old"

@@ -4,7 +4,6 @@ Everything is checked here, once, on the way in. A `Network` that exists is comp
 shapes chain, so that nothing behind it (compiler, models, benches) checks again.
 """
 
-import contextlib
 import itertools
 import os
 import re
@@ -19,6 +18,7 @@ import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
 from .errors import SpiccatoError
+from .files import write_whole
 
 __all__ = [
     "LSTMLayer",
@@ -426,15 +426,10 @@ def save_safetensors(network: Network, path: str | os.PathLike[str]) -> None:
     Raises:
         ModelError: the file cannot be written.
     """
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    data = safetensors.numpy.save({key: _smallest(a) for key, a in network.to_state_dict().items()})
     try:
-        data = safetensors.numpy.save({key: _smallest(a) for key, a in network.to_state_dict().items()})
-        temporary.write_bytes(data)
-        temporary.replace(path)
+        write_whole(path, data)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
 
 

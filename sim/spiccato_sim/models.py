@@ -147,9 +147,10 @@ def load_inputs(path: str, input_size: int) -> Array:
         ModelError: the file cannot be read, or holds something else; the message starts with the path.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with open(path, "rb") as file:
+            array = np.load(file, allow_pickle=False)
     except OSError as error:
-        raise ModelError(f"{path}: cannot be read: {error.strerror or 'not a .npy file'}") from None
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
     except (ValueError, EOFError, zipfile.BadZipFile):
         raise ModelError(f"{path}: not a .npy file of numbers") from None
     if not isinstance(array, np.ndarray) or array.dtype.kind != "f":

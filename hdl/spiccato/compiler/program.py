@@ -18,6 +18,7 @@ import safetensors.numpy
 
 from ..config import Config
 from ..errors import ProgramError, SpiccatoError
+from ..files import write_whole
 from ..numbers import ACC_BITS, SHIFT_BITS, WEIGHT_BITS
 from ..rtl.control import RecordKind, parameters_layout, record_header
 from ..rtl.ingress import ADJUST_OFFSET, feature_layout
@@ -145,18 +146,8 @@ class Program:
         header = {"version": FORMAT_VERSION, "digest": self.digest, "config_digest": self.config.digest,
                   "program": self._metadata(), "checksum": self._checksum()}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        path = os.fspath(path)
-        partial = f"{path}.{os.getpid()}.partial"
         try:
-            with open(partial, "xb") as file:
-                try:
-                    file.write(safetensors.numpy.save(
-                        arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
-                    file.close()
-                    os.replace(partial, path)
-                except BaseException:
-                    os.unlink(partial)
-                    raise
+            write_whole(path, safetensors.numpy.save(arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
         except OSError as error:
             raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None
 

@@ -19,7 +19,7 @@ from spiccato.errors import SpiccatoError
 from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
-    "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "console", "emit_json", "io_option",
+    "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "complete", "console", "emit_json", "io_option",
     "json_option", "model_argument", "model_option", "network_of", "print_summary", "print_table", "program_summary",
     "progress_console", "reports_errors", "seed_option", "spaced_of", "status", "tracker", "weights_option",
 ]
@@ -56,21 +56,22 @@ class _ModelName(click.ParamType):
 
     name = "model"
 
-    def shell_complete(self, ctx, param, incomplete):
+    def shellcomplete(self, ctx, param, incomplete):
         names = [name for name in (*MODELS, *TRAINED) if name.startswith(incomplete)]
         return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
 
 
-def _complete(*words):
+def complete(*words):
+    """A function that completes an option with one of ``words``."""
     return lambda ctx, param, incomplete: [word for word in words if word.startswith(incomplete)]
 
 
 model_argument = click.argument("model", type=_ModelName())
 model_option = functools.partial(click.option, "--model", type=_ModelName())
-board_option = click.option("--board", default="ia420f", show_default=True, shell_complete=_complete(*PRESETS),
+board_option = click.option("--board", default="ia420f", show_default=True, shell_complete=complete(*PRESETS),
                             help="Board, by name.")
 weights_option = click.option(
-    "--weights", default="auto", show_default=True, shell_complete=_complete(*WEIGHT_FORMATS, "auto"),
+    "--weights", default="auto", show_default=True, shell_complete=complete(*WEIGHT_FORMATS, "auto"),
     help=f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit).")
 io_option = click.option("--format", "io_format", type=click.Choice(list(IO_FORMATS)), default="bfloat16",
                          show_default=True, help="Values on the input and output streams.")

@@ -7,12 +7,12 @@ import sys
 import click
 import numpy as np
 from spiccato.compiler import Program, compile_network
-from spiccato.config import preset
+from spiccato.config import PRESETS, preset
 from spiccato.errors import FitError, SpiccatoError
 from spiccato.files import write_whole
 
-from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, console, emit_json, io_option,
-                     json_option, model_argument, network_of, print_summary, print_table, program_summary,
+from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
+                     io_option, json_option, model_argument, network_of, print_summary, print_table, program_summary,
                      reports_errors, seed_option, spaced_of, status, tracker, weights_option)
 
 __all__ = ["VERBS"]
@@ -201,4 +201,39 @@ def run(program, inputs, output, rtl, as_json):
         sys.exit(1)
 
 
-VERBS = (estimate, compile_command, inspect, run)
+@click.command()
+@model_argument
+@click.option("--board", shell_complete=complete(*PRESETS), help="Board, by name.  [default: ia420f; a program's own]")
+@weights_option
+@io_option
+@calibration_option
+@click.option("--input", "inputs", type=click.Path(dir_okay=False),
+              help="Inputs to measure errors with: a .npy file (steps, features).  [default: random]")
+@click.option("--steps", type=click.IntRange(min=1),
+              help="Timesteps.  [default: 300; an example's or a file's whole series]")
+@seed_option
+@click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
+@reports_errors
+def report(model, board, weights, io_format, calibration, inputs, steps, seed, output):
+    """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
+
+    MODEL: as for compile, or a program.
+    """
+    from ..html_report import write_report
+
+    network = None
+    if model.endswith(PROGRAM_SUFFIX):
+        program = Program.load(model)
+        if board:
+            program.require(preset(board, program.config.io_format))
+    else:
+        network = network_of(model, seed, calibration)
+        program = compile_network(network, preset(board or "ia420f", io_format), weight_format=weights)
+    with tracker("timesteps") as track:
+        write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
+                     track=track)
+    print_summary(program)
+    console.print(f"wrote {output}", soft_wrap=True)
+
+
+VERBS = (estimate, compile_command, inspect, run, report)
