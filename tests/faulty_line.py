@@ -15,7 +15,7 @@ class FaultyLine(Line):
     """
 
     def __init__(self, line, rng, rate):
-        self.name, self.byte_seconds, self.now, self.close = line.name, line.byte_seconds, line.now, line.close
+        self.name, self.byte_seconds = line.name, line.byte_seconds
         self.line, self.rng, self.rate, self.faults = line, rng, rate, 0
 
     def damage(self, data):
@@ -42,3 +42,9 @@ class FaultyLine(Line):
 
     async def read(self, timeout):
         return self.damage(await self.line.read(timeout))
+
+    def now(self):
+        return self.line.now()
+
+    def close(self):
+        self.line.close()

@@ -306,9 +306,8 @@ class Link(Part):
                                           REQUEST_HEADER_BYTES + largest_step + CRC_BYTES))
         #: Bytes of payload that a request may have.
         self.largest_payload = self.capacity - REQUEST_HEADER_BYTES - CRC_BYTES
-        self.output_bytes = config.output_beats * self.beat_bytes
-        # A beat more than there can be, to notice it; the marks.
-        self.reply_capacity = _power_of_two(max(self.output_bytes + self.beat_bytes, NONCE_BYTES + 3) + 1)
+        # The packet and its marks, or what OPEN is answered.
+        self.reply_capacity = _power_of_two(max(config.output_beats * self.beat_bytes + 1, NONCE_BYTES + 3))
         super().__init__("link", {
             "rx_data": In(8), "rx_valid": In(1), "rx_error": In(1),
             "tx_data": Out(8), "tx_valid": Out(1), "tx_ready": In(1),
@@ -407,8 +406,7 @@ class Link(Part):
         ends = Signal(reset_less=True)
         index = Signal(range(self.beat_bytes))
         word_end, beat_end = index[:2].all(), index.all()
-        too_long = Signal(reset_less=True)
-        m.d.sync += too_long.eq(written >= self.output_bytes)
+        beats_left = Signal(range(self.config.output_beats), reset_less=True)
         m.d.comb += [
             self.m_axil_wstrb.eq(0b1111), self.m_axil_wdata.eq(word), self.m_axil_bready.eq(1),
             self.m_axil_rready.eq(1), self.m_axis_input_tdata.eq(beat),
@@ -547,7 +545,7 @@ class Link(Part):
                     m.next = "STEP SEND"
             with m.State("STEP SEND"):
                 with m.If(self.m_axis_input_tready):
-                    m.d.sync += self.m_axis_input_tvalid.eq(0)
+                    m.d.sync += [self.m_axis_input_tvalid.eq(0), beats_left.eq(self.config.output_beats - 1)]
                     m.next = "STEP"
                     with m.If(self.m_axis_input_tlast):
                         m.d.sync += self.s_axis_output_tready.eq(1)
@@ -558,15 +556,18 @@ class Link(Part):
                     m.d.sync += [self.s_axis_output_tready.eq(0), beat.eq(self.s_axis_output_tdata),
                                  user.eq(self.s_axis_output_tuser), ends.eq(self.s_axis_output_tlast)]
                     m.next = "STEP REPLY"
-                give_up_if(overdue | too_long)
+                give_up_if(overdue)
             with m.State("STEP REPLY"):
                 write_reply(beat[:8])
                 m.d.sync += [beat.eq(beat >> 8), index.eq(index + 1)]
                 with m.If(beat_end):
                     with m.If(ends):
                         m.next = "STEP MARKS"
+                    with m.Elif(beats_left == 0):
+                        # More than the accelerator's queue holds: this will never end.
+                        m.next = "GIVE UP"
                     with m.Else():
-                        m.d.sync += self.s_axis_output_tready.eq(1)
+                        m.d.sync += [self.s_axis_output_tready.eq(1), beats_left.eq(beats_left - 1)]
                         m.next = "STEP RECEIVE"
             with m.State("STEP MARKS"):
                 write_reply(user)
