@@ -51,6 +51,7 @@ class Board(Line):
         self.registers = {READ_ONLY: 0x1234C0DB, SCRATCH: 0}
         self.writes, self.inputs, self.outputs = [], [], []
         self.aw = self.w = None
+        self.answered = False
         self.packet = b""
         self.steps = 0
         self.output_beats = None
@@ -105,9 +106,9 @@ class Board(Line):
 
     def serve_bus(self):
         """Registers. Handshakes of the cycle before are looked at first."""
-        if self.get("m_axil_bvalid"):
+        if self.answered:
             self.set(m_axil_bvalid=0)
-        elif self.aw is not None and self.w is not None and not self.stuck and self.chance():
+        elif not self.get("m_axil_bvalid") and self.aw is not None and self.w is not None and not self.stuck and self.chance():
             good = self.aw == SCRATCH
             if good:
                 self.registers[SCRATCH] = self.w
@@ -126,6 +127,7 @@ class Board(Line):
         if ready and self.get("m_axil_arvalid"):
             value = self.registers.get(self.get("m_axil_araddr"))
             self.set(m_axil_rvalid=1, m_axil_rdata=value or 0, m_axil_rresp=0 if value is not None else 2)
+        self.answered = self.get("m_axil_bvalid") and self.get("m_axil_bready")
 
     def serve_streams(self):
         ready = self.chance() and not self.stuck

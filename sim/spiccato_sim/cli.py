@@ -16,6 +16,7 @@ from spiccato.compiler import Program, compile_network
 from spiccato.compiler.compile import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS, PRESETS
 from spiccato.errors import ConfigError, SpiccatoError
+from spiccato.rtl.uart import BAUD
 
 console = Console(highlight=False)
 
@@ -122,26 +123,12 @@ def verilog(board, io_format, output):
 @reports_errors
 def sim(board, model, weights, io_format, steps, seed, simulator, waves, axi_load):
     """Run a model on the simulated RTL of a board and compare with every prediction."""
-    from . import series
-    from .bfloat16 import BFloat16Pipeline, round_bfloat16
-    from .models import inputs, resolve
+    from .bfloat16 import BFloat16Pipeline
     from .reference import Reference
     from .simulate import simulate
 
-    config, network, task = configuration(board, io_format), None, None
-    if model.endswith(PROGRAM_SUFFIX):
-        program = Program.load(model)
-        program.require(config)
-    else:
-        network = resolve(model, seed)
-        program = compile_network(network, config, weight_format=weights)
-    if model in series.TASKS:
-        task = series.load(model)
-        xs = task.inputs[:steps]
-    elif network is not None:
-        xs = inputs(network, steps or 20, seed)
-    else:
-        xs = round_bfloat16(np.random.default_rng(seed).standard_normal((steps or 20, program.input_size)))
+    config = configuration(board, io_format)
+    program, network, task, xs = _job(model, config, weights, steps, seed)
     print_summary(program)
     with console.status("building the simulator and running the RTL"):
         result = simulate(program, xs, spaced=max(1, min(10, len(xs) // 2)), simulator=simulator, waves=waves,
@@ -167,16 +154,60 @@ def sim(board, model, weights, io_format, steps, seed, simulator, waves, axi_loa
             table.add_row(f"{name} error of a bfloat16 pipeline", f"{function(pipeline - exact):.3g}", "")
             table.add_row(f"{name} difference from the bfloat16 pipeline",
                           f"{function(result.outputs - pipeline):.3g}", "")
-    if task is not None and len(xs) == len(task.inputs):
-        for name, outputs in (("RTL", result.outputs), ("float64", exact)):
-            table.add_row(f"{task.metric_name}, {name}, {task.metric_unit}",
-                          f"{task.metric(task.predict(outputs)):.4f}", "")
-        table.add_row(f"{task.metric_name}, persistence, {task.metric_unit}", f"{task.baseline():.4f}", "")
+        _add_task(table, task, {"RTL": result.outputs, "float64": exact})
     console.print(table)
     for failure in result.failures:
         console.print(f"FAIL: {failure}", soft_wrap=True)
     if result.waves:
         console.print(f"waveforms: {result.waves}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+    sys.exit(0 if result.passed else 1)
+
+
+@main.command()
+@click.option("--board", default="ulx3s", show_default=True, help="Board, by name.")
+@click.option("--port", default="sim", show_default=True, help="Serial port of the board, or sim: simulate it.")
+@click.option("--model", default="seattle_weather", show_default=True,
+              help=f"Benchmark or example by name, a .safetensors state dict, or a program ({PROGRAM_SUFFIX}).")
+@weights_option
+@click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: 20; an example's whole series]")
+@seed_option
+@click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second of the port.")
+@reports_errors
+def demo(board, port, model, weights, steps, seed, baud):
+    """Run a model on a board through its serial port and compare every output with the virtual machine."""
+    from rich.progress import Progress
+
+    from .demo import run_demo
+    from .reference import Reference
+
+    program, network, task, xs = _job(model, configuration(board), weights, steps, seed)
+    print_summary(program)
+    with Progress(console=console) as progress:
+        bar = progress.add_task(f"{port}: connecting and loading the program", total=None)
+        result = run_demo(
+            program, xs, port, baud=baud, on_step=lambda: progress.advance(bar),
+            on_ready=lambda: progress.update(bar, total=len(xs), description="timesteps"))
+
+    console.print(f"{program.name} on {board} at {port}: {result.identity}", soft_wrap=True, markup=False)
+    table = Table()
+    for column, justify in (("", "left"), ("board", "right"), ("predicted", "right")):
+        table.add_column(column, justify=justify)
+    table.add_row("inferences", str(result.counters.inferences), str(len(xs)))
+    table.add_row("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes")
+    table.add_row("latency of the last inference, cycles", str(result.counters.latency), str(program.spaced_latency))
+    table.add_row("stall cycles", str(result.counters.stall_cycles), "0")
+    table.add_row("program load as the host sees it, s", f"{result.load_seconds:.2f}", "")
+    table.add_row("a step as the host sees it, ms", f"{1e3 * result.step_seconds:.2f}", "")
+    if network is not None:
+        exact = Reference(network).run(xs)
+        table.add_row("largest error against float64", f"{np.abs(result.outputs - exact).max():.3g}", "")
+        _add_task(table, task, {"board": result.outputs, "float64": exact})
+    console.print(table)
+    for name, meaning in result.errors.items():
+        console.print(f"the board reports {name}: {meaning}", soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
     console.print("PASS" if result.passed else "FAIL")
     sys.exit(0 if result.passed else 1)
 
@@ -234,6 +265,35 @@ def bench(boards, names, output):
         console.print(f"FAIL: {failure}", soft_wrap=True, markup=False)
     console.print("PASS" if result.passed else "FAIL")
     sys.exit(0 if result.passed else 1)
+
+
+def _job(model, config, weights, steps, seed):
+    """What ``--model`` names: program, network (None if it is a program), task (None if it is no example), inputs."""
+    from . import series
+    from .bfloat16 import round_bfloat16
+    from .models import inputs, resolve
+
+    if model.endswith(PROGRAM_SUFFIX):
+        program = Program.load(model)
+        program.require(config)
+        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.input_size))
+        return program, None, None, round_bfloat16(xs)
+    network = resolve(model, seed)
+    program = compile_network(network, config, weight_format=weights)
+    if model in series.TASKS:
+        task = series.load(model)
+        return program, network, task, task.inputs[:steps]
+    return program, network, None, inputs(network, steps or 20, seed)
+
+
+def _add_task(table, task, outputs):
+    """The task's own error for each of ``outputs`` ({name: array}), if there is a task and they are of all steps."""
+    if task is None or any(len(values) != len(task.inputs) for values in outputs.values()):
+        return
+    for name, values in outputs.items():
+        table.add_row(f"{task.metric_name}, {name}, {task.metric_unit}",
+                      f"{task.metric(task.predict(values)):.4f}", "")
+    table.add_row(f"{task.metric_name}, persistence, {task.metric_unit}", f"{task.baseline():.4f}", "")
 
 
 def print_summary(program):

@@ -1,6 +1,6 @@
 """A board that is a simulation: the serial system's RTL, its pins behind a pseudo-terminal.
 
-A program opens :attr:`SimulatedBoard.port` as it would open the serial port of a real board. While nobody talks to it
+A program opens :attr:`SimulatedBoard.port` as it would open the serial port of a real board, at any baud rate. While nobody talks to it
 the simulated time stands still, and the process sleeps.
 
 Three processes: the user's; one that builds and runs the simulator; and the simulator, which holds the
@@ -23,14 +23,12 @@ from spiccato.rtl.uart import LEAST_CLOCKS_PER_BIT
 
 from . import runner
 
-__all__ = ["SimulatedBoard", "BAUD"]
+__all__ = ["SimulatedBoard"]
 
-#: Any would do: the simulated line is as fast as the simulation.
-BAUD = 3_000_000
 #: Environment of the simulation: its own settings as JSON.
 SETTINGS = "SPICCATO_SERIAL"
 RESET = b"reset\n"
-#: Largest build that is plausible, in seconds.
+#: A simulator that takes longer to build, in seconds, never will be.
 _BUILD_LIMIT_S = 600
 
 

@@ -117,7 +117,7 @@ class FrameReceiver(Part):
 
     def elaborate(self, platform):
         m = Module()
-        crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=8).create()
+        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=8).create()
         least = REQUEST_HEADER_BYTES + CRC_BYTES
 
         # Undo the escapes.
@@ -189,7 +189,7 @@ class FrameSender(Part):
 
     def elaborate(self, platform):
         m = Module()
-        crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=8).create()
+        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=8).create()
         # Header or CRC, `left` bytes of it; payload; the byte that is next.
         few = Signal(8 * CRC_BYTES, reset_less=True)
         left = Signal(range(CRC_BYTES + 1))
@@ -333,16 +333,21 @@ class Link(Part):
         ]
         m.d.sync += self.accelerator_rst.eq(~self.opened)
 
-        # The request, byte by byte. `left` counts its payload; `more` follows one cycle later.
+        # The request, byte by byte. `left` counts its payload; `more` is up to date whenever `settled` is set.
         reader = _Reader(m, requests.r_addr)
         byte = requests.r_data
         left = Signal.like(receiver.payload, reset_less=True)
         more = Signal(reset_less=True)
-        m.d.sync += more.eq(left.any())
+        fresh, taken = Signal(), Signal()
+        m.d.sync += [more.eq(left.any()), fresh.eq(0), taken.eq(0)]
+        with m.If(fresh):
+            m.d.sync += left.eq(receiver.payload)
+        with m.Elif(taken):
+            m.d.sync += left.eq(left - 1)
 
         def take():
             reader.advance()
-            m.d.sync += left.eq(left - 1)
+            m.d.sync += taken.eq(1)
 
         # Its header, and what is known of it one cycle later.
         sequence, command = Signal(8, reset_less=True), Signal(8, reset_less=True)
@@ -370,12 +375,14 @@ class Link(Part):
         # The response. The last one that belongs to a request carried out is kept, to be sent again.
         status = Signal(Status)
         kept_header = Signal(8 * RESPONSE_HEADER_BYTES, reset_less=True)
-        kept_payload = Signal.like(sender.payload, reset_less=True)
-        written = Signal.like(sender.payload)
-        reply, reply_byte = Signal(), Signal(8)
-        m.d.sync += [replies.w_en.eq(reply), replies.w_addr.eq(written), replies.w_data.eq(reply_byte),
-                     sender.start.eq(0), self.fault.eq(receiver.bad | self.rx_error)]
-        with m.If(reply):
+        written = Signal.like(sender.payload, reset_less=True)
+        rewrite = Signal()
+        m.d.comb += replies.w_addr.eq(written)
+        m.d.sync += [replies.w_en.eq(0), rewrite.eq(0), sender.start.eq(0),
+                     self.fault.eq(receiver.bad | self.rx_error)]
+        with m.If(rewrite):
+            m.d.sync += written.eq(0)
+        with m.Elif(replies.w_en):
             m.d.sync += written.eq(written + 1)
         header = Cat(sequence, command | RESPONSE, status)
 
@@ -383,7 +390,7 @@ class Link(Part):
             m.d.sync += [sender.header.eq(frame_header), sender.payload.eq(payload), sender.start.eq(1)]
 
         def write_reply(value):
-            m.d.comb += [reply.eq(1), reply_byte.eq(value)]
+            m.d.sync += [replies.w_en.eq(1), replies.w_data.eq(value)]
 
         # Counts while the link waits for the accelerator.
         overdue_in = Signal(range(-1, self.watchdog - 1), reset_less=True)
@@ -408,8 +415,8 @@ class Link(Part):
         word_end, beat_end = index[:2].all(), index.all()
         beats_left = Signal(range(self.config.output_beats), reset_less=True)
         m.d.comb += [
-            self.m_axil_wstrb.eq(0b1111), self.m_axil_wdata.eq(word), self.m_axil_bready.eq(1),
-            self.m_axil_rready.eq(1), self.m_axis_input_tdata.eq(beat),
+            self.m_axil_wstrb.eq(0b1111), self.m_axil_wdata.eq(word),
+            self.m_axil_bready.eq(reader.settled), self.m_axil_rready.eq(1), self.m_axis_input_tdata.eq(beat),
         ]
         for ready, valid in ((self.m_axil_awready, self.m_axil_awvalid), (self.m_axil_wready, self.m_axil_wvalid),
                              (self.m_axil_arready, self.m_axil_arvalid)):
@@ -419,11 +426,10 @@ class Link(Part):
         with m.FSM():
             with m.State("IDLE"):
                 reader.rewind()
-                m.d.sync += [status.eq(Status.OK), index.eq(0)]
+                m.d.sync += [fresh.eq(1), status.eq(Status.OK), index.eq(0)]
                 with m.If(receiver.full & ~sender.busy):
                     m.next = "SEQUENCE"
             with m.State("SEQUENCE"):
-                m.d.sync += left.eq(receiver.payload)
                 with m.If(reader.settled):
                     m.d.sync += sequence.eq(byte)
                     reader.advance()
@@ -445,7 +451,7 @@ class Link(Part):
                     m.d.sync += status.eq(Status.LENGTH)
                     m.next = "REFUSE"
                     with m.If(good_length):
-                        m.d.sync += [status.eq(Status.OK), self.opened.eq(0), last.eq(sequence), written.eq(0)]
+                        m.d.sync += [status.eq(Status.OK), self.opened.eq(0), last.eq(sequence), rewrite.eq(1)]
                         m.next = "OPEN"
                 with m.Elif(~self.opened):
                     m.d.sync += status.eq(Status.CLOSED)
@@ -456,7 +462,7 @@ class Link(Part):
                     m.d.sync += status.eq(Status.SEQUENCE)
                     m.next = "REFUSE"
                 with m.Else():
-                    m.d.sync += [last.eq(sequence), written.eq(0)]
+                    m.d.sync += [last.eq(sequence), rewrite.eq(1)]
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 with m.If(~good_length):
@@ -476,11 +482,12 @@ class Link(Part):
 
             # The accelerator is in reset until the nonce has been copied: three cycles a byte.
             with m.State("OPEN"):
-                with m.If(~more):
-                    m.next = "OPEN VERSION"
-                with m.Elif(reader.settled):
-                    write_reply(byte)
-                    take()
+                with m.If(reader.settled):
+                    with m.If(more):
+                        write_reply(byte)
+                        take()
+                    with m.Else():
+                        m.next = "OPEN VERSION"
             with m.State("OPEN VERSION"):
                 write_reply(LINK_VERSION)
                 m.next = "OPEN LOW"
@@ -523,7 +530,7 @@ class Link(Part):
                         m.d.sync += [self.m_axil_awvalid.eq(1), self.m_axil_wvalid.eq(1)]
                         m.next = "WRITE WAIT"
             with m.State("WRITE WAIT"):
-                with m.If(self.m_axil_bvalid):
+                with m.If(self.m_axil_bvalid & reader.settled):
                     m.next = "WRITE WORD"
                     with m.If(~more):
                         m.next = "KEEP"
@@ -539,7 +546,6 @@ class Link(Part):
                     with m.If(beat_end):
                         m.next = "STEP LAST"
             with m.State("STEP LAST"):
-                # By now, `more` is up to date.
                 with m.If(reader.settled):
                     m.d.sync += [self.m_axis_input_tvalid.eq(1), self.m_axis_input_tlast.eq(~more)]
                     m.next = "STEP SEND"
@@ -583,12 +589,12 @@ class Link(Part):
                 m.d.sync += self.fault.eq(1)
                 m.next = "RELEASE"
             with m.State("KEEP"):
-                m.d.sync += [kept_header.eq(header), kept_payload.eq(written)]
+                m.d.sync += kept_header.eq(header)
                 with m.If(status != Status.OK):
                     m.d.sync += self.fault.eq(1)
                 m.next = "ANSWER"
             with m.State("ANSWER"):
-                send(kept_header, kept_payload)
+                send(kept_header, written)
                 m.next = "RELEASE"
             with m.State("RELEASE"):
                 m.d.comb += receiver.release.eq(1)
