@@ -49,7 +49,7 @@ class Board(Line):
 
     def reset_accelerator(self):
         self.registers = {READ_ONLY: 0x1234C0DB, SCRATCH: 0}
-        self.writes, self.inputs, self.outputs = [], [], []
+        self.writes, self.inputs, self.outputs, self.beat_cycles = [], [], [], []
         self.aw = self.w = None
         self.answered = False
         self.packet = b""
@@ -136,6 +136,7 @@ class Board(Line):
             self.outputs.pop(0)
             self.set(s_axis_output_tvalid=0)
         if ready and self.get("m_axis_input_tvalid"):
+            self.beat_cycles.append(self.cycle)
             self.packet += self.get("m_axis_input_tdata").to_bytes(BEAT, "little")
             if self.get("m_axis_input_tlast"):
                 self.inputs.append(self.packet)
@@ -209,10 +210,12 @@ def test_commands(seed):
         words = [0xC0C0C0C0, 0xDBDCDDC0, *range(20)]
         await host.write(SCRATCH, words)
         assert board.writes == words and await host.read(SCRATCH) == 19
-        for number in range(1, 4):
-            packet = step_bytes(0xC0 - number, beats=number)
+        for number, beats in enumerate((1, 2, 3, CONFIG.output_beats), 1):
+            packet = step_bytes(0xC0 - number, beats)
             assert await host.step(packet) == (echo(packet, number), 5)
             assert board.inputs[-1] == packet
+            if seed is None:
+                assert np.ptp(board.beat_cycles[-beats:]) == beats - 1, "beats do not follow each other"
         for offset in (FREE, READ_ONLY):
             with pytest.raises(DeviceError, match=f"0x{offset:02x}.*SLVERR"):
                 await host.write(offset, [1, 2])
@@ -242,13 +245,14 @@ def test_statuses():
                 (Command.READ, b"", Status.LENGTH), (Command.READ, b"\x10\x00", Status.LENGTH),
                 (Command.WRITE, b"\x10", Status.LENGTH), (Command.WRITE, b"\x10\x00\x00\x00", Status.LENGTH),
                 (Command.WRITE, b"\x10" + bytes(5), Status.LENGTH), (Command.STEP, b"", Status.LENGTH),
-                (Command.STEP, bytes(BEAT - 1), Status.LENGTH), (Command.STEP, bytes(2 * BEAT + 1), Status.LENGTH)):
+                (Command.STEP, bytes(BEAT - 1), Status.LENGTH), (Command.STEP, bytes(2 * BEAT + 1), Status.LENGTH),
+                (Command.STEP, bytes((CONFIG.input_blocks + 1) * BEAT), Status.LENGTH)):
             sequence = (sequence + 1) & 0xFF
             assert await board.request(sequence, command.value, payload) == (status, b""), (command, payload)
         for command in (4, 0x43, 0x7F):
             sequence = (sequence + 1) & 0xFF
             assert await board.request(sequence, command, b"\x10") == (Status.COMMAND, b"")
-        assert board.faults == faults + 11
+        assert board.faults == faults + 12
         for wrong in (2, 100, 255):
             assert await board.request((sequence + wrong) & 0xFF, Command.READ.value, b"\x10") == (Status.SEQUENCE, b"")
         assert not board.writes and not board.inputs

@@ -25,6 +25,8 @@ from . import runner
 
 __all__ = ["SimulatedBoard"]
 
+#: Cycles that the simulated link waits for its accelerator, which never takes so long.
+WATCHDOG = 5_000
 #: Environment of the simulation: its own settings as JSON.
 SETTINGS = "SPICCATO_SERIAL"
 RESET = b"reset\n"
@@ -58,7 +60,7 @@ class SimulatedBoard:
         When entered, if the simulator cannot be built or does not start; when left, if it has failed.
     """
 
-    def __init__(self, config, *, clocks_per_bit=LEAST_CLOCKS_PER_BIT, watchdog=20_000, build_folder="build",
+    def __init__(self, config, *, clocks_per_bit=LEAST_CLOCKS_PER_BIT, watchdog=WATCHDOG, build_folder="build",
                  time_limit=3600.0):
         self._settings = {"config": config.to_dict(), "clocks_per_bit": clocks_per_bit, "watchdog": watchdog,
                           "build_folder": str(Path(build_folder).absolute()), "time_limit": time_limit}
@@ -108,6 +110,10 @@ class SimulatedBoard:
         lines = log.read_text(errors="replace").strip().splitlines()
         return runner.SimulationError(f"the simulated board failed: {lines[-1] if lines else 'no message'}; log: {log}")
 
+    def running(self):
+        """Whether the simulation goes on."""
+        return self._process is not None and self._process.poll() is None
+
     def press_reset(self):
         """Reset the whole board, as a button would, in whatever it is doing. Has happened on return."""
         self._control.sendall(RESET)
@@ -116,6 +122,8 @@ class SimulatedBoard:
 
     def _stop(self):
         if self._control is not None:
+            # At once, also if a file made from it is still open.
+            self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
         try:
             return self._process.wait(timeout=30 if self._control is not None else 0)

@@ -36,7 +36,8 @@ class SerialLine(Line):
         except ImportError:
             raise LinkError("serial ports need pyserial: pip install 'spiccato[host]'") from None
         self.name, self.byte_seconds = port, _BITS_PER_BYTE / baud
-        self._errors = (serial.SerialException, OSError)
+        # pyserial's own complaint about a port that has been closed comes too late to be it.
+        self._errors = (serial.SerialException, OSError, TypeError)
         try:
             self._serial = serial.Serial(port, baud, exclusive=True, write_timeout=_WRITE_TIMEOUT_S)
             self._serial.reset_input_buffer()

@@ -16,7 +16,7 @@ from amaranth.lib.wiring import In, Out
 
 from .control import AXI_LITE
 from .ingress import FLAGS
-from .memory import Ram
+from .memory import DistributedRam, Ram
 from .part import Part, place
 from .registers import ADDRESS_BITS
 
@@ -301,9 +301,10 @@ class Link(Part):
             raise ValueError(f"watchdog must be an integer of at least 2, not {watchdog!r}")
         self.config, self.watchdog = config, watchdog
         self.beat_bytes = config.beat_bits // 8
-        largest_step = config.input_blocks * config.beats_per_block * self.beat_bytes
-        self.capacity = _power_of_two(max(self.least_capacity,
-                                          REQUEST_HEADER_BYTES + largest_step + CRC_BYTES))
+        #: Beats that an input packet may have.
+        self.largest_packet = config.input_blocks * config.beats_per_block
+        self.capacity = _power_of_two(max(
+            self.least_capacity, REQUEST_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES))
         #: Bytes of payload that a request may have.
         self.largest_payload = self.capacity - REQUEST_HEADER_BYTES - CRC_BYTES
         # The packet and its marks, or what OPEN is answered.
@@ -356,11 +357,12 @@ class Link(Part):
             Signal(name=name, reset_less=True) for name in ("is_response", "is_open", "repeated", "following"))
         expected = Signal(8, reset_less=True)
         good_length = Signal(reset_less=True)
-        aligned = Signal(reset_less=True)
+        aligned, fits = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [
             is_response.eq(command[7]), is_open.eq(command == Command.OPEN.value),
             expected.eq(last + 1), repeated.eq(sequence == last), following.eq(sequence == expected),
             aligned.eq(~receiver.payload[:(self.beat_bytes - 1).bit_length()].any()),
+            fits.eq(receiver.payload <= self.largest_packet * self.beat_bytes),
         ]
         with m.Switch(command[:2]):
             with m.Case(Command.OPEN.value):
@@ -370,7 +372,7 @@ class Link(Part):
             with m.Case(Command.WRITE.value):
                 m.d.sync += good_length.eq((receiver.payload[:2] == 1) & receiver.payload[2:].any())
             with m.Case(Command.STEP.value):
-                m.d.sync += good_length.eq(aligned & more)
+                m.d.sync += good_length.eq(aligned & fits & more)
 
         # The response. The last one that belongs to a request carried out is kept, to be sent again.
         status = Signal(Status)
@@ -416,8 +418,21 @@ class Link(Part):
         beats_left = Signal(range(self.config.output_beats), reset_less=True)
         m.d.comb += [
             self.m_axil_wstrb.eq(0b1111), self.m_axil_wdata.eq(word),
-            self.m_axil_bready.eq(reader.settled), self.m_axil_rready.eq(1), self.m_axis_input_tdata.eq(beat),
+            self.m_axil_bready.eq(reader.settled), self.m_axil_rready.eq(1),
         ]
+        # An input packet is collected here, so that its beats follow each other as in any other design.
+        packet = place(m, platform, "packet", DistributedRam(
+            "ram_packet", width=self.config.beat_bits, depth=self.largest_packet))
+        packet_at = Signal(packet.addr_bits, reset_less=True)
+        to_come = Signal(range(self.largest_packet + 1), reset_less=True)
+        next_is_last = Signal(reset_less=True)
+        m.d.comb += [packet.w_addr.eq(packet_at), packet.r_addr.eq(packet_at), packet.w_data.eq(beat)]
+
+        def put_beat(last):
+            m.d.sync += [self.m_axis_input_tvalid.eq(1), self.m_axis_input_tdata.eq(packet.r_data),
+                         self.m_axis_input_tlast.eq(last), next_is_last.eq(to_come == 2),
+                         to_come.eq(to_come - 1), packet_at.eq(packet_at + 1)]
+
         for ready, valid in ((self.m_axil_awready, self.m_axil_awvalid), (self.m_axil_wready, self.m_axil_wvalid),
                              (self.m_axil_arready, self.m_axil_arvalid)):
             with m.If(ready):
@@ -426,7 +441,7 @@ class Link(Part):
         with m.FSM():
             with m.State("IDLE"):
                 reader.rewind()
-                m.d.sync += [fresh.eq(1), status.eq(Status.OK), index.eq(0)]
+                m.d.sync += [fresh.eq(1), status.eq(Status.OK), index.eq(0), packet_at.eq(0), to_come.eq(0)]
                 with m.If(receiver.full & ~sender.busy):
                     m.next = "SEQUENCE"
             with m.State("SEQUENCE"):
@@ -547,14 +562,21 @@ class Link(Part):
                         m.next = "STEP LAST"
             with m.State("STEP LAST"):
                 with m.If(reader.settled):
-                    m.d.sync += [self.m_axis_input_tvalid.eq(1), self.m_axis_input_tlast.eq(~more)]
-                    m.next = "STEP SEND"
+                    m.d.comb += packet.w_en.eq(1)
+                    m.d.sync += [packet_at.eq(packet_at + 1), to_come.eq(to_come + 1)]
+                    m.next = "STEP"
+                    with m.If(~more):
+                        m.d.sync += packet_at.eq(0)
+                        m.next = "STEP BEGIN"
+            with m.State("STEP BEGIN"):
+                put_beat(to_come == 1)
+                m.d.sync += beats_left.eq(self.config.output_beats - 1)
+                m.next = "STEP SEND"
             with m.State("STEP SEND"):
                 with m.If(self.m_axis_input_tready):
-                    m.d.sync += [self.m_axis_input_tvalid.eq(0), beats_left.eq(self.config.output_beats - 1)]
-                    m.next = "STEP"
+                    put_beat(next_is_last)
                     with m.If(self.m_axis_input_tlast):
-                        m.d.sync += self.s_axis_output_tready.eq(1)
+                        m.d.sync += [self.m_axis_input_tvalid.eq(0), self.s_axis_output_tready.eq(1)]
                         m.next = "STEP RECEIVE"
                 give_up_if(overdue)
             with m.State("STEP RECEIVE"):
