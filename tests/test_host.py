@@ -2,6 +2,7 @@
 
 import dataclasses
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from spiccato.network import save_safetensors
 from spiccato.rtl.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main
-from spiccato_sim.vm import VirtualMachine, from_bits, to_bits
+from spiccato_sim.vm import VirtualMachine, to_bits
 
 pytest.importorskip("serial")
 pytest.importorskip("cocotb_tools")
@@ -97,9 +98,6 @@ def test_state_image(board, network, program):
         check_steps(device, machine, xs[:4])
         saved = device.read_state()
         check_steps(device, machine, xs[4:])
-        wanted = [from_bits(device.step_bits(to_bits(x, CONFIG.io_format))[0], CONFIG.io_format) for x in xs[:2]]
-        assert len(wanted) == 2
-
         device.write_state(*saved)
         for got, was in zip(device.read_state(), saved):
             assert [values.tolist() for values in got] == [values.tolist() for values in was]
@@ -328,7 +326,7 @@ def test_demo(network, tmp_path, monkeypatch, build_folder):
     arguments = ["demo", "--board", CONFIG.name, "--model", str(path), "--steps", "6", "--port", "sim"]
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0 and result.output.rstrip().endswith("PASS"), result.output
-    assert "bit-exact with the virtual machine │   yes" in result.output
+    assert re.search(r"bit-exact with the virtual machine +│ +yes", result.output)
 
     class Other(VirtualMachine):
         def step_bits(self, bits, malformed=False):

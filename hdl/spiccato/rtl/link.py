@@ -280,7 +280,7 @@ class Link(Part):
     ----------
     config : Config
     watchdog : int
-        Cycles that a register access, or the accelerator with a beat of a packet, may take.
+        Cycles that the accelerator may take for a register access, an input packet, or a beat of an output packet.
 
     Members
     -------

@@ -21,7 +21,7 @@ class SerialSystem(Part):
     clocks_per_bit : int, at least 4
         Clock frequency over baud rate.
     watchdog : int
-        Cycles that a register access, or the accelerator with a beat of a packet, may take.
+        Cycles that the accelerator may take for a register access, an input packet, or a beat of an output packet.
     led_cycles : int
         Least cycles that an event is shown for.
 
