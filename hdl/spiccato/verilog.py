@@ -14,7 +14,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from .errors import SpiccatoError
-from .rtl.accelerator import Accelerator
+from .rtl.accelerator import Accelerator, Timing
 from .rtl.part import VerilogLibrary
 
 __all__ = ["write_verilog", "FILE_LIST", "SIDE_CAR"]
@@ -36,8 +36,8 @@ class _RecordingLibrary(VerilogLibrary):
         return super().add(part)
 
 
-def write_verilog(config, folder):
-    """Write the Verilog of an accelerator.
+def write_verilog(config, folder, top=None):
+    """Write the Verilog of an accelerator, or of a design around one.
 
     The folder appears complete or not at all. One that an earlier call wrote is replaced.
 
@@ -46,6 +46,9 @@ def write_verilog(config, folder):
     config : Config
     folder : path
         Made by this function, with its parents.
+    top : Part, optional
+        The whole design, such as a :class:`spiccato.rtl.system.SerialSystem` for ``config``; by default the
+        accelerator alone. What its hardware depends on besides the configuration, it tells in ``parameters`` (dict).
 
     Returns
     -------
@@ -62,13 +65,13 @@ def write_verilog(config, folder):
     if folder.exists() and not (folder.is_dir() and ((folder / SIDE_CAR).exists() or not any(folder.iterdir()))):
         raise SpiccatoError(f"{folder} exists and was not written by this generator: remove it or choose another")
     library = _RecordingLibrary()
-    top = Accelerator(config)
+    top = top or Accelerator(config)
     library.add(top)
     files = {f"{kind}.v": _header(config, kind) + text for kind, text in library.modules.items()}
     contents = {
         **files,
         FILE_LIST: "".join(f"{name}\n" for name in files),
-        SIDE_CAR: json.dumps(_side_car(top, library.parts, files), indent=2) + "\n",
+        SIDE_CAR: json.dumps(_side_car(config, top, library.parts, files), indent=2) + "\n",
     }
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
@@ -93,15 +96,15 @@ def _header(config, kind):
             f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n")
 
 
-def _side_car(top, parts, files):
+def _side_car(config, top, parts, files):
     """What the JSON file says; plain data in a fixed order."""
-    config = top.config
     return {
         "configuration": config.to_dict(),
         "digest": config.digest,
+        "parameters": getattr(top, "parameters", {}),
         "versions": _versions(),
         # Cycles from the issue register, and between issue words; see Timing and CoreTiming.
-        "timing": vars(top.timing),
+        "timing": vars(Timing(config)),
         "latency": {kind: latencies for kind, part in parts.items() if (latencies := _latencies(part))},
         "top": top.kind,
         "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")] + [

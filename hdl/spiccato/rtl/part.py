@@ -9,7 +9,7 @@ hides the difference: under Amaranth's own simulator (no platform) a part is a p
 import re
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 
 __all__ = ["Part", "VerilogLibrary", "place", "DelayLine"]
@@ -49,8 +49,8 @@ class VerilogLibrary:
             self.modules[part.kind] = text
         return self.modules[part.kind]
 
-    def instance(self, part):
-        """An instance of the part's module whose ports are the part's own signals."""
+    def instance(self, part, reset=None):
+        """An instance of the part's module whose ports are the part's own signals; ``reset`` as in :func:`place`."""
         text = self.add(part)
         header = re.search(rf"^module {re.escape(part.kind)}\s*\((.*?)\);", text, re.S | re.M).group(1)
         names = {name.strip() for name in header.split(",")}
@@ -58,16 +58,22 @@ class VerilogLibrary:
         if "clk" in names:
             ports["i_clk"] = ClockSignal()
         if "rst" in names:
-            ports["i_rst"] = ResetSignal()
+            ports["i_rst"] = ResetSignal() if reset is None else reset
         for path, member, value in part.signature.flatten(part):
             direction = "i" if member.flow is wiring.In else "o"
             ports[f"{direction}_{'__'.join(map(str, path))}"] = value
         return Instance(part.kind, **ports)
 
 
-def place(m, platform, name, part):
-    """Add ``part`` to module ``m`` under ``name`` and return it."""
-    m.submodules[name] = part if platform is None else platform.instance(part)
+def place(m, platform, name, part, *, reset=None):
+    """Add ``part`` to module ``m`` under ``name`` and return it.
+
+    ``reset``, if given, is the part's reset instead of the domain's: a signal that is also high during the latter.
+    """
+    if platform is not None:
+        m.submodules[name] = platform.instance(part, reset)
+    else:
+        m.submodules[name] = part if reset is None else ResetInserter(reset)(part)
     return part
 
 

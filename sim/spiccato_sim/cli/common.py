@@ -21,7 +21,8 @@ from ..models import MODELS, TRAINED, load_inputs, resolve
 __all__ = [
     "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "complete", "console", "emit_json", "io_option",
     "json_option", "model_argument", "model_option", "network_of", "print_summary", "print_table", "program_summary",
-    "progress_console", "reports_errors", "seed_option", "spaced_of", "status", "tracker", "weights_option",
+    "progress_bar", "progress_console", "reports_errors", "seed_option", "spaced_of", "status", "tracker",
+    "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.
@@ -56,7 +57,7 @@ class _ModelName(click.ParamType):
 
     name = "model"
 
-    def shellcomplete(self, ctx, param, incomplete):
+    def shell_complete(self, ctx, param, incomplete):
         names = [name for name in (*MODELS, *TRAINED) if name.startswith(incomplete)]
         return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
 
@@ -103,10 +104,15 @@ def status(text):
     return progress_console.status(text)
 
 
+def progress_bar():
+    """Context that shows progress on a terminal: a :class:`rich.progress.Progress`."""
+    return Progress(console=progress_console, transient=True, disable=not progress_console.is_terminal)
+
+
 @contextlib.contextmanager
 def tracker(description):
     """Context that gives a function which wraps a list, and shows on a terminal how far it has come."""
-    with Progress(console=progress_console, transient=True, disable=not progress_console.is_terminal) as progress:
+    with progress_bar() as progress:
         yield functools.partial(progress.track, description=description)
 
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import click
 import numpy as np
 from spiccato.compiler import Program, compile_network
-from spiccato.config import preset
+from spiccato.config import PRESETS, preset
+from spiccato.rtl.uart import BAUD
 
 from ..accuracy import rms
-from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, console, emit_json, io_option,
-                     json_option, model_option, network_of, print_summary, print_table, program_summary,
-                     progress_console, reports_errors, seed_option, spaced_of, status, weights_option)
+from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
+                     io_option, json_option, model_option, network_of, print_summary, print_table, program_summary,
+                     progress_bar, progress_console, reports_errors, seed_option, spaced_of, status, weights_option)
 
 __all__ = ["VERBS"]
 
@@ -79,8 +80,51 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
             "task": scores and {"metric": task.metric_name, "unit": task.metric_unit, **scores},
             "failures": result.failures, "waves": str(result.waves) if result.waves else None})
     else:
-        _print_comparison(program, result, simulator, len(xs), errors, {
-            f"{task.metric_name}, {name}, {task.metric_unit}": score for name, score in scores.items()})
+        _print_comparison(program, result, simulator, len(xs), errors, _score_rows(task, scores))
+    sys.exit(0 if result.passed else 1)
+
+
+@click.command()
+@click.option("--board", default="ulx3s", show_default=True, shell_complete=complete(*PRESETS), help="Board, by name.")
+@click.option("--port", default="sim", show_default=True, help="Serial port of the board, or sim: simulate it.")
+@model_option(default="seattle_weather", show_default=True,
+              help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
+@weights_option
+@calibration_option
+@click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: 20; an example's whole series]")
+@seed_option
+@click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second of the port.")
+@reports_errors
+def demo(board, port, model, weights, calibration, steps, seed, baud):
+    """Run a model on a board through its serial port and compare every output with the virtual machine."""
+    from ..demo import run_demo
+    from ..reference import Reference
+
+    program, network, task, xs = _job(model, preset(board), weights, steps, seed, calibration)
+    print_summary(program)
+    with progress_bar() as progress:
+        bar = progress.add_task(f"{port}: connecting and loading the program", total=None)
+        result = run_demo(
+            program, xs, port, baud=baud, on_step=lambda: progress.advance(bar),
+            on_ready=lambda: progress.update(bar, total=len(xs), description="timesteps"))
+
+    console.print(f"{program.name} on {board} at {port}: {result.identity}", soft_wrap=True)
+    rows = [("inferences", result.counters.inferences, len(xs)),
+            ("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes"),
+            ("latency of the last inference, cycles", result.counters.latency, program.spaced_latency),
+            ("stall cycles", result.counters.stall_cycles, 0),
+            ("program load as the host sees it, s", f"{result.load_seconds:.2f}", ""),
+            ("a step as the host sees it, ms", f"{1e3 * result.step_seconds:.2f}", "")]
+    if network is not None:
+        exact = Reference(network).run(xs)
+        rows.append(("largest error against float64", f"{np.abs(result.outputs - exact).max():.3g}", ""))
+        rows += _score_rows(task, _scores(task, {"board": result.outputs, "float64": exact}))
+    print_table((("", "left"), ("board", "right"), ("predicted", "right")), rows)
+    for name, meaning in result.errors.items():
+        console.print(f"the board reports {name}: {meaning}", soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
     sys.exit(0 if result.passed else 1)
 
 
@@ -111,7 +155,12 @@ def _scores(task, outputs):
         "persistence": task.baseline()}
 
 
-def _print_comparison(program, result, simulator, steps, errors, scores):
+def _score_rows(task, scores):
+    """Rows of a table that has a column for measured and one for predicted values."""
+    return [(f"{task.metric_name}, {name}, {task.metric_unit}", f"{score:.4f}", "") for name, score in scores.items()]
+
+
+def _print_comparison(program, result, simulator, steps, errors, score_rows):
     config = program.config
     console.print(f"{program.name} on the RTL of {config.name} ({simulator})", soft_wrap=True)
     print_table((("", "left"), ("measured", "right"), ("predicted", "right")), [
@@ -122,7 +171,7 @@ def _print_comparison(program, result, simulator, steps, errors, scores):
         (f"spaced latency at {config.clock_mhz:g} MHz, us", f"{max(result.spaced_cycles) / config.clock_mhz:.3f}",
          f"{result.predicted_spaced_cycles / config.clock_mhz:.3f}"),
         *((name, f"{value:.3g}", "") for name, value in errors.items()),
-        *((name, f"{value:.4f}", "") for name, value in scores.items())])
+        *score_rows])
     for failure in result.failures:
         console.print(f"FAIL: {failure}", soft_wrap=True)
     if result.waves:
@@ -190,4 +239,4 @@ def _span(values):
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)}..{max(values)}"
 
 
-VERBS = (verilog, sim, bench, timing, lint)
+VERBS = (verilog, sim, demo, bench, timing, lint)
