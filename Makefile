@@ -1,7 +1,8 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed outside this folder.
 #
 # Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests), MODEL (a benchmark or example by name, or
-# a file), STEPS, SEED, WAVES=1, WORKERS (parallel tests), PYTHON (of the virtual environment).
+# a file), STEPS, SEED, WAVES=1, PORT (of a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the
+# virtual environment).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
@@ -10,6 +11,7 @@ MODEL ?= lstm_tiny
 STEPS ?=
 SEED ?=
 WAVES ?=
+PORT ?= sim
 
 # Whether the user set a variable, rather than this file.
 given = $(filter-out file,$(origin $(1)))
@@ -18,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project sim report test lint timing bench clean
+.PHONY: help venv verilog project sim demo report test lint timing bench clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -29,7 +31,7 @@ venv: $(STAMP) ## Make the virtual environment .venv
 $(STAMP): pyproject.toml
 	@echo "installing into .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[sim,report,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[host,sim,report,test]'
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
@@ -46,6 +48,10 @@ report: $(STAMP) ## Write a page on MODEL on BOARD to build/report.html
 	@mkdir -p build
 	@$(BIN)/spiccato report $(MODEL) --board $(BOARD) -o build/report.html \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
+
+demo: $(STAMP) ## Run the trained example, or MODEL, on the ULX3S, or BOARD, at serial port PORT (sim: simulate it)
+	@$(BIN)/spiccato demo --port $(PORT) $(if $(call given,BOARD),--board $(BOARD)) \
+		$(if $(call given,MODEL),--model $(MODEL)) $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation

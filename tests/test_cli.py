@@ -1,17 +1,53 @@
-"""The command line: what users type wrong gets one line and a non-zero exit status."""
+"""The command line: its verbs, and what users type wrong, which gets one line and a non-zero exit status."""
 
 import dataclasses
 import json
+from pathlib import Path
 
+import numpy as np
 import pytest
+from click.shell_completion import ShellComplete
 from click.testing import CliRunner
+from spiccato.compiler import Program
 from spiccato.config import PRESETS
+from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
 from spiccato_boards import BOARDS
 from spiccato_sim.cli import main
+from spiccato_sim.models import inputs, resolve
+from spiccato_sim.simulate import Comparison
+from spiccato_sim.vm import VirtualMachine
+
+FIXTURES = Path(__file__).parent / "fixtures"
+ONNX = str(FIXTURES / "torch_dynamo.onnx")
 
 
 def run(*arguments):
-    return CliRunner().invoke(main, arguments)
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(text, *arguments):
+    """The command ends with status 1 and one line on standard error that has ``text``."""
+    result = run(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert text in result.stderr
+    return result
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A program of the network in ONNX (5 inputs, 3 outputs) for the smallest configuration."""
+    path = tmp_path / "p.spiccato"
+    assert run("compile", ONNX, "--board", "test4", "-o", path).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Inputs of 8 steps for it."""
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32))
+    return path
 
 
 @pytest.mark.parametrize("arguments, text", [
@@ -20,17 +56,60 @@ def run(*arguments):
     (["sim", "--model", "none.spiccato"], "none.spiccato: no such file"),
     (["sim", "--model", "none.safetensors"], "none.safetensors"),
     (["sim", "--model", "lstm_large"], "does not fit 'ia420f'"),
+    (["compile", "none.onnx"], "none.onnx: no such file"),
+    (["compile", "none.spiccato"], "unknown model 'none.spiccato'"),
     (["compile", "lstm_tiny", "--weights", "int4"], "weight format 'int4'"),
     (["compile", "lstm_tiny", "-o", "/nonesuch/folder/p.spiccato"], "cannot be written"),
+    (["compile", "lstm_tiny", "--calibration", "none.npy"], "none.npy: cannot be read: No such file"),
+    (["estimate", "lstm_tiny", "--input", "pyproject.toml"], "pyproject.toml: not a .npy file"),
     (["inspect", "pyproject.toml"], "damaged, or not a program file"),
+    (["run", "none.spiccato", "--input", "none.npy"], "none.spiccato: no such file"),
     (["verilog", "--board", "nonesuch"], "unknown board"),
 ])
 def test_refusals(arguments, text):
+    refused(text, *arguments)
+
+
+@pytest.mark.parametrize("array, text", [
+    (np.ones((8, 5), dtype=np.int64), "x.npy: holds int64; expected one array of floating-point numbers"),
+    (np.array([["a"] * 5]), "x.npy: holds <U1"),
+    (np.ones((8, 4)), "x.npy: has shape (8, 4); expected (steps, 5)"),
+    (np.ones(5), "x.npy: has shape (5,); expected (steps, 5)"),
+    (np.ones((0, 5)), "x.npy: has shape (0, 5)"),
+    (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: [0, 4] is nan; every value must be finite"),
+    (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: [0, 1] is inf"),
+    (np.array([[0, 1, 1e300, 3, 4]]), "input [0, 2] is beyond the range of bfloat16"),
+])
+def test_refused_inputs(array, text, program, tmp_path):
+    np.save(tmp_path / "x.npy", array)
+    refused(text, "run", program, "--input", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    refused(text, "estimate", ONNX, "--input", tmp_path / "x.npy")
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_nothing_is_half_written(program, series, tmp_path, monkeypatch):
+    """A disk that is full leaves the old files, and nothing beside them."""
+    (tmp_path / "y.npy").write_text("old")
+    before = sorted(path.name for path in tmp_path.iterdir()), program.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device", "disk")
+
+    monkeypatch.setattr("os.replace", fail)
+    refused("No space left", "run", program, "--input", series, "-o", tmp_path / "y.npy")
+    refused("No space left", "compile", "lstm_tiny", "-o", program)
+    assert (sorted(path.name for path in tmp_path.iterdir()), program.read_bytes()) == before
+    assert (tmp_path / "y.npy").read_text() == "old"
+
+
+@pytest.mark.parametrize("arguments", [
+    ["nonesuch"], ["compile"], ["compile", "lstm_tiny", "--nonesuch"], ["sim", "--steps", "4"], ["run", "p.spiccato"],
+    ["compile", "lstm_tiny", "--format", "float16"],
+])
+def test_wrong_usage(arguments):
     result = run(*arguments)
-    assert result.exit_code == 1
-    assert text in result.output
-    errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1 and "Traceback" not in result.output
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ") and not result.stdout
 
 
 def test_boards():
@@ -57,8 +136,8 @@ def test_what_does_not_fit_a_board_is_refused(monkeypatch):
 def test_compile_and_inspect(tmp_path):
     """A program written by compile is shown by inspect, with the same predictions."""
     path = tmp_path / "p.spiccato"
-    compiled = run("compile", "lstm_tiny", "-o", str(path))
-    shown = run("inspect", str(path))
+    compiled = run("compile", "lstm_tiny", "-o", path)
+    shown = run("inspect", path)
     assert compiled.exit_code == shown.exit_code == 0
     assert "predicted spaced latency: 77 cycles" in compiled.output
     assert "3,456 of 4,510 DSP blocks (77%)" in compiled.output
@@ -66,9 +145,146 @@ def test_compile_and_inspect(tmp_path):
         shown.output.splitlines())
 
 
+def test_json_of_a_program(tmp_path):
+    path = tmp_path / "p.spiccato"
+    compiled = json.loads(run("compile", ONNX, "-o", path, "--json").stdout)
+    shown = json.loads(run("inspect", path, "--json").stdout)
+    assert compiled == shown | {"output": str(path)}
+    program = Program.load(path)
+    assert (shown["digest"], shown["spaced_cycles"]) == (program.digest, program.spaced_latency)
+    assert (shown["input_size"], shown["hidden_sizes"], shown["output_size"]) == (5, [12, 12], 3)
+
+
+def test_estimate():
+    """Boards, formats, latencies and errors, of a small benchmark model beside what is published."""
+    result = run("estimate", "lstm_tiny", "--steps", "20", "--json")
+    assert result.exit_code == 0 and not result.stderr
+    data = json.loads(result.stdout)
+    rows = {(row["board"], row["weights"]): row for row in data["rows"]}
+    assert [*rows] == [(board, weights) for board in BOARDS for weights in ("int16", "int8")]
+    assert rows["ia420f", "int16"]["spaced_cycles"] == 77
+    assert rows["ia420f", "int16"]["spaced_us"] == pytest.approx(77 / 320)
+    assert rows["ia420f", "int16"]["published_us"] == pytest.approx(0.82, abs=0.01)
+    for row in rows.values():
+        assert row["fits"] and row["interval_cycles"] < row["spaced_cycles"]
+        if row["weights"] == "int16":
+            assert row["rms_error"] < data["rms_error_bfloat16"] / 20 < row["rms_error_sent"]
+    # What is computed depends on the block size only.
+    machine = VirtualMachine(Program.load(_compiled("v80"))).run(inputs(resolve("lstm_tiny"), 20))
+    assert (machine == VirtualMachine(Program.load(_compiled("ia420f"))).run(inputs(resolve("lstm_tiny"), 20))).all()
+    assert (data["steps"], data["inputs"]) == (20, "random")
+    shown = run("estimate", "lstm_tiny", "--steps", "20").output
+    assert "77  0.241" in shown and max(map(len, shown.splitlines()[1:8])) <= 80
+
+
+def _compiled(board):
+    path = f"{board}.spiccato"
+    assert run("compile", "lstm_tiny", "--board", board, "-o", path).exit_code == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path_factory):
+    """Commands run in a folder of their own."""
+    folder = tmp_path_factory.mktemp("cwd")
+    (folder / "pyproject.toml").write_text("[project]")
+    monkeypatch.chdir(folder)
+
+
+def test_estimate_of_what_does_not_fit(tmp_path):
+    """Boards that are too small are told with what they lack; a network that fits nowhere is refused."""
+    result = run("estimate", "lstm_med", "--steps", "2", "--json")
+    assert result.exit_code == 0
+    assert "v80" in [row["board"] for row in json.loads(result.stdout)["rows"] if row["fits"]]
+    network = Network((LSTMLayer(np.ones((8, 3)), np.ones((8, 2))),), (LinearLayer(np.ones((4000, 2))),))
+    wide = tmp_path / "wide.safetensors"
+    save_safetensors(network, wide)
+    result = refused("network 'wide' fits no board in any weight format; v80 with int8 weights: needs output queue "
+                     "125 of 32 beats", "estimate", wide)
+    assert "ia840f with int16 weights: needs output queue 63 of 32 beats" in result.stdout
+    refused("would fit: no preset configuration", "compile", wide, "-o", tmp_path / "wide.spiccato")
+    assert not (tmp_path / "wide.spiccato").exists()
+
+
+def test_run(program, series, tmp_path):
+    """Outputs are the virtual machine's; inputs are rounded to the streams' format."""
+    expected = VirtualMachine(Program.load(program)).run(np.load(series))
+    result = run("run", program, "--input", series, "-o", tmp_path / "y.npy")
+    assert result.exit_code == 0 and "8 steps, 3 outputs each" in result.output
+    written = np.load(tmp_path / "y.npy")
+    assert written.dtype == np.float32 and (written == expected).all()
+    data = json.loads(run("run", program, "--input", series, "--json").stdout)
+    assert data["outputs"] == expected.tolist() and data["rtl"] is None
+    assert f"last outputs: {expected[-1][0]:.6g}" in run("run", program, "--input", series).output
+
+
+@pytest.mark.parametrize("failures", [[], ["output bits: 1 of 24 differ"]])
+def test_run_on_the_rtl(program, series, monkeypatch, failures):
+    """The comparison is told, and decides the exit status."""
+    asked = []
+
+    def simulate(loaded, xs, spaced):
+        asked.append((len(xs), spaced))
+        return Comparison(outputs=xs, bit_exact=not failures, spaced_cycles=[9] * spaced, predicted_spaced_cycles=9,
+                          stream_cycles=[7], predicted_initiation_interval=7, failures=failures)
+
+    monkeypatch.setattr("spiccato_sim.simulate.simulate", simulate)
+    result = run("run", program, "--input", series, "--rtl", "--json")
+    assert result.exit_code == bool(failures)
+    assert json.loads(result.stdout)["rtl"] == {
+        "passed": not failures, "bit_exact": not failures, "spaced_cycles": [9] * 4, "interval_cycles": 7,
+        "failures": failures}
+    assert asked == [(8, 4)]
+    assert ("FAIL" in run("run", program, "--input", series, "--rtl").output) == bool(failures)
+
+
+def test_run_on_the_rtl_needs_steps(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 5), np.float32))
+    refused("x.npy: 4 steps; --rtl needs 5 or more", "run", program, "--input", tmp_path / "x.npy", "--rtl")
+
+
+def test_calibration_changes_the_program(tmp_path):
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((8, 5)) * [1, 1e3, 1e-3, 1, 1])
+    digests = [json.loads(run("compile", ONNX, *options, "--json").stdout)["digest"]
+               for options in ([], ["--calibration", tmp_path / "c.npy"])]
+    assert len(set(digests)) == 2
+    result = run("estimate", ONNX, "--calibration", tmp_path / "c.npy", "--json")
+    assert json.loads(result.stdout)["inputs"] == "calibration"
+
+
 def test_sim_refuses_program_of_another_board(tmp_path):
     path = tmp_path / "p.spiccato"
-    assert run("compile", "lstm_tiny", "--board", "ia840f", "-o", str(path)).exit_code == 0
-    result = run("sim", "--model", str(path))
-    assert result.exit_code == 1
-    assert "compiled for configuration 'ia840f', not for 'ia420f'" in result.output
+    assert run("compile", "lstm_tiny", "--board", "ia840f", "-o", path).exit_code == 0
+    refused("compiled for configuration 'ia840f', not for 'ia420f'", "sim", "--model", path)
+
+
+@pytest.mark.parametrize("arguments, incomplete, expected", [
+    (["compile"], "lstm_t", "lstm_tiny"), (["compile", "lstm_tiny", "--board"], "v", "v80"),
+    (["compile", "lstm_tiny", "--weights"], "a", "auto"), ([], "est", "estimate"),
+])
+def test_shell_completion(arguments, incomplete, expected):
+    completions = ShellComplete(main, {}, "spiccato", "_SPICCATO_COMPLETE").get_completions(arguments, incomplete)
+    assert expected in [item.value for item in completions]
+
+
+def test_no_colours_and_no_progress_off_a_terminal():
+    result = run("estimate", ONNX, "--steps", "2")
+    assert "\x1b" not in result.output and not result.stderr
+
+
+def test_sim(monkeypatch):
+    """The comparison on the RTL, as a table and as JSON; a trained example is scored on its own data."""
+    def simulate(program, xs, *, spaced, simulator, waves, preload):
+        outputs = VirtualMachine(program).run(xs)
+        return Comparison(outputs=outputs, bit_exact=True, spaced_cycles=[program.spaced_latency] * spaced,
+                          predicted_spaced_cycles=program.spaced_latency, stream_cycles=[program.initiation_interval],
+                          predicted_initiation_interval=program.initiation_interval)
+
+    monkeypatch.setattr("spiccato_sim.simulate.simulate", simulate)
+    data = json.loads(run("sim", "--model", ONNX, "--steps", "12", "--json").stdout)
+    assert (data["passed"], data["bit_exact"], data["steps"], data["task"]) == (True, True, 12, {})
+    assert data["spaced_cycles"] == [data["program"]["spaced_cycles"]] * 6
+    assert 0 < data["errors"]["RMS error against float64"] < data["errors"]["largest error against float64"]
+    shown = run("sim", "--model", "seattle_weather").output
+    assert "mean absolute error, RTL, degrees C" in shown and shown.endswith("PASS\n")
+    assert json.loads(run("sim", "--model", "seattle_weather", "--json").stdout)["task"]["persistence"] > 2.2

@@ -1,13 +1,20 @@
 """The documentation says what the code says."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
+from spiccato.compiler import compile_network
 from spiccato.config import PRESETS
 from spiccato.rtl.accelerator import Timing
+from spiccato.rtl import link
 from spiccato.rtl.registers import markdown
 from spiccato_sim import resources
+from spiccato_sim.cli import main
+from spiccato_sim.cli.common import program_summary
+from spiccato_sim.estimate import Estimate, Row
+from spiccato_sim.models import resolve
 
 ROOT = Path(__file__).parent.parent
 
@@ -15,6 +22,16 @@ ROOT = Path(__file__).parent.parent
 def test_register_map():
     """docs/interfaces.md holds the register map as it is."""
     assert markdown() in (ROOT / "docs" / "interfaces.md").read_text()
+
+
+def test_link():
+    """docs/link.md holds the commands, the statuses and the special bytes as they are."""
+    text = (ROOT / "docs" / "link.md").read_text()
+    assert link.markdown() in text
+    for name, value in (("END", link.END), ("ESC", link.ESC)):
+        assert f"| `{name}` | 0x{value:02X} | 0x{link.ESC:02X} 0x{link.ESCAPED[value]:02X} |" in text
+    assert f"| the request's command + 0x{link.RESPONSE:02x} |" in text
+    assert f"| {link.CRC_BYTES} | CRC-32" in text and link.NONCE_BYTES == 8
 
 
 def test_pipeline_table():
@@ -45,3 +62,15 @@ def test_links(page):
         assert (page.parent / target).exists(), target
     for name in re.findall(r"`((?:hdl|sim|boards|tests|docs|examples)/[\w/.]+)`", text):
         assert (ROOT / name).exists(), name
+
+
+def test_command_line():
+    """docs/cli.md has a line for each verb, and tells every key of the JSON that verbs write."""
+    text = (ROOT / "docs" / "cli.md").read_text()
+    assert set(re.findall(r"^\| `spiccato (\w+)", text, re.MULTILINE)) == set(main.commands)
+    for name, verb in main.commands.items():
+        assert ("as_json" in {option.name for option in verb.params}) == (f"{name} --json`" in text), name
+    keys = set(re.findall(r"`(\w+)`", text))
+    program = compile_network(resolve("lstm_tiny"), PRESETS["ia420f"])
+    assert set(program_summary(program)) <= keys
+    assert {field.name for kind in (Row, Estimate) for field in dataclasses.fields(kind)} <= keys

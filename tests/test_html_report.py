@@ -271,7 +271,7 @@ def inputs_folder(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("arguments, message", [
     (["nonesuch"], "unknown model 'nonesuch'"),
-    (["none.safetensors"], "none.safetensors: cannot be read"),
+    (["none.safetensors"], "none.safetensors: no such file"),
     (["none.spiccato"], "none.spiccato: no such file"),
     (["net.safetensors", "--board", "nonesuch"], "unknown board 'nonesuch'"),
     (["net.spiccato", "--board", "ia420f"], "compiled for configuration 'test8', not for 'ia420f'"),

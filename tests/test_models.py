@@ -91,7 +91,7 @@ def test_resolve_finds_names_and_files(tmp_path):
     assert same(resolve(str(tmp_path / "mine.safetensors")), network)
 
 
-@pytest.mark.parametrize("name", ["lstm_huge", "model.onnx", ""])
+@pytest.mark.parametrize("name", ["lstm_huge", "model.tflite", ""])
 def test_unknown_models_are_refused_with_what_is_known(name):
     with pytest.raises(ModelError) as caught:
         resolve(name)

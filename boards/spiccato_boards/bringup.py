@@ -4,7 +4,7 @@ It has no host link, which is the vendor's hard IP on these cards. What the ligh
 removes: most of the accelerator but its control.
 """
 
-from amaranth.hdl import Elaboratable, Module, Signal
+from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
 from spiccato.rtl.accelerator import Accelerator
@@ -65,7 +65,7 @@ class Bringup(Elaboratable):
     def elaborate(self, platform):
         m = Module()
         accelerator = Accelerator(self.config)
-        m.submodules.accelerator = module_instance(accelerator)
+        m.submodules.accelerator = module_instance(accelerator, reset=ResetSignal())
         m.submodules.reader = reader = IdentityReader()
         for name, member in reader.signature.members.items():
             if name != "found":

@@ -49,7 +49,7 @@ class _Census:
         self.parts, self.places, self.registers = {}, {}, {}
         self._inside = []
 
-    def instance(self, part):
+    def instance(self, part, reset=None):
         """Count ``part`` for the part that is being elaborated; nothing is placed."""
         self.places[self._inside[-1]][part.kind] += 1
         self.visit(part)

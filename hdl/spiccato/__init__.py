@@ -1,1 +1,58 @@
-"""Spiccato: an open LSTM accelerator for FPGAs, its compiler and its Verilog generator."""
+"""Spiccato: an open LSTM accelerator for FPGAs, its compiler and its Verilog generator.
+
+From a trained model to a program for the accelerator::
+
+    import spiccato
+
+    network = spiccato.load("model.onnx")  # or .pt, .safetensors, .keras, a torch.nn.Module, a state dict
+    program = spiccato.compile(network, board="ia420f")
+    program.save("model.spiccato")
+
+The models of the hardware are in :mod:`spiccato_sim`.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from .config import PRESETS, Config, preset
+from .errors import SpiccatoError
+from .importers import load_network as load
+from .network import Network
+
+if TYPE_CHECKING:
+    from .compiler import Program
+
+__all__ = ["PRESETS", "Config", "Network", "SpiccatoError", "compile", "load"]
+
+
+def compile(network: Network | Any, *, board: str | None = None, config: Config | None = None, weights: Any = "auto",
+            io_format: str | None = None) -> "Program":
+    """Compile a network for a board or a configuration.
+
+    Parameters
+    ----------
+    network : Network, or whatever :func:`load` takes
+    board : str
+        Name of a configuration in :data:`PRESETS`. Either this or ``config`` has to be given.
+    config : Config
+    weights : str or sequence of str
+        "int16", "int8", "auto" or one format for each layer; see :func:`spiccato.compiler.compile_network`.
+    io_format : "bfloat16" or "float32", optional
+        Values on the streams, with ``board``. [default: the board's own]
+
+    Returns
+    -------
+    Program
+        With predicted latencies in cycles; ``program.save(path)`` writes it.
+
+    Raises
+    ------
+    SpiccatoError
+        If the board is unknown, the model cannot be imported, or it does not fit: what it needs, and what would fit.
+    TypeError
+        If not exactly one of ``board`` and ``config`` is given.
+    """
+    from .compiler import compile_network  # the hardware description behind it takes a moment to import
+
+    if (board is None) == (config is None):
+        raise TypeError("compile() takes either board or config")
+    return compile_network(load(network), preset(board, io_format) if config is None else config, weight_format=weights)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
-__all__ = ["Config", "PRESETS", "IO_FORMATS"]
+__all__ = ["Config", "PRESETS", "IO_FORMATS", "preset"]
 
 IO_FORMATS = {"bfloat16": 16, "float32": 32}
 
@@ -173,3 +173,16 @@ PRESETS = {
                program_depth=512, output_beats=8, pair_sum=True),
     )
 }
+
+
+def preset(name, io_format=None):
+    """The configuration of a board by name, with another ``io_format`` if one is given.
+
+    Raises
+    ------
+    ConfigError
+        If there is none of that name; the message gives the names.
+    """
+    if name not in PRESETS:
+        raise ConfigError(f"unknown board {name!r}; known: {', '.join(PRESETS)}")
+    return dataclasses.replace(PRESETS[name], io_format=io_format) if io_format else PRESETS[name]

@@ -1,6 +1,6 @@
 """Errors that are the user's to mend: one line that says what, where, and what would be right."""
 
-__all__ = ["SpiccatoError", "ConfigError", "FitError", "ProgramError"]
+__all__ = ["SpiccatoError", "ConfigError", "FitError", "ProgramError", "DeviceError", "LinkError", "SessionError"]
 
 
 class SpiccatoError(ValueError):
@@ -17,3 +17,15 @@ class FitError(SpiccatoError):
 
 class ProgramError(SpiccatoError):
     """A program file that is corrupt or made for another configuration."""
+
+
+class DeviceError(SpiccatoError):
+    """A device refused something, or is not what a program needs."""
+
+
+class LinkError(DeviceError):
+    """The way to a device failed: it cannot be opened, or nothing sensible comes back. Open the device again."""
+
+
+class SessionError(DeviceError):
+    """A device was reset or gave up, so that program and state are gone. Open it and load the program again."""

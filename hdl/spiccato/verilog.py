@@ -12,7 +12,7 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from .files import check_folder, replace_folder
-from .rtl.accelerator import Accelerator
+from .rtl.accelerator import Accelerator, Timing
 from .rtl.part import VerilogLibrary
 
 __all__ = ["generate_verilog", "write_verilog", "FILE_LIST", "SIDE_CAR"]
@@ -22,20 +22,8 @@ FILE_LIST = "files.f"
 SIDE_CAR = "spiccato.json"
 
 
-class _RecordingLibrary(VerilogLibrary):
-    """Keeps one part of each kind, to ask it for its latencies."""
-
-    def __init__(self, style):
-        super().__init__(style)
-        self.parts = {}
-
-    def add(self, part):
-        self.parts.setdefault(part.kind, part)
-        return super().add(part)
-
-
-def generate_verilog(config, style="portable", notes=None):
-    """The Verilog of an accelerator.
+def generate_verilog(config, style="portable", notes=None, *, top=None, library=None):
+    """The Verilog of an accelerator, or of a design around one.
 
     Parameters
     ----------
@@ -44,21 +32,25 @@ def generate_verilog(config, style="portable", notes=None):
         Key of :data:`~.rtl.style.STYLES`: for which tool memories and multipliers are marked.
     notes : dict, optional
         Further entries of the JSON file: plain data by name.
+    top : Part, optional
+        The whole design, such as a :class:`spiccato.rtl.system.SerialSystem` for ``config``; by default the
+        accelerator alone. What its hardware depends on besides the configuration, it tells in ``parameters`` (dict).
+    library : VerilogLibrary, optional
+        A new one of a device family, which has a style of its own.
 
     Returns
     -------
     dict
         Texts by file name: the modules, leaves first, the top last; then the list of them and the JSON file.
     """
-    library = _RecordingLibrary(style)
-    top = Accelerator(config)
+    library, top = library or VerilogLibrary(style), top or Accelerator(config)
     library.add(top)
     files = {f"{kind}.v": _header(config, kind) + text for kind, text in library.modules.items()}
-    side_car = _side_car(top, library.parts, files) | (notes or {})
+    side_car = _side_car(config, top, library.parts, files) | (notes or {})
     return files | {FILE_LIST: "".join(f"{name}\n" for name in files), SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
 
 
-def write_verilog(config, folder, style="portable", notes=None):
+def write_verilog(config, folder, style="portable", notes=None, **design):
     """Write what :func:`generate_verilog` makes to a folder.
 
     The folder appears complete or not at all. One that an earlier call wrote is replaced.
@@ -77,7 +69,7 @@ def write_verilog(config, folder, style="portable", notes=None):
     folder = Path(folder).absolute()
     # Before the long work.
     check_folder(folder, SIDE_CAR)
-    contents = generate_verilog(config, style, notes)
+    contents = generate_verilog(config, style, notes, **design)
     replace_folder(folder, contents, SIDE_CAR)
     return {"files": [folder / name for name in contents if name.endswith(".v")],
             "file_list": folder / FILE_LIST, "side_car": folder / SIDE_CAR}
@@ -92,15 +84,15 @@ def _header(config, kind):
             f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n")
 
 
-def _side_car(top, parts, files):
+def _side_car(config, top, library.parts, files):
     """What the JSON file says; plain data in a fixed order."""
-    config = top.config
     return {
         "configuration": config.to_dict(),
         "digest": config.digest,
+        "parameters": getattr(top, "parameters", {}),
         "versions": _versions(),
         # Cycles from the issue register, and between issue words; see Timing and CoreTiming.
-        "timing": vars(top.timing),
+        "timing": vars(Timing(config)),
         "latency": {kind: latencies for kind, part in parts.items() if (latencies := _latencies(part))},
         "top": top.kind,
         "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")] + [

@@ -11,12 +11,21 @@ from .bfloat16 import BFloat16Pipeline, round_bfloat16
 from .reference import Reference
 from .vm import VirtualMachine, from_bits, to_bits
 
-__all__ = ["Accuracy", "Errors", "MatrixError", "accuracy", "matrix_errors", "rms"]
+__all__ = ["Accuracy", "Errors", "MatrixError", "accuracy", "as_streamed", "matrix_errors", "rms"]
 
 
 def rms(values):
     """Root of the mean square of an array of any shape."""
     return float(np.sqrt(np.mean(np.square(values))))
+
+
+def as_streamed(xs, io_format):
+    """Inputs (steps, features) rounded to the streams' format; raises ModelError if one is beyond its range."""
+    xs = from_bits(to_bits(xs, io_format), io_format)
+    if not np.isfinite(xs).all():
+        step, feature = np.argwhere(~np.isfinite(xs))[0].tolist()
+        raise ModelError(f"input [{step}, {feature}] is beyond the range of {io_format}")
+    return xs
 
 
 @dataclass(frozen=True, eq=False)
@@ -106,11 +115,7 @@ def accuracy(program, network, xs, *, track=iter):
     ModelError
         If an input is beyond the streams' format.
     """
-    io_format = program.config.io_format
-    xs = from_bits(to_bits(xs, io_format), io_format)
-    if not np.isfinite(xs).all():
-        step, feature = np.argwhere(~np.isfinite(xs))[0].tolist()
-        raise ModelError(f"input [{step}, {feature}] is beyond the range of {io_format}")
+    xs = as_streamed(xs, program.config.io_format)
     quantised = quantised_network(program)
     machine = _Machine(program)
     models = {"reference": Reference(network or quantised), "exact": machine}

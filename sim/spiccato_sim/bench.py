@@ -28,6 +28,7 @@ from spiccato_boards import Board, find
 from . import models, published, report, runner
 from .accuracy import rms
 from .bfloat16 import BFloat16Pipeline
+from .estimate import format_name
 from .reference import Reference
 from .runner import SimulationError
 from .search import Found, own_latencies, search
@@ -225,12 +226,6 @@ def _formats(network, config):
     return ["auto"] if automatic == narrow else ["auto", "int8"]
 
 
-def _format_name(formats):
-    """One name for the LSTM layers' weight formats: "int16", "int8" or "mixed"."""
-    lstm = set(formats[:-1])
-    return lstm.pop() if len(lstm) == 1 else "mixed"
-
-
 def _shown_network(board, networks, rows):
     """The network whose schedule is drawn for a board: the second that fits, or the only one."""
     fitting = [row["model"] for row in rows
@@ -298,7 +293,7 @@ def _measure(task, build_folder):
         return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error),
                          "failures": []}
     result |= {
-        "weight_format": _format_name(program.weight_formats), "fits": True, "reason": None,
+        "weight_format": format_name(program.weight_formats), "fits": True, "reason": None,
         "predicted_spaced_cycles": program.spaced_latency,
         "predicted_initiation_interval_cycles": program.initiation_interval,
         "mac_bound_cycles": program.critical_mac_bound, "full_mac_bound_cycles": program.full_mac_bound,

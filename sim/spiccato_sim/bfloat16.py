@@ -2,6 +2,8 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from spiccato.formats import bfloat16_from_bits as from_bits
+from spiccato.formats import bfloat16_to_bits as to_bits
 from spiccato.network import Network
 
 from .reference import sigmoid
@@ -9,32 +11,6 @@ from .reference import sigmoid
 __all__ = ["BFloat16Pipeline", "from_bits", "round_bfloat16", "to_bits"]
 
 Array = NDArray[np.float64]
-
-
-def to_bits(x: ArrayLike) -> NDArray[np.uint16]:
-    """Bit patterns of the bfloat16 numbers nearest to `x` (float32 or float64), ties to even.
-
-    Overflow gives infinity, NaN gives a quiet NaN; subnormal numbers are kept.
-    """
-    exact = np.asarray(x, dtype=np.float64)
-    with np.errstate(over="ignore", under="ignore"):
-        single = exact.astype(np.float32)
-    bits = single.view(np.uint32)
-    # float32 in between, rounded to odd so that rounding twice equals rounding once: one step back towards
-    # zero where the conversion went away from zero, then the last bit set where anything was cut off.
-    bits = bits - (np.abs(single) > np.abs(exact))
-    bits = bits | (single != exact)
-    # Nearest even on the upper half; a carry out of the mantissa increments the exponent, up to infinity.
-    rounded = (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16
-    quiet_nan = (single.view(np.uint32) >> 16) | 0x0040
-    return np.where(np.isnan(exact), quiet_nan, rounded).astype(np.uint16)
-
-
-def from_bits(bits: ArrayLike) -> Array:
-    """The values, exact in float64, of bfloat16 bit patterns (unsigned 16-bit)."""
-    single = (np.asarray(bits, dtype=np.uint16).astype(np.uint32) << 16).view(np.float32)
-    with np.errstate(invalid="ignore"):  # signalling NaNs
-        return single.astype(np.float64)
 
 
 def round_bfloat16(x: ArrayLike) -> Array:

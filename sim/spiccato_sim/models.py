@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network, load_safetensors
+from spiccato.importers import SUFFIXES, load_network
+from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network
 
 from .bfloat16 import round_bfloat16
 from .series import TASKS
@@ -178,13 +179,13 @@ def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: in
 
 
 def resolve(name_or_path: str, seed: int = 0) -> Network:
-    """The network that a user names: a benchmark model, a trained example or a .safetensors file.
+    """The network that a user names: a benchmark model, a trained example or a file of any kind that can be imported.
 
     Parameters:
         seed: of a benchmark model's random weights; the others have none.
 
     Raises:
-        ModelError: unknown name or suffix, or a file that `load_safetensors` refuses.
+        ModelError: unknown name or suffix, or a file that `load_network` refuses.
     """
     if name_or_path in MODELS:
         return build(name_or_path, seed)
@@ -195,10 +196,10 @@ def resolve(name_or_path: str, seed: int = 0) -> Network:
                 f"trained example '{name_or_path}' has no file {path}: "
                 "the examples come with the repository, not with the installed package"
             )
-        return load_safetensors(path)
-    if Path(name_or_path).suffix == ".safetensors":
-        return load_safetensors(name_or_path)
+        return load_network(path)
+    if Path(name_or_path).suffix.lower() in SUFFIXES:
+        return load_network(name_or_path)
     raise ModelError(
         f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *TRAINED))}, "
-        "or a path to a .safetensors file"
+        f"or a path to a file ({', '.join(SUFFIXES)})"
     )

@@ -27,19 +27,10 @@ from spiccato.verilog import SIDE_CAR, write_verilog
 
 __all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available", "verilator_executable"]
 
-_TOP = "spiccato"
-
 #: Changes whenever the generator's Python changes. Taken when it is imported, since that is what will run.
 _GENERATOR = hashlib.sha256(b"".join(
     path.read_bytes() for path in sorted(Path(spiccato.__file__).parent.rglob("*.py")))).hexdigest()
 
-# Only the ports are visible to cocotb, for every visible signal costs speed.
-_VERILATOR_SETTINGS = f"""\
-`verilator_config
-public_flat_rw -module "{_TOP}" -var "clk"
-public_flat_rw -module "{_TOP}" -var "rst"
-public_flat_rw -module "{_TOP}" -var "?_ax*"
-"""
 # The core is compiled once, not once for each copy; but there are no waves of the inside of such a block. So with
 # waves, small configurations go without, for which that takes no more than a minute or two.
 _VERILATOR_BLOCKS = 'hier_block -module "core"\n'
@@ -74,6 +65,11 @@ class Build:
     def side_car(self):
         """What the generator tells of the Verilog."""
         return json.loads((self.folder / "verilog" / SIDE_CAR).read_text())
+
+    @property
+    def top(self):
+        """Name of the top module."""
+        return self.side_car["top"]
 
 
 @dataclass(frozen=True)
@@ -127,12 +123,14 @@ def icarus_available():
     return shutil.which("iverilog") is not None
 
 
-def build(config, *, simulator="verilator", waves=False, folder="build"):
+def build(config, *, simulator="verilator", waves=False, folder="build", top=None):
     """Build a simulator, or find the one that was built before.
 
     Parameters
     ----------
     config : Config
+    top : Part, optional
+        A design around the accelerator of ``config``; see :func:`spiccato.verilog.write_verilog`.
     simulator : "verilator" or "icarus"
         Icarus is slow: small configurations only.
     waves : bool
@@ -157,47 +155,55 @@ def build(config, *, simulator="verilator", waves=False, folder="build"):
     root.mkdir(parents=True, exist_ok=True)
 
     # To generate the Verilog takes longer than some simulations, so it is kept, too.
-    verilog = root / f"{config.name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict())}"
+    design = [] if top is None else [top.kind, top.parameters]
+    name = "-".join([config.name] + design[:1])
+    verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict(), *design)}"
     with _locked(verilog):
         if not verilog.exists():
-            write_verilog(config, verilog)
+            write_verilog(config, verilog, top)
     side_car = json.loads((verilog / SIDE_CAR).read_text())
 
-    options = [_VERILATOR_SETTINGS, _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS, _DEFINES,
-               _FLAT_MULTIPLIERS]
-    target = root / "-".join([config.name, simulator] + ["waves"] * waves + [
+    options = [_verilator_settings(side_car), _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS,
+               _DEFINES, _FLAT_MULTIPLIERS]
+    target = root / "-".join([name, simulator] + ["waves"] * waves + [
         # The simulators know where cocotb's libraries are, hence the last.
         _digest(side_car["files"], options, _versions(), str(cocotb_tools.config.libs_dir))])
     with _locked(target):
         if not target.exists():
-            _build(config, verilog, list(side_car["files"]), simulator, waves, target)
+            _build(config, verilog, side_car, simulator, waves, target)
     return Build(config, simulator, waves, target)
 
 
-def _build(config, verilog, files, simulator, waves, target):
+def _verilator_settings(side_car):
+    """Settings that make only the ports visible to cocotb, for every visible signal costs speed."""
+    lines = [f'public_flat_rw -module "{side_car["top"]}" -var "{port["name"]}"' for port in side_car["ports"]]
+    return "\n".join(["`verilator_config", *lines, ""])
+
+
+def _build(config, verilog, side_car, simulator, waves, target):
     """Build in a folder aside, then keep what is needed to run, all of it or nothing."""
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     work = partial / "work"
     work.mkdir(parents=True)
     shutil.copytree(verilog, partial / "verilog")
-    sources = [partial / "verilog" / name for name in files]
+    sources = [partial / "verilog" / name for name in side_car["files"]]
     arguments = list(_ICARUS_ARGS)
     if simulator == "verilator":
         settings = work / "settings.vlt"
         blocks = not waves or config.multipliers > _FLAT_MULTIPLIERS
-        settings.write_text(_VERILATOR_SETTINGS + _VERILATOR_BLOCKS * blocks)
+        settings.write_text(_verilator_settings(side_car) + _VERILATOR_BLOCKS * blocks)
         sources.insert(0, settings)
         arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
     log = target.with_name(f"{target.name}.log")
     runner = _runner(simulator)
     try:
         with _environment_without_surprises():
-            runner.build(sources=sources, build_args=arguments, hdl_toplevel=_TOP, defines=_DEFINES, always=True,
-                         build_dir=work, timescale=_TIMESCALE, waves=waves, log_file=log)
+            runner.build(sources=sources, build_args=arguments, hdl_toplevel=side_car["top"], defines=_DEFINES,
+                         always=True, build_dir=work, timescale=_TIMESCALE, waves=waves, log_file=log)
     except RuntimeError as error:
         raise SimulationError(f"{simulator} could not build {target.name}: {error}; log: {log}") from None
-    product = work / (_TOP if simulator == "verilator" else runner.sim_file.name)
+    product = work / (side_car["top"] if simulator == "verilator" else runner.sim_file.name)
     product.rename(partial / product.name)
     shutil.rmtree(work)
     partial.rename(target)
@@ -244,7 +250,7 @@ def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, wa
     try:
         with _environment_without_surprises():
             _runner(build.simulator).test(
-                test_module=test_module, hdl_toplevel=_TOP, hdl_toplevel_lang="verilog", build_dir=build.folder,
+                test_module=test_module, hdl_toplevel=build.top, hdl_toplevel_lang="verilog", build_dir=build.folder,
                 test_dir=results_dir, results_xml=str(results_file), log_file=log, plusargs=list(plusargs), seed=seed,
                 extra_env={"SPICCATO_CONFIG": json.dumps(build.config.to_dict()), **(env or {})}, waves=waves)
         problem = None

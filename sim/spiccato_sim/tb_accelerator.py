@@ -26,7 +26,7 @@ async def stream(dut):
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
     device = Device(dut, job.config)
     await device.reset()
-    await device.load(job.load_words)
+    await device.load_image(job.load_words)
     await ClockCycles(dut.clk, job.settle)
     result = {"outputs": [], "users": [], "accepted": [], "finished": []}
 

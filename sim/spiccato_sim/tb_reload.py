@@ -24,11 +24,11 @@ async def reload(dut):
     await device.reset_state()
     await ClockCycles(dut.clk, 200)
     assert device.accepted.empty(), "input was accepted without a program"
-    await device.load(job["load_words"][0])
+    await device.load_image(job["load_words"][0])
     for bits in job["first"][1:]:
         await device.source.send(device.packet(bits))
     await ClockCycles(dut.clk, job["delay"])
-    loading = cocotb.start_soon(device.load(job["load_words"][1]))
+    loading = cocotb.start_soon(device.load_image(job["load_words"][1]))
     # The rest of the first program's packets comes while the second one is being loaded.
     await loading
     while not device.source.empty() or device.source.active:

@@ -11,6 +11,7 @@ When things happen is a recurrence over the issue words that wait (:class:`Timel
 from dataclasses import dataclass
 
 import numpy as np
+from spiccato.formats import from_bits, to_bits
 from spiccato.numbers import ACC_BITS, GATES, SHIFT_MAX
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.accumulator import RowAccumulator
@@ -21,24 +22,7 @@ from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.row import DotProductRow
 from spiccato.rtl.vector_file import QUARTERS, VectorFrom
 
-from . import bfloat16
-
 __all__ = ["VirtualMachine", "Timeline", "StepResult", "to_bits", "from_bits"]
-
-
-def to_bits(values, io_format):
-    """Values (any shape, float) to the nearest bit patterns of the streams' format (unsigned integers)."""
-    if io_format == "bfloat16":
-        return bfloat16.to_bits(values)
-    with np.errstate(over="ignore"):
-        return np.asarray(values, dtype=np.float32).view(np.uint32)
-
-
-def from_bits(bits, io_format):
-    """Bit patterns of the streams' format to float64."""
-    if io_format == "bfloat16":
-        return bfloat16.from_bits(np.asarray(bits, dtype=np.uint16))
-    return np.asarray(bits, dtype=np.uint32).view(np.float32).astype(np.float64)
 
 
 @dataclass(frozen=True)

@@ -19,15 +19,17 @@ import safetensors.numpy
 from ..config import Config
 from ..errors import ProgramError, SpiccatoError
 from ..files import write_whole
-from ..numbers import ACC_BITS, SHIFT_BITS, WEIGHT_BITS
+from ..numbers import ACC_BITS, C_BITS, SHIFT_BITS, VECTOR_BITS, WEIGHT_BITS
+from ..rtl.accumulator import RowAccumulator
 from ..rtl.control import RecordKind, parameters_layout, record_header
 from ..rtl.ingress import ADJUST_OFFSET, feature_layout
+from ..rtl.row import DotProductRow
 from ..rtl.sequencer import issue_word_layout
 from ..rtl.vector_file import QUARTERS
 
 __all__ = ["Program", "LayerPlace", "FORMAT_VERSION"]
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 #: Key of the container's header; one, because the container does not keep keys in order.
 _HEADER = "spiccato program"
 _ARRAYS = {
@@ -120,8 +122,9 @@ class Program:
 
     @functools.cached_property
     def digest(self):
-        """64-bit hexadecimal digest of everything that decides what the program computes."""
-        state = hashlib.sha256(json.dumps(self._metadata(), sort_keys=True).encode())
+        """64-bit hexadecimal digest of everything that decides what the program computes, and when (no names)."""
+        relevant = self._metadata() | {"name": None, "config": self.config.digest}
+        state = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
         for name, dtype in _ARRAYS.items():
             array = np.ascontiguousarray(getattr(self, name), dtype=np.dtype(dtype).newbyteorder("<"))
             state.update(f"{name} {array.shape}".encode())
@@ -136,10 +139,14 @@ class Program:
         plain["weight_formats"] = list(self.weight_formats)
         return plain
 
+    def _checksum(self):
+        """CRC-32 of the metadata, with the names that the digest leaves out."""
+        return zlib.crc32(json.dumps(self._metadata(), sort_keys=True).encode())
+
     def save(self, path):
         """Write the program to ``path``, all or nothing."""
         header = {"version": FORMAT_VERSION, "digest": self.digest, "config_digest": self.config.digest,
-                  "program": self._metadata()}
+                  "program": self._metadata(), "checksum": self._checksum()}
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         try:
             write_whole(path, safetensors.numpy.save(arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
@@ -180,7 +187,8 @@ class Program:
             plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
             plain["weight_formats"] = tuple(plain["weight_formats"])
             program = cls(**plain, **arrays)
-            damaged = program.digest != header["digest"] or program.config.digest != header["config_digest"]
+            damaged = ([program.digest, program.config.digest, program._checksum()]
+                       != [header[key] for key in ("digest", "config_digest", "checksum")])
         except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
             damaged = True
         if damaged:
@@ -201,28 +209,69 @@ class Program:
 
         ``memories=False`` leaves out what :meth:`write_preload` covers.
         """
-        config, stream = self.config, []
-
-        def record(kind, image, *, addr=0, core=0, row=0):
-            """Entries of ``image`` (entries, 32-bit words) from ``addr`` on, as many records as it takes."""
-            limit = 1 << 12
-            for start in range(0, len(image), limit):
-                part = image[start:start + limit]
-                stream.append(np.array(record_header(kind, core=core, row=row, words=image.shape[1],
-                                                     addr=addr + start, entries=len(part)), dtype=np.uint32))
-                stream.append(part.reshape(-1))
-
-        if memories:
-            for kind, image, addr, core, row in self._memory_images():
-                record(kind, image, addr=addr, core=core, row=row)
         adjust, enable = feature_layout["adjust"], feature_layout["enable"]
         entries = ((self.adjust.astype(np.int64) + ADJUST_OFFSET << adjust.offset)
                    | (self.enable.astype(np.int64) << enable.offset))
-        record(RecordKind.FEATURES, pack_bits(entries.reshape(-1, config.beat_values), feature_layout.size))
-        record(RecordKind.PARAMETERS, self._parameters())
-        stream.append(np.array(record_header(RecordKind.END_PROGRAM)[:1], dtype=np.uint32))
-        words = np.concatenate(stream)
-        return np.append(words, np.uint32(zlib.crc32(words.astype("<u4").tobytes())))
+        features = pack_bits(entries.reshape(-1, self.config.beat_values), feature_layout.size)
+        return _load([*(self._memory_images() if memories else ()),
+                      (RecordKind.FEATURES, features, 0, 0, 0),
+                      (RecordKind.PARAMETERS, self._parameters(), 0, 0, 0)], RecordKind.END_PROGRAM)
+
+    def state_words(self, h, c):
+        """The words of a state image: after it has been loaded, inferences go on from this state (uint32 array).
+
+        The hardware has to run this program. It keeps the recurrent half of every sum rather than h, so these words
+        hold the halves that ``h`` leads to. (``probe`` shows the h of the last inference, which the next one never
+        reads.)
+
+        Parameters
+        ----------
+        h, c : sequences of integer arrays (units,), one for each LSTM layer
+            As read back: 17 fraction bits, 18 and 27 bits wide.
+
+        Raises
+        ------
+        ProgramError
+            If there are not as many layers or units as the program has, or a value is out of range.
+        """
+        config = self.config
+        h, c = (self._state_arrays(name, values, bits)
+                for name, values, bits in (("h", h, VECTOR_BITS), ("c", c, C_BITS)))
+        lstm_slots = max(layer.first_slot + layer.slots for layer in self.layers)
+        cells = np.zeros((lstm_slots, config.cores, config.lanes), dtype=np.int64)
+        for layer, values in zip(self.layers, c):
+            cells[layer.first_slot:layer.first_slot + layer.slots].reshape(-1)[:layer.units] = values
+        halves = self._recurrent_halves(h)[:lstm_slots]
+        images = [(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), 0, core, 0)
+                  for core in range(config.cores)]
+        images += [(RecordKind.ACCUMULATORS, pack_bits(halves[:, core, row, None], ACC_BITS), 0, core, row)
+                   for core in range(config.cores) for row in range(config.block)]
+        return _load(images, RecordKind.END_STATE)
+
+    def _state_arrays(self, name, values, bits):
+        values = [np.asarray(value) for value in values]
+        shapes, wanted = [value.shape for value in values], [(layer.units,) for layer in self.layers]
+        if shapes != wanted:
+            raise ProgramError(f"state of program {self.name!r}: {name} has shapes {shapes}, the layers have {wanted}")
+        for number, value in enumerate(values):
+            if value.dtype.kind not in "iu" or (value >> (bits - 1) != value >> 63).any():
+                raise ProgramError(f"state of program {self.name!r}: {name} of layer {number} has to hold integers of "
+                                   f"{bits} bits, as they are read back")
+        return [value.astype(np.int64) for value in values]
+
+    def _recurrent_halves(self, h):
+        """Sums (slots, cores, block) of biases and W_hh h, as an inference leaves them for the next one."""
+        config, fields = self.config, self.decode()
+        vectors = np.zeros((config.vector_blocks, config.block), dtype=np.int64)
+        for layer, values in zip(self.layers, h):
+            vectors.reshape(-1)[config.block * layer.first_block:][:layer.units] = values
+        sums = self.biases.astype(np.int64)
+        for word in np.flatnonzero((fields["valid"] == 1) & (fields["recurrent"] == 1)):
+            tile = DotProductRow.widen(self.weights[:, fields["weight"][word]], fields["int8"][word] == 1,
+                                       fields["high"][word] == 1)
+            slot = fields["slot"][word]
+            sums[slot] += RowAccumulator.align(tile @ vectors[fields["vector"][word]], self.shifts[1, slot])
+        return sums
 
     def _memory_images(self):
         """All block memories' contents: (kind, entries of 32-bit words, first address, core, row)."""
@@ -273,6 +322,22 @@ class Program:
             part = bits[:, field.offset:field.offset + field.width].astype(np.int64)
             fields[name] = part @ (1 << np.arange(field.width, dtype=np.int64))
         return fields
+
+
+def _load(images, end):
+    """The words of a load: records of all images (kind, entries of 32-bit words, first address, core, row), the
+    record ``end``, and the CRC."""
+    stream = []
+    limit = 1 << 12  # entries of a record
+    for kind, image, addr, core, row in images:
+        for start in range(0, len(image), limit):
+            part = image[start:start + limit]
+            stream.append(np.array(record_header(kind, core=core, row=row, words=image.shape[1],
+                                                 addr=addr + start, entries=len(part)), dtype=np.uint32))
+            stream.append(part.reshape(-1))
+    stream.append(np.array(record_header(end)[:1], dtype=np.uint32))
+    words = np.concatenate(stream)
+    return np.append(words, np.uint32(zlib.crc32(words.astype("<u4").tobytes())))
 
 
 def encode_words(fields, config):

@@ -226,7 +226,7 @@ def check_schedule(result, layout, timing, repeats=2):
 
     for step in range(repeats):
         done.clear()
-        open_chains = {}
+        open_chains, issued = {}, {}
         output_slot, x_blocks = 0, 0
         needed = packet * (step + 1) - capacity
         rule(needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room,
@@ -242,6 +242,7 @@ def check_schedule(result, layout, timing, repeats=2):
             tile = (number, slot, block)
             rule(tile not in done, f"tile {tile} is issued twice", cycle)
             done.add(tile)
+            issued[chain] = issued.get(chain, 0) + 1
             if matrix.vector_from is VectorFrom.H:
                 producer = matrix.layer if matrix.recurrent else matrix.layer - 1
                 first, last = layout.slots_of_block(layout.layers[producer], block)
@@ -269,8 +270,7 @@ def check_schedule(result, layout, timing, repeats=2):
             if result.store[position]:
                 stored_at[accumulator], file_owner[accumulator] = cycle, chain
             if result.finish[position]:
-                tiles = {t for t in done if t[:2] == chain}
-                rule(len(tiles) == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
+                rule(issued[chain] == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
                 register = None
                 if matrix is layout.linear.input:
                     rule(slot == output_slot, "output slots are out of order", cycle)

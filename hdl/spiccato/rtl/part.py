@@ -9,7 +9,7 @@ hides the difference: under Amaranth's own simulator (no platform) a part is a p
 import re
 
 from amaranth.back import verilog
-from amaranth.hdl import ClockSignal, Instance, ResetSignal, Signal
+from amaranth.hdl import ClockSignal, Instance, ResetInserter, ResetSignal, Signal
 from amaranth.lib import wiring
 
 from .style import STYLES
@@ -45,11 +45,13 @@ class VerilogLibrary:
 
     def __init__(self, style="portable"):
         self.style, self.modules = STYLES[style], {}
+        #: A part of each kind, to ask it for its latencies.
+        self.parts = {}
 
     def add(self, part):
         """Convert ``part`` unless its kind is known already; return the module's text."""
         if part.kind not in self.modules:
-            self.modules[part.kind] = self.convert(part)
+            self.modules[part.kind], self.parts[part.kind] = self.convert(part), part
         return self.modules[part.kind]
 
     def convert(self, part):
@@ -63,30 +65,41 @@ class VerilogLibrary:
             text = f"(* {getattr(self.style, part.module_style)} *)\n{text}"
         return text
 
-    def instance(self, part):
-        """An instance of the part's module whose ports are the part's own signals."""
+    def instance(self, part, reset=None):
+        """An instance of the part's module whose ports are the part's own signals; ``reset`` as in :func:`place`."""
         text = self.add(part)
         header = re.search(rf"^module {re.escape(part.kind)}\s*\((.*?)\);", text, re.S | re.M).group(1)
         names = {name.strip() for name in header.split(",")}
-        return module_instance(part, clock="clk" in names, reset="rst" in names)
+        if "rst" not in names:
+            return module_instance(part, clock="clk" in names, reset=None)
+        return module_instance(part, clock="clk" in names, reset=ResetSignal() if reset is None else reset)
 
 
-def module_instance(part, *, clock=True, reset=True):
-    """An ``Instance`` of a part's module whose ports are the part's own signals, and the clock domain's."""
+def module_instance(part, *, clock=True, reset):
+    """An ``Instance`` of a part's module whose ports are the part's own signals, and the clock domain's.
+
+    ``reset`` is the value of its reset port; None if it has none.
+    """
     ports = {}
     if clock:
         ports["i_clk"] = ClockSignal()
-    if reset:
-        ports["i_rst"] = ResetSignal()
+    if reset is not None:
+        ports["i_rst"] = reset
     for path, member, value in part.signature.flatten(part):
         direction = "i" if member.flow is wiring.In else "o"
         ports[f"{direction}_{'__'.join(map(str, path))}"] = value
     return Instance(part.kind, **ports)
 
 
-def place(m, platform, name, part):
-    """Add ``part`` to module ``m`` under ``name`` and return it."""
-    m.submodules[name] = part if platform is None else platform.instance(part)
+def place(m, platform, name, part, *, reset=None):
+    """Add ``part`` to module ``m`` under ``name`` and return it.
+
+    ``reset``, if given, is the part's reset instead of the domain's: a signal that is also high during the latter.
+    """
+    if platform is not None:
+        m.submodules[name] = platform.instance(part, reset)
+    else:
+        m.submodules[name] = part if reset is None else ResetInserter(reset)(part)
     return part
 
 

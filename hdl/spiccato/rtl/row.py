@@ -53,11 +53,11 @@ class DotProductRow(Part):
 
     @staticmethod
     def widen(weights, int8, high):
-        """Integer model of the weight lanes: raw 16-bit words (any integer dtype) to signed mantissas."""
-        weights = np.asarray(weights, dtype=np.int64)
-        byte = np.where(high, weights >> INT8_BITS, weights) & 0xFF
-        widened = ((byte ^ 0x80) - 0x80) << INT8_BITS
-        return np.where(int8, widened, ((weights & 0xFFFF) ^ 0x8000) - 0x8000)
+        """Integer model of the weight lanes: raw 16-bit words (any integer dtype) to signed mantissas (int16)."""
+        words = np.asarray(weights).astype(np.int16)
+        if not np.any(int8):
+            return words
+        return np.where(int8, np.where(high, words & ~0xFF, words << INT8_BITS), words)
 
     def elaborate(self, platform):
         m = Module()

@@ -1,0 +1,285 @@
+"""A device as its user sees it. What registers have to be accessed, and in which order, is written down here, once."""
+
+from collections.abc import Coroutine, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from ..compiler.program import LayerPlace, Program
+from ..config import Config
+from ..errors import DeviceError
+from ..formats import from_beats, from_bits, to_beats, to_bits
+from ..rtl.ingress import FLAGS
+from ..rtl.registers import IDENTITY, REGISTERS, VERSION
+from .transport import Transport
+
+__all__ = ["AsyncDevice", "Device", "Identity", "Counters"]
+
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Identity:
+    """What a device says it is: ``digest`` is that of its configuration (hexadecimal), as programs carry it."""
+
+    cores: int
+    block: int
+    io_format: str
+    digest: str
+
+    def __str__(self):
+        return f"{self.cores} cores of block {self.block}, {self.io_format} streams, digest {self.digest}"
+
+
+@dataclass(frozen=True)
+class Counters:
+    """Inferences since reset, cycles in which one had to wait for room, and cycles that the last one took."""
+
+    inferences: int
+    stall_cycles: int
+    latency: int
+
+
+class AsyncDevice:
+    """A device, all methods being coroutines. :class:`Device` is the same for callers without an event loop.
+
+    Parameters
+    ----------
+    transport : Transport
+    config : Config, optional
+        What the device was built with; otherwise known after a program has been loaded.
+    """
+
+    def __init__(self, transport: Transport, config: Config | None = None):
+        self.transport, self.config = transport, config
+        self.program: Program | None = None
+        # h of a state that was written: the hardware needs only what follows from it, and so cannot show it.
+        self._written_h: list | None = None
+
+    async def write(self, name: str, word: int) -> None:
+        """Write a register by name."""
+        await self.transport.write(REGISTERS[name].offset, [int(word)])
+
+    async def read(self, name: str) -> int:
+        """Read a register by name: an unsigned integer."""
+        return await self.transport.read(REGISTERS[name].offset)
+
+    async def fields(self, name: str) -> dict[str, int]:
+        """Fields of a register."""
+        return REGISTERS[name].unpack(await self.read(name))
+
+    async def status(self) -> dict[str, int]:
+        """Fields of the status register."""
+        return await self.fields("status")
+
+    async def wait(self, field: str) -> None:
+        """Poll the status register until ``field`` is set; raises DeviceError if that does not come."""
+        for _ in range(self.transport.polls):
+            if (await self.status())[field]:
+                return
+        raise DeviceError(f"status.{field} does not come: {REGISTERS['status'].fields[field][2]}")
+
+    async def open(self) -> Identity:
+        """Reset the accelerator and find out what it is; raises DeviceError if it is nothing known."""
+        self.program = self._written_h = None
+        await self.transport.open()
+        identity, version = await self.read("identity"), await self.read("version")
+        if identity != IDENTITY:
+            raise DeviceError(f"this is no Spiccato: its identity reads 0x{identity:08x} instead of 0x{IDENTITY:08x}")
+        if version != VERSION:
+            raise DeviceError(f"the device has version {version} of the registers and the load format, this host "
+                              f"version {VERSION}")
+        return await self.identity()
+
+    async def identity(self) -> Identity:
+        """What the device says it is."""
+        built = await self.fields("configuration")
+        digest = f"{await self.read('digest_high'):08x}{await self.read('digest_low'):08x}"
+        return Identity(built["cores"], built["block"], "float32" if built["float32"] else "bfloat16", digest)
+
+    async def load(self, program: Program) -> None:
+        """Load a program; inferences then start from state zero.
+
+        Raises
+        ------
+        DeviceError
+            If it was compiled for another configuration, or the device does not accept it.
+        """
+        identity = await self.identity()
+        if program.config.digest != identity.digest:
+            raise DeviceError(f"program {program.name!r} was compiled for configuration {program.config.name!r} "
+                              f"(digest {program.config.digest}), the device is another one: {identity}")
+        self.program = self._written_h = None
+        await self.load_image(program.load_words())
+        self.config, self.program = program.config, program
+
+    async def load_image(self, words: ArrayLike) -> None:
+        """Load the words of a program or of a state image, and check that they were accepted."""
+        await self.write("control", REGISTERS["control"].pack(load=1))
+        await self.wait("idle")
+        await self.transport.write(REGISTERS["load_data"].offset, words)
+        if not (await self.status())["loaded"]:
+            raise DeviceError(f"the load was not accepted: {'; '.join((await self.errors()).values()) or 'no error set'}")
+
+    async def reset_state(self) -> None:
+        """Set h and c to zero before the next inference."""
+        await self.write("control", REGISTERS["control"].pack(reset_state=1))
+        self._written_h = None
+
+    async def step(self, x: ArrayLike) -> NDArray[np.float64]:
+        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
+        program = self._loaded()
+        x = np.asarray(x, dtype=np.float64)
+        if x.shape != (program.input_size,):
+            raise DeviceError(f"program {program.name!r} takes inputs of shape ({program.input_size},), not {x.shape}")
+        bits, _ = await self.step_bits(to_bits(x, program.config.io_format))
+        return from_bits(bits, program.config.io_format)
+
+    async def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
+        """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
+        program = self._loaded()
+        packet = to_beats(np.asarray(bits), program.config, program.input_beats)
+        self._written_h = None
+        data, user = await self.transport.step(packet)
+        if len(data) != program.output_beats * program.config.beat_bits // 8:
+            raise DeviceError(f"an output of {len(data)} bytes came, program {program.name!r} has "
+                              f"{program.output_beats} beats of {program.config.beat_bits // 8}")
+        return (from_beats(data, program.config)[:program.output_size].astype(np.int64),
+                {name: bool(user >> bit & 1) for bit, name in enumerate(FLAGS)})
+
+    def _loaded(self):
+        if self.program is None:
+            raise DeviceError("there is no program: load one first")
+        return self.program
+
+    async def read_state(self, layers: Sequence[LayerPlace] | None = None) -> tuple[list, list]:
+        """h and c of all layers, as two lists of int64 arrays (units,) with 17 fraction bits.
+
+        ``layers`` (``Program.layers``) are by default those of the program that was loaded here.
+        """
+        layers = self._loaded().layers if layers is None else layers
+        config = self.config
+        await self.wait("idle")
+
+        async def element(**place):
+            await self.write("probe", REGISTERS["probe"].pack(**place))
+            await self.wait("probe_done")
+            word = await self.read("probe_data")
+            return (word ^ 1 << 31) - (1 << 31)
+
+        h, c = [], []
+        for layer in layers:
+            if self._written_h is None:
+                h.append(np.array([await element(address=layer.first_block + unit // config.block,
+                                                 lane=unit % config.block) for unit in range(layer.units)]))
+            states = []
+            for unit in range(layer.units):
+                quarter, lane = divmod(unit, config.lanes)
+                slot, core = divmod(quarter, config.cores)
+                states.append(await element(cell=1, address=layer.first_slot + slot, core=core, lane=lane))
+            c.append(np.array(states))
+        return self._written_h or h, c
+
+    async def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:
+        """Go on from a state that :meth:`read_state` gave; raises ProgramError if it is none of this program's."""
+        words = self._loaded().state_words(h, c)
+        # A reset of the state that has not happened yet would undo this.
+        await self.wait("idle")
+        await self.load_image(words)
+        self._written_h = [np.array(values, dtype=np.int64) for values in h]
+
+    async def counters(self) -> Counters:
+        """Inferences, stall cycles and the latency of the last inference."""
+        return Counters(*[await self.read(name) for name in ("inferences", "stall_cycles", "latency")])
+
+    async def errors(self, *, clear: bool = False) -> dict[str, str]:
+        """Sticky errors that are set, as {name: what happened}; ``clear`` makes them forgotten."""
+        word = await self.read("errors")
+        if clear:
+            await self.write("errors", word)
+        return {name: REGISTERS["errors"].fields[name][2]
+                for name, value in REGISTERS["errors"].unpack(word).items() if value}
+
+
+def _run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
+    """The result of a coroutine that never suspends."""
+    try:
+        coroutine.send(None)
+    except StopIteration as result:
+        return result.value
+    coroutine.close()
+    raise TypeError("this transport suspends: use AsyncDevice with it")
+
+
+class Device:
+    """A device at the end of a transport that does not suspend, such as :class:`SerialTransport`.
+
+    Use it as a context manager, or call :meth:`open` and :meth:`close`. One inference is under way at a time.
+
+    All methods raise LinkError if the device does not answer, and SessionError if it was reset, in which cases it has
+    to be opened and loaded again; DeviceError if it refuses something.
+
+    Parameters
+    ----------
+    transport : Transport
+    """
+
+    def __init__(self, transport: Transport):
+        self._device = AsyncDevice(transport)
+
+    def __enter__(self):
+        try:
+            self.open()
+        except BaseException:
+            self.close()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
+    def open(self) -> Identity:
+        """Reset the accelerator and find out what it is. A program has to be loaded after this."""
+        return _run(self._device.open())
+
+    def close(self) -> None:
+        """Give the transport back."""
+        self._device.transport.close()
+
+    def identity(self) -> Identity:
+        """What the device says it is."""
+        return _run(self._device.identity())
+
+    def load(self, program: Program) -> None:
+        """Load a program, which has to be compiled for the device's configuration; the state is zero then."""
+        _run(self._device.load(program))
+
+    def reset_state(self) -> None:
+        """Set h and c to zero before the next inference."""
+        _run(self._device.reset_state())
+
+    def step(self, x: ArrayLike) -> NDArray[np.float64]:
+        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
+        return _run(self._device.step(x))
+
+    def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
+        """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
+        return _run(self._device.step_bits(bits))
+
+    def read_state(self) -> tuple[list, list]:
+        """h and c: two lists of int64 arrays (units,), one for each LSTM layer, with 17 fraction bits."""
+        return _run(self._device.read_state())
+
+    def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:
+        """Go on from a state that :meth:`read_state` gave."""
+        _run(self._device.write_state(h, c))
+
+    def counters(self) -> Counters:
+        """Inferences, stall cycles and the latency of the last inference."""
+        return _run(self._device.counters())
+
+    def errors(self, *, clear: bool = False) -> dict[str, str]:
+        """Sticky errors that are set, as {name: what happened}; ``clear`` makes them forgotten."""
+        return _run(self._device.errors(clear=clear))

@@ -1,0 +1,86 @@
+"""Networks from other frameworks' models and files: PyTorch, safetensors, ONNX, Keras.
+
+Whatever a model does besides LSTM layers and, after them, linear layers is refused by name and place; nothing is
+guessed. PyTorch, onnx and h5py are only needed for what needs them, and are extras of the package.
+"""
+
+import importlib
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from ..network import ModelError, Network, load_safetensors, network_from_state_dict
+
+__all__ = ["SUFFIXES", "load_network"]
+
+#: Suffix of a file -> what it holds.
+SUFFIXES = {
+    ".safetensors": "PyTorch state dict",
+    ".pt": "PyTorch state dict",
+    ".pth": "PyTorch state dict",
+    ".onnx": "ONNX model",
+    ".keras": "Keras model",
+    ".h5": "Keras model",
+}
+
+
+def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike | None = None) -> Network:
+    """The network in a model or a file.
+
+    Parameters:
+        source: a path with one of :data:`SUFFIXES`, a ``torch.nn.Module``, a PyTorch state dict (name -> tensor or
+            array), or a :class:`Network`.
+        name: the network's name; by default the file's without its suffix, or the module's class.
+        calibration: (steps, features) typical inputs in time order; by default what the file holds, if anything.
+
+    Raises:
+        ModelError: the source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers
+            followed by linear layers. One line: what is wrong, where, and what would be right.
+    """
+    if isinstance(source, (str, os.PathLike)):
+        network = _load_file(Path(source))
+    elif isinstance(source, Network):
+        network = source
+    elif isinstance(source, Mapping):
+        network = network_from_state_dict(
+            _importer("pytorch").arrays(source) if "torch" in sys.modules else source)
+    elif "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module):
+        network = _importer("pytorch").trace(source)
+    else:
+        raise ModelError(f"a {type(source).__name__} is no model; supported: a path, a torch.nn.Module, a PyTorch "
+                         "state dict")
+    if calibration is not None:
+        network = replace(network, calibration=calibration)
+    return replace(network, name=name) if name is not None else network
+
+
+def _load_file(path: Path) -> Network:
+    suffix = path.suffix.lower()
+    if suffix not in SUFFIXES:
+        raise ModelError(f"{path}: unknown kind of model; supported: {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise ModelError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
+    if suffix == ".safetensors":
+        return load_safetensors(path)
+    try:
+        return _importer({".pt": "pytorch", ".pth": "pytorch", ".onnx": "onnx_graph"}.get(suffix, "keras")).load(path)
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+
+
+def _importer(module: str) -> Any:
+    """An importer, which imports a package that need not be installed."""
+    package, extra = {"pytorch": ("torch", "torch"), "onnx_graph": ("onnx", "onnx"), "keras": ("h5py", "keras")}[module]
+    try:
+        return importlib.import_module(f".{module}", __package__)
+    except ModuleNotFoundError as error:
+        if error.name != package:
+            raise
+        raise ModelError(f"the package {package} is needed: pip install 'spiccato[{extra}]'") from None

@@ -1,0 +1,22 @@
+"""The command line. Each verb is a thin layer over a function that Python can call as well."""
+
+import click
+
+from . import hardware, model
+
+__all__ = ["main"]
+
+
+@click.group()
+@click.version_option(package_name="spiccato")
+def main():
+    """Spiccato: an LSTM accelerator for FPGAs. Compile a network, predict its latency, simulate the hardware.
+
+    Exit status: 0 if all is well; 1 if an input was refused or a check failed, with one line on standard error that
+    says which; 2 for wrong usage.
+    """
+
+
+for module in (model, hardware):
+    for verb in module.VERBS:
+        main.add_command(verb)

@@ -1,0 +1,289 @@
+"""Verbs on the hardware: Verilog, simulation, checks, benchmark."""
+
+import sys
+from pathlib import Path
+
+import click
+import numpy as np
+from spiccato.compiler import Program, compile_network
+from spiccato.config import PRESETS, preset
+from spiccato.rtl.uart import BAUD
+
+from ..accuracy import rms
+from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
+                     io_option, json_option, model_option, network_of, print_counts, print_summary, print_table,
+                     program_summary, progress_bar, progress_console, reports_errors, resource_notes, seed_option,
+                     spaced_of, status, weights_option)
+
+__all__ = ["VERBS"]
+
+
+@click.command()
+@click.option("--board", default="all", show_default=True, help="Board, by name, or all.")
+@io_option
+@click.option("-o", "--output", default="build/verilog", show_default=True, type=click.Path(file_okay=False),
+              help="Folder; each board gets one in it.")
+@reports_errors
+def verilog(board, io_format, output):
+    """Write a board's Verilog and the JSON file that describes it."""
+    from spiccato.verilog import write_verilog
+    from spiccato_boards import BOARDS
+
+    for name in BOARDS if board == "all" else [board]:
+        config = preset(name, io_format)
+        style = BOARDS[name].family.style if name in BOARDS else "portable"
+        with status(f"{name}: elaborating"):
+            written = write_verilog(config, Path(output) / name, style, resource_notes(config))
+        console.print(f"{name}: {len(written['files'])} modules in {Path(output) / name}", soft_wrap=True)
+
+
+@click.command()
+@board_option
+@io_option
+@click.option("-o", "--output", default="build/project", show_default=True, type=click.Path(file_okay=False),
+              help="Folder; each board gets one in it.")
+@click.option("--compare", "result", type=click.Path(dir_okay=False),
+              help="Write nothing, but lay this result of a project's script beside the estimates.")
+@reports_errors
+def project(board, io_format, output, result):
+    """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
+    from spiccato_boards import find
+    from spiccato_boards.projects import write_project
+    from spiccato_boards.results import compare, read_result
+
+    board = find(board)
+    config = preset(board.name, io_format)
+    if result:
+        reached = read_result(result)
+        console.print(f"{reached.target} of {board.name} with {reached.tool} {reached.tool_version}: timing "
+                      f"{'met' if reached.clock['met'] else 'NOT met'}", soft_wrap=True)
+        print_counts(("", "reached", "expected", "device"), compare(reached, board, config))
+        return
+    folder = Path(output) / board.name
+    with status(f"{board.name}: elaborating"):
+        written = write_project(board, folder, config)
+    console.print(f"{board.name}: {len(written['files'])} files in {folder}; there, with {board.family.tool}:",
+                  soft_wrap=True)
+    for command in written["commands"]:
+        console.print(f"  {command}", soft_wrap=True)
+
+
+@click.command()
+@json_option
+@reports_errors
+def boards(as_json):
+    """List the boards: their accelerators, what these take of the devices, and the published product's resources."""
+    from .. import resources
+
+    rows = resources.rows()
+    if as_json:
+        emit_json(rows)
+    else:
+        print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
+
+
+@click.command()
+@board_option
+@model_option(default="lstm_tiny", show_default=True,
+              help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
+@weights_option
+@io_option
+@calibration_option
+@click.option("--steps", type=click.IntRange(min=STREAMED + 1),
+              help="Timesteps.  [default: 20; an example's whole series]")
+@seed_option
+@click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
+@click.option("--waves", is_flag=True, help="Record waveforms.")
+@click.option("--axi-load", is_flag=True, help="Load all memories over AXI4-Lite instead of from files (slow).")
+@json_option
+@reports_errors
+def sim(board, model, weights, io_format, calibration, steps, seed, simulator, waves, axi_load, as_json):
+    """Run a model on the simulated RTL of a board and compare with every prediction."""
+    from ..bfloat16 import BFloat16Pipeline
+    from ..reference import Reference
+    from ..simulate import simulate
+
+    program, network, task, xs = _job(model, preset(board, io_format), weights, steps, seed, calibration)
+    if not as_json:
+        print_summary(program)
+    with status("building the simulator and running the RTL"):
+        result = simulate(program, xs, spaced=spaced_of(len(xs)), simulator=simulator, waves=waves,
+                          preload=not axi_load)
+
+    errors, scores = {}, {}
+    if network is not None:
+        exact = Reference(network).run(xs)
+        pipeline = BFloat16Pipeline(network).run(xs)
+        for name, function in (("largest", lambda e: float(np.abs(e).max())), ("RMS", rms)):
+            errors |= {f"{name} error against float64": function(result.outputs - exact),
+                       f"{name} error of a bfloat16 pipeline": function(pipeline - exact),
+                       f"{name} difference from the bfloat16 pipeline": function(result.outputs - pipeline)}
+        scores = _scores(task, {"RTL": result.outputs, "float64": exact})
+    if as_json:
+        emit_json({
+            "program": program_summary(program), "simulator": simulator, "steps": len(xs), "passed": result.passed,
+            "bit_exact": result.bit_exact, "spaced_cycles": result.spaced_cycles,
+            "interval_cycles": result.initiation_interval, "errors": errors,
+            "task": scores and {"metric": task.metric_name, "unit": task.metric_unit, **scores},
+            "failures": result.failures, "waves": str(result.waves) if result.waves else None})
+    else:
+        _print_comparison(program, result, simulator, len(xs), errors, _score_rows(task, scores))
+    sys.exit(0 if result.passed else 1)
+
+
+@click.command()
+@click.option("--board", default="ulx3s", show_default=True, shell_complete=complete(*PRESETS), help="Board, by name.")
+@click.option("--port", default="sim", show_default=True, help="Serial port of the board, or sim: simulate it.")
+@model_option(default="seattle_weather", show_default=True,
+              help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
+@weights_option
+@calibration_option
+@click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: 20; an example's whole series]")
+@seed_option
+@click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second of the port.")
+@reports_errors
+def demo(board, port, model, weights, calibration, steps, seed, baud):
+    """Run a model on a board through its serial port and compare every output with the virtual machine."""
+    from ..demo import run_demo
+    from ..reference import Reference
+
+    program, network, task, xs = _job(model, preset(board), weights, steps, seed, calibration)
+    print_summary(program)
+    with progress_bar() as progress:
+        bar = progress.add_task(f"{port}: connecting and loading the program", total=None)
+        result = run_demo(
+            program, xs, port, baud=baud, on_step=lambda: progress.advance(bar),
+            on_ready=lambda: progress.update(bar, total=len(xs), description="timesteps"))
+
+    console.print(f"{program.name} on {board} at {port}: {result.identity}", soft_wrap=True)
+    rows = [("inferences", result.counters.inferences, len(xs)),
+            ("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes"),
+            ("latency of the last inference, cycles", result.counters.latency, program.spaced_latency),
+            ("stall cycles", result.counters.stall_cycles, 0),
+            ("program load as the host sees it, s", f"{result.load_seconds:.2f}", ""),
+            ("a step as the host sees it, ms", f"{1e3 * result.step_seconds:.2f}", "")]
+    if network is not None:
+        exact = Reference(network).run(xs)
+        rows.append(("largest error against float64", f"{np.abs(result.outputs - exact).max():.3g}", ""))
+        rows += _score_rows(task, _scores(task, {"board": result.outputs, "float64": exact}))
+    print_table((("", "left"), ("board", "right"), ("predicted", "right")), rows)
+    for name, meaning in result.errors.items():
+        console.print(f"the board reports {name}: {meaning}", soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+    sys.exit(0 if result.passed else 1)
+
+
+def _job(model, config, weights, steps, seed, calibration=None):
+    """What ``--model`` names: program, network (None if it is a program), task (None if it is no example), inputs."""
+    from .. import series
+    from ..bfloat16 import round_bfloat16
+    from ..models import inputs
+
+    if model.endswith(PROGRAM_SUFFIX):
+        program = Program.load(model)
+        program.require(config)
+        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.input_size))
+        return program, None, None, round_bfloat16(xs)
+    network = network_of(model, seed, calibration)
+    program = compile_network(network, config, weight_format=weights)
+    if model in series.TASKS:
+        task = series.load(model)
+        return program, network, task, task.inputs[:steps]
+    return program, network, None, inputs(network, steps or 20, seed)
+
+
+def _scores(task, outputs):
+    """The task's own metric by name for each of ``outputs``, if there is a task and they are of all its steps."""
+    if task is None or any(len(values) != len(task.inputs) for values in outputs.values()):
+        return {}
+    return {name: task.metric(task.predict(values)) for name, values in outputs.items()} | {
+        "persistence": task.baseline()}
+
+
+def _score_rows(task, scores):
+    """Rows of a table that has a column for measured and one for predicted values."""
+    return [(f"{task.metric_name}, {name}, {task.metric_unit}", f"{score:.4f}", "") for name, score in scores.items()]
+
+
+def _print_comparison(program, result, simulator, steps, errors, score_rows):
+    config = program.config
+    console.print(f"{program.name} on the RTL of {config.name} ({simulator})", soft_wrap=True)
+    print_table((("", "left"), ("measured", "right"), ("predicted", "right")), [
+        ("timesteps", steps, ""),
+        ("bit-exact with the virtual machine", "yes" if result.bit_exact else "NO", "yes"),
+        ("spaced latency, cycles", _span(result.spaced_cycles), result.predicted_spaced_cycles),
+        ("initiation interval, cycles", result.initiation_interval, result.predicted_initiation_interval),
+        (f"spaced latency at {config.clock_mhz:g} MHz, us", f"{max(result.spaced_cycles) / config.clock_mhz:.3f}",
+         f"{result.predicted_spaced_cycles / config.clock_mhz:.3f}"),
+        *((name, f"{value:.3g}", "") for name, value in errors.items()),
+        *score_rows])
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    if result.waves:
+        console.print(f"waveforms: {result.waves}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+
+
+@click.command()
+@board_option
+@reports_errors
+def timing(board):
+    """Measure the logic depth between registers and check it against the clock discipline."""
+    import tempfile
+
+    from spiccato.verilog import write_verilog
+
+    from ..timing import check, print_report
+
+    with tempfile.TemporaryDirectory() as folder, status(f"{board}: elaborating and mapping"):
+        written = write_verilog(preset(board), Path(folder) / board)
+        report = check(written["files"], "spiccato")
+    print_report(report)
+    sys.exit(0 if report.ok else 1)
+
+
+@click.command()
+@board_option
+@reports_errors
+def lint(board):
+    """Have Verilator and yosys check the Verilog of a board."""
+    from spiccato.verilog import write_verilog
+
+    from ..lint import lint as check
+
+    # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
+    target = Path("build") / "lint" / board
+    with status(f"{board}: elaborating and checking"):
+        write_verilog(preset(board), target)
+        check(target)
+    console.print(f"{board}: no warnings")
+
+
+@click.command()
+@click.option("--board", "boards", multiple=True, help="Only this board; may be repeated.")
+@click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
+@click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
+@reports_errors
+def bench(boards, names, output):
+    """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
+    from spiccato_boards import BOARDS
+
+    from ..bench import run_bench
+    from ..models import MODELS
+
+    result = run_bench(boards or tuple(BOARDS), names or tuple(MODELS), out=output, console=progress_console)
+    console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+    sys.exit(0 if result.passed else 1)
+
+
+def _span(values):
+    """A list of equal numbers as one, others as a range."""
+    return str(values[0]) if len(set(values)) == 1 else f"{min(values)}..{max(values)}"
+
+
+VERBS = (boards, verilog, project, sim, demo, bench, timing, lint)
