@@ -63,6 +63,8 @@ class Bridge:
         await ClockCycles(self.dut.clk, RESET_CYCLES)
         self.dut.rst.value = 0
         await ClockCycles(self.dut.clk, RESET_CYCLES)
+        # Between two clock edges, where all levels change from now on: a bit is the same number of cycles each time.
+        await Timer(PERIOD // 2, "step")
         self.quiet = 0
 
     async def run(self):
