@@ -17,7 +17,7 @@ from .serial_sim import RESET, SETTINGS
 PERIOD = 2
 #: Longest sleep, in seconds, after which the time limit is looked at.
 NAP = 1.0
-RESET_CYCLES = 4
+RESET_CYCLES = 16
 CHUNK = 4096
 
 
@@ -57,6 +57,16 @@ class Bridge:
             self.dut.rx.value = level
             await Timer(self.bit, "step")
 
+    async def reset(self):
+        """Reset the board; bytes that come meanwhile are lost, those after it are not."""
+        self.dut.rst.value = 1
+        await ClockCycles(self.dut.clk, RESET_CYCLES)
+        self.dut.rst.value = 0
+        await ClockCycles(self.dut.clk, RESET_CYCLES)
+        # Between two clock edges, where all levels change from now on: a bit is the same number of cycles each time.
+        await Timer(PERIOD // 2, "step")
+        self.quiet = 0
+
     async def run(self):
         """Until the control connection ends, or the time is over."""
         while time.monotonic() < self.deadline:
@@ -66,10 +76,7 @@ class Bridge:
                 command = self.control.recv(len(RESET))
                 if command != RESET:
                     return
-                self.dut.rst.value = 1
-                await ClockCycles(self.dut.clk, RESET_CYCLES)
-                self.dut.rst.value = 0
-                self.quiet = 0
+                await self.reset()
                 self.control.sendall(RESET)
             elif self.master in ready:
                 self.quiet = 0
@@ -88,11 +95,9 @@ async def board(dut):
     with socket.socket(socket.AF_UNIX) as control:
         control.connect(settings["control"])
         dut.rx.value = 1
-        dut.rst.value = 1
         Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
-        await ClockCycles(dut.clk, RESET_CYCLES)
-        dut.rst.value = 0
         bridge = Bridge(dut, settings, control)
+        await bridge.reset()
         cocotb.start_soon(bridge.to_host())
         control.sendall(f"{bridge.port}\n".encode())
         await bridge.run()
