@@ -84,7 +84,7 @@ def _header(config, kind):
             f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n")
 
 
-def _side_car(config, top, library.parts, files):
+def _side_car(config, top, parts, files):
     """What the JSON file says; plain data in a fixed order."""
     return {
         "configuration": config.to_dict(),
