@@ -20,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project sim demo report test lint timing bench clean
+.PHONY: help venv verilog project bitstream sim demo report test gates lint timing bench clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -31,7 +31,7 @@ venv: $(STAMP) ## Make the virtual environment .venv
 $(STAMP): pyproject.toml
 	@echo "installing into .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[host,sim,report,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ecp5,host,sim,report,test]'
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
@@ -39,6 +39,9 @@ verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
 
 project: $(STAMP) ## Write a project of BOARD for its vendor's tool to build/project
 	@$(BIN)/spiccato project --board $(BOARD)
+
+bitstream: $(STAMP) ## Build the bitstream of the ULX3S, or BOARD, with open tools to build/bitstream
+	@$(BIN)/spiccato bitstream $(if $(call given,BOARD),--board $(BOARD))
 
 sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with all predictions
 	@$(BIN)/spiccato sim --board $(BOARD) --model $(MODEL) \
@@ -55,6 +58,9 @@ demo: $(STAMP) ## Run the trained example, or MODEL, on the ULX3S, or BOARD, at 
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation
+
+gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
+	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/test_gates.py
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 	@$(BIN)/spiccato lint --board $(BOARD)

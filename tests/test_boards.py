@@ -153,7 +153,7 @@ def test_a_memory_of_less_than_half_a_block_takes_half():
 
 
 def test_unknown_board_names_the_known_ones():
-    with pytest.raises(SpiccatoError, match=r"unknown board 'u250'; known: ia420f, ia840f, v80"):
+    with pytest.raises(SpiccatoError, match=r"unknown board 'u250'; known: ulx3s, ia420f, ia840f, v80"):
         find("u250")
 
 

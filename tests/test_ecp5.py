@@ -3,22 +3,19 @@
 import os
 import re
 import subprocess
-from pathlib import Path
 
 import pytest
 from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
 
-import spiccato_sim
 from spiccato.rtl.activation import ActivationTable
 from spiccato.rtl.dsp import Multiply
 from spiccato.rtl.ecp5 import Ecp5Library
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import VerilogLibrary
+from spiccato_sim.gates import ECP5_BLOCKS
 from spiccato_sim.runner import verilator_executable
 
-#: Simulation models of the blocks that yosys has no models for.
-BLOCKS = Path(spiccato_sim.__file__).parent / "data" / "ecp5_blocks.v"
 #: Compared after so many cycles: memories are filled first.
 FILL, CYCLES = 4096, 20_000
 
@@ -121,7 +118,7 @@ def compare(parts, library, folder):
     (folder / "compare.sv").write_text(text + bench_of(parts))
     environment = {**os.environ, "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0"}
     subprocess.run([verilator_executable(), "--binary", "-CFLAGS", "-std=c++20", "-Wno-fatal", "-Wno-lint", "-Wno-style", "-Wno-MULTITOP",
-                    "--top-module", "compare", "--Mdir", "build", str(BLOCKS), "compare.sv"],
+                    "--top-module", "compare", "--Mdir", "build", str(ECP5_BLOCKS), "compare.sv"],
                    cwd=folder, env=environment, check=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     output = subprocess.run([folder / "build" / "Vcompare"], cwd=folder, text=True, check=True,
                             stdout=subprocess.PIPE).stdout

@@ -308,7 +308,7 @@ def test_old_results_do_not_survive_a_new_project(project):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["project", "--board", "u250"], "unknown board 'u250'; known: ia420f"),
+    (["project", "--board", "u250"], "unknown board 'u250'; known: ulx3s, ia420f"),
     (["project", "--compare", "none.json"], "none.json: No such file"),
 ])
 def test_command_refuses(arguments, message):

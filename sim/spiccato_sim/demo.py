@@ -47,7 +47,7 @@ class Demo:
         return not self.failures
 
 
-def run_demo(program, xs, port, *, baud, build_folder="build", on_ready=lambda: None, on_step=lambda: None):
+def run_demo(program, xs, port, *, baud, build_folder="build", board=None, on_ready=lambda: None, on_step=lambda: None):
     """Run ``xs`` (steps, input_size) on the board at ``port`` and compare each step with the virtual machine.
 
     Parameters
@@ -59,6 +59,8 @@ def run_demo(program, xs, port, *, baud, build_folder="build", on_ready=lambda: 
     baud : int
     build_folder : path
         Where simulators are kept.
+    board : SimulatedBoard, optional
+        The simulated one; by default one of the program's configuration.
     on_ready, on_step : functions
         Called when the program has been loaded, and after each step.
 
@@ -78,7 +80,7 @@ def run_demo(program, xs, port, *, baud, build_folder="build", on_ready=lambda: 
     with contextlib.ExitStack() as stack:
         options = {}
         if port == SIMULATED:
-            port = stack.enter_context(SimulatedBoard(program.config, build_folder=build_folder)).port
+            port = stack.enter_context(board or SimulatedBoard(program.config, build_folder=build_folder)).port
             options["timeout"] = _SIMULATED_TIMEOUT_S
         device = stack.enter_context(Device(SerialTransport(port, baud, **options)))
         start = time.monotonic()

@@ -33,13 +33,15 @@ _GENERATOR = hashlib.sha256(b"".join(
 
 # The core is compiled once, not once for each copy; but there are no waves of the inside of such a block. So with
 # waves, small configurations go without, for which that takes no more than a minute or two.
-_VERILATOR_BLOCKS = 'hier_block -module "core"\n'
+_BLOCK = "core"
+_VERILATOR_BLOCKS = f'hier_block -module "{_BLOCK}"\n'
 _FLAT_MULTIPLIERS = 256
 
 _VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style"]
 # Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
-# simulators than -Os and -O3, in less time.
+# simulators than -Os and -O3, in less time; netlists, which are large and run for a few thousand cycles, do without.
 _VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
+_NETLIST_MAKE_ARGS = ["OPT_FAST=-O0"]
 _TIMESCALE = ("1ns", "1ps")
 
 # 2005: with SystemVerilog, an `always @*` that depends on constants only never runs.
@@ -84,13 +86,15 @@ class Result:
 class _Verilator(cocotb_tools.runner.Verilator):
     """With the simulator of the Python wheel, and without making every signal visible."""
 
+    make_args = _VERILATOR_MAKE_ARGS
+
     def _simulator_in_path_build_only(self):
         self.executable = verilator_executable()
 
     def _build_command(self):
         verilate, make = super()._build_command()
         verilate.remove("--public-flat-rw")
-        return [verilate, make + _VERILATOR_MAKE_ARGS]
+        return [verilate, make + self.make_args]
 
 
 class _Icarus(cocotb_tools.runner.Icarus):
@@ -123,7 +127,7 @@ def icarus_available():
     return shutil.which("iverilog") is not None
 
 
-def build(config, *, simulator="verilator", waves=False, folder="build", top=None):
+def build(config, *, simulator="verilator", waves=False, folder="build", top=None, netlist=None):
     """Build a simulator, or find the one that was built before.
 
     Parameters
@@ -137,6 +141,8 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
         Able to record all signals (slower); with Verilator and more than 256 multipliers, none inside the cores.
     folder : path
         Where builds are kept; relative to the current directory.
+    netlist : path, optional
+        Folder with the synthesised netlist to simulate instead: see :func:`spiccato_boards.bitstream.write_gates`.
 
     Returns
     -------
@@ -155,12 +161,15 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
     root.mkdir(parents=True, exist_ok=True)
 
     # To generate the Verilog takes longer than some simulations, so it is kept, too.
-    design = [] if top is None else [top.kind, top.parameters]
-    name = "-".join([config.name] + design[:1])
-    verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict(), *design)}"
-    with _locked(verilog):
-        if not verilog.exists():
-            write_verilog(config, verilog, top)
+    if netlist is None:
+        design = [] if top is None else [top.kind, top.parameters]
+        name = "-".join([config.name] + design[:1])
+        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict(), *design)}"
+        with _locked(verilog):
+            if not verilog.exists():
+                write_verilog(config, verilog, top=top)
+    else:
+        name, verilog = f"{config.name}-gates", Path(netlist)
     side_car = json.loads((verilog / SIDE_CAR).read_text())
 
     options = [_verilator_settings(side_car), _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS,
@@ -191,12 +200,14 @@ def _build(config, verilog, side_car, simulator, waves, target):
     arguments = list(_ICARUS_ARGS)
     if simulator == "verilator":
         settings = work / "settings.vlt"
-        blocks = not waves or config.multipliers > _FLAT_MULTIPLIERS
+        blocks = f"{_BLOCK}.v" in side_car["files"] and (not waves or config.multipliers > _FLAT_MULTIPLIERS)
         settings.write_text(_verilator_settings(side_car) + _VERILATOR_BLOCKS * blocks)
         sources.insert(0, settings)
         arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
     log = target.with_name(f"{target.name}.log")
     runner = _runner(simulator)
+    if f"{_BLOCK}.v" not in side_car["files"]:
+        runner.make_args = _VERILATOR_MAKE_ARGS + _NETLIST_MAKE_ARGS
     try:
         with _environment_without_surprises():
             runner.build(sources=sources, build_args=arguments, hdl_toplevel=side_car["top"], defines=_DEFINES,

@@ -1,7 +1,7 @@
 """A board that is a simulation: the serial system's RTL, its pins behind a pseudo-terminal.
 
-A program opens :attr:`SimulatedBoard.port` as it would open the serial port of a real board, at any baud rate. While nobody talks to it
-the simulated time stands still, and the process sleeps.
+A program opens :attr:`SimulatedBoard.port` as it would open the serial port of a real board, at any baud rate. While
+nobody talks to it the simulated time stands still, and the process sleeps.
 
 Three processes: the user's; one that builds and runs the simulator; and the simulator, which holds the
 pseudo-terminal. The first and the last are connected by a socket: it tells the port's name, carries commands, and ends
@@ -46,6 +46,8 @@ class SimulatedBoard:
         Of the link, in cycles. So many cycles are simulated, too, before a quiet board goes to sleep.
     build_folder : path
         Where simulators are kept.
+    netlist : path, optional
+        Simulate this netlist (see :func:`.runner.build`), whose other parameters have to be the ones given here.
     time_limit : float
         Seconds after which the simulation ends by itself.
 
@@ -61,9 +63,10 @@ class SimulatedBoard:
     """
 
     def __init__(self, config, *, clocks_per_bit=LEAST_CLOCKS_PER_BIT, watchdog=WATCHDOG, build_folder="build",
-                 time_limit=3600.0):
+                 netlist=None, time_limit=3600.0):
         self._settings = {"config": config.to_dict(), "clocks_per_bit": clocks_per_bit, "watchdog": watchdog,
-                          "build_folder": str(Path(build_folder).absolute()), "time_limit": time_limit}
+                          "build_folder": str(Path(build_folder).absolute()), "time_limit": time_limit,
+                          "netlist": netlist and str(Path(netlist).absolute())}
         self.port = None
         self._process = self._control = self._folder = None
 
@@ -148,7 +151,8 @@ def system(settings):
 def _main(settings):
     """Build and run the simulation; ends when it does."""
     config = Config.from_dict(settings["config"])
-    build = runner.build(config, folder=settings["build_folder"], top=system(settings))
+    build = runner.build(config, folder=settings["build_folder"], top=system(settings),
+                         netlist=settings["netlist"])
     runner.run(build, "spiccato_sim.tb_serial", results_dir=settings["folder"], env={SETTINGS: json.dumps(settings)})
 
 

@@ -72,7 +72,7 @@ class Comparison:
 
 def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=False, build_folder="build",
              read_state=True, beats=None, reset_before_stream=False, pause_seed=None,
-             hardware_program=None):
+             hardware_program=None, netlist=None):
     """Stream ``xs`` through the RTL of ``program.config`` and compare with the virtual machine.
 
     Parameters
@@ -97,6 +97,8 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
         ``beats``.
     hardware_program : Program, optional
         Load this program instead, to see that the comparison notices.
+    netlist : path, optional
+        Simulate this netlist (see :func:`.runner.build`) instead of the Verilog; not with ``preload``.
 
     Returns
     -------
@@ -110,7 +112,7 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
     config = program.config
     if not 1 <= spaced <= len(xs) - 4:
         raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
-    build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder)
+    build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder, netlist=netlist)
     packets = [to_bits(x, config.io_format) for x in xs]
     runs = Path(build_folder).absolute() / "runs"
     runs.mkdir(parents=True, exist_ok=True)

@@ -69,6 +69,27 @@ def project(board, io_format, output, result):
 
 
 @click.command()
+@click.option("--board", default="ulx3s", show_default=True, shell_complete=complete(*PRESETS), help="Board, by name.")
+@click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True,
+              help="Placements to try; the fastest one becomes the bitstream.")
+@click.option("-o", "--output", default="build/bitstream", show_default=True, type=click.Path(file_okay=False),
+              help="Folder; each board gets one in it.")
+@reports_errors
+def bitstream(board, seeds, output):
+    """Build a board's bitstream with open tools, and check that it meets its clock."""
+    from spiccato_boards import find
+    from spiccato_boards.bitstream import build_bitstream
+
+    folder, board = Path(output) / board, find(board)
+    with status(f"{board.name}: synthesising, then {seeds} placements; this takes 10 minutes or more"):
+        placements = build_bitstream(board, folder, seeds=range(1, seeds + 1))
+    print_table((("seed", "right"), ("MHz", "right"), (f"{board.config.clock_mhz:g} MHz", "left")),
+                [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in placements])
+    console.print(f"{sum(p.met for p in placements)} of {len(placements)} placements meet the clock; "
+                  f"wrote {folder / 'top.bit'}", soft_wrap=True)
+
+
+@click.command()
 @json_option
 @reports_errors
 def boards(as_json):
@@ -286,4 +307,4 @@ def _span(values):
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)}..{max(values)}"
 
 
-VERBS = (boards, verilog, project, sim, demo, bench, timing, lint)
+VERBS = (boards, verilog, project, bitstream, sim, demo, bench, timing, lint)
