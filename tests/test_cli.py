@@ -165,8 +165,11 @@ def test_estimate():
     assert rows["ia420f", "int16"]["spaced_cycles"] == 77
     assert rows["ia420f", "int16"]["spaced_us"] == pytest.approx(77 / 320)
     assert rows["ia420f", "int16"]["published_us"] == pytest.approx(0.82, abs=0.01)
-    for row in rows.values():
-        assert row["fits"] and row["interval_cycles"] < row["spaced_cycles"]
+    for (board, _), row in rows.items():
+        assert row["fits"] == (board != "ulx3s")
+        if not row["fits"]:
+            continue
+        assert row["interval_cycles"] < row["spaced_cycles"]
         if row["weights"] == "int16":
             assert row["rms_error"] < data["rms_error_bfloat16"] / 20 < row["rms_error_sent"]
     # What is computed depends on the block size only.
@@ -174,7 +177,7 @@ def test_estimate():
     assert (machine == VirtualMachine(Program.load(_compiled("ia420f"))).run(inputs(resolve("lstm_tiny"), 20))).all()
     assert (data["steps"], data["inputs"]) == (20, "random")
     shown = run("estimate", "lstm_tiny", "--steps", "20").output
-    assert "77  0.241" in shown and max(map(len, shown.splitlines()[1:8])) <= 80
+    assert "77  0.241" in shown and max(map(len, shown.splitlines()[1:10])) <= 80
 
 
 def _compiled(board):

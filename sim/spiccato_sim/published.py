@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["PublishedLatency", "latency", "resources", "round_trip_us", "compute_us", "source"]
+__all__ = ["PublishedLatency", "boards", "latency", "resources", "round_trip_us", "compute_us", "source"]
 
 _LATENCY, _IO, _RESOURCES = "published_latency.csv", "published_io.csv", "published_resources.csv"
 
@@ -59,6 +59,11 @@ def _newest():
         if key not in newest or _order(found.version) > _order(newest[key].version):
             newest[key] = found
     return newest
+
+
+def boards():
+    """Names of the boards that anything was published for."""
+    return {board for board, _ in _newest()}
 
 
 def latency(board, model):
