@@ -160,7 +160,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
     verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict(), *design)}"
     with _locked(verilog):
         if not verilog.exists():
-            write_verilog(config, verilog, top)
+            write_verilog(config, verilog, top=top)
     side_car = json.loads((verilog / SIDE_CAR).read_text())
 
     options = [_verilator_settings(side_car), _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS,
