@@ -3,6 +3,8 @@
 import importlib.metadata
 import re
 
+from sphinx import addnodes
+
 project = "Spiccato"
 author = "the Spiccato authors"
 release = version = importlib.metadata.version("spiccato")
@@ -12,8 +14,8 @@ root_doc = "index"
 exclude_patterns = ["figures.py", "screenshot.py"]
 highlight_language = "none"
 nitpicky = True
-# Types in docstrings are prose ("float64 (steps, outputs)"), of which Sphinx takes each word for a class.
-nitpick_ignore_regex = [("py:class", ".*")]
+# What is not public is named in docstrings all the same; types are prose.
+nitpick_ignore_regex = [("py:(class|data|mod)", ".*")]
 default_role = "code"
 myst_heading_anchors = 3
 
@@ -38,5 +40,13 @@ def add_navigation(app, docname, source):
         source[0] += "\n".join(["", "```{toctree}", ":hidden:", f":caption: {title}", "", *pages, "```", ""])
 
 
+def drop_links_of_prose(app, doctree):
+    """Types in docstrings are prose ("float64 (steps, outputs)"): only what has the name of a class becomes a link."""
+    for node in list(doctree.findall(addnodes.pending_xref)):
+        if node.get("reftype") == "class" and not node["reftarget"].rpartition(".")[2][:1].isupper():
+            node.replace_self(node.children)
+
+
 def setup(app):
+    app.connect("doctree-read", drop_links_of_prose)
     app.connect("source-read", add_navigation)
