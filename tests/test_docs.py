@@ -58,10 +58,12 @@ def test_presets():
     """docs/configuration.md holds the presets as they are."""
     rows = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "configuration.md").read_text().splitlines()
             if line.startswith("| `")]
-    shown = {True: "yes", False: "no"}
+
+    def shown(value):
+        return ("no", "yes")[value] if isinstance(value, bool) else value if isinstance(value, str) else f"{value:g}"
+
     assert {name.strip("`"): values for name, *values in rows} == {
-        field.name: [shown.get(value, f"{value:g}") if isinstance(value, bool | int | float) else value
-                     for value in (getattr(config, field.name) for config in PRESETS.values())]
+        field.name: [shown(getattr(config, field.name)) for config in PRESETS.values()]
         for field in dataclasses.fields(Config) if field.name != "name"}
 
 
