@@ -1,4 +1,4 @@
-"""Sphinx's settings for the documentation site: `make docs`. The pages are plain Markdown; index.md is the navigation."""
+"""Settings of the documentation site: `make docs`. The pages are plain Markdown; index.md is the navigation."""
 
 import importlib.metadata
 import re

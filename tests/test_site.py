@@ -27,8 +27,9 @@ def site(tmp_path_factory):
     recipe = subprocess.run(["make", "--dry-run", "--old-file=.venv/installed", "docs"], cwd=ROOT, check=True,
                             stdout=subprocess.PIPE, text=True).stdout
     options = re.search(r"-m sphinx (.*) -d \S+ docs build/docs$", recipe, re.MULTILINE)[1].split()
-    done = subprocess.run([sys.executable, "-m", "sphinx", *options, "-d", folder / "doctrees", "docs", folder / "html"],
-                          cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "sphinx", *options, "-d", folder / "doctrees",
+                           "docs", folder / "html"], cwd=ROOT, check=False, text=True,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     assert done.returncode == 0 and not done.stdout, done.stdout
     return folder / "html"
 

@@ -21,7 +21,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import spiccato
 from spiccato_sim.cli import main
 from spiccato_sim.runner import verilator_executable
 
@@ -35,7 +34,9 @@ ELSEWHERE = {
     "make venv": "the environment of these tests is what it makes",
     ". .venv/bin/activate": "it is active",
     "make test": "this is part of it",
-    "make sim BOARD=v80 MODEL=lstm_large": "a simulator of its own, which takes minutes; the other boards run here",
+    "make sim BOARD=ia840f MODEL=lstm_small STEPS=20 SEED=1": "the better part of a minute; test_end_to_end.py runs a "
+                                                              "smaller model on this board",
+    "make sim BOARD=v80 MODEL=lstm_large": "a simulator of its own, which takes minutes",
     "make sim WAVES=1": "a simulator of its own; test_runner.py records waves",
     "make verilog BOARD=ia420f": "test_verilog.py writes it",
     "make project BOARD=ia420f": "the tutorial runs its command",
@@ -44,6 +45,7 @@ ELSEWHERE = {
     "make bench": "ten minutes; test_bench.py runs a small one",
     "make docs": "test_site.py builds it",
     "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
+    "spiccato report my_network.spiccato": "test_html_report.py and test_wheel.py make one of a program",
 }
 
 
@@ -57,19 +59,13 @@ def a_series(path):
     np.save(path, np.random.default_rng(0).standard_normal((20, 5)))
 
 
-def a_program(path):
-    """A network of tests/fixtures, compiled."""
-    spiccato.compile(FIXTURES / "torch.safetensors", board="ia420f").save(path)
-
-
 #: What the reader of a page is supposed to have: what writes it.
 PRESENT = {
     "README.md": {"my_network.safetensors": a_copy("torch.safetensors"), "my_model.onnx": a_copy("torch_dynamo.onnx"),
                   "x.npy": a_series},
     "howto-import.md": {"my_model.onnx": a_copy("torch_dynamo.onnx")},
     "howto-own-design.md": {"my_model.safetensors": a_copy("torch.safetensors")},
-    "howto-report.md": {"my_network.safetensors": a_copy("torch.safetensors"), "my_network.spiccato": a_program,
-                        "x.npy": a_series},
+    "howto-report.md": {"my_network.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
     "howto-weight-format.md": {"my_model.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
 }
 

@@ -41,13 +41,15 @@ def test_contents(unpacked):
 
 def test_empty_folder(unpacked, tmp_path):
     """From a model to a report; the packages are the wheel's."""
-    def spiccato(*arguments):
-        return subprocess.run([sys.executable, "-m", "spiccato_sim.cli", *map(str, arguments)], cwd=tmp_path, check=True,
-                              env=os.environ | {"PYTHONPATH": str(unpacked)}, stdout=subprocess.PIPE, text=True).stdout
+    def python(*arguments):
+        return subprocess.run([sys.executable, *map(str, arguments)], cwd=tmp_path, check=True, text=True,
+                              env=os.environ | {"PYTHONPATH": str(unpacked)}, stdout=subprocess.PIPE).stdout
 
-    where = subprocess.run([sys.executable, "-c", "import spiccato, spiccato_sim, spiccato_boards as b; "
-                            "print(spiccato.__file__, spiccato_sim.__file__, b.__file__)"], cwd=tmp_path, check=True,
-                           env=os.environ | {"PYTHONPATH": str(unpacked)}, stdout=subprocess.PIPE, text=True).stdout
+    def spiccato(*arguments):
+        return python("-m", "spiccato_sim.cli", *arguments)
+
+    where = python("-c", "import spiccato, spiccato_sim, spiccato_boards as b; "
+                         "print(spiccato.__file__, spiccato_sim.__file__, b.__file__)")
     assert where.count(str(unpacked)) == 3
     np.save(tmp_path / "x.npy", np.ones((8, 5)))
     assert json.loads(spiccato("estimate", MODEL, "--steps", 2, "--json"))["rows"][0]["fits"]
