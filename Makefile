@@ -20,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project bitstream sim demo report test gates lint timing bench clean
+.PHONY: help venv verilog project bitstream sim demo report test gates lint timing bench docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -31,7 +31,7 @@ venv: $(STAMP) ## Make the virtual environment .venv
 $(STAMP): pyproject.toml
 	@echo "installing into .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[ecp5,host,sim,report,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs,ecp5,host,report,sim,test]'
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
@@ -70,6 +70,10 @@ timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
 
 bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given
 	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(if $(call given,MODEL),--model $(MODEL))
+
+docs: $(STAMP) ## Build the documentation as a site in build/docs
+	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+	@echo "build/docs/index.html"
 
 clean: ## Remove what was built, but keep .venv
 	rm -rf build dist .pytest_cache

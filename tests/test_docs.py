@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS
+from spiccato.config import PRESETS, Config
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl import link
 from spiccato.rtl.registers import markdown
@@ -52,6 +52,19 @@ def test_pipeline_table():
 def test_resource_table():
     """docs/boards.md holds the table of resources as it is."""
     assert resources.markdown(resources.rows()) in (ROOT / "docs" / "boards.md").read_text()
+
+
+def test_presets():
+    """docs/configuration.md holds the presets as they are."""
+    rows = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "configuration.md").read_text().splitlines()
+            if line.startswith("| `")]
+
+    def shown(value):
+        return ("no", "yes")[value] if isinstance(value, bool) else value if isinstance(value, str) else f"{value:g}"
+
+    assert {name.strip("`"): values for name, *values in rows} == {
+        field.name: [shown(getattr(config, field.name)) for config in PRESETS.values()]
+        for field in dataclasses.fields(Config) if field.name != "name"}
 
 
 @pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name)

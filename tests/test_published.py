@@ -2,6 +2,7 @@
 
 import pytest
 
+from spiccato_boards import BOARDS
 from spiccato_sim import published
 from spiccato_sim.models import MODELS
 

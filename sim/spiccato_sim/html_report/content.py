@@ -351,7 +351,7 @@ def _map_table(program):
 
 def _device_table(config, board):
     needed, there = estimate(config, board), board.resources
-    units = {"logic": f"{board.logic_unit}s, order of magnitude", "dsp": "DSP blocks"}
+    units = {"logic": f"{board.family.logic_unit}s, order of magnitude", "dsp": "DSP blocks"}
     return Table([f"of the device, {board.device}", "estimate", "device", "share"], [
         [units.get(kind, f"{kind.upper()} blocks"), _count(count), _count(there.counts[kind]),
          _percent(count, there.counts[kind])] for kind, count in needed.counts.items()], "lrrr")
