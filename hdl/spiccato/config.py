@@ -45,8 +45,9 @@ class Config:
         Values on the input and output streams. A beat is ``block`` 16-bit lanes either way.
     pair_sum : bool
         A DSP block adds two products (Agilex: two 18x19 and their sum), which saves one adder level.
-    dsp_stages : 1 or 2
-        Cycles of a multiplication with addition in the cell units: 2 for devices whose DSP blocks do not add.
+    relaxed_cells : bool
+        More registers in the cell units, between multiplication and addition and in front of the activation tables:
+        for devices whose DSP blocks do not add and whose memories are far apart.
     clock_mhz : float
         Clock the board is designed for; used only to turn cycles into microseconds.
 
@@ -67,7 +68,7 @@ class Config:
     output_beats: int = 32
     io_format: str = "bfloat16"
     pair_sum: bool = False
-    dsp_stages: int = 1
+    relaxed_cells: bool = False
     clock_mhz: float = 300.0
 
     def __post_init__(self):
@@ -92,7 +93,6 @@ class Config:
         require_range("input_blocks", 2, 64)
         require_range("program_depth", 4, 1 << 18)
         require_range("output_beats", 2, 64)
-        require_range("dsp_stages", 1, 2)
         require(self.io_format in IO_FORMATS,
                 f"io_format must be one of {', '.join(IO_FORMATS)}, not {self.io_format!r}")
         require(self.input_blocks * self.beats_per_block <= 64,
@@ -166,7 +166,7 @@ PRESETS = {
         Config(name="ia840f", cores=3, block=64, pair_sum=True, clock_mhz=320.0),
         Config(name="v80", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0),
         Config(name="ulx3s", cores=1, block=8, weight_depth=1024, slots=64, vector_blocks=32, input_blocks=16,
-               program_depth=2048, output_beats=16, dsp_stages=2, clock_mhz=100.0),
+               program_depth=2048, output_beats=16, relaxed_cells=True, clock_mhz=100.0),
         Config(name="test4", cores=1, block=4, weight_depth=512, slots=32, vector_blocks=16, input_blocks=8,
                program_depth=1024, output_beats=8),
         Config(name="test8", cores=2, block=8, weight_depth=256, slots=32, vector_blocks=16, input_blocks=8,

@@ -34,13 +34,14 @@ class CellUnit(Part):
     """
 
     def __init__(self, config):
-        stages = self._stages = config.dsp_stages
+        self._argument_registers = int(config.relaxed_cells)
+        stages = self._stages = 1 + config.relaxed_cells
         self._product_ig = MultiplyAdd("gate_product", a=_GATE, b=_TANH, c_const=_HALF_C, p_shift=0,
                                        p_bits=SIGMOID_BITS + TANH_BITS, stages=stages)
         self._product_fc = Multiply(_GATE, _C, stages=stages)
         self._product_h = MultiplyAdd("output_product", a=_GATE, b=_TANH, c_const=_HALF_H, p_shift=GATE_FRAC,
                                       p_bits=VECTOR_BITS, stages=stages)
-        self.gate_latency = Rom.latency + Interpolate("tanh", stages).latency
+        self.gate_latency = self._argument_registers + Rom.latency + Interpolate("tanh", stages).latency
         #: The sum of the products; tanh starts from it, beside the saturation of c.
         self._sum_cycle = self.gate_latency + self._product_fc.latency + 1
         self.c_latency = self._sum_cycle + 1
@@ -68,11 +69,12 @@ class CellUnit(Part):
 
         def activate(function, name, argument, frac_bits, address, word, start):
             index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
+            known = start + self._argument_registers
             line = place(m, platform, f"line_{name}", Interpolate(function, self._stages))
             m.d.comb += [
-                address.eq(index),
+                address.eq(DelayLine(m, f"index_{name}", index, start).at(known)),
                 line.word.eq(word),
-                line.fraction.eq(DelayLine(m, f"fraction_{name}", fraction, start).at(start + Rom.latency)),
+                line.fraction.eq(DelayLine(m, f"fraction_{name}", fraction, start).at(known + Rom.latency)),
             ]
             return line.value
 
