@@ -42,6 +42,8 @@ ELSEWHERE = {
     "make project BOARD=ia420f": "the tutorial runs its command",
     "make timing BOARD=ia420f": "minutes of synthesis; test_clock.py measures small configurations",
     "make demo PORT=sim": "a simulator of its own; test_host.py runs it on a small board",
+    "make bitstream": "many minutes of placement and routing; test_gates.py tests parts of the flow",
+    "make gates": "many minutes; runs test_gates.py",
     "make bench": "ten minutes; test_bench.py runs a small one",
     "make docs": "test_site.py builds it",
     "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
