@@ -97,8 +97,9 @@ def synthesise(board, folder, config=None, **design):
         # (YosysHQ/yosys#6237).
         script_after_read="scratchpad -set abc9.xaiger 1\n"
                           + "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in KEPT),
-        synth_opts="",
-        script_after_synth=f"write_verilog -noattr {NETLIST}")
+        # The path around that fault stumbles over some of the design's own names, which it can do without.
+        synth_opts="-run begin:map_luts",
+        script_after_synth=f"opt_clean -purge\nsynth_ecp5 -top {TOP} -run map_luts:\nwrite_verilog -noattr {NETLIST}")
     replace_folder(folder, plan.files | {SIDE_CAR: verilog[SIDE_CAR]}, SIDE_CAR)
     _run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], folder, "yosys.log")
 
