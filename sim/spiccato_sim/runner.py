@@ -142,7 +142,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
     folder : path
         Where builds are kept; relative to the current directory.
     netlist : path, optional
-        Folder with the synthesised netlist to simulate instead: see :func:`spiccato_boards.bitstream.write_gates`.
+        Folder with the synthesised netlist to simulate instead: see ``spiccato_boards.bitstream.write_gates``.
 
     Returns
     -------
