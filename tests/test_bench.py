@@ -15,7 +15,7 @@ pytest.importorskip("matplotlib")
 from spiccato.config import PRESETS  # noqa: E402
 from spiccato.errors import SpiccatoError  # noqa: E402
 from spiccato_boards import BOARDS  # noqa: E402
-from spiccato_sim import bench  # noqa: E402
+from spiccato_sim import bench, published  # noqa: E402
 from spiccato_sim.models import random_network  # noqa: E402
 from spiccato_sim.runner import SimulationError  # noqa: E402
 from spiccato_sim.search import Found  # noqa: E402
@@ -171,7 +171,7 @@ def test_unknown_names(tmp_path):
 
 
 def test_requirements_cover_what_fits():
-    for board in BOARDS.values():
-        assert set(bench.REQUIRED[board.name]) == set(bench.models.MODELS)
+    for board in published.boards():
+        assert set(bench.REQUIRED[board]) == set(bench.models.MODELS)
     assert bench.required_interval(114, 45) == 122
     assert bench.required_interval(1860, 3605) == int(1.05 * 3605) + 40
