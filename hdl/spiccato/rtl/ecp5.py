@@ -13,7 +13,7 @@ from .dsp import Multiply
 from .memory import Ram, Rom
 from .part import VerilogLibrary
 
-__all__ = ["Ecp5Library", "block_width"]
+__all__ = ["Ecp5Library"]
 
 #: Operand bits of a MULT18X18D, and result bits.
 _FACTOR_BITS, _PRODUCT_BITS = 18, 36
@@ -109,12 +109,8 @@ def _pins(pin, wire, count):
     return ", ".join(f".{pin}{i}({wire}[{i}])" for i in range(count))
 
 
-def block_width(depth):
-    """Bits of each word that one DP16KD takes in a memory of ``depth`` words; raises ValueError if it is too deep."""
-    return _shape(depth)[1]
-
-
 def _shape(depth):
+    """How a DP16KD is used in a memory of ``depth`` words; raises ValueError if that is too deep."""
     for shape in _SHAPES:
         if depth <= shape[0]:
             return shape
