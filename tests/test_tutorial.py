@@ -101,9 +101,10 @@ def commands(block):
 
 def recipe(command):
     """The commands that ``make ...`` runs; an error if there is no such target."""
-    # --old-file: the environment is there.
-    done = subprocess.run([*shlex.split(command), "--dry-run", "--old-file=.venv/installed"], cwd=ROOT,
-                          stdout=subprocess.PIPE, text=True, check=True)
+    # --old-file: the environment is there; make called by make would add lines about its folder.
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run", "--no-print-directory", "--old-file=.venv/installed"], cwd=ROOT,
+        stdout=subprocess.PIPE, text=True, check=True)
     return done.stdout.replace("\\\n", " ").splitlines()
 
 
