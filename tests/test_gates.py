@@ -1,4 +1,4 @@
-"""The netlist that yosys makes for an ECP5, in the place of the RTL; and the parts of the bitstream's flow."""
+"""The netlist that yosys makes for an ECP5, in the place of the RTL."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,6 @@ from spiccato.compiler import compile_network  # noqa: E402
 from spiccato.config import PRESETS  # noqa: E402
 from spiccato_boards import find  # noqa: E402
 from spiccato_boards.bitstream import BitstreamError, synthesise, write_gates  # noqa: E402
-from spiccato_boards.ulx3s import pll_dividers  # noqa: E402
 from spiccato_sim.gates import ECP5_BLOCKS, simulate_gates  # noqa: E402
 from spiccato_sim.models import inputs, random_network  # noqa: E402
 
@@ -48,16 +47,3 @@ def test_gates_do_what_the_rtl_does(synthesised, program, build_folder):
 def test_a_module_that_is_not_there(synthesised, tmp_path):
     with pytest.raises(BitstreamError, match="netlist.v has no module nonesuch"):
         write_gates(synthesised, "nonesuch", [ECP5_BLOCKS], tmp_path / "gates")
-
-
-@pytest.mark.parametrize("output_mhz", [50, 75, 100, 125])
-def test_pll(output_mhz):
-    """The output is exact, and the oscillator in the middle of its range."""
-    dividers = pll_dividers(25_000_000, output_mhz * 1_000_000)
-    assert 25 * dividers["CLKFB_DIV"] == output_mhz * dividers["CLKI_DIV"]
-    assert 400 <= output_mhz * dividers["CLKOP_DIV"] <= 800
-
-
-def test_pll_that_cannot_be():
-    with pytest.raises(ValueError, match="cannot make 100000007 Hz of 25000000 Hz"):
-        pll_dividers(25_000_000, 100_000_007)

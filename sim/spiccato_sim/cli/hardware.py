@@ -49,15 +49,12 @@ def project(board, io_format, output, result):
     """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
     from spiccato_boards import find
     from spiccato_boards.projects import write_project
-    from spiccato_boards.results import compare, read_result
+    from spiccato_boards.results import read_result
 
     board = find(board)
     config = preset(board.name, io_format)
     if result:
-        reached = read_result(result)
-        console.print(f"{reached.target} of {board.name} with {reached.tool} {reached.tool_version}: timing "
-                      f"{'met' if reached.clock['met'] else 'NOT met'}", soft_wrap=True)
-        print_counts(("", "reached", "expected", "device"), compare(reached, board, config))
+        _print_result(read_result(result), board, config)
         return
     folder = Path(output) / board.name
     with status(f"{board.name}: elaborating"):
@@ -66,6 +63,15 @@ def project(board, io_format, output, result):
                   soft_wrap=True)
     for command in written["commands"]:
         console.print(f"  {command}", soft_wrap=True)
+
+
+def _print_result(result, board, config):
+    """Print what a tool reached beside what was expected."""
+    from spiccato_boards.results import compare
+
+    console.print(f"{result.target} of {board.name} with {result.tool} {result.tool_version}: timing "
+                  f"{'met' if result.clock['met'] else 'NOT met'}", soft_wrap=True)
+    print_counts(("", "reached", "expected", "device"), compare(result, board, config))
 
 
 @click.command()
@@ -78,13 +84,15 @@ def project(board, io_format, output, result):
 def bitstream(board, seeds, output):
     """Build a board's bitstream with open tools, and check that it meets its clock."""
     from spiccato_boards import find
-    from spiccato_boards.bitstream import build_bitstream
+    from spiccato_boards.bitstream import RESULT, build_bitstream
+    from spiccato_boards.results import read_result
 
     folder, board = Path(output) / board, find(board)
     with status(f"{board.name}: synthesising, then {seeds} placements; this takes 10 minutes or more"):
         placements = build_bitstream(board, folder, seeds=range(1, seeds + 1))
     print_table((("seed", "right"), ("MHz", "right"), (f"{board.config.clock_mhz:g} MHz", "left")),
                 [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in placements])
+    _print_result(read_result(folder / RESULT), board, board.config)
     console.print(f"{sum(p.met for p in placements)} of {len(placements)} placements meet the clock; "
                   f"wrote {folder / 'top.bit'}", soft_wrap=True)
 
