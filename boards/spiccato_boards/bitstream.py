@@ -18,7 +18,7 @@ from pathlib import Path
 from spiccato.errors import SpiccatoError
 from spiccato.files import check_folder, replace_folder
 from spiccato.rtl.ecp5 import Ecp5Library
-from spiccato.verilog import FILE_LIST, SIDE_CAR, generate_verilog
+from spiccato.verilog import FILE_LIST, SIDE_CAR, generate_verilog, listing
 
 from .resources import describe
 from .results import SCHEMA
@@ -221,9 +221,10 @@ def write_gates(folder, module, models, target):
     found = re.search(rf"^module {module}\((.*?)\);(.*?)^endmodule", netlist, re.M | re.S)
     if not found:
         raise BitstreamError(f"{folder / NETLIST} has no module {module}")
-    side_car |= {"top": module, "ports": _ports(found[1], found[2]), "files": {"cells.v": {}, NETLIST: {}}}
-    contents = {"cells.v": cells + own, NETLIST: _without(netlist, TOP), FILE_LIST: f"cells.v\n{NETLIST}\n",
-                SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
+    files = {"cells.v": cells + own, NETLIST: _without(netlist, TOP)}
+    side_car |= {"top": module, "ports": _ports(found[1], found[2]), "files": listing(files)}
+    contents = files | {FILE_LIST: "".join(f"{name}\n" for name in files),
+                        SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
     replace_folder(target, contents, SIDE_CAR)
 
 

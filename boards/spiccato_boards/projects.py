@@ -15,6 +15,7 @@ import importlib.resources
 import json
 import math
 
+from spiccato.config import shape_text
 from spiccato.errors import SpiccatoError
 from spiccato.files import check_folder, replace_folder
 from spiccato.verilog import FILE_LIST, SIDE_CAR, generate_verilog
@@ -188,7 +189,7 @@ def _readme(board, config, commands):
     return f"""\
 # Spiccato on {board.title}
 
-{config.cores} cores of block {config.block} for {board.part}, {config.clock_mhz:g} MHz. With {board.family.tool}, in
+{shape_text(config)} for {board.part}, {config.clock_mhz:g} MHz. With {board.family.tool}, in
 this folder:
 
 {lines}

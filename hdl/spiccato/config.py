@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 
-__all__ = ["Config", "PRESETS", "IO_FORMATS", "preset"]
+__all__ = ["Config", "PRESETS", "IO_FORMATS", "preset", "shape_text"]
 
 IO_FORMATS = {"bfloat16": 16, "float32": 32}
 
@@ -173,6 +173,11 @@ PRESETS = {
                program_depth=512, output_beats=8, pair_sum=True),
     )
 }
+
+
+def shape_text(config):
+    """The shape of an accelerator, by its ``cores`` and ``block``, for messages."""
+    return f"{config.cores} {'core' if config.cores == 1 else 'cores'} of block {config.block}"
 
 
 def preset(name, io_format=None):

@@ -15,7 +15,7 @@ from .files import check_folder, replace_folder
 from .rtl.accelerator import Accelerator, Timing
 from .rtl.part import VerilogLibrary
 
-__all__ = ["generate_verilog", "write_verilog", "FILE_LIST", "SIDE_CAR"]
+__all__ = ["generate_verilog", "write_verilog", "listing", "FILE_LIST", "SIDE_CAR"]
 
 #: The Verilog files in an order in which each module comes after those it places.
 FILE_LIST = "files.f"
@@ -99,8 +99,13 @@ def _side_car(config, top, parts, files):
             {"name": "__".join(map(str, path)), "direction": "input" if member.flow is wiring.In else "output",
              "bits": len(value)}
             for path, member, value in top.signature.flatten(top)],
-        "files": {name: {"sha256": hashlib.sha256(text.encode()).hexdigest()} for name, text in files.items()},
+        "files": listing(files),
     }
+
+
+def listing(files):
+    """Texts by file name, as the JSON file lists them: with their digests, by which a simulator is found again."""
+    return {name: {"sha256": hashlib.sha256(text.encode()).hexdigest()} for name, text in files.items()}
 
 
 def _latencies(part):

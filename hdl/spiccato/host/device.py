@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..compiler.program import LayerPlace, Program
-from ..config import Config
+from ..config import Config, shape_text
 from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
 from ..rtl.ingress import FLAGS
@@ -30,7 +30,7 @@ class Identity:
     digest: str
 
     def __str__(self):
-        return f"{self.cores} cores of block {self.block}, {self.io_format} streams, digest {self.digest}"
+        return f"{shape_text(self)}, {self.io_format} streams, digest {self.digest}"
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 from spiccato.compiler.compile import WEIGHT_FORMATS
-from spiccato.config import IO_FORMATS, PRESETS
+from spiccato.config import IO_FORMATS, PRESETS, shape_text
 from spiccato.errors import SpiccatoError
 
 from ..models import MODELS, TRAINED, load_inputs, resolve
@@ -180,8 +180,7 @@ def program_summary(program):
 def print_summary(program):
     """Print what a program needs and how fast it will be."""
     config = program.config
-    console.print(f"{program.name} on {config.name}: {config.cores} cores of block {config.block}, "
-                  f"{config.io_format} streams", soft_wrap=True)
+    console.print(f"{program.name} on {config.name}: {shape_text(config)}, {config.io_format} streams", soft_wrap=True)
     print_table((("memory", "left"), ("used", "right"), ("capacity", "right"), ("", "left")), program.memory_use())
     layers = ", ".join(f"{layer.units} ({name})" for layer, name in zip(program.layers, program.weight_formats))
     console.print(f"layers: input {program.input_size}, LSTM {layers}, "
