@@ -152,19 +152,27 @@ class Core(Part):
             "ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block, preload="biases"))
         cells = place(m, platform, "cells", Ram("ram_cells", width=C_BITS * lanes, depth=2 * config.slots))
 
-        # Program load. Memories that are far apart take it, so all that they get comes out of registers.
+        # Program load: decoded in two steps, far from any critical path.
         load_1 = Signal.like(self.load, reset_less=True)
-        load_addr = Signal.like(self.load.addr, reset_less=True)
-        load_data = Signal.like(self.load.data, reset_less=True)
-        m.d.sync += [load_1.eq(self.load), load_addr.eq(load_1.addr), load_data.eq(load_1.data)]
+        m.d.sync += load_1.eq(self.load)
+        load_row = Signal(block, reset_less=True)
+        load_addr = Signal(len(self.load.addr), reset_less=True)
+        load_data = Signal(len(self.load.data), reset_less=True)
+        load_core = Signal(reset_less=True)
+        load_target = Signal.like(self.load.target, reset_less=True)
+        load_valid = Signal()
+        m.d.sync += [
+            load_valid.eq(load_1.enable),
+            load_core.eq(load_1.core == self.index),
+            load_target.eq(load_1.target),
+            load_row.eq(1 << load_1.row),
+            load_addr.eq(load_1.addr),
+            load_data.eq(load_1.data),
+        ]
 
-        def loading(target, rows=1):
-            """Write enables of the memory's banks, with ``load_addr`` and ``load_data``."""
-            enable = Signal(rows, name=f"load_{target.name.lower()}")
-            with m.If(load_1.enable & (load_1.core == self.index) & (load_1.target == target)):
-                m.d.sync += enable.eq(1 << load_1.row if rows > 1 else 1)
-            with m.Else():
-                m.d.sync += enable.eq(0)
+        def loading(target):
+            enable = Signal(name=f"load_{target.name.lower()}")
+            m.d.comb += enable.eq(load_valid & load_core & (load_target == target))
             return enable
 
         m.d.comb += [
@@ -172,7 +180,7 @@ class Core(Part):
             shifts.index.eq(self.index),
             partials.index.eq(self.index),
             weights.r_addr.eq(word["weight"].at(t.weight_addr)),
-            weights.w_en.eq(loading(LoadTarget.WEIGHTS, block)),
+            weights.w_en.eq(load_row & loading(LoadTarget.WEIGHTS).replicate(block)),
             weights.w_addr.eq(load_addr),
             weights.w_data.eq(load_data),
             shifts.w_en.eq(loading(LoadTarget.SHIFTS)),
@@ -214,9 +222,10 @@ class Core(Part):
         is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1).at(select)
         enable = DelayLine(m, "enable", self.issue.valid, 0, resettable=True).at(select)
         store = DelayLine(m, "store_valid", self.issue.store & self.issue.valid, 0, resettable=True).at(t.acc)
+        load_partials = loading(LoadTarget.ACCUMULATORS)
         m.d.comb += [
             partials.r_addr.eq(operand_addr),
-            partials.w_en.eq(store.replicate(block) | loading(LoadTarget.ACCUMULATORS, block)),
+            partials.w_en.eq(store.replicate(block) | (load_row & load_partials.replicate(block))),
             partials.w_addr.eq(Mux(store, Cat(word["slot"].at(t.acc), word["side"].at(t.acc)), load_addr)),
             partials.w_data.eq(Mux(store, self.acc.as_value(), load_data[:ACC_BITS].replicate(block))),
         ]
