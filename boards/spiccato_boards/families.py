@@ -87,6 +87,6 @@ FAMILIES = {family.name: family for family in (
     # As the ECP5 library uses them: a MULT18X18D takes unsigned operands, too.
     Family(name="ecp5", tool_name="ecp5", tool="nextpnr-ecp5", style="ecp5",
            logic_unit="LUT4", logic_per_register=1.6,
-           memory={"dp16kd": (Shape(512, 36), *_DP16KD_TWO_PORTS)}, two_ports=_DP16KD_TWO_PORTS,
+           memory={"dp16kd": _DP16KD_TWO_PORTS}, two_ports=_DP16KD_TWO_PORTS,
            dsp_steps=(18, 18)),
 )}

@@ -17,9 +17,7 @@ __all__ = ["Ecp5Library"]
 
 #: Operand bits of a MULT18X18D, and result bits.
 _FACTOR_BITS, _PRODUCT_BITS = 18, 36
-#: Ways to use a DP16KD: words, bits, and the address pin that the lowest address bit takes. In the first, side A's
-#: address and both sides' data pins write, and side B's address and both sides' outputs read.
-_WIDE = (512, 36, 5)
+#: Ways to use a DP16KD: words, bits, and the address pin that the lowest address bit takes.
 _SHAPES = ((1024, 18, 4), (2048, 9, 3))
 _ADDRESS_PINS, _DATA_PINS = 14, 18
 #: Words of initial contents in one INITVAL parameter, and the bits that each of them takes there.
@@ -111,18 +109,17 @@ def _pins(pin, wire, count):
     return ", ".join(f".{pin}{i}({wire}[{i}])" for i in range(count))
 
 
-def _shape(depth, shapes):
+def _shape(depth):
     """How a DP16KD is used in a memory of ``depth`` words; raises ValueError if that is too deep."""
-    for shape in shapes:
+    for shape in _SHAPES:
         if depth <= shape[0]:
             return shape
     raise ValueError(f"a memory of {depth} words is deeper than a DP16KD can be ({_SHAPES[-1][0]})")
 
 
-def _address(wire, bits, width, lowest, enable="1'b1"):
-    """Wires for an address port: ``bits`` bits from pin ``lowest`` on; below, in words of several bytes of 9 bits,
-    byte enables."""
-    pins = [enable] * (width // 9 if width > 9 else 0)
+def _address(wire, bits, lowest):
+    """Wires for an address port: ``bits`` bits from pin ``lowest`` on; below, in 18-bit words, byte enables."""
+    pins = ["1'b1"] * (2 if lowest == 4 else 0)
     pins += ["1'b0"] * (lowest - len(pins)) + [f"{wire}[{i}]" for i in range(bits)]
     pins += ["1'b0"] * (_ADDRESS_PINS - len(pins))
     return pins
@@ -153,27 +150,18 @@ def _block_memory(name, width, sides, init=""):
 
 def _ram(part):
     depth_pins, bits = part.addr_bits, part.width
-    _, width, lowest = _shape(part.depth, (_WIDE, *_SHAPES))
+    _, width, lowest = _shape(part.depth)
     ports = ["clk", "w_en", "w_addr", "w_data", "r_addr", "r_data"] + ["index"] * (part.preload is not None)
     blocks = ""
     for bank in range(part.banks):
         for low in range(0, bits, width):
             lanes = range(low, min(low + width, bits))
             base_w, base_r = 0 if part.shared_data else bank * bits, bank * bits
-            enable = f"w_en[{bank}]"
-            data = [f"w_data[{base_w + i}]" for i in lanes]
-            out = [f"r_data[{base_r + i}]" for i in lanes]
-            if width <= _DATA_PINS:
-                side_a = {"write_enable": enable, "data": data}
-                side_b = {"out": out}
-                enable = "1'b1"
-            else:
-                # The bytes' enables write.
-                side_a = {"write_enable": "1'b1", "data": data[:_DATA_PINS], "out": out[:_DATA_PINS]}
-                side_b = {"data": data[_DATA_PINS:], "out": out[_DATA_PINS:]}
             blocks += _block_memory(f"bank_{bank}_{low}", width, (
-                _port("A", address=_address("w_addr", depth_pins, width, lowest, enable), **side_a),
-                _port("B", address=_address("r_addr", depth_pins, width, lowest), **side_b)))
+                _port("A", address=_address("w_addr", depth_pins, lowest), write_enable=f"w_en[{bank}]",
+                      data=[f"w_data[{base_w + i}]" for i in lanes]),
+                _port("B", address=_address("r_addr", depth_pins, lowest),
+                      out=[f"r_data[{base_r + i}]" for i in lanes])))
     index = "  input [3:0] index;\n" if part.preload is not None else ""
     return f"""\
 module {part.kind}({", ".join(ports)});
@@ -190,13 +178,13 @@ module {part.kind}({", ".join(ports)});
 def _rom(part):
     if part.ports > 2:
         raise ValueError(f"{part.kind}: a DP16KD has 2 ports, not {part.ports}")
-    _, width, lowest = _shape(len(part.contents), _SHAPES)
+    _, width, lowest = _shape(len(part.contents))
     header = "".join(f"  input [{part.addr_bits - 1}:0] addr{i};\n  output [{part.width - 1}:0] data{i};\n"
                      for i in range(part.ports))
     blocks = ""
     for low in range(0, part.width, width):
         lanes = range(low, min(low + width, part.width))
-        sides = [_port(side, address=_address(f"addr{i}", part.addr_bits, width, lowest) if i < part.ports
+        sides = [_port(side, address=_address(f"addr{i}", part.addr_bits, lowest) if i < part.ports
                        else ["1'b0"] * _ADDRESS_PINS,
                        out=[f"data{i}[{lane}]" for lane in lanes] if i < part.ports else ())
                  for i, side in enumerate("AB")]

@@ -94,8 +94,7 @@ module DP16KD (
   parameter [319:0] INITVAL_3E = 320'd0;
   parameter [319:0] INITVAL_3F = 320'd0;
 
-  // 2048 groups of 9 bits: a word of 9 bits is one, a word of 18 bits two, a word of 36 bits four. With 36 bits, side A
-  // writes and side B reads, both with the data pins of A for the lower and those of B for the upper half.
+  // 2048 groups of 9 bits: a word of 9 bits is one, a word of 18 bits two.
   reg [8:0] mem [0:2047];
   reg [17:0] latch_a, latch_b, out_a, out_b;
   wire [13:0] ada = {ADA13, ADA12, ADA11, ADA10, ADA9, ADA8, ADA7, ADA6, ADA5, ADA4, ADA3, ADA2, ADA1, ADA0}, adb =
@@ -105,7 +104,7 @@ module DP16KD (
   wire [17:0] dib = {DIB17, DIB16, DIB15, DIB14, DIB13, DIB12, DIB11, DIB10, DIB9, DIB8, DIB7, DIB6, DIB5, DIB4,
     DIB3, DIB2, DIB1, DIB0};
   wire [10:0] group_a = ada[13:3], group_b = adb[13:3];
-  wire wide_a = DATA_WIDTH_A == 18, wide_b = DATA_WIDTH_B == 18, both = DATA_WIDTH_A == 36;
+  wire wide_a = DATA_WIDTH_A == 18, wide_b = DATA_WIDTH_B == 18;
 
   task fill(input [319:0] value, input integer row);
     integer i;
@@ -116,8 +115,7 @@ module DP16KD (
   endtask
 
   initial begin
-    if ((DATA_WIDTH_A == 36 ? DATA_WIDTH_B != 36 || REGMODE_A != REGMODE_B : DATA_WIDTH_A != 18 && DATA_WIDTH_A != 9)
-        || (DATA_WIDTH_A != 36 && DATA_WIDTH_B != 18 && DATA_WIDTH_B != 9)
+    if ((DATA_WIDTH_A != 18 && DATA_WIDTH_A != 9) || (DATA_WIDTH_B != 18 && DATA_WIDTH_B != 9)
         || WRITEMODE_A != "NORMAL" || WRITEMODE_B != "NORMAL" || CLKAMUX != "CLKA" || CLKBMUX != "CLKB") begin
       $display("DP16KD: no model of this mode");
       $finish;
@@ -191,13 +189,7 @@ module DP16KD (
   always @(posedge CLKA) begin
     if (OCEA) out_a <= RSTA ? 18'd0 : latch_a;
     if (CEA) begin
-      if (both) begin
-        if (WEA && ada[0]) mem[{group_a[10:2], 2'd0}] <= dia[8:0];
-        if (WEA && ada[1]) mem[{group_a[10:2], 2'd1}] <= dia[17:9];
-        if (WEA && ada[2]) mem[{group_a[10:2], 2'd2}] <= dib[8:0];
-        if (WEA && ada[3]) mem[{group_a[10:2], 2'd3}] <= dib[17:9];
-        latch_a <= {mem[{group_b[10:2], 2'd1}], mem[{group_b[10:2], 2'd0}]};
-      end else if (WEA) begin
+      if (WEA) begin
         if (!wide_a) mem[group_a] <= dia[8:0];
         if (wide_a && ada[0]) mem[{group_a[10:1], 1'b0}] <= dia[8:0];
         if (wide_a && ada[1]) mem[{group_a[10:1], 1'b1}] <= dia[17:9];
@@ -209,9 +201,7 @@ module DP16KD (
   always @(posedge CLKB) begin
     if (OCEB) out_b <= RSTB ? 18'd0 : latch_b;
     if (CEB) begin
-      if (both)
-        latch_b <= {mem[{group_b[10:2], 2'd3}], mem[{group_b[10:2], 2'd2}]};
-      else if (WEB) begin
+      if (WEB) begin
         if (!wide_b) mem[group_b] <= dib[8:0];
         if (wide_b && adb[0]) mem[{group_b[10:1], 1'b0}] <= dib[8:0];
         if (wide_b && adb[1]) mem[{group_b[10:1], 1'b1}] <= dib[17:9];
