@@ -81,6 +81,20 @@ def test_the_first_placement_that_meets_the_clock(calls, tmp_path):
     assert packed[packed.index("--input") + 1] == "top_1.config"
 
 
+def test_a_tool_that_fails_ends_the_others(calls, monkeypatch, tmp_path):
+    run = bitstream._run
+
+    def fails(tool, arguments, *others):
+        run(tool, arguments, *others)
+        if tool == "nextpnr-ecp5":
+            raise BitstreamError("nextpnr-ecp5: failed")
+
+    monkeypatch.setattr(bitstream, "_run", fails)
+    with pytest.raises(BitstreamError, match="^nextpnr-ecp5: failed$"):
+        build_bitstream(BOARD, tmp_path / "bitstream", seeds=(1, 2), workers=1, config=CONFIG)
+    assert [tool for tool, _ in calls] == ["yosys", "nextpnr-ecp5"]
+
+
 def test_a_tool_is_stopped(tmp_path):
     """One that would wait for its input forever."""
     os.mkfifo(tmp_path / "top.json")

@@ -190,14 +190,19 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, finish_all=False,
     synthesise(board, folder, config)
     on_step("synthesised")
 
-    met = threading.Event()
+    enough = threading.Event()
 
     def place(seed):
-        placement = None if met.is_set() else place_and_route(folder, seed, met)
+        try:
+            placement = None if enough.is_set() else place_and_route(folder, seed, enough)
+        except BitstreamError:
+            # Nothing comes of the others, either.
+            enough.set()
+            raise
         if placement is not None:
             on_step(f"seed {seed} placed and routed: {placement.fmax_mhz:.1f} MHz")
             if placement.met and not finish_all:
-                met.set()
+                enough.set()
         return placement
 
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
