@@ -46,7 +46,6 @@ def calls(monkeypatch):
             (folder / options["--report"]).write_text(json.dumps({
                 "fmax": {"oscillator": {"achieved": 400.0, "constraint": 25}, "clk": fmax},
                 "utilization": {kind: {"used": count, "available": 1 << 20} for kind, count in used.items()}}))
-
         return True
 
     monkeypatch.setattr(bitstream, "_run", run)
