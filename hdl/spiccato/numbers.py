@@ -18,6 +18,10 @@ cell state c              27    17          saturates at +-512
 
 import numpy as np
 
+#: Of bfloat16 and float32.
+FLOAT_EXPONENT_BITS = 8
+FLOAT_BIAS = 127
+
 WEIGHT_BITS = 16
 WEIGHT_FRAC_BITS = 15
 INT8_BITS = 8
@@ -40,6 +44,22 @@ C_SUM_FRAC_BITS = GATE_FRAC + C_FRAC_BITS
 
 #: Gates of one hidden unit, in the order of PyTorch's rows: input, forget, cell, output.
 GATES = 4
+#: Parts of a vector block, each one core's share of one slot: as a slot's rows are all gates of its units.
+QUARTERS = GATES
+
+#: A block's exponent: the number of steps of ``EXPONENT_STEP`` bits below the largest.
+EXPONENT_BITS = 4
+EXPONENT_STEP_BITS = 2
+EXPONENT_STEP = 1 << EXPONENT_STEP_BITS
+#: Exponents of inputs that can be told apart.
+EXPONENT_RANGE = EXPONENT_STEP << EXPONENT_BITS
+#: Bits of a vector element's magnitude.
+MANTISSA_BITS = VECTOR_BITS - 1
+#: What is added to an input's IEEE exponent; stored with an offset, so that the sum's range shows in its top bits.
+ADJUST_BITS = 10
+ADJUST_OFFSET = 1 << (ADJUST_BITS - 1)
+#: Least adjustment for which infinity, whose exponent field is all ones, is out of range.
+ADJUST_MIN = EXPONENT_RANGE - ((1 << FLOAT_EXPONENT_BITS) - 1)
 
 
 def row_sum_bits(block):

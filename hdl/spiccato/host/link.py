@@ -6,7 +6,7 @@ import zlib
 import numpy as np
 
 from ..errors import DeviceError, LinkError, SessionError
-from ..rtl.link import (CRC_BYTES, END, ESC, ESCAPED, LINK_VERSION, NONCE_BYTES, REQUEST_HEADER_BYTES, RESPONSE,
+from ..isa.frames import (CRC_BYTES, END, ESC, ESCAPED, LINK_VERSION, NONCE_BYTES, REQUEST_HEADER_BYTES, RESPONSE,
                         RESPONSE_HEADER_BYTES, STATUSES, Command, Status)
 from .transport import Line, Transport
 
@@ -128,7 +128,7 @@ class LinkTransport(Transport):
         if self._last is None:
             raise LinkError(f"{self._line.name}: there is no session: open the device (again)")
         sequence = (self._last + 1) & 0xFF
-        frame = encode_frame(bytes((sequence, command.value)) + payload)
+        frame = encode_frame(bytes((sequence, command)) + payload)
         attempts = self._retries + 1
         # Whatever happens before the answer comes, this session does not go on.
         self._last = None
@@ -164,7 +164,7 @@ class LinkTransport(Transport):
             extension -= min(len(data), extension)
             for body in self._decoder.feed(data):
                 if len(body) < RESPONSE_HEADER_BYTES or body[:REQUEST_HEADER_BYTES] != bytes(
-                        (sequence, command.value | RESPONSE)):
+                        (sequence, command | RESPONSE)):
                     continue
                 payload = body[RESPONSE_HEADER_BYTES:]
                 try:

@@ -1,64 +1,21 @@
 """A core: ``block`` rows of multipliers with their weights, accumulators and cell units."""
 
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data, enum
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import ACC_BITS, C_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
+from ..isa.issue import Source, core_word
+from ..isa.load import TARGET_BITS, RecordKind
+from ..numbers import (ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS,
+                       WEIGHT_BITS)
 from .accumulator import RowAccumulator
 from .cell import CellUnit
 from .memory import Ram
 from .part import DelayLine, Part, place
 from .row import DotProductRow
+from .words import layout
 
-__all__ = ["Core", "CoreTiming", "Source", "LoadTarget", "core_issue_layout", "load_layout", "load_data_bits",
-           "EXPONENT_BITS", "EXPONENT_STEP"]
-
-#: A block's exponent, as the number of steps of ``EXPONENT_STEP`` bits below the largest (``rtl.ingress``).
-EXPONENT_BITS = 4
-EXPONENT_STEP_BITS = 2
-EXPONENT_STEP = 1 << EXPONENT_STEP_BITS
-
-
-class Source(enum.Enum, shape=2):
-    """What an issue word's row sums are added to."""
-
-    #: The accumulator register, as the previous issue word left it.
-    CONTINUE = 0
-    #: Bias of the slot.
-    BIAS = 1
-    #: Partial sum that the previous inference left (the recurrent half).
-    PREVIOUS = 2
-    #: Partial sum that this inference stored.
-    STORED = 3
-
-
-class LoadTarget(enum.Enum, shape=3):
-    """Memories that a program is loaded into."""
-
-    WEIGHTS = 0
-    SHIFTS = 1
-    ACCUMULATORS = 2
-    CELL_STATE = 3
-    FEATURES = 4
-    ISSUE_WORDS = 5
-
-
-def core_issue_layout(config):
-    """The part of an issue word that cores act on."""
-    return data.StructLayout({
-        "valid": 1,                                       # accumulate; otherwise the word is idle
-        "weight": (config.weight_depth - 1).bit_length(),  # address in the weight memory
-        "int8": 1,                                        # the weight word holds two 8-bit blocks
-        "high": 1,                                        # take the high one
-        "slot": (config.slots - 1).bit_length(),
-        "recurrent": 1,                                   # row shifts: those of W_hh instead of W_ih
-        "source": Source,
-        "store": 1,                                       # write the sums back to the accumulator file
-        "side": 1,                                        # half of all state memories that is being written
-        "zero_c": 1,                                      # take c of the previous step as zero
-        "cell": 1,                                        # the slot is finished: update its cells
-    })
+__all__ = ["Core", "CoreTiming", "load_layout", "load_data_bits"]
 
 
 def load_data_bits(config):
@@ -70,7 +27,7 @@ def load_layout(config):
     """One word for one memory, broadcast to all cores."""
     return data.StructLayout({
         "enable": 1,
-        "target": LoadTarget,
+        "target": TARGET_BITS,
         "core": 4,
         "row": 6,
         "addr": 20,
@@ -112,7 +69,7 @@ class Core(Part):
     Members
     -------
     index : in; which core this is (program load; simulation preload)
-    issue : in, cycle 0, :func:`core_issue_layout`
+    issue : in, cycle 0, :func:`~spiccato.isa.issue.core_word`
     vector, exponent : in, cycle ``timing.vector``
     load : in, :func:`load_layout`
     acc : out, ``block`` accumulators, cycle ``timing.acc``
@@ -125,7 +82,7 @@ class Core(Part):
         self.timing = CoreTiming(config)
         super().__init__("core", {
             "index": In(4),
-            "issue": In(core_issue_layout(config)),
+            "issue": In(layout(core_word(config))),
             "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
             "exponent": In(EXPONENT_BITS),
             "load": In(load_layout(config)),
@@ -140,7 +97,7 @@ class Core(Part):
         block, lanes = config.block, config.lanes
 
         # The issue word, one register in the core before anything else uses it.
-        word = {name: DelayLine(m, name, getattr(self.issue, name)) for name in core_issue_layout(config).members}
+        word = {name: DelayLine(m, name, getattr(self.issue, name)) for name in core_word(config).fields}
         side_1, source_1, slot_1 = word["side"].at(1), word["source"].at(1), word["slot"].at(1)
 
         weights = place(m, platform, "weights", Ram(
@@ -180,10 +137,10 @@ class Core(Part):
             shifts.index.eq(self.index),
             partials.index.eq(self.index),
             weights.r_addr.eq(word["weight"].at(t.weight_addr)),
-            weights.w_en.eq(load_row & loading(LoadTarget.WEIGHTS).replicate(block)),
+            weights.w_en.eq(load_row & loading(RecordKind.WEIGHTS).replicate(block)),
             weights.w_addr.eq(load_addr),
             weights.w_data.eq(load_data),
-            shifts.w_en.eq(loading(LoadTarget.SHIFTS)),
+            shifts.w_en.eq(loading(RecordKind.SHIFTS)),
             shifts.w_addr.eq(load_addr),
             shifts.w_data.eq(load_data),
         ]
@@ -222,7 +179,7 @@ class Core(Part):
         is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1).at(select)
         enable = DelayLine(m, "enable", self.issue.valid, 0, resettable=True).at(select)
         store = DelayLine(m, "store_valid", self.issue.store & self.issue.valid, 0, resettable=True).at(t.acc)
-        load_partials = loading(LoadTarget.ACCUMULATORS)
+        load_partials = loading(RecordKind.ACCUMULATORS)
         m.d.comb += [
             partials.r_addr.eq(operand_addr),
             partials.w_en.eq(store.replicate(block) | (load_row & load_partials.replicate(block))),
@@ -253,7 +210,7 @@ class Core(Part):
         cell = DelayLine(m, "cell", self.issue.cell & self.issue.valid, 0, resettable=True).at(t.c)
         m.d.comb += [
             cells.r_addr.eq(Cat(word["slot"].at(t.c_old_addr), ~word["side"].at(t.c_old_addr))),
-            cells.w_en.eq(cell | loading(LoadTarget.CELL_STATE)),
+            cells.w_en.eq(cell | loading(RecordKind.CELL_STATE)),
             cells.w_addr.eq(Mux(cell, Cat(word["slot"].at(t.c), word["side"].at(t.c)), load_addr)),
             cells.w_data.eq(Mux(cell, new_c, load_data)),
         ]

@@ -5,36 +5,14 @@ and repeats for ever. Words are fetched ahead into a short queue, so that the me
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
-from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from .core import core_issue_layout
+from ..isa.issue import VectorFrom, issue_word
 from .memory import Ram
 from .part import Part, place
-from .vector_file import QUARTERS, VectorFile, VectorFrom
+from .words import layout
 
-__all__ = ["issue_word_layout", "Sequencer"]
-
-#: Fields of a core's issue word that the sequencer fills in, rather than the program.
-_RUN_TIME_FIELDS = ("side", "zero_c")
-
-
-def issue_word_layout(config):
-    """An issue word, as stored in the program memory."""
-    core_fields = {name: field.shape for name, field in core_issue_layout(config) if name not in _RUN_TIME_FIELDS}
-    return data.StructLayout({
-        **core_fields,
-        "vector_from": VectorFrom,
-        "vector": VectorFile.block_bits(config),
-        "quarter": (QUARTERS * config.vector_blocks - 1).bit_length(),  # first quarter of h that the cells write
-        "seed": 1,         # work on the committed state instead of on the new one
-        "wait_block": 1,   # wait for one more block of the input packet
-        "start": 1,        # first word of an inference: wait for room in the output queue
-        "commit": 1,       # last word of an inference: the new state becomes the state
-        "output": 1,       # the slot's sums are outputs
-        "output_beats": (config.cores * config.beats_per_block - 1).bit_length() or 1,  # beats of the slot, less one
-        "output_last": 1,  # ends the packet
-    })
+__all__ = ["Sequencer"]
 
 
 class Sequencer(Part):
@@ -42,7 +20,7 @@ class Sequencer(Part):
 
     Members
     -------
-    word : out, the issue register (:func:`issue_word_layout`), idle words included
+    word : out, the issue register (:func:`~spiccato.isa.issue.issue_word`), idle words included
     side, x_side, zero_c : out, with ``word``: run-time parts of the issue word
     block_ready : in, a pulse for each input block that a word may wait for
     room : in, the output queue can take another inference
@@ -69,7 +47,7 @@ class Sequencer(Part):
 
     def __init__(self, config):
         self.config = config
-        self.layout = issue_word_layout(config)
+        self.layout = layout(issue_word(config))
         addr_bits = (config.program_depth - 1).bit_length()
         super().__init__("sequencer", {
             "word": Out(self.layout), "side": Out(1), "x_side": Out(1), "zero_c": Out(1),

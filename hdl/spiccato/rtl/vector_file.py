@@ -9,29 +9,15 @@ one group of banks.
 import math
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
-from amaranth.lib import data, enum
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import VECTOR_BITS
-from .core import EXPONENT_BITS
+from ..isa.issue import VectorFrom, issue_word
+from ..numbers import EXPONENT_BITS, QUARTERS, VECTOR_BITS
 from .memory import Ram
 from .part import Part, place
 
-__all__ = ["VectorFrom", "VectorBank", "VectorFile", "QUARTERS"]
-
-QUARTERS = 4
-
-
-class VectorFrom(enum.Enum, shape=2):
-    """Where an issue word takes its vector block from."""
-
-    #: All zero.
-    NONE = 0
-    #: The inference's input packet.
-    X = 1
-    #: Outputs of the LSTM layers.
-    H = 2
-
+__all__ = ["VectorBank", "VectorFile"]
 
 class VectorBank(Part):
     """One bank, with the words in flight forwarded: a read sees every write that reaches the memory's write register
@@ -118,21 +104,16 @@ class VectorFile(Part):
         self.config = config
         #: Banks of h: a power of two, at least as many as quarters are written at once, and whole blocks.
         self.banks = max(QUARTERS, 1 << (config.cores - 1).bit_length())
-        quarter_bits = (QUARTERS * config.vector_blocks - 1).bit_length()
+        quarter_bits = issue_word(config)["quarter"].width
         lanes = data.ArrayLayout(signed(VECTOR_BITS), config.lanes)
         super().__init__("vector_file", {
-            "source": In(VectorFrom), "block": In(self.block_bits(config)), "side": In(1), "x_side": In(1),
+            "source": In(VectorFrom), "block": In(issue_word(config)["vector"].width), "side": In(1), "x_side": In(1),
             "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "exponent": Out(EXPONENT_BITS),
             "h_en": In(1), "h_quarter": In(quarter_bits), "h_side": In(1),
             "h": In(data.ArrayLayout(lanes, config.cores)),
             "x_en": In(1), "x_block": In((config.input_blocks - 1).bit_length()), "x_side_w": In(1),
             "x": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": In(EXPONENT_BITS),
         })
-
-    @staticmethod
-    def block_bits(config):
-        """Width of a block number: enough for those of h and of x."""
-        return (max(config.vector_blocks, config.input_blocks) - 1).bit_length()
 
     def elaborate(self, platform):
         m = Module()

@@ -6,7 +6,7 @@ written (and read as zero), ``c`` registers collect events and are cleared by wr
 
 from dataclasses import dataclass, field
 
-from .ingress import FLAGS
+from .marks import MARKS
 
 __all__ = ["Register", "REGISTERS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
 
@@ -40,7 +40,7 @@ class Register:
         return {name: (word >> low) & ((1 << bits) - 1) for name, (low, bits, _) in self.fields.items()}
 
 
-_ERRORS = [*FLAGS.items(),
+_ERRORS = [*MARKS.items(),
            ("load_crc", "A program load ended with a wrong CRC; nothing runs until the next good load."),
            ("load_busy", "A load began or went on while inferences were running; the words were ignored."),
            ("load_format", "A load held an unknown record; the rest of it was ignored.")]

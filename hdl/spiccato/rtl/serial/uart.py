@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from .part import Part
+from ..part import Part
 
 __all__ = ["UartReceiver", "UartTransmitter", "BAUD", "LEAST_CLOCKS_PER_BIT"]
 

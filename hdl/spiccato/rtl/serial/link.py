@@ -1,273 +1,24 @@
 """The host link: frames of bytes in, accesses to the accelerator's ports, frames of bytes out.
 
-A frame is SLIP's (RFC 1055): ``END``, escaped bytes, ``END``. Its bytes are a header, a payload and the CRC-32 (zlib's)
-of both, little-endian. A request's header is a sequence number and a command; a response's is the same, with
-``RESPONSE`` added to the command, and a status. Frames that are damaged in any way are not answered.
-
-One request is under way at a time. The link carries one out only if its sequence number is the one after the last;
-the last one again gets the same response again, without being carried out again. :class:`Command` and
-:class:`Status` tell the rest; ``docs/link.md`` tells why no fault of the line can lead to a wrong result.
+:mod:`spiccato.isa.frames` tells what frames there are. One request is under way at a time. The link carries one out only
+if its sequence number is the one after the last; the last one again gets the same response again, without being carried
+out again.
 """
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib import enum
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
-from .control import AXI_LITE
-from .ingress import FLAGS
-from .memory import DistributedRam, Ram
-from .part import Part, place
-from .registers import ADDRESS_BITS
+from ...isa.frames import (CRC_BYTES, LINK_VERSION, NONCE_BYTES, REQUEST_HEADER_BYTES, RESPONSE, RESPONSE_HEADER_BYTES,
+                           WORD_BYTES, Command, Status)
+from ...isa.marks import MARKS
+from ...isa.registers import ADDRESS_BITS
+from ..control import AXI_LITE
+from ..memory import DistributedRam, Ram
+from ..part import Part, place
+from .receiver import FrameReceiver
+from .sender import FrameSender, Reader
 
-__all__ = ["Command", "Status", "FrameReceiver", "FrameSender", "Link", "END", "ESC", "ESCAPED", "RESPONSE",
-           "NONCE_BYTES", "CRC_BYTES", "REQUEST_HEADER_BYTES", "RESPONSE_HEADER_BYTES", "LINK_VERSION", "markdown"]
-
-#: Of everything on this page that a host has to know.
-LINK_VERSION = 1
-
-END, ESC = 0xC0, 0xDB
-#: What follows ESC, for the byte it stands for.
-ESCAPED = {END: 0xDC, ESC: 0xDD}
-#: The bit of a response's command byte that tells it from a request's.
-RESPONSE = 0x80
-NONCE_BYTES = 8
-CRC_BYTES = 4
-REQUEST_HEADER_BYTES = 2
-RESPONSE_HEADER_BYTES = 3
-_WORD_BYTES = 4
-
-
-class Command(enum.Enum, shape=7):
-    """What a request asks for."""
-
-    OPEN = 0
-    READ = 1
-    WRITE = 2
-    STEP = 3
-
-
-class Status(enum.Enum, shape=8):
-    """How a request went."""
-
-    OK = 0
-    CLOSED = 1
-    SEQUENCE = 2
-    COMMAND = 3
-    LENGTH = 4
-    BUS = 5
-    TIMEOUT = 6
-
-
-#: Command -> (payload of the request, payload of the response, meaning).
-COMMANDS = {
-    Command.OPEN: (f"{NONCE_BYTES} bytes that the host chooses",
-                   "the same bytes, `LINK_VERSION` (1 byte), largest payload of a request (2 bytes)",
-                   "Reset the accelerator and begin a session; this request's sequence number is the last one's. "
-                   "Always carried out."),
-    Command.READ: ("register offset (1 byte)", "register (4 bytes)", "Read a register."),
-    Command.WRITE: ("register offset (1 byte), words (4 bytes each, at least one)", "none",
-                    "Write the words, one after the other, to the register."),
-    Command.STEP: ("beats of an input packet", "beats of the output packet, `tuser` (1 byte)",
-                   "Send an input packet and receive the output packet that it leads to."),
-}
-
-#: Status -> meaning.
-STATUSES = {
-    Status.OK: "Done.",
-    Status.CLOSED: "There is no session: the device was reset, or a timeout ended the last one. Program and state "
-                   "are gone.",
-    Status.SEQUENCE: "The sequence number is neither the last one nor the one after it. Nothing was done.",
-    Status.COMMAND: "There is no such command. Nothing was done.",
-    Status.LENGTH: "The command does not take a payload of this length. Nothing was done.",
-    Status.BUS: "The accelerator refused the access (SLVERR); words after the refused one were not written.",
-    Status.TIMEOUT: "The accelerator did not finish in time. The session has ended.",
-}
-
-
-class FrameReceiver(Part):
-    """Takes frames apart and leaves those that are good in the command buffer.
-
-    Bytes may come every ``byte_cycles`` cycles. What comes while a frame waits in the buffer is lost, with the rest of
-    the frame it belongs to; so is a frame that is longer than the buffer, and everything before the first ``END``.
-
-    Parameters
-    ----------
-    capacity : int, power of two
-        Bytes of the command buffer: a frame without its delimiters.
-
-    Members
-    -------
-    data, valid, error : in, from the serial receiver
-    w_en, w_addr, w_data : out, to the command buffer
-    full : out, a good frame is in the buffer; ``payload`` : out, bytes of its payload
-    release : in, a pulse: the buffer may be filled again
-    bad : out, a pulse: a frame was lost
-    """
-
-    byte_cycles = 4
-
-    def __init__(self, capacity):
-        self.capacity = capacity
-        super().__init__("frame_receiver", {
-            "data": In(8), "valid": In(1), "error": In(1),
-            "w_en": Out(1), "w_addr": Out(range(capacity)), "w_data": Out(8),
-            "full": Out(1), "payload": Out(range(capacity)), "release": In(1), "bad": Out(1),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=8).create()
-        least = REQUEST_HEADER_BYTES + CRC_BYTES
-
-        # Undo the escapes.
-        escape = Signal()
-        byte = Signal(8, reset_less=True)
-        take, end, wrong = Signal(), Signal(), Signal()
-        is_end, is_esc = self.data == END, self.data == ESC
-        m.d.sync += [take.eq(0), end.eq(self.valid & is_end), wrong.eq(self.error), byte.eq(self.data)]
-        with m.If(self.valid):
-            m.d.sync += [escape.eq(is_esc), take.eq(~is_end & ~is_esc)]
-            with m.If(escape):
-                with m.Switch(self.data):
-                    for plain, escaped in ESCAPED.items():
-                        with m.Case(escaped):
-                            m.d.sync += byte.eq(plain)
-                    with m.Default():
-                        m.d.sync += wrong.eq(1)
-
-        # What there is of the frame, and whether it is a frame. The CRC of a whole frame, its own CRC included, is a
-        # constant. All of this has settled when the next byte comes.
-        count = Signal(range(self.capacity + 1))
-        lost = Signal(init=1)
-        matches, long_enough, some = Signal(), Signal(), Signal()
-        m.d.comb += [crc.data.eq(byte), crc.valid.eq(take), crc.start.eq(end),
-                     self.w_en.eq(take & ~self.full), self.w_addr.eq(count), self.w_data.eq(byte)]
-        m.d.sync += [matches.eq(crc.match_detected), long_enough.eq(count >= least), some.eq(count.any()),
-                     self.bad.eq(0)]
-        with m.If(take):
-            with m.If(~count[-1]):
-                m.d.sync += count.eq(count + 1)
-            with m.If(self.full | count[-1]):
-                m.d.sync += lost.eq(1)
-        with m.If(wrong):
-            m.d.sync += lost.eq(1)
-        with m.If(end):
-            m.d.sync += [count.eq(0), lost.eq(0)]
-            with m.If(matches & long_enough & ~lost & ~wrong):
-                m.d.sync += [self.full.eq(1), self.payload.eq(count - least)]
-            with m.Else():
-                m.d.sync += self.bad.eq(some)
-        with m.If(self.release):
-            m.d.sync += self.full.eq(0)
-        return m
-
-
-class FrameSender(Part):
-    """Sends frames: a header, a payload from the reply buffer, and their CRC.
-
-    Parameters
-    ----------
-    capacity : int, power of two
-        Bytes of the reply buffer.
-
-    Members
-    -------
-    start : in, a pulse: send ``header`` and the first ``payload`` bytes of the buffer; only while not ``busy``
-    busy : out
-    r_addr : out, r_data : in, of the reply buffer
-    data, valid : out, ready : in, to the serial transmitter
-    """
-
-    def __init__(self, capacity):
-        self.capacity = capacity
-        super().__init__("frame_sender", {
-            "start": In(1), "header": In(8 * RESPONSE_HEADER_BYTES), "payload": In(range(capacity)), "busy": Out(1),
-            "r_addr": Out(range(capacity)), "r_data": In(8),
-            "data": Out(8), "valid": Out(1), "ready": In(1),
-        })
-
-    def elaborate(self, platform):
-        m = Module()
-        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=8).create()
-        # Header or CRC, `left` bytes of it; payload; the byte that is next.
-        few = Signal(8 * CRC_BYTES, reset_less=True)
-        left = Signal(range(CRC_BYTES + 1))
-        payload = Signal.like(self.payload, reset_less=True)
-        more, checked = Signal(), Signal()
-        byte = Signal(8, reset_less=True)
-        absorb = Signal()
-        reader = _Reader(m, self.r_addr)
-        m.d.comb += [crc.data.eq(byte), crc.valid.eq(absorb), crc.start.eq(self.start)]
-        # One cycle late, which the next look at it is later still.
-        m.d.sync += [more.eq(payload.any()), absorb.eq(0)]
-
-        def put(value):
-            m.d.sync += [self.data.eq(value), self.valid.eq(1)]
-
-        free = ~self.valid
-        with m.If(self.valid & self.ready):
-            m.d.sync += self.valid.eq(0)
-        with m.FSM() as fsm:
-            with m.State("IDLE"):
-                with m.If(self.start):
-                    m.d.sync += [few.eq(self.header), left.eq(RESPONSE_HEADER_BYTES), payload.eq(self.payload),
-                                 checked.eq(0)]
-                    reader.rewind()
-                    m.next = "BEGIN"
-            with m.State("BEGIN"):
-                put(END)
-                m.next = "NEXT"
-            with m.State("NEXT"):
-                with m.If(free):
-                    with m.If(left.any()):
-                        m.d.sync += [byte.eq(few[:8]), few.eq(few >> 8), left.eq(left - 1), absorb.eq(~checked)]
-                        m.next = "ESCAPE"
-                    with m.Elif(more):
-                        with m.If(reader.settled):
-                            m.d.sync += [byte.eq(self.r_data), payload.eq(payload - 1), absorb.eq(1)]
-                            reader.advance()
-                            m.next = "ESCAPE"
-                    with m.Elif(~checked):
-                        m.d.sync += [few.eq(crc.crc), left.eq(CRC_BYTES), checked.eq(1)]
-                    with m.Else():
-                        put(END)
-                        m.next = "FINISH"
-            with m.State("ESCAPE"):
-                put(byte)
-                m.next = "NEXT"
-                for plain, escaped in ESCAPED.items():
-                    with m.If(byte == plain):
-                        put(ESC)
-                        m.d.sync += byte.eq(escaped)
-                        m.next = "ESCAPED"
-            with m.State("ESCAPED"):
-                with m.If(free):
-                    put(byte)
-                    m.next = "NEXT"
-            with m.State("FINISH"):
-                with m.If(free):
-                    m.next = "IDLE"
-        m.d.comb += self.busy.eq(~fsm.ongoing("IDLE"))
-        return m
-
-
-class _Reader:
-    """Walks through a memory: ``settled`` tells that the data of the present address are at the memory's output."""
-
-    def __init__(self, m, addr):
-        self._m, self._addr = m, addr
-        self._since = Signal(Ram.latency, name="settling")
-        self.settled = self._since[-1]
-        m.d.sync += self._since.eq(Cat(1, self._since[:-1]))
-
-    def rewind(self):
-        """Go to the first address."""
-        self._m.d.sync += [self._addr.eq(0), self._since.eq(0)]
-
-    def advance(self):
-        """Go to the next address."""
-        self._m.d.sync += [self._addr.eq(self._addr + 1), self._since.eq(0)]
+__all__ = ["Link"]
 
 
 class Link(Part):
@@ -315,7 +66,7 @@ class Link(Part):
             **{f"m_axil_{name}": direction.flip()(bits) for name, (direction, bits) in AXI_LITE.items()},
             "m_axis_input_tdata": Out(config.beat_bits), "m_axis_input_tvalid": Out(1),
             "m_axis_input_tready": In(1), "m_axis_input_tlast": Out(1),
-            "s_axis_output_tdata": In(config.beat_bits), "s_axis_output_tuser": In(len(FLAGS)),
+            "s_axis_output_tdata": In(config.beat_bits), "s_axis_output_tuser": In(len(MARKS)),
             "s_axis_output_tlast": In(1), "s_axis_output_tvalid": In(1), "s_axis_output_tready": Out(1),
             "accelerator_rst": Out(1, init=1), "opened": Out(1), "fault": Out(1),
         })
@@ -335,7 +86,7 @@ class Link(Part):
         m.d.sync += self.accelerator_rst.eq(~self.opened)
 
         # The request, byte by byte. `left` counts its payload; `more` is up to date whenever `settled` is set.
-        reader = _Reader(m, requests.r_addr)
+        reader = Reader(m, requests.r_addr)
         byte = requests.r_data
         left = Signal.like(receiver.payload, reset_less=True)
         more = Signal(reset_less=True)
@@ -359,23 +110,23 @@ class Link(Part):
         good_length = Signal(reset_less=True)
         aligned, fits = Signal(reset_less=True), Signal(reset_less=True)
         m.d.sync += [
-            is_response.eq(command[7]), is_open.eq(command == Command.OPEN.value),
+            is_response.eq(command[7]), is_open.eq(command == Command.OPEN),
             expected.eq(last + 1), repeated.eq(sequence == last), following.eq(sequence == expected),
             aligned.eq(~receiver.payload[:(self.beat_bytes - 1).bit_length()].any()),
             fits.eq(receiver.payload <= self.largest_packet * self.beat_bytes),
         ]
         with m.Switch(command[:2]):
-            with m.Case(Command.OPEN.value):
+            with m.Case(Command.OPEN):
                 m.d.sync += good_length.eq(receiver.payload == NONCE_BYTES)
-            with m.Case(Command.READ.value):
+            with m.Case(Command.READ):
                 m.d.sync += good_length.eq(receiver.payload == 1)
-            with m.Case(Command.WRITE.value):
+            with m.Case(Command.WRITE):
                 m.d.sync += good_length.eq((receiver.payload[:2] == 1) & receiver.payload[2:].any())
-            with m.Case(Command.STEP.value):
+            with m.Case(Command.STEP):
                 m.d.sync += good_length.eq(aligned & fits & more)
 
         # The response. The last one that belongs to a request carried out is kept, to be sent again.
-        status = Signal(Status)
+        status = Signal(8)
         kept_header = Signal(8 * RESPONSE_HEADER_BYTES, reset_less=True)
         written = Signal.like(sender.payload, reset_less=True)
         rewrite = Signal()
@@ -409,9 +160,9 @@ class Link(Part):
             with m.If(condition):
                 m.next = "GIVE UP"
 
-        word = Signal(8 * _WORD_BYTES, reset_less=True)
+        word = Signal(8 * WORD_BYTES, reset_less=True)
         beat = Signal(self.config.beat_bits, reset_less=True)
-        user = Signal(len(FLAGS), reset_less=True)
+        user = Signal(len(MARKS), reset_less=True)
         ends = Signal(reset_less=True)
         index = Signal(range(self.beat_bytes))
         word_end, beat_end = index[:2].all(), index.all()
@@ -485,11 +236,11 @@ class Link(Part):
                     m.next = "KEEP"
                 with m.Else():
                     with m.Switch(command):
-                        with m.Case(Command.READ.value):
+                        with m.Case(Command.READ):
                             m.next = "READ"
-                        with m.Case(Command.WRITE.value):
+                        with m.Case(Command.WRITE):
                             m.next = "WRITE"
-                        with m.Case(Command.STEP.value):
+                        with m.Case(Command.STEP):
                             m.next = "STEP"
                 with m.If(command[2:7].any()):
                     m.d.sync += status.eq(Status.COMMAND)
@@ -627,13 +378,3 @@ class Link(Part):
 def _power_of_two(least):
     """The smallest power of two that is not below ``least``."""
     return 1 << (least - 1).bit_length()
-
-
-def markdown():
-    """Commands and statuses as Markdown tables, for the documentation."""
-    lines = ["| code | command | payload of the request | payload of the response | meaning |",
-             "|---|---|---|---|---|"]
-    lines += [f"| {command.value} | `{command.name}` | {' | '.join(texts)} |" for command, texts in COMMANDS.items()]
-    lines += ["", "| code | status | meaning |", "|---|---|---|"]
-    lines += [f"| {status.value} | `{status.name}` | {text} |" for status, text in STATUSES.items()]
-    return "\n".join(lines) + "\n"

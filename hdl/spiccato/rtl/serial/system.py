@@ -3,10 +3,10 @@
 from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from .accelerator import Accelerator
-from .control import AXI_LITE
+from ..accelerator import Accelerator
+from ..control import AXI_LITE
 from .link import Link
-from .part import Part, place
+from ..part import Part, place
 from .uart import UartReceiver, UartTransmitter
 
 __all__ = ["SerialSystem"]
