@@ -239,6 +239,63 @@ def test_drop(beats, last):
     simulate(part, testbench)
 
 
+#: Beats of packets of three (a list of ``tlast``) before a drop, ``tlast`` of a beat in its first cycle (None: there is
+#: none), and whether there is a rest to discard.
+CUTS = {
+    "nothing": ([], None, False),
+    "whole": ([0, 0, 1], None, False),
+    "half": ([0, 0], None, True),
+    "second-half": ([0, 0, 1, 0], None, True),
+    "half-goes-on": ([0], 0, True),
+    "half-ends": ([0, 0], 1, False),
+    "short": ([0, 1], None, False),
+    "without-tlast": ([0, 0, 0], None, True),
+    "overlong": ([0, 0, 0, 0], None, True),
+    "overlong-goes-on": ([0, 0, 0, 0], 0, True),
+    "overlong-ends": ([0, 0, 0, 0], 1, False),
+}
+
+
+@pytest.mark.parametrize("case", CUTS)
+def test_half_packet(case):
+    """One pulse for a drop that leaves something to discard, none for others, also if that lasts into the next drop."""
+    tlasts, with_drop, cut = CUTS[case]
+    part = Ingress(make_config(), lead=Timing(make_config()).block_lead)
+    pulses = 0
+
+    async def testbench(ctx):
+        nonlocal pulses
+
+        async def tick(count=1):
+            nonlocal pulses
+            for _ in range(count):
+                pulses += ctx.get(part.half_packet)
+                await ctx.tick()
+
+        ctx.set(part.beats, 2)
+        ctx.set(part.enable, 1)
+        for tlast in tlasts:
+            ctx.set(part.tvalid, 1)
+            ctx.set(part.tlast, tlast)
+            while not ctx.get(part.tready):
+                await tick()
+            await tick()
+        ctx.set(part.tvalid, with_drop is not None)
+        ctx.set(part.tlast, with_drop or 0)
+        ctx.set(part.enable, 0)
+        for expected in (cut, 2 * cut):
+            ctx.set(part.drop, 1)
+            await tick()
+            ctx.set(part.tvalid, 0)
+            await tick(6)
+            ctx.set(part.drop, 0)
+            await tick(3)
+            assert pulses == expected
+        assert ctx.get(part.tready) == cut
+
+    simulate(part, testbench)
+
+
 @pytest.mark.parametrize("io_format", IO_FORMATS)
 def test_full_speed(io_format):
     """With early release a beat is taken in every cycle, also from one packet to the next."""

@@ -196,6 +196,40 @@ def test_keep_c():
     assert [t.zero_c for t in issued(trace)[:6]] == [1] * 2 + [0] * 4
 
 
+#: Cycles of restarts and loaded states while nothing may start, and whether the state is zero when it may.
+RESTARTS = {
+    "state": ([], [20], False),
+    "restart-state": ([20], [25], False),
+    "state-restart": ([25], [20], True),
+    "state-restart-state": ([22], [20, 24], False),
+    "restart-state-at-enable": ([20], [30], False),
+    "state-restart-at-enable": ([30], [20], True),
+    "restart-state-restart-at-enable": ([20, 30], [25], True),
+}
+
+
+@pytest.mark.parametrize("case", RESTARTS)
+@pytest.mark.parametrize("started", [False, True])
+def test_state_and_restart(started, case):
+    """Of restarts and loaded states the last one counts, also before the program has ever run."""
+    restarts, loads, zero = RESTARTS[case]
+    words = make_program(np.random.default_rng(1), 2, 4)
+    opened = 30
+
+    def inputs(cycle):
+        return {"enable": int(cycle >= opened or (started and cycle < 3)),
+                "restart": int(cycle in restarts), "keep_c": int(cycle in loads)}
+
+    trace = run(words, 2, inputs, 80)
+    first = next(n for n, t in enumerate(issued(trace)) if t.cycle >= opened)
+    check_order(trace[:opened] if started else [], words, 2)
+    now = issued(trace)[first:]
+    # The words that make the state zero, then the inference; or the inference alone.
+    assert [t.tag for t in now[:6]] == ([0, 1, 2, 3, 4, 5] if zero else [2, 3, 4, 5, 2, 3])
+    assert [(t.side, t.zero_c) for t in now[:6]] == (
+        [(0, 1)] * 2 + [(1, 1)] * 4 if zero else [(1, 0)] * 4 + [(0, 0)] * 2)
+
+
 def test_idle():
     """Idle ``drain_cycles`` after an inference's last word, never in one, however long its input pauses."""
     words = make_program(np.random.default_rng(1), 0, 4, start_waits=True)

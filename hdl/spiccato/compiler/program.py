@@ -215,7 +215,8 @@ class Program:
         features = pack_bits(entries.reshape(-1, self.config.beat_values), feature_layout.size)
         return _load([*(self._memory_images() if memories else ()),
                       (RecordKind.FEATURES, features, 0, 0, 0),
-                      (RecordKind.PARAMETERS, self._parameters(), 0, 0, 0)], RecordKind.END_PROGRAM)
+                      (RecordKind.PARAMETERS, self._parameters(), 0, 0, 0)],
+                     RecordKind.BEGIN_PROGRAM, self.config.digest)
 
     def state_words(self, h, c):
         """The words of a state image: after it has been loaded, inferences go on from this state (uint32 array).
@@ -246,7 +247,7 @@ class Program:
                   for core in range(config.cores)]
         images += [(RecordKind.ACCUMULATORS, pack_bits(halves[:, core, row, None], ACC_BITS), 0, core, row)
                    for core in range(config.cores) for row in range(config.block)]
-        return _load(images, RecordKind.END_STATE)
+        return _load(images, RecordKind.BEGIN_STATE, self.digest)
 
     def _state_arrays(self, name, values, bits):
         values = [np.asarray(value) for value in values]
@@ -324,10 +325,11 @@ class Program:
         return fields
 
 
-def _load(images, end):
-    """The words of a load: records of all images (kind, entries of 32-bit words, first address, core, row), the
-    record ``end``, and the CRC."""
-    stream = []
+def _load(images, begin, digest):
+    """The words of a load: the record ``begin`` with ``digest``, records of all images (kind, entries of 32-bit words,
+    first address, core, row), the end and the CRC."""
+    stream = [np.array([record_header(begin)[0], int(digest, 16) & 0xFFFFFFFF, int(digest, 16) >> 32],
+                       dtype=np.uint32)]
     limit = 1 << 12  # entries of a record
     for kind, image, addr, core, row in images:
         for start in range(0, len(image), limit):
@@ -335,7 +337,7 @@ def _load(images, end):
             stream.append(np.array(record_header(kind, core=core, row=row, words=image.shape[1],
                                                  addr=addr + start, entries=len(part)), dtype=np.uint32))
             stream.append(part.reshape(-1))
-    stream.append(np.array(record_header(end)[:1], dtype=np.uint32))
+    stream.append(np.array(record_header(RecordKind.END)[:1], dtype=np.uint32))
     words = np.concatenate(stream)
     return np.append(words, np.uint32(zlib.crc32(words.astype("<u4").tobytes())))
 

@@ -76,10 +76,11 @@ class Accelerator(Part):
         if timing.c_old + self.probe_latency >= Control.probe_cycles:
             raise ValueError(f"state cannot be read back within {Control.probe_cycles} cycles")
         control = place(m, platform, "control", Control(config))
-        sequencer = place(m, platform, "sequencer", Sequencer(config))
-        ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead))
+        # Vector file and cores never wait: they have run empty when a reset of the others ends.
+        sequencer = place(m, platform, "sequencer", Sequencer(config), reset=control.reset)
+        ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead), reset=control.reset)
         vectors = place(m, platform, "vectors", VectorFile(config))
-        egress = place(m, platform, "egress", Egress(config))
+        egress = place(m, platform, "egress", Egress(config), reset=control.reset)
         cores = [place(m, platform, f"core_{i}", Core(config)) for i in range(config.cores)]
 
         for name, (direction, _) in AXI_LITE.items():
@@ -120,6 +121,8 @@ class Accelerator(Part):
             credits.eq(credits + change),
             room.eq(credits >= parameters.output_beats),
         ]
+        with m.If(control.reset):
+            m.d.sync += credits.eq(config.output_beats)
 
         # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
         word = sequencer.word
@@ -131,6 +134,7 @@ class Accelerator(Part):
             sequencer.malformed.eq(marks.malformed),
             sequencer.enable.eq(control.enable), sequencer.restart.eq(control.restart),
             sequencer.drop.eq(control.drop), ingress.drop.eq(control.drop), ingress.enable.eq(control.enable),
+            control.half_packet.eq(ingress.half_packet),
             sequencer.keep_c.eq(control.keep_c), control.idle.eq(sequencer.idle),
             ingress.release.eq(sequencer.committed),
             control.inference.eq(sequencer.committed), control.flags.eq(marks),

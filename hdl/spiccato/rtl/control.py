@@ -10,6 +10,7 @@ from .core import load_data_bits, load_layout
 from .ingress import FLAGS
 from .part import Part
 from .registers import ADDRESS_BITS, IDENTITY, REGISTERS, VERSION
+from .sequencer import Sequencer
 
 __all__ = ["Control", "RecordKind", "parameters_layout", "AXI_LITE", "record_header"]
 
@@ -25,7 +26,10 @@ _OKAY, _SLVERR = 0, 2
 
 
 class RecordKind(enum.Enum, shape=4):
-    """What a record of a load holds. The first six are memories (``LoadTarget``)."""
+    """What a record of a load holds. The first six are memories (``LoadTarget``).
+
+    The records without entries (``BEGIN_*``, ``END``) have a header of one word.
+    """
 
     WEIGHTS = 0
     SHIFTS = 1
@@ -34,18 +38,24 @@ class RecordKind(enum.Enum, shape=4):
     FEATURES = 4
     ISSUE_WORDS = 5
     PARAMETERS = 6
-    #: End of a program: the next word is the CRC-32 of all words before it; then inferences start from state zero.
-    END_PROGRAM = 14
-    #: End of a state image: likewise, but inferences go on from the loaded state.
-    END_STATE = 15
+    #: First record of a program: the next two words are the digest of its configuration, low half first.
+    BEGIN_PROGRAM = 12
+    #: First record of a state image: the next two words are the digest of its program, low half first.
+    BEGIN_STATE = 13
+    #: Last record: the next word is the CRC-32 of all words before it. Then inferences start from state zero, or from
+    #: the state that was loaded.
+    END = 15
 
 
 class _LoadState(enum.Enum, shape=3):
     IGNORE = 0
-    HEADER = 1
-    PLACE = 2
-    DATA = 3
-    CHECK = 4
+    BEGIN = 1
+    DIGEST_LOW = 2
+    DIGEST_HIGH = 3
+    HEADER = 4
+    PLACE = 5
+    DATA = 6
+    CHECK = 7
 
 
 #: First word of a record; the second holds the first address and the number of entries less one.
@@ -86,9 +96,11 @@ class Control(Part):
     axil_* : the bus, see ``AXI_LITE``
     load : out, the load bus to all memories
     parameters : out
+    reset : out, of the streams and the sequencer; also high during the domain's reset
     enable, drop, restart, keep_c, probe, probe_address, probe_cell : out, to the streams, the sequencer and
         read-back
     idle : in
+    half_packet : in, a pulse: ``drop`` has cut a packet that was being received
     probe_data : in, sign-extended, valid ``probe_cycles`` cycles after ``probe`` with ``idle``
     now : out, cycle counter
     inference, stall, flags : in, counted and collected; ``flags`` with ``inference``
@@ -97,13 +109,17 @@ class Control(Part):
 
     probe_cycles = 40
 
+    #: Cycles of a reset by command: as many as it takes the cores and the vector file, which have none, to run empty.
+    reset_cycles = Sequencer.drain_cycles
+
     def __init__(self, config: Config):
         self.config = config
         probe = {name: bits for name, (_, bits, _) in REGISTERS["probe"].fields.items()}
         super().__init__("control", {
             **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
             "load": Out(load_layout(config)), "parameters": Out(parameters_layout(config)),
-            "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
+            "reset": Out(1, init=1), "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
+            "half_packet": In(1),
             "probe": Out(1), **{f"probe_{name}": Out(bits) for name, bits in probe.items()}, "probe_data": In(32),
             "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(FLAGS)),
             "done": In(1), "cycles": In(32),
@@ -145,8 +161,18 @@ class Control(Part):
         def command(name):
             return strobe["control"] & value[REGISTERS["control"].fields[name][0]]
 
-        # Load. The address counts up by itself; the collector gathers the words of one entry.
+        # Reset by command. All parts that could hang have their reset; the pipelines run empty meanwhile.
+        reset_left = Signal(range(self.reset_cycles + 1))
+        m.d.sync += self.reset.eq(reset_left > 1)
+        with m.If(reset_left.any()):
+            m.d.sync += reset_left.eq(reset_left - 1)
+        idle = Signal()
+        m.d.comb += idle.eq(self.idle & ~reset_left.any())
+
+        # Load. The address counts up by itself; the collector gathers the words of one entry. `program_good` tells
+        # that the memories hold a whole program, `loaded` that it may run.
         loading, loaded, program_good = Signal(), Signal(), Signal()
+        is_state, wrong_low = Signal(), Signal()
         load_word = Signal()
         state = Signal(_LoadState)
         kind = Signal(RecordKind)
@@ -154,12 +180,14 @@ class Control(Part):
         addr, entries, word_index = Signal(20), Signal(12), Signal(6)
         collector = Signal(load_data_bits(config), reset_less=True)
         entry_done, next_word, first_word = Signal(), Signal(), Signal()
-        wrong_crc, wrong_format = Signal(), Signal()
+        wrong_crc, wrong_format, wrong_configuration, wrong_program, no_program = (
+            Signal(name=name) for name in ("wrong_crc", "wrong_format", "wrong_configuration", "wrong_program",
+                                           "no_program"))
         crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=32).create()
         header, place_word = data.View(_header, value), data.View(_place, value)
         begin = command("load")
         m.d.comb += [
-            load_word.eq(strobe["load_data"] & loading & self.idle),
+            load_word.eq(strobe["load_data"] & loading & idle),
             crc.start.eq(begin),
             crc.data.eq(value),
             crc.valid.eq(load_word & (state != _LoadState.CHECK)),
@@ -170,19 +198,46 @@ class Control(Part):
             m.d.sync += word_index.eq(0)
         with m.Elif(next_word):
             m.d.sync += word_index.eq(word_index + 1)
+        own_digest = Const(int(config.digest, 16), 64)
+        wanted_digest = Mux(is_state, self.parameters.digest, own_digest)
+
+        def refuse(error):
+            m.d.comb += error.eq(1)
+            m.d.sync += state.eq(_LoadState.IGNORE)
+
         with m.If(load_word):
             with m.Switch(state):
+                # Whatever is not for this configuration or program is refused before it overwrites anything.
+                with m.Case(_LoadState.BEGIN):
+                    m.d.sync += [is_state.eq(header.kind == RecordKind.BEGIN_STATE), state.eq(_LoadState.DIGEST_LOW)]
+                    with m.Switch(header.kind):
+                        with m.Case(RecordKind.BEGIN_PROGRAM):
+                            pass
+                        with m.Case(RecordKind.BEGIN_STATE):
+                            with m.If(~program_good):
+                                refuse(no_program)
+                        with m.Default():
+                            refuse(wrong_format)
+                with m.Case(_LoadState.DIGEST_LOW):
+                    m.d.sync += [wrong_low.eq(value != wanted_digest[:32]), state.eq(_LoadState.DIGEST_HIGH)]
+                with m.Case(_LoadState.DIGEST_HIGH):
+                    m.d.sync += state.eq(_LoadState.HEADER)
+                    with m.If(wrong_low | (value != wanted_digest[32:])):
+                        with m.If(is_state):
+                            refuse(wrong_program)
+                        with m.Else():
+                            refuse(wrong_configuration)
                 with m.Case(_LoadState.HEADER):
                     m.d.sync += [kind.eq(header.kind), core.eq(header.core), row.eq(header.row),
                                  last_word.eq(header.words)]
                     with m.Switch(header.kind):
-                        with m.Case(RecordKind.END_PROGRAM, RecordKind.END_STATE):
+                        with m.Case(RecordKind.END):
                             m.d.sync += state.eq(_LoadState.CHECK)
                         with m.Case(*(k for k in RecordKind if k.value <= RecordKind.PARAMETERS.value)):
-                            m.d.sync += state.eq(_LoadState.PLACE)
+                            # From here on there is no whole program until the CRC tells that there is one again.
+                            m.d.sync += [program_good.eq(0), state.eq(_LoadState.PLACE)]
                         with m.Default():
-                            m.d.comb += wrong_format.eq(1)
-                            m.d.sync += state.eq(_LoadState.IGNORE)
+                            refuse(wrong_format)
                 with m.Case(_LoadState.PLACE):
                     m.d.sync += [addr.eq(place_word.addr), entries.eq(place_word.entries), first_word.eq(1),
                                  state.eq(_LoadState.DATA)]
@@ -199,18 +254,21 @@ class Control(Part):
                 with m.Case(_LoadState.CHECK):
                     m.d.sync += [loading.eq(0), state.eq(_LoadState.IGNORE)]
                     with m.If(crc.crc == value):
-                        # A state image needs a program that was good when the load began.
-                        m.d.sync += [loaded.eq((kind == RecordKind.END_PROGRAM) | program_good),
-                                     self.restart.eq(kind == RecordKind.END_PROGRAM),
-                                     self.keep_c.eq(kind == RecordKind.END_STATE)]
+                        m.d.sync += [program_good.eq(1), loaded.eq(1), self.restart.eq(~is_state),
+                                     self.keep_c.eq(is_state)]
                     with m.Else():
                         m.d.comb += wrong_crc.eq(1)
-        with m.If(begin):
-            m.d.sync += [loading.eq(1), loaded.eq(0), program_good.eq(loaded), state.eq(_LoadState.HEADER)]
         with m.If(command("reset_state")):
             m.d.sync += self.restart.eq(1)
+        # No input is taken during a reset: `loaded` is 0 until its end.
+        with m.If(reset_left == 1):
+            m.d.sync += [loaded.eq(program_good & ~loading), self.restart.eq(1)]
+        with m.If(command("reset")):
+            m.d.sync += [reset_left.eq(self.reset_cycles), loading.eq(0), loaded.eq(0), state.eq(_LoadState.IGNORE)]
+        with m.If(begin):
+            m.d.sync += [loading.eq(1), loaded.eq(0), state.eq(_LoadState.BEGIN)]
         # What was received for one program is nothing to another.
-        m.d.comb += [self.enable.eq(loaded), self.drop.eq(~loaded & self.idle)]
+        m.d.comb += [self.enable.eq(loaded), self.drop.eq(~loaded & idle)]
 
         m.d.comb += [
             self.load.enable.eq(entry_done & (kind != RecordKind.PARAMETERS)),
@@ -233,12 +291,14 @@ class Control(Part):
             m.d.sync += [self.probe.eq(1), probe_done.eq(0), probe_count.eq(0)]
             for name, (low, bits, _) in REGISTERS["probe"].fields.items():
                 m.d.sync += getattr(self, f"probe_{name}").eq(value[low:low + bits])
-        with m.Elif(~self.idle):
+        with m.Elif(~idle):
             m.d.sync += probe_count.eq(0)
         with m.Elif(self.probe):
             m.d.sync += probe_count.eq(probe_count + 1)
             with m.If(probe_count == self.probe_cycles):
                 m.d.sync += [self.probe.eq(0), probe_done.eq(1), probed.eq(self.probe_data)]
+        with m.If(command("reset")):
+            m.d.sync += [self.probe.eq(0), probe_done.eq(0)]
 
         # Counters and sticky errors.
         inferences, stall_cycles, latency = Signal(32), Signal(32), Signal(32)
@@ -246,7 +306,8 @@ class Control(Part):
         with m.If(self.done):
             m.d.sync += latency.eq(self.cycles)
         raised = Cat(self.flags & self.inference.replicate(len(FLAGS)), wrong_crc,
-                     strobe["load_data"] & loading & ~self.idle, wrong_format)
+                     strobe["load_data"] & loading & ~idle, wrong_format,
+                     wrong_configuration, wrong_program, no_program, self.half_packet)
         errors = Signal(len(raised))
         m.d.sync += errors.eq((errors & ~Mux(strobe["errors"], value, 0)) | raised)
 
@@ -256,9 +317,9 @@ class Control(Part):
             "version": Const(VERSION, 32),
             "configuration": Const(REGISTERS["configuration"].pack(
                 cores=config.cores, block=config.block, float32=config.io_format == "float32"), 32),
-            "digest_low": Const(int(config.digest, 16) & 0xFFFFFFFF, 32),
-            "digest_high": Const(int(config.digest, 16) >> 32, 32),
-            "status": Cat(loaded, self.idle, loading, probe_done),
+            "digest_low": own_digest[:32],
+            "digest_high": own_digest[32:],
+            "status": Cat(loaded, idle, loading, probe_done),
             "errors": errors,
             "inferences": inferences, "stall_cycles": stall_cycles, "latency": latency,
             "probe_data": probed,

@@ -173,6 +173,7 @@ class Ingress(Part):
     release : in, the older packet's inference has ended
     enable : in, begin to take packets
     drop : in, forget all packets; the rest of one that is being received is discarded
+    half_packet : out, a pulse: ``drop`` came, and there is such a rest
     flags, started : out, of both packets: marks, and the cycle counter at the first beat
     """
 
@@ -195,6 +196,7 @@ class Ingress(Part):
             "x_en": Out(1), "x_block": Out((config.input_blocks - 1).bit_length()), "x_side_w": Out(1),
             "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": Out(EXPONENT_BITS),
             "block_ready": Out(1), "release": In(1), "enable": In(1), "drop": In(1),
+            "half_packet": Out(1),
             "flags": Out(data.ArrayLayout(flags_layout, 2)), "started": Out(data.ArrayLayout(32, 2)),
         })
 
@@ -274,10 +276,12 @@ class Ingress(Part):
             m.d.sync += discarding.eq(0)
         with m.If(first):
             m.d.sync += self.started[side].eq(self.now)
+        unfinished, dropped = Signal(), Signal()
+        m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.tlast))
+        m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):
-            unfinished = discarding | Mux(filling, overlong, inside)
             m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0),
-                         discarding.eq(unfinished & ~(accept & self.tlast))]
+                         discarding.eq(unfinished)]
 
         # Cycle 1: the beat and its features.
         features = place(m, platform, "features", DistributedRam(

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from .ingress import FLAGS
 
-__all__ = ["Register", "REGISTERS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
+__all__ = ["Register", "REGISTERS", "LOAD_ERRORS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
 
 #: "SPCO", little-endian.
 IDENTITY = int.from_bytes(b"SPCO", "little")
@@ -40,10 +40,17 @@ class Register:
         return {name: (word >> low) & ((1 << bits) - 1) for name, (low, bits, _) in self.fields.items()}
 
 
-_ERRORS = [*FLAGS.items(),
-           ("load_crc", "A program load ended with a wrong CRC; nothing runs until the next good load."),
-           ("load_busy", "A load began or went on while inferences were running; the words were ignored."),
-           ("load_format", "A load held an unknown record; the rest of it was ignored.")]
+#: Why a load was not accepted.
+LOAD_ERRORS = {
+    "load_crc": "A load ended with a wrong CRC; nothing runs until the next good load of a program.",
+    "load_busy": "Words of a load came before status.idle; they were ignored.",
+    "load_format": "A load held an unknown record; the rest of it was ignored.",
+    "wrong_configuration": "A program for another configuration was to be loaded; it was refused.",
+    "wrong_program": "A state image of another program was to be loaded; it was refused.",
+    "no_program": "A state image was to be loaded without a good program; it was refused.",
+}
+_ERRORS = {**FLAGS, **LOAD_ERRORS,
+           "half_packet": "A load cut an input packet that had begun; what comes up to its tlast is discarded."}
 
 REGISTERS = {register.name: register for register in (
     Register("identity", 0x00, "r", 'Reads as "SPCO".'),
@@ -54,16 +61,17 @@ REGISTERS = {register.name: register for register in (
     Register("digest_high", 0x10, "r", "Digest of the configuration, high half."),
     Register("control", 0x14, "w", "Commands; each bit acts when written as one.", {
         "load": (0, 1, "stop before the next inference and expect a load"),
-        "reset_state": (1, 1, "set h and c to zero before the next inference")}),
+        "reset_state": (1, 1, "set h and c to zero before the next inference"),
+        "reset": (2, 1, "stop at once, forget all packets and the state; a whole program is kept")}),
     Register("status", 0x18, "r", "What is going on.", {
         "loaded": (0, 1, "a program has been loaded and may run"),
-        "idle": (1, 1, "no inference is running"),
+        "idle": (1, 1, "no inference is running, and no reset"),
         "loading": (2, 1, "a load has begun and has not ended"),
         "probe_done": (3, 1, "probe_data is valid")}),
     Register("errors", 0x1C, "c", "Sticky errors.", {
-        name: (bit, 1, meaning) for bit, (name, meaning) in enumerate(_ERRORS)}),
+        name: (bit, 1, meaning) for bit, (name, meaning) in enumerate(_ERRORS.items())}),
     Register("load_data", 0x20, "w", "Next word of a load."),
-    Register("inferences", 0x24, "r", "Inferences completed since reset."),
+    Register("inferences", 0x24, "r", "Inferences completed since `rst`."),
     Register("stall_cycles", 0x28, "r",
              "Cycles in which an inference could not start because the output queue was full."),
     Register("latency", 0x2C, "r",
@@ -78,7 +86,7 @@ REGISTERS = {register.name: register for register in (
     Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
 )}
 #: Of the register map and of the load format.
-VERSION = 1
+VERSION = 2
 
 
 def markdown():
