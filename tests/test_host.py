@@ -17,7 +17,8 @@ from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
 from spiccato.host import Device, Line, LinkTransport, SerialTransport
 from spiccato.host.serial_line import SerialLine
 from spiccato.network import save_safetensors
-from spiccato.rtl.uart import BAUD
+from spiccato.program.state import state_words
+from spiccato.rtl.serial.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main
 from spiccato_sim.vm import VirtualMachine, to_bits
@@ -119,15 +120,15 @@ def test_state_image(board, network, program):
 def test_state_of_another_program(program):
     """States that cannot be this program's are refused, before anything is sent."""
     h, c = ([np.zeros(layer.units, dtype=np.int64) for layer in program.layers] for _ in range(2))
-    program.state_words(h, c)
+    state_words(program, h, c)
     with pytest.raises(ProgramError, match=r"h has shapes .* the layers have"):
-        program.state_words(h[:1], c)
+        state_words(program, h[:1], c)
     with pytest.raises(ProgramError, match="c has shapes"):
-        program.state_words(h, [values[1:] for values in c])
+        state_words(program, h, [values[1:] for values in c])
     with pytest.raises(ProgramError, match="h of layer 1 has to hold integers of 18 bits"):
-        program.state_words([h[0], h[1] + (1 << 17)], c)
+        state_words(program, [h[0], h[1] + (1 << 17)], c)
     with pytest.raises(ProgramError, match="c of layer 0 has to hold integers"):
-        program.state_words(h, [c[0] + 0.5, c[1]])
+        state_words(program, h, [c[0] + 0.5, c[1]])
 
 
 def test_refusals(board, network, program):

@@ -6,15 +6,8 @@ import numpy as np
 import pytest
 import safetensors
 import safetensors.numpy
-from spiccato.network import (
-    LinearLayer,
-    LSTMLayer,
-    ModelError,
-    Network,
-    load_safetensors,
-    network_from_state_dict,
-    save_safetensors,
-)
+from spiccato.network import (LinearLayer, LSTMLayer, ModelError, Network, load_safetensors, network_from_state_dict,
+                              save_safetensors)
 from spiccato_sim.bfloat16 import round_bfloat16, to_bits
 from spiccato_sim.models import random_network
 

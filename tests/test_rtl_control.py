@@ -4,11 +4,11 @@ import zlib
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, simulate
-from spiccato.rtl.control import Control, RecordKind, parameters_layout, record_header
-from spiccato.rtl.core import LoadTarget, load_data_bits
-from spiccato.rtl.registers import IDENTITY, REGISTERS, VERSION
+from spiccato.isa.load import RecordKind, header_words, parameters_word
+from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
+from spiccato.rtl.control import Control
+from spiccato.rtl.core import load_data_bits
 
 CONFIG = make_config()
 OKAY, SLVERR = 0, 2
@@ -23,6 +23,7 @@ class Host:
         self.rng = rng
         self.loads = []                        # (target, core, row, addr, data)
         self.pulses = dict.fromkeys(PULSES, 0)
+        self.resets = 0                        # cycles
 
     def simulate(self, script):
         """Run ``await script(host)``, idle being set."""
@@ -48,6 +49,7 @@ class Host:
                                                                for name in ("core", "row", "addr", "data"))))
             for name in PULSES:
                 self.pulses[name] += self.get(name)
+            self.resets += self.get("reset")
             await self.ctx.tick()
 
     async def handshakes(self, channels):
@@ -112,13 +114,26 @@ class Host:
     async def set_errors(self):
         return {name for name, value in (await self.read("errors")).items() if value}
 
-    async def load(self, words, kind=RecordKind.END_PROGRAM, *, crc_error=0):
-        """A complete load: records, end and CRC."""
-        words = [*words, record_header(kind)[0]]
-        crc = zlib.crc32(np.array(words, dtype="<u4").tobytes())
-        await self.write("control", load=1)
-        for word in [*words, crc ^ crc_error]:
+    async def send(self, words):
+        """Write the words of a load."""
+        for word in words:
             await self.write("load_data", word)
+
+    async def load(self, words, begin=None, *, crc_error=0):
+        """A complete load: begin (of a program for this configuration if none is given), records, end and CRC."""
+        await self.write("control", load=1)
+        await self.send(load_words(words, begin, crc_error=crc_error))
+
+
+def begin_record(kind, digest=int(CONFIG.digest, 16)):
+    """Words of the record that a load begins with."""
+    return [header_words(kind)[0], digest & 0xFFFFFFFF, digest >> 32]
+
+
+def load_words(words, begin=None, *, crc_error=0):
+    """Words of a load: ``begin`` (by default, of a program for this configuration), ``words``, end and CRC."""
+    words = [*(begin or begin_record(RecordKind.BEGIN_PROGRAM)), *words, header_words(RecordKind.END)[0]]
+    return [*words, zlib.crc32(np.array(words, dtype="<u4").tobytes()) ^ crc_error]
 
 
 def random_record(rng, kind):
@@ -127,18 +142,18 @@ def random_record(rng, kind):
     core, row, addr, entries = (int(rng.integers(low, high)) for low, high in
                                 ((0, 12), (0, 64), (0, (1 << 20) - 9), (1, 6)))
     data = rng.integers(0, 1 << 32, (entries, words_per_entry))
-    words = record_header(kind, core=core, row=row, words=words_per_entry, addr=addr, entries=entries)
+    words = header_words(kind, core=core, row=row, words=words_per_entry, addr=addr, entries=entries)
     mask = (1 << 32 * words_per_entry) - 1
     values = [sum(int(word) << 32 * i for i, word in enumerate(entry)) for entry in data]
-    expected = [(LoadTarget(kind.value), core, row, addr + n, value, mask) for n, value in enumerate(values)]
+    expected = [(kind, core, row, addr + n, value, mask) for n, value in enumerate(values)]
     return [*words, *(int(word) for word in data.ravel())], expected
 
 
 def parameters_record(**values):
     """Words of a parameters record."""
-    word = parameters_layout(CONFIG).const(values).as_value().value
-    count = -(-parameters_layout(CONFIG).size // 32)
-    header = record_header(RecordKind.PARAMETERS, words=count)
+    word = parameters_word(CONFIG).pack(**values)
+    count = -(-parameters_word(CONFIG).size // 32)
+    header = header_words(RecordKind.PARAMETERS, words=count)
     return header + [word >> 32 * i & 0xFFFFFFFF for i in range(count)]
 
 
@@ -217,7 +232,7 @@ def test_load(seed):
     """All memories' records come out on the load bus; the right CRC lets inferences start."""
     rng = np.random.default_rng(seed)
     words, expected = [], []
-    for kind in rng.permutation([RecordKind(value) for value in range(len(LoadTarget))]):
+    for kind in rng.permutation([RecordKind(value) for value in range(RecordKind.PARAMETERS)]):
         record, entries = random_record(rng, RecordKind(kind))
         words += record
         expected += entries
@@ -241,7 +256,7 @@ def test_load(seed):
 def test_load_at_full_speed():
     """Words as fast as the bus takes them: entries of one word leave in order and complete."""
     values = list(range(100, 140))
-    words = record_header(RecordKind.FEATURES, entries=len(values)) + values
+    words = begin_record(RecordKind.BEGIN_PROGRAM) + header_words(RecordKind.FEATURES, entries=len(values)) + values
 
     async def script(host):
         await host.write("control", load=1)
@@ -253,24 +268,154 @@ def test_load_at_full_speed():
             await host.tick()
         host.set(axil_wvalid=0)
         await host.tick(8)
-        check_loads(host.loads, [(LoadTarget.FEATURES, 0, 0, n, value, 0xFFFFFFFF)
+        check_loads(host.loads, [(RecordKind.FEATURES, 0, 0, n, value, 0xFFFFFFFF)
                                  for n, value in enumerate(values)])
 
     Host().simulate(script)
 
 
 def test_load_state():
-    """A state image ends with ``keep_c`` instead of ``restart``, and needs a program that is good."""
+    """A state image ends with ``keep_c`` instead of ``restart``."""
+    record, expected = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
+    digest = 0x0123456789ABCDEF
+
+    async def script(host):
+        await host.load(parameters_record(digest=digest))
+        host.pulses["restart"] = 0
+        await host.load(record, begin_record(RecordKind.BEGIN_STATE, digest))
+        check_loads(host.loads, expected)
+        assert host.pulses == {"restart": 0, "keep_c": 1} and host.get("enable")
+        assert await host.set_errors() == set()
+
+    Host().simulate(script)
+
+
+DIGEST = int(CONFIG.digest, 16)
+REFUSED = {
+    "no-program": (False, begin_record(RecordKind.BEGIN_STATE, 0), "no_program"),
+    "wrong-program-low": (True, begin_record(RecordKind.BEGIN_STATE, 5 ^ 1), "wrong_program"),
+    "wrong-program-high": (True, begin_record(RecordKind.BEGIN_STATE, 5 ^ 1 << 63), "wrong_program"),
+    "wrong-configuration-low": (True, begin_record(RecordKind.BEGIN_PROGRAM, DIGEST ^ 1), "wrong_configuration"),
+    "wrong-configuration-high": (True, begin_record(RecordKind.BEGIN_PROGRAM, DIGEST ^ 1 << 63),
+                                 "wrong_configuration"),
+    "no-begin": (True, [header_words(RecordKind.END)[0]], "load_format"),
+    "begin-twice": (True, 2 * begin_record(RecordKind.BEGIN_PROGRAM), "load_format"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_refused_load(case):
+    """What does not belong here is refused with its own error, before it overwrites anything; a reset goes on."""
+    has_program, begin, error = REFUSED[case]
     record, _ = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
 
     async def script(host):
-        await host.load(record, RecordKind.END_STATE)
-        assert not host.get("enable")
-        await host.load(record)
-        restarts = host.pulses["restart"]
-        await host.load(record, RecordKind.END_STATE)
-        assert host.pulses["restart"] == restarts and host.pulses["keep_c"]
+        if has_program:
+            await host.load(parameters_record(digest=5))
+        await host.load(record + parameters_record(digest=6), begin)
+        assert host.loads == [] and not host.get("enable")
+        status = await host.read("status")
+        assert (status["loaded"], status["loading"]) == (0, 1)
+        assert await host.set_errors() == {error}
+        await host.write("control", reset=1)
+        await host.tick(host.part.reset_cycles)
+        assert host.get("enable") == (await host.read("status"))["loaded"] == has_program
+        assert await host.read("program_low") == (5 if has_program else 0)
+
+    Host().simulate(script)
+
+
+def test_load_begun_again():
+    """A second ``load`` begins anew: before the first record that costs nothing, after it the program is gone."""
+    record, expected = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
+    state = load_words(record, begin_record(RecordKind.BEGIN_STATE, 5))
+
+    async def script(host):
+        await host.load(parameters_record(digest=5))
+        # Begin and digest overwrite nothing.
+        for count in range(4):
+            await host.write("control", load=1)
+            await host.send(state[:count])
+        await host.write("control", load=1)
+        await host.send(state)
+        check_loads(host.loads, expected)
+        assert host.get("enable") and await host.set_errors() == set()
+
+        await host.write("control", load=1)
+        await host.send(state[:4])
+        await host.write("control", load=1)
+        await host.send(state)
+        assert not host.get("enable") and await host.set_errors() == {"no_program"}
+        await host.write("control", reset=1)
+        await host.tick(host.part.reset_cycles)
+        assert not (await host.read("status"))["loaded"]
+        await host.load(parameters_record(digest=5))
         assert host.get("enable")
+
+    Host().simulate(script)
+
+
+def test_reset():
+    """Through the whole reset nothing runs, and the bus answers; a whole program starts again when it ends."""
+    async def script(host):
+        # As long as the domain's own, and one cycle more.
+        await host.tick(5)
+        assert host.resets == 1
+        await host.load(parameters_record(digest=5))
+        await host.write("probe", 0)
+        host.pulses["restart"] = 0
+        for _ in range(2):
+            await host.write("control", reset=1)
+            # The second one comes during the first: its count begins anew.
+            begin = host.resets
+            while host.get("reset"):
+                assert not any(host.get(name) for name in ("enable", "drop", "probe", "restart"))
+                if host.resets == begin + 10:
+                    assert (await host.read("status")) == {"loaded": 0, "idle": 0, "loading": 0, "probe_done": 0}
+                    break
+                await host.tick()
+        second = begin
+        while host.get("reset"):
+            assert not host.pulses["restart"]
+            await host.tick()
+        # The command acts on the reset one cycle before its write is over.
+        assert host.resets == second + host.part.reset_cycles - 2
+        assert host.get("enable") and host.get("restart")
+        await host.tick(3)
+        assert host.pulses["restart"] == 1
+        assert (await host.read("status")) == {"loaded": 1, "idle": 1, "loading": 0, "probe_done": 0}
+
+    Host().simulate(script)
+
+
+def test_reset_and_load():
+    """``reset`` and ``load`` in one write: nothing starts in between, and a state image finds its program."""
+    record, expected = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
+
+    async def script(host):
+        await host.load(parameters_record(digest=5))
+        await host.write("control", reset=1, load=1)
+        await host.write("load_data", 0)
+        assert await host.set_errors() == {"load_busy"}
+        for _ in range(host.part.reset_cycles):
+            assert not host.get("enable")
+            await host.tick()
+        status = await host.read("status")
+        assert (status["idle"], status["loading"]) == (1, 1) and host.get("drop")
+        await host.send(load_words(record, begin_record(RecordKind.BEGIN_STATE, 5)))
+        check_loads(host.loads, expected)
+        assert host.get("enable")
+
+    Host().simulate(script)
+
+
+def test_half_packet():
+    """A pulse is a sticky error."""
+    async def script(host):
+        host.set(half_packet=1)
+        await host.tick()
+        host.set(half_packet=0)
+        assert await host.set_errors() == {"half_packet"}
 
     Host().simulate(script)
 
@@ -297,7 +442,7 @@ def test_wrong_crc(bit):
     Host().simulate(script)
 
 
-@pytest.mark.parametrize("kind", [7, 13])
+@pytest.mark.parametrize("kind", [7, 14])
 def test_unknown_record(kind):
     """A record of no known kind: what follows is ignored, nothing runs, and a new load recovers."""
     record, expected = random_record(np.random.default_rng(1), RecordKind.WEIGHTS)

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, random_signed, simulate
-from spiccato.numbers import ACC_BITS, C_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
+from spiccato.isa.issue import Source
+from spiccato.isa.load import RecordKind
+from spiccato.numbers import ACC_BITS, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
-from spiccato.rtl.core import EXPONENT_STEP, Core, CoreTiming, LoadTarget, Source
+from spiccato.rtl.core import Core, CoreTiming
 from spiccato.rtl.row import DotProductRow
 
 INDEX = 3
@@ -34,14 +35,14 @@ class Model:
         config = self.config
         for addr, rows in enumerate(self.weights):
             for row, values in enumerate(rows):
-                yield LoadTarget.WEIGHTS, row, addr, packed(values, WEIGHT_BITS)
+                yield RecordKind.WEIGHTS, row, addr, packed(values, WEIGHT_BITS)
         for addr, values in enumerate(self.shifts.reshape(-1, config.block)):
-            yield LoadTarget.SHIFTS, 0, addr, packed(values, SHIFT_BITS)
+            yield RecordKind.SHIFTS, 0, addr, packed(values, SHIFT_BITS)
         for addr, values in enumerate(self.partials.reshape(-1, config.block)):
             for row, value in enumerate(values):
-                yield LoadTarget.ACCUMULATORS, row, addr, packed([value], ACC_BITS)
+                yield RecordKind.ACCUMULATORS, row, addr, packed([value], ACC_BITS)
         for addr, values in enumerate(self.cells.reshape(-1, config.lanes)):
-            yield LoadTarget.CELL_STATE, 0, addr, packed(values, C_BITS)
+            yield RecordKind.CELL_STATE, 0, addr, packed(values, C_BITS)
 
     def play(self, word, vector, exponent):
         """The accumulators after ``word``; if it finishes a slot also the units' h and old c."""
@@ -145,7 +146,7 @@ def test_reload_distance():
         async def testbench(ctx):
             bias = 12345
             for row in range(BLOCK):
-                ctx.set(core.load, {"enable": 1, "target": LoadTarget.ACCUMULATORS, "core": 0, "row": row,
+                ctx.set(core.load, {"enable": 1, "target": RecordKind.ACCUMULATORS, "core": 0, "row": row,
                                     "addr": 2 * config.slots, "data": bias})
                 await ctx.tick()
             ctx.set(core.load.enable, 0)

@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, play, random_signed, simulate
 from spiccato.config import IO_FORMATS
+from spiccato.isa.marks import MARKS
 from spiccato.numbers import ACC_BITS, GATE_FRAC_BITS
 from spiccato.rtl.egress import Egress, OutputLane, output_event_layout
-from spiccato.rtl.ingress import FLAGS
 
 
 def exponent_port(frac_bits):
@@ -67,7 +66,7 @@ class Bench:
     def slot(self, cycle, beats, *, last=False, started=0):
         """A finished slot whose accumulators are there in ``cycle``."""
         config = self.config
-        flags = {name: int(self.rng.integers(2)) for name in FLAGS}
+        flags = {name: int(self.rng.integers(2)) for name in MARKS}
         sums = random_signed(self.rng, ACC_BITS, (config.cores, config.block))
         self.events[cycle] = ({"last_beat": beats - 1, "last": int(last), "flags": flags,
                                "started": started}, sums)
@@ -107,7 +106,7 @@ class Bench:
                 if ctx.get(part.done):
                     cycles.append(ctx.get(part.cycles))
                 if ctx.get(part.tvalid):
-                    user = {name: ctx.get(getattr(part.tuser, name)) for name in FLAGS}
+                    user = {name: ctx.get(getattr(part.tuser, name)) for name in MARKS}
                     beat = (ctx.get(part.tdata), ctx.get(part.tkeep), ctx.get(part.tlast), user)
                     assert held in (None, beat), "a beat changed while it waited"
                     held = beat

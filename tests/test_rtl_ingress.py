@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, simulate
 from spiccato.config import IO_FORMATS
+from spiccato.isa.load import feature_word
+from spiccato.isa.marks import MARKS
+from spiccato.numbers import ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE
 from spiccato.rtl.accelerator import Timing
-from spiccato.rtl.ingress import (ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE, FLAGS, Ingress,
-                                  feature_layout)
+from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.sequencer import Sequencer
 
 FRACTION_BITS = {"bfloat16": 7, "float32": 23}
@@ -91,9 +92,9 @@ class Bench:
         for addr in range(self.length):
             word = 0
             for i in range(self.config.beat_values):
-                entry = feature_layout.const({"adjust": int(self.adjust[addr, i]) + ADJUST_OFFSET,
-                                              "enable": int(self.enable[addr, i])}).as_value().value
-                word |= entry << (feature_layout.size * i)
+                entry = feature_word.pack(adjust=int(self.adjust[addr, i]) + ADJUST_OFFSET,
+                                          enable=int(self.enable[addr, i]))
+                word |= entry << (feature_word.size * i)
             ctx.set(self.part.w_feature_en, 1)
             ctx.set(self.part.w_feature_addr, addr)
             ctx.set(self.part.w_feature_data, word)
@@ -128,7 +129,7 @@ class Bench:
                     oldest.released = cycle
 
                 self.treadys.append(ctx.get(part.tready))
-                self.flags.append([{name: ctx.get(getattr(part.flags[side], name)) for name in FLAGS}
+                self.flags.append([{name: ctx.get(getattr(part.flags[side], name)) for name in MARKS}
                                    | {"started": ctx.get(part.started[side])} for side in range(2)])
                 if ctx.get(part.x_en):
                     self.outputs[cycle] = (ctx.get(part.x_block), ctx.get(part.x_side_w),
@@ -235,6 +236,63 @@ def test_drop(beats, last):
             await ctx.tick()
         assert seen == [(0, 0), (1, 0), (2, 0)]
         assert not ctx.get(part.flags[0].malformed)
+
+    simulate(part, testbench)
+
+
+#: Beats of packets of three (a list of ``tlast``) before a drop, ``tlast`` of a beat in its first cycle (None: there is
+#: none), and whether there is a rest to discard.
+CUTS = {
+    "nothing": ([], None, False),
+    "whole": ([0, 0, 1], None, False),
+    "half": ([0, 0], None, True),
+    "second-half": ([0, 0, 1, 0], None, True),
+    "half-goes-on": ([0], 0, True),
+    "half-ends": ([0, 0], 1, False),
+    "short": ([0, 1], None, False),
+    "without-tlast": ([0, 0, 0], None, True),
+    "overlong": ([0, 0, 0, 0], None, True),
+    "overlong-goes-on": ([0, 0, 0, 0], 0, True),
+    "overlong-ends": ([0, 0, 0, 0], 1, False),
+}
+
+
+@pytest.mark.parametrize("case", CUTS)
+def test_half_packet(case):
+    """One pulse for a drop that leaves something to discard, none for others, also if that lasts into the next drop."""
+    tlasts, with_drop, cut = CUTS[case]
+    part = Ingress(make_config(), lead=Timing(make_config()).block_lead)
+    pulses = 0
+
+    async def testbench(ctx):
+        nonlocal pulses
+
+        async def tick(count=1):
+            nonlocal pulses
+            for _ in range(count):
+                pulses += ctx.get(part.half_packet)
+                await ctx.tick()
+
+        ctx.set(part.beats, 2)
+        ctx.set(part.enable, 1)
+        for tlast in tlasts:
+            ctx.set(part.tvalid, 1)
+            ctx.set(part.tlast, tlast)
+            while not ctx.get(part.tready):
+                await tick()
+            await tick()
+        ctx.set(part.tvalid, with_drop is not None)
+        ctx.set(part.tlast, with_drop or 0)
+        ctx.set(part.enable, 0)
+        for expected in (cut, 2 * cut):
+            ctx.set(part.drop, 1)
+            await tick()
+            ctx.set(part.tvalid, 0)
+            await tick(6)
+            ctx.set(part.drop, 0)
+            await tick(3)
+            assert pulses == expected
+        assert ctx.get(part.tready) == cut
 
     simulate(part, testbench)
 

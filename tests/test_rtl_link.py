@@ -5,14 +5,14 @@ import zlib
 
 import numpy as np
 import pytest
-
 from faulty_line import FaultyLine
 from rtl_bench import make_config, simulate
 from spiccato.errors import DeviceError, LinkError, SessionError
 from spiccato.host import Line, LinkTransport
 from spiccato.host.link import FrameDecoder, encode_frame
-from spiccato.rtl.link import (END, ESC, LINK_VERSION, NONCE_BYTES, RESPONSE, Command, FrameReceiver, Link,
-                               Status)
+from spiccato.isa.frames import END, ESC, LINK_VERSION, NONCE_BYTES, RESPONSE, Command, Status
+from spiccato.rtl.serial.link import Link
+from spiccato.rtl.serial.receiver import FrameReceiver
 
 CONFIG = make_config(output_beats=4)
 BEAT = CONFIG.beat_bits // 8

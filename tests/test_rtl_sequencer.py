@@ -4,11 +4,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, simulate
-from spiccato.rtl.core import Source
-from spiccato.rtl.sequencer import Sequencer, issue_word_layout
-from spiccato.rtl.vector_file import VectorFrom
+from spiccato.isa.issue import Source, VectorFrom, issue_word
+from spiccato.rtl.sequencer import Sequencer
 
 CONFIG = make_config(weight_depth=64, program_depth=64)
 
@@ -67,11 +65,11 @@ def run(words, seeds, inputs, cycles, *, malformed=(), probe_word=None):
             await ctx.tick()
 
     simulate(part, testbench)
-    probed = issue_word_layout(CONFIG).const(probe_word or {}).as_value().value
+    probed = issue_word(CONFIG).pack(**(probe_word or {}))
     for t in trace:
         if not t.valid:  # an idle word has no effects
             assert (t.output, t.started, t.committed) == (0, 0, 0), t.cycle
-            assert t.vector_from is VectorFrom.NONE or t.word == probed, t.cycle
+            assert t.vector_from == VectorFrom.NONE or t.word == probed, t.cycle
         else:
             assert (t.started, t.committed) == (t.start, t.commit)
     return trace
@@ -87,8 +85,8 @@ def check_order(trace, words, seeds):
     tags = [t.tag for t in issued(trace)]
     body = list(range(seeds, len(words)))
     assert tags == (list(range(seeds)) + body * len(tags))[:len(tags)]
-    layout = issue_word_layout(CONFIG)
-    assert all(t.word == layout.const(words[t.tag]).as_value().value for t in issued(trace))
+    layout = issue_word(CONFIG)
+    assert all(t.word == layout.pack(**words[t.tag]) for t in issued(trace))
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -196,6 +194,40 @@ def test_keep_c():
     assert [t.zero_c for t in issued(trace)[:6]] == [1] * 2 + [0] * 4
 
 
+#: Cycles of restarts and loaded states while nothing may start, and whether the state is zero when it may.
+RESTARTS = {
+    "state": ([], [20], False),
+    "restart-state": ([20], [25], False),
+    "state-restart": ([25], [20], True),
+    "state-restart-state": ([22], [20, 24], False),
+    "restart-state-at-enable": ([20], [30], False),
+    "state-restart-at-enable": ([30], [20], True),
+    "restart-state-restart-at-enable": ([20, 30], [25], True),
+}
+
+
+@pytest.mark.parametrize("case", RESTARTS)
+@pytest.mark.parametrize("started", [False, True])
+def test_state_and_restart(started, case):
+    """Of restarts and loaded states the last one counts, also before the program has ever run."""
+    restarts, loads, zero = RESTARTS[case]
+    words = make_program(np.random.default_rng(1), 2, 4)
+    opened = 30
+
+    def inputs(cycle):
+        return {"enable": int(cycle >= opened or (started and cycle < 3)),
+                "restart": int(cycle in restarts), "keep_c": int(cycle in loads)}
+
+    trace = run(words, 2, inputs, 80)
+    first = next(n for n, t in enumerate(issued(trace)) if t.cycle >= opened)
+    check_order(trace[:opened] if started else [], words, 2)
+    now = issued(trace)[first:]
+    # The words that make the state zero, then the inference; or the inference alone.
+    assert [t.tag for t in now[:6]] == ([0, 1, 2, 3, 4, 5] if zero else [2, 3, 4, 5, 2, 3])
+    assert [(t.side, t.zero_c) for t in now[:6]] == (
+        [(0, 1)] * 2 + [(1, 1)] * 4 if zero else [(1, 0)] * 4 + [(0, 0)] * 2)
+
+
 def test_idle():
     """Idle ``drain_cycles`` after an inference's last word, never in one, however long its input pauses."""
     words = make_program(np.random.default_rng(1), 0, 4, start_waits=True)
@@ -219,7 +251,7 @@ def test_probe(seed_bit):
         return {"probe": int(begin <= cycle < end), "block_ready": cycle == begin + 20}
 
     trace = run(words, 2, inputs, 260, probe_word=probe_word)
-    expected = issue_word_layout(CONFIG).const(probe_word).as_value().value
+    expected = issue_word(CONFIG).pack(**probe_word)
     assert trace[begin].idle
     for t in trace[begin + 1:end]:
         assert (t.word, t.side) == (expected, 0 if seed_bit else 1)

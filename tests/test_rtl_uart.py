@@ -3,9 +3,8 @@
 import numpy as np
 import pytest
 from amaranth.hdl import Module
-
 from rtl_bench import simulate
-from spiccato.rtl.uart import UartReceiver, UartTransmitter
+from spiccato.rtl.serial.uart import UartReceiver, UartTransmitter
 
 RATES = (4, 5, 16)
 BYTES = [0x00, 0xFF, 0x55, 0xAA, 0x01, 0x80]

@@ -4,10 +4,10 @@ import math
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, random_signed, simulate
-from spiccato.numbers import VECTOR_BITS
-from spiccato.rtl.vector_file import QUARTERS, VectorFile, VectorFrom
+from spiccato.isa.issue import VectorFrom
+from spiccato.numbers import QUARTERS, VECTOR_BITS
+from spiccato.rtl.vector_file import VectorFile
 
 
 class Bench:

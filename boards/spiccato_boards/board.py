@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from spiccato.config import Config
 
-from .families import FAMILIES, Family
+from .families import Family
 
 __all__ = ["Board", "Resources", "RECALLED"]
 

@@ -32,8 +32,9 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 
-import spiccato_boards
 from spiccato.errors import SpiccatoError
+
+import spiccato_boards
 
 from .board import Resources
 from .resources import estimate

@@ -19,7 +19,7 @@ from .importers import load_network as load
 from .network import Network
 
 if TYPE_CHECKING:
-    from .compiler import Program
+    from .program import Program
 
 __all__ = ["PRESETS", "Config", "Network", "SpiccatoError", "compile", "load"]
 
@@ -51,7 +51,7 @@ def compile(network: Network | Any, *, board: str | None = None, config: Config 
     TypeError
         If not exactly one of ``board`` and ``config`` is given.
     """
-    from .compiler import compile_network  # the hardware description behind it takes a moment to import
+    from .compiler import compile_network
 
     if (board is None) == (config is None):
         raise TypeError("compile() takes either board or config")

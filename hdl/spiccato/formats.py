@@ -2,7 +2,15 @@
 
 import numpy as np
 
-__all__ = ["to_bits", "from_bits", "bfloat16_to_bits", "bfloat16_from_bits", "to_beats", "from_beats"]
+from .config import IO_FORMATS
+from .numbers import FLOAT_EXPONENT_BITS
+
+__all__ = ["mantissa_bits", "to_bits", "from_bits", "bfloat16_to_bits", "bfloat16_from_bits", "to_beats", "from_beats"]
+
+
+def mantissa_bits(io_format):
+    """Bits of a value's mantissa in a format of the streams, without the leading one."""
+    return IO_FORMATS[io_format] - 1 - FLOAT_EXPONENT_BITS
 
 
 def bfloat16_to_bits(x):

@@ -33,7 +33,7 @@ def generate_verilog(config, style="portable", notes=None, *, top=None, library=
     notes : dict, optional
         Further entries of the JSON file: plain data by name.
     top : Part, optional
-        The whole design, such as a :class:`spiccato.rtl.system.SerialSystem` for ``config``; by default the
+        The whole design, such as a :class:`spiccato.rtl.serial.system.SerialSystem` for ``config``; by default the
         accelerator alone. What its hardware depends on besides the configuration, it tells in ``parameters`` (dict).
     library : VerilogLibrary, optional
         A new one of a device family, which has a style of its own.

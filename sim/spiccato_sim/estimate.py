@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from spiccato.compiler import Program, compile_network
+from spiccato.compiler import compile_network
 from spiccato.compiler.compile import WEIGHT_FORMATS, memory_use, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.network import Network
+from spiccato.program import Program
 from spiccato_boards import BOARDS, find
 
 from . import published

@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 
 from spiccato.config import Config
-from spiccato.rtl.system import SerialSystem
-from spiccato.rtl.uart import LEAST_CLOCKS_PER_BIT
+from spiccato.rtl.serial.system import SerialSystem
+from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT
 
 from . import runner
 

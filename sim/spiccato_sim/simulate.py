@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from spiccato.rtl.ingress import FLAGS
+from spiccato.isa.marks import MARKS
 from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
 from . import runner
@@ -168,7 +168,7 @@ def _compare(program, job, result):
                             f"{got[where]} from the RTL, {wanted[where]} predicted")
 
     compare("output bits", np.array(result["outputs"]), np.array([step.bits for step in expected]))
-    marks = [sum(step.flags[name] << bit for bit, name in enumerate(FLAGS)) for step in expected]
+    marks = [sum(step.flags[name] << bit for bit, name in enumerate(MARKS)) for step in expected]
     compare("marks of the outputs (tuser)", result["users"], marks)
     if job.read_state:
         for layer, (h, c) in enumerate(zip(machine.h, machine.c)):
@@ -189,7 +189,7 @@ def _compare(program, job, result):
         compare("initiation interval, cycles", intervals[-1], program.initiation_interval)
         compare("stall cycles register", result["stall_cycles"], 0)
     compare("inferences register", result["inferences"], len(packets))
-    expected_errors = {name: any(step.flags[name] for step in expected) for name in FLAGS}
+    expected_errors = {name: any(step.flags[name] for step in expected) for name in MARKS}
     for name, value in result["errors"].items():
         compare(f"sticky error {name}", value, int(expected_errors.get(name, False)))
     return Comparison(

@@ -10,7 +10,7 @@ import cocotb
 import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
-from spiccato.rtl.registers import REGISTERS
+from spiccato.isa.registers import REGISTERS
 
 from .device import Device
 

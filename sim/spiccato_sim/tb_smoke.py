@@ -15,7 +15,7 @@ from cocotbext.axi import (
     AxiStreamSource,
 )
 from spiccato.config import Config
-from spiccato.rtl.registers import IDENTITY, REGISTERS, VERSION
+from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
 from spiccato.rtl.sequencer import Sequencer
 
 CONFIG = Config.from_dict(json.loads(os.environ["SPICCATO_CONFIG"]))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
-from spiccato.rtl.vector_file import VectorFrom
+from spiccato.isa.issue import VectorFrom
 
 from .vm import Timeline
 

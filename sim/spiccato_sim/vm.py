@@ -12,15 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from spiccato.formats import from_bits, to_bits
-from spiccato.numbers import ACC_BITS, GATES, SHIFT_MAX
+from spiccato.isa.issue import Source, VectorFrom
+from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, QUARTERS, SHIFT_MAX
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
-from spiccato.rtl.core import EXPONENT_STEP, Source
 from spiccato.rtl.egress import OutputLane
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.row import DotProductRow
-from spiccato.rtl.vector_file import QUARTERS, VectorFrom
 
 __all__ = ["VirtualMachine", "Timeline", "StepResult", "to_bits", "from_bits"]
 

@@ -6,12 +6,11 @@ import numpy as np
 
 from ..config import PRESETS
 from ..errors import FitError, SpiccatoError
-from ..numbers import WEIGHT_BITS, INT8_BITS
+from ..isa.issue import Source, VectorFrom, issue_word
+from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
+from ..program import LayerPlace, Program, memory_rows
 from ..rtl.accelerator import Timing
-from ..rtl.core import Source
-from ..rtl.vector_file import QUARTERS, VectorFrom
 from .layout import Layout
-from .program import LayerPlace, Program, encode_words
 from .quantise import (check_gate_range, gate_bias, gate_point, input_scale, output_frac_bits, output_point,
                        quantise_matrix)
 from .schedule import check_schedule, schedule
@@ -128,17 +127,10 @@ def weight_words(layout, formats):
 
 def memory_use(layout, formats):
     """Memory needs as rows (memory, needed, available, unit)."""
-    config = layout.config
-    return [
-        ("weight memory", weight_words(layout, formats), config.weight_depth, "words a core"),
-        ("accumulator file", layout.slots, config.slots, "slots"),
-        ("vector file", layout.vector_blocks, config.vector_blocks, "blocks"),
-        ("input buffer", layout.input_blocks, config.input_blocks, "blocks"),
-        # Every tile is an issue word; the state's start takes one for each slot.
-        ("program memory", sum(m.tiles for m in layout.matrices) + layout.slots, config.program_depth,
-         "issue words"),
-        ("output queue", layout.output_beats, config.output_beats, "beats"),
-    ]
+    # Every tile is an issue word; the state's start takes one for each slot.
+    return memory_rows(layout.config, weights=weight_words(layout, formats), slots=layout.slots,
+                       vector_blocks=layout.vector_blocks, input_blocks=layout.input_blocks,
+                       words=sum(m.tiles for m in layout.matrices) + layout.slots, output_beats=layout.output_beats)
 
 
 def _line(memory, needed, available, unit):
@@ -248,4 +240,4 @@ def _issue_words(layout, plan, weights, formats, timing):
     fields["wait_block"][np.flatnonzero(from_x)[first]] = 1
     fields["start"][body] = 1
     fields["commit"][-1] = 1
-    return encode_words(fields, config), body
+    return issue_word(config).encode(fields), body

@@ -2,11 +2,10 @@
 
 import numpy as np
 
+from ..isa.issue import VectorFrom
 from ..network import LinearLayer, LSTMLayer, Network
-from ..numbers import GATE_FRAC_BITS, GATES, WEIGHT_FRAC_BITS
-from ..rtl.ingress import EXPONENT_RANGE
+from ..numbers import EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, GATES, WEIGHT_FRAC_BITS
 from ..rtl.row import DotProductRow
-from ..rtl.vector_file import VectorFrom
 from .quantise import gate_point, output_point, sigmoid_rows
 
 __all__ = ["quantised_network"]
@@ -27,7 +26,7 @@ def quantised_network(program):
     fields = {name: values[program.body:] for name, values in program.decode().items()}
     busy = (fields["valid"] == 1) & (fields["vector_from"] != VectorFrom.NONE.value)
     # Of each feature: log2 of what its mantissas are multiplied by, the scale that its weights carry included.
-    features = (EXPONENT_RANGE - 1 - 127 - program.adjust.astype(np.int64)).reshape(-1)[:program.input_size]
+    features = (EXPONENT_RANGE - 1 - FLOAT_BIAS - program.adjust.astype(np.int64)).reshape(-1)[:program.input_size]
 
     def matrix(first_slot, slots, recurrent, inputs, point):
         """Weights as dealt out (slots, cores, block, inputs), and how many blocks each row sums."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..numbers import GATES
-from ..rtl.vector_file import QUARTERS, VectorFrom
+from ..isa.issue import VectorFrom
+from ..numbers import GATES, QUARTERS
 
 __all__ = ["Matrix", "LayerLayout", "LinearLayout", "Layout"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import FitError
-from ..numbers import (ACC_BITS, ALIGN_LEFT, GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, SHIFT_MAX, WEIGHT_BITS,
+from ..isa.issue import VectorFrom
+from ..numbers import (ACC_BITS, ADJUST_MIN, ADJUST_OFFSET, ALIGN_LEFT, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_BIAS,
+                       GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, MANTISSA_BITS, SHIFT_MAX, WEIGHT_BITS,
                        WEIGHT_FRAC_BITS)
-from ..rtl.ingress import ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE, EXPONENT_STEP, MANTISSA_BITS
-from ..rtl.vector_file import VectorFrom
 
 __all__ = ["QuantisedMatrix", "InputScale", "quantise_matrix", "gate_bias", "input_scale", "gate_point",
            "check_gate_range", "output_frac_bits", "sigmoid_rows",
@@ -134,7 +134,7 @@ def input_scale(weight_ih, calibration, name):
     # The typical largest value sits at the top of its group of exponents, where mantissas have most bits.
     cap = limit - (limit - typical) % EXPONENT_STEP
     cap = min(cap, typical + EXPONENT_RANGE // 2)
-    adjust = EXPONENT_RANGE - 1 - 127 - cap - log2_scale
+    adjust = EXPONENT_RANGE - 1 - FLOAT_BIAS - cap - log2_scale
     if cap < typical or adjust.min() < ADJUST_MIN or adjust.max() >= ADJUST_OFFSET:
         raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range; "
                        "if the features are small, calibration inputs tell so")
@@ -158,6 +158,6 @@ def output_frac_bits(weight, bias, name):
     widest = ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - int(np.frexp(np.abs(weight).max())[1]) - 1
     frac_bits = int(min(frac_bits, widest))
     # The format's largest exponent has to hold whatever the accumulator may.
-    if not ACC_BITS - 1 - 127 <= frac_bits <= 100:
+    if not ACC_BITS - 1 - FLOAT_BIAS <= frac_bits <= 100:
         raise FitError(f"{name}: outputs up to {largest:.3g} are beyond the output format")
     return frac_bits

@@ -14,8 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..rtl.core import Source
-from ..rtl.vector_file import VectorFrom
+from ..isa.issue import Source, VectorFrom
 
 __all__ = ["Schedule", "schedule", "check_schedule"]
 

@@ -7,17 +7,18 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..compiler.program import LayerPlace, Program
 from ..config import Config, shape_text
 from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
-from ..rtl.ingress import FLAGS
-from ..rtl.registers import IDENTITY, REGISTERS, VERSION
+from ..isa.marks import MARKS
+from ..isa.registers import IDENTITY, LOAD_ERRORS, REGISTERS, VERSION
+from ..program import LayerPlace, Program
 from .transport import Transport
 
 __all__ = ["AsyncDevice", "Device", "Identity", "Counters"]
 
 _Result = TypeVar("_Result")
+_NO_PROGRAM = "there is no program: load one first"
 
 
 @dataclass(frozen=True)
@@ -76,10 +77,14 @@ class AsyncDevice:
 
     async def wait(self, field: str) -> None:
         """Poll the status register until ``field`` is set; raises DeviceError if that does not come."""
+        if not await self._comes(field):
+            raise DeviceError(f"status.{field} does not come: {REGISTERS['status'].fields[field][2]}")
+
+    async def _comes(self, field):
         for _ in range(self.transport.polls):
             if (await self.status())[field]:
-                return
-        raise DeviceError(f"status.{field} does not come: {REGISTERS['status'].fields[field][2]}")
+                return True
+        return False
 
     async def open(self) -> Identity:
         """Reset the accelerator and find out what it is; raises DeviceError if it is nothing known."""
@@ -116,12 +121,33 @@ class AsyncDevice:
         self.config, self.program = program.config, program
 
     async def load_image(self, words: ArrayLike) -> None:
-        """Load the words of a program or of a state image, and check that they were accepted."""
+        """Load the words of a program or of a state image; raises DeviceError if they were not accepted.
+
+        An inference that does not end, because the rest of its input is missing, is given up.
+        """
+        # Errors of earlier loads are not to be taken for this one's.
+        await self.write("errors", REGISTERS["errors"].pack(**dict.fromkeys(LOAD_ERRORS, 1)))
         await self.write("control", REGISTERS["control"].pack(load=1))
-        await self.wait("idle")
+        if not await self._comes("idle"):
+            await self.write("control", REGISTERS["control"].pack(load=1, reset=1))
+            await self.wait("idle")
         await self.transport.write(REGISTERS["load_data"].offset, words)
         if not (await self.status())["loaded"]:
-            raise DeviceError(f"the load was not accepted: {'; '.join((await self.errors()).values()) or 'no error set'}")
+            errors = await self.errors()
+            reasons = "; ".join(f"{name}: {errors[name]}" for name in LOAD_ERRORS if name in errors)
+            raise DeviceError(f"the load was not accepted: {reasons or 'no error is set'}")
+
+    async def reset(self) -> None:
+        """Stop whatever goes on, at once. Packets are forgotten, also one that is half sent; the state is zero.
+
+        A program stays, unless it was being overwritten. A program that is damaged and hangs only ends with the next
+        load.
+        """
+        self._written_h = None
+        await self.write("control", REGISTERS["control"].pack(reset=1))
+        await self.wait("idle")
+        if not (await self.status())["loaded"]:
+            self.program = None
 
     async def reset_state(self) -> None:
         """Set h and c to zero before the next inference."""
@@ -147,20 +173,27 @@ class AsyncDevice:
             raise DeviceError(f"an output of {len(data)} bytes came, program {program.name!r} has "
                               f"{program.output_beats} beats of {program.config.beat_bits // 8}")
         return (from_beats(data, program.config)[:program.output_size].astype(np.int64),
-                {name: bool(user >> bit & 1) for bit, name in enumerate(FLAGS)})
+                {name: bool(user >> bit & 1) for bit, name in enumerate(MARKS)})
 
     def _loaded(self):
         if self.program is None:
-            raise DeviceError("there is no program: load one first")
+            raise DeviceError(_NO_PROGRAM)
         return self.program
 
     async def read_state(self, layers: Sequence[LayerPlace] | None = None) -> tuple[list, list]:
         """h and c of all layers, as two lists of int64 arrays (units,) with 17 fraction bits.
 
         ``layers`` (``Program.layers``) are by default those of the program that was loaded here.
+
+        Raises
+        ------
+        DeviceError
+            If no program is loaded.
         """
         layers = self._loaded().layers if layers is None else layers
         config = self.config
+        if config is None or not (await self.status())["loaded"]:
+            raise DeviceError(_NO_PROGRAM)
         await self.wait("idle")
 
         async def element(**place):
@@ -184,10 +217,13 @@ class AsyncDevice:
 
     async def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:
         """Go on from a state that :meth:`read_state` gave; raises ProgramError if it is none of this program's."""
-        words = self._loaded().state_words(h, c)
-        # A reset of the state that has not happened yet would undo this.
-        await self.wait("idle")
+        program = self._loaded()
+        from ..program.state import state_words
+
+        words = state_words(program, h, c)
+        self.program = self._written_h = None
         await self.load_image(words)
+        self.program = program
         self._written_h = [np.array(values, dtype=np.int64) for values in h]
 
     async def counters(self) -> Counters:
@@ -199,7 +235,7 @@ class AsyncDevice:
         word = await self.read("errors")
         if clear:
             await self.write("errors", word)
-        return {name: REGISTERS["errors"].fields[name][2]
+        return {name: REGISTERS["errors"].fields[name].meaning
                 for name, value in REGISTERS["errors"].unpack(word).items() if value}
 
 
@@ -255,6 +291,10 @@ class Device:
     def load(self, program: Program) -> None:
         """Load a program, which has to be compiled for the device's configuration; the state is zero then."""
         _run(self._device.load(program))
+
+    def reset(self) -> None:
+        """Stop whatever goes on, at once: packets are forgotten, the state is zero, a whole program stays loaded."""
+        _run(self._device.reset())
 
     def reset_state(self) -> None:
         """Set h and c to zero before the next inference."""

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..errors import DeviceError, LinkError, SessionError
 from ..isa.frames import (CRC_BYTES, END, ESC, ESCAPED, LINK_VERSION, NONCE_BYTES, REQUEST_HEADER_BYTES, RESPONSE,
-                        RESPONSE_HEADER_BYTES, STATUSES, Command, Status)
+                          RESPONSE_HEADER_BYTES, STATUSES, Command, Status)
 from .transport import Line, Transport
 
 __all__ = ["LinkTransport", "FrameDecoder", "encode_frame"]

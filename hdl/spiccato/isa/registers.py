@@ -4,11 +4,12 @@ All registers are 32 bits wide, at byte addresses. ``r`` registers show a value 
 written (and read as zero), ``c`` registers collect events and are cleared by writing ones.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from .marks import MARKS
+from .word import Field, Word
 
-__all__ = ["Register", "REGISTERS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
+__all__ = ["Register", "REGISTERS", "LOAD_ERRORS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
 
 #: "SPCO", little-endian.
 IDENTITY = int.from_bytes(b"SPCO", "little")
@@ -17,71 +18,85 @@ ADDRESS_BITS = 8
 
 @dataclass(frozen=True)
 class Register:
-    """One register: byte ``offset``, ``access`` ("r", "w" or "c"), ``fields`` as {name: (low bit, bits, meaning)}."""
+    """One register: byte ``offset``, ``access`` ("r", "w" or "c") and, if it has any, its fields."""
 
     name: str
     offset: int
     access: str
     doc: str
-    fields: dict = field(default_factory=dict)
+    word: Word = Word({})
 
-    def pack(self, **values):
+    @property
+    def fields(self) -> dict[str, Field]:
+        """The fields by name, without the gaps between them."""
+        return {field.name: field for field in self.word if not field.name.startswith("_")}
+
+    def pack(self, **values: int) -> int:
         """A register value from field values; raises KeyError or ValueError for what does not exist or fit."""
-        word = 0
-        for name, value in values.items():
-            low, bits, _ = self.fields[name]
-            if not 0 <= value < 1 << bits:
-                raise ValueError(f"{self.name}.{name} has {bits} bits, {value} does not fit")
-            word |= value << low
-        return word
+        return self.word.pack(**values)
 
-    def unpack(self, word):
+    def unpack(self, value: int) -> dict[str, int]:
         """Field values of a register value."""
-        return {name: (word >> low) & ((1 << bits) - 1) for name, (low, bits, _) in self.fields.items()}
+        return {name: number for name, number in self.word.unpack(value).items() if name in self.fields}
 
 
-_ERRORS = [*MARKS.items(),
-           ("load_crc", "A program load ended with a wrong CRC; nothing runs until the next good load."),
-           ("load_busy", "A load began or went on while inferences were running; the words were ignored."),
-           ("load_format", "A load held an unknown record; the rest of it was ignored.")]
+#: Why a load was not accepted.
+LOAD_ERRORS = {
+    "load_crc": "A load ended with a wrong CRC; nothing runs until the next good load of a program.",
+    "load_busy": "Words of a load came before status.idle; they were ignored.",
+    "load_format": "A load held an unknown record; the rest of it was ignored.",
+    "wrong_configuration": "A program for another configuration was to be loaded; it was refused.",
+    "wrong_program": "A state image of another program was to be loaded; it was refused.",
+    "no_program": "A state image was to be loaded without a good program; it was refused.",
+}
+_ERRORS = {**MARKS, **LOAD_ERRORS,
+           "half_packet": "A load cut an input packet that had begun; what comes up to its tlast is discarded."}
 
 REGISTERS = {register.name: register for register in (
     Register("identity", 0x00, "r", 'Reads as "SPCO".'),
     Register("version", 0x04, "r", "Version of the register map and of the load format."),
-    Register("configuration", 0x08, "r", "What was built.", {
-        "cores": (0, 8, "cores"), "block": (8, 8, "block size"), "float32": (16, 1, "values on the streams")}),
+    Register("configuration", 0x08, "r", "What was built.", Word({
+        "cores": (8, "cores"), "block": (8, "block size"), "float32": (1, "values on the streams")})),
     Register("digest_low", 0x0C, "r", "Digest of the configuration, low half: programs carry the same."),
     Register("digest_high", 0x10, "r", "Digest of the configuration, high half."),
-    Register("control", 0x14, "w", "Commands; each bit acts when written as one.", {
-        "load": (0, 1, "stop before the next inference and expect a load"),
-        "reset_state": (1, 1, "set h and c to zero before the next inference")}),
-    Register("status", 0x18, "r", "What is going on.", {
-        "loaded": (0, 1, "a program has been loaded and may run"),
-        "idle": (1, 1, "no inference is running"),
-        "loading": (2, 1, "a load has begun and has not ended"),
-        "probe_done": (3, 1, "probe_data is valid")}),
-    Register("errors", 0x1C, "c", "Sticky errors.", {
-        name: (bit, 1, meaning) for bit, (name, meaning) in enumerate(_ERRORS)}),
+    Register("control", 0x14, "w", "Commands; each bit acts when written as one.", Word({
+        "load": (1, "stop before the next inference and expect a load"),
+        "reset_state": (1, "set h and c to zero before the next inference"),
+        "reset": (1, "stop at once, forget all packets and the state; a whole program is kept")})),
+    Register("status", 0x18, "r", "What is going on.", Word({
+        "loaded": (1, "a program has been loaded and may run"),
+        "idle": (1, "no inference is running, and no reset"),
+        "loading": (1, "a load has begun and has not ended"),
+        "probe_done": (1, "probe_data is valid")})),
+    Register("errors", 0x1C, "c", "Sticky errors.", Word({
+        name: (1, meaning) for name, meaning in _ERRORS.items()})),
     Register("load_data", 0x20, "w", "Next word of a load."),
-    Register("inferences", 0x24, "r", "Inferences completed since reset."),
+    Register("inferences", 0x24, "r", "Inferences completed since `rst`."),
     Register("stall_cycles", 0x28, "r",
              "Cycles in which an inference could not start because the output queue was full."),
     Register("latency", 0x2C, "r",
              "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty."),
-    Register("probe", 0x30, "w", "Read back one element of the committed state. Only while idle.", {
-        "lane": (0, 8, "element of the block (h) or unit of the core (c)"),
-        "core": (8, 4, "core (c only)"),
-        "cell": (12, 1, "1: c, 0: h"),
-        "address": (16, 12, "block (h) or slot (c)")}),
+    Register("probe", 0x30, "w", "Read back one element of the committed state. Only while idle.", Word({
+        "lane": (8, "element of the block (h) or unit of the core (c)"),
+        "core": (4, "core (c only)"),
+        "cell": (1, "1: c, 0: h"),
+        "_0": (3, ""),
+        "address": (12, "block (h) or slot (c)")})),
     Register("probe_data", 0x34, "r", "The element, sign-extended."),
     Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
     Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
 )}
 #: Of the register map and of the load format.
-VERSION = 1
+VERSION = 2
 
 
-def markdown():
+def _bits(field: Field) -> str:
+    """A field's bits as documents write them."""
+    high = field.offset + field.width - 1
+    return str(high) if field.width == 1 else f"{high}:{field.offset}"
+
+
+def markdown() -> str:
     """The register map as Markdown tables, for the documentation."""
     access = {"r": "read", "w": "write", "c": "read, write ones to clear"}
     lines = ["| offset | register | access | meaning |", "|---|---|---|---|"]
@@ -89,6 +104,5 @@ def markdown():
     for register in REGISTERS.values():
         if register.fields:
             lines += ["", f"`{register.name}`:", "", "| bits | field | meaning |", "|---|---|---|"]
-            lines += [f"| {low + bits - 1}:{low} | `{name}` | {meaning} |" if bits > 1 else
-                      f"| {low} | `{name}` | {meaning} |" for name, (low, bits, meaning) in register.fields.items()]
+            lines += [f"| {_bits(field)} | `{name}` | {field.meaning} |" for name, field in register.fields.items()]
     return "\n".join(lines) + "\n"

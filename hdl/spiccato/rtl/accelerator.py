@@ -3,14 +3,17 @@
 from amaranth.hdl import Array, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import C_BITS, VECTOR_BITS
+from ..isa.issue import RUN_TIME_FIELDS, VectorFrom, core_word
+from ..isa.load import RecordKind
+from ..isa.marks import MARKS
+from ..numbers import C_BITS, QUARTERS, VECTOR_BITS
 from .control import AXI_LITE, Control
-from .core import Core, CoreTiming, LoadTarget, core_issue_layout
+from .core import Core, CoreTiming
 from .egress import Egress, output_event_layout
-from .ingress import FLAGS, Ingress
+from .ingress import Ingress
 from .part import DelayLine, Part, place
-from .sequencer import Sequencer, issue_word_layout
-from .vector_file import QUARTERS, VectorFile, VectorFrom
+from .sequencer import Sequencer
+from .vector_file import VectorFile
 
 __all__ = ["Accelerator", "Timing"]
 
@@ -63,7 +66,7 @@ class Accelerator(Part):
             "s_axis_input_tdata": In(config.beat_bits), "s_axis_input_tvalid": In(1),
             "s_axis_input_tready": Out(1), "s_axis_input_tlast": In(1),
             "m_axis_output_tdata": Out(config.beat_bits), "m_axis_output_tkeep": Out(keep),
-            "m_axis_output_tuser": Out(len(FLAGS)), "m_axis_output_tlast": Out(1),
+            "m_axis_output_tuser": Out(len(MARKS)), "m_axis_output_tlast": Out(1),
             "m_axis_output_tvalid": Out(1), "m_axis_output_tready": In(1),
             **{f"s_axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
         })
@@ -76,10 +79,11 @@ class Accelerator(Part):
         if timing.c_old + self.probe_latency >= Control.probe_cycles:
             raise ValueError(f"state cannot be read back within {Control.probe_cycles} cycles")
         control = place(m, platform, "control", Control(config))
-        sequencer = place(m, platform, "sequencer", Sequencer(config))
-        ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead))
+        # Vector file and cores never wait: they have run empty when a reset of the others ends.
+        sequencer = place(m, platform, "sequencer", Sequencer(config), reset=control.reset)
+        ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead), reset=control.reset)
         vectors = place(m, platform, "vectors", VectorFile(config))
-        egress = place(m, platform, "egress", Egress(config))
+        egress = place(m, platform, "egress", Egress(config), reset=control.reset)
         cores = [place(m, platform, f"core_{i}", Core(config)) for i in range(config.cores)]
 
         for name, (direction, _) in AXI_LITE.items():
@@ -97,8 +101,8 @@ class Accelerator(Part):
         features_load, words_load = Signal(), Signal()
         load_addr, load_data = Signal.like(load.addr), Signal.like(load.data)
         m.d.sync += [
-            features_load.eq(load.enable & (load.target == LoadTarget.FEATURES)),
-            words_load.eq(load.enable & (load.target == LoadTarget.ISSUE_WORDS)),
+            features_load.eq(load.enable & (load.target == RecordKind.FEATURES)),
+            words_load.eq(load.enable & (load.target == RecordKind.ISSUE_WORDS)),
             load_addr.eq(load.addr),
             load_data.eq(load.data),
         ]
@@ -120,6 +124,8 @@ class Accelerator(Part):
             credits.eq(credits + change),
             room.eq(credits >= parameters.output_beats),
         ]
+        with m.If(control.reset):
+            m.d.sync += credits.eq(config.output_beats)
 
         # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
         word = sequencer.word
@@ -131,6 +137,7 @@ class Accelerator(Part):
             sequencer.malformed.eq(marks.malformed),
             sequencer.enable.eq(control.enable), sequencer.restart.eq(control.restart),
             sequencer.drop.eq(control.drop), ingress.drop.eq(control.drop), ingress.enable.eq(control.enable),
+            control.half_packet.eq(ingress.half_packet),
             sequencer.keep_c.eq(control.keep_c), control.idle.eq(sequencer.idle),
             ingress.release.eq(sequencer.committed),
             control.inference.eq(sequencer.committed), control.flags.eq(marks),
@@ -154,8 +161,8 @@ class Accelerator(Part):
         for i, core in enumerate(cores):
             m.d.comb += [
                 core.index.eq(i),
-                *(getattr(core.issue, name).eq(getattr(word, name)) for name in core_issue_layout(config).members
-                  if name in issue_word_layout(config).members),
+                *(core.issue[name].eq(word[name]) for name in core_word(config).fields
+                  if name not in RUN_TIME_FIELDS),
                 core.issue.side.eq(sequencer.side), core.issue.zero_c.eq(sequencer.zero_c),
                 core.vector.eq(vectors.vector), core.exponent.eq(vectors.exponent),
                 core.load.eq(load),

@@ -6,12 +6,15 @@ from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
 from ..config import Config
+from ..isa.load import RecordKind, header_word, parameters_word, place_word
+from ..isa.marks import MARKS
+from ..isa.registers import ADDRESS_BITS, IDENTITY, REGISTERS, VERSION
 from .core import load_data_bits, load_layout
-from .ingress import FLAGS
 from .part import Part
-from .registers import ADDRESS_BITS, IDENTITY, REGISTERS, VERSION
+from .sequencer import Sequencer
+from .words import layout
 
-__all__ = ["Control", "RecordKind", "parameters_layout", "AXI_LITE", "record_header"]
+__all__ = ["Control", "AXI_LITE"]
 
 #: Ports of an AXI4-Lite subordinate: name -> (direction, bits).
 AXI_LITE = {
@@ -24,55 +27,15 @@ AXI_LITE = {
 _OKAY, _SLVERR = 0, 2
 
 
-class RecordKind(enum.Enum, shape=4):
-    """What a record of a load holds. The first six are memories (``LoadTarget``)."""
-
-    WEIGHTS = 0
-    SHIFTS = 1
-    ACCUMULATORS = 2
-    CELL_STATE = 3
-    FEATURES = 4
-    ISSUE_WORDS = 5
-    PARAMETERS = 6
-    #: End of a program: the next word is the CRC-32 of all words before it; then inferences start from state zero.
-    END_PROGRAM = 14
-    #: End of a state image: likewise, but inferences go on from the loaded state.
-    END_STATE = 15
-
-
 class _LoadState(enum.Enum, shape=3):
     IGNORE = 0
-    HEADER = 1
-    PLACE = 2
-    DATA = 3
-    CHECK = 4
-
-
-#: First word of a record; the second holds the first address and the number of entries less one.
-_header = data.StructLayout({
-    "kind": RecordKind, "_0": 4, "core": 4, "_1": 4, "row": 6, "_2": 2, "words": 6, "_3": 2})
-_place = data.StructLayout({"addr": 20, "entries": 12})
-
-
-def record_header(kind, *, core=0, row=0, words=1, addr=0, entries=1):
-    """The two header words of a record of ``entries`` entries of ``words`` 32-bit words each."""
-    first = _header.const({"kind": kind, "core": core, "row": row, "words": words - 1})
-    second = _place.const({"addr": addr, "entries": entries - 1})
-    return [first.as_value().value, second.as_value().value]
-
-
-def parameters_layout(config):
-    """Run-time parameters of a program, loaded with it."""
-    addr_bits = (config.program_depth - 1).bit_length()
-    return data.StructLayout({
-        "digest": 64,          # of the program
-        "last_input_beat": 7,  # beats of an input packet, less one
-        "output_beats": 7,     # beats of an output packet
-        "last_values": 6,      # values in its last beat, less one
-        "output_exponent": 8,  # 127 less the fraction bits of the output sums
-        "body": addr_bits,     # first issue word of an inference
-        "before_last": addr_bits,  # last issue word but one
-    })
+    BEGIN = 1
+    DIGEST_LOW = 2
+    DIGEST_HIGH = 3
+    HEADER = 4
+    PLACE = 5
+    DATA = 6
+    CHECK = 7
 
 
 class Control(Part):
@@ -86,9 +49,11 @@ class Control(Part):
     axil_* : the bus, see ``AXI_LITE``
     load : out, the load bus to all memories
     parameters : out
+    reset : out, of the streams and the sequencer; also high during the domain's reset
     enable, drop, restart, keep_c, probe, probe_address, probe_cell : out, to the streams, the sequencer and
         read-back
     idle : in
+    half_packet : in, a pulse: ``drop`` has cut a packet that was being received
     probe_data : in, sign-extended, valid ``probe_cycles`` cycles after ``probe`` with ``idle``
     now : out, cycle counter
     inference, stall, flags : in, counted and collected; ``flags`` with ``inference``
@@ -97,15 +62,18 @@ class Control(Part):
 
     probe_cycles = 40
 
+    #: Cycles of a reset by command: as many as it takes the cores and the vector file, which have none, to run empty.
+    reset_cycles = Sequencer.drain_cycles
+
     def __init__(self, config: Config):
         self.config = config
-        probe = {name: bits for name, (_, bits, _) in REGISTERS["probe"].fields.items()}
         super().__init__("control", {
             **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
-            "load": Out(load_layout(config)), "parameters": Out(parameters_layout(config)),
-            "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
-            "probe": Out(1), **{f"probe_{name}": Out(bits) for name, bits in probe.items()}, "probe_data": In(32),
-            "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(FLAGS)),
+            "load": Out(load_layout(config)), "parameters": Out(layout(parameters_word(config))),
+            "reset": Out(1, init=1), "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
+            "half_packet": In(1),
+            "probe": Out(1), **{f"probe_{name}": Out(field.width) for name, field in REGISTERS["probe"].fields.items()}, "probe_data": In(32),
+            "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(MARKS)),
             "done": In(1), "cycles": In(32),
         })
 
@@ -143,10 +111,20 @@ class Control(Part):
                 m.d.sync += strobe[name].eq(writing & (write_addr == register.offset))
 
         def command(name):
-            return strobe["control"] & value[REGISTERS["control"].fields[name][0]]
+            return strobe["control"] & value[REGISTERS["control"].fields[name].offset]
 
-        # Load. The address counts up by itself; the collector gathers the words of one entry.
+        # Reset by command. All parts that could hang have their reset; the pipelines run empty meanwhile.
+        reset_left = Signal(range(self.reset_cycles + 1))
+        m.d.sync += self.reset.eq(reset_left > 1)
+        with m.If(reset_left.any()):
+            m.d.sync += reset_left.eq(reset_left - 1)
+        idle = Signal()
+        m.d.comb += idle.eq(self.idle & ~reset_left.any())
+
+        # Load. The address counts up by itself; the collector gathers the words of one entry. `program_good` tells
+        # that the memories hold a whole program, `loaded` that it may run.
         loading, loaded, program_good = Signal(), Signal(), Signal()
+        is_state, wrong_low = Signal(), Signal()
         load_word = Signal()
         state = Signal(_LoadState)
         kind = Signal(RecordKind)
@@ -154,12 +132,14 @@ class Control(Part):
         addr, entries, word_index = Signal(20), Signal(12), Signal(6)
         collector = Signal(load_data_bits(config), reset_less=True)
         entry_done, next_word, first_word = Signal(), Signal(), Signal()
-        wrong_crc, wrong_format = Signal(), Signal()
+        wrong_crc, wrong_format, wrong_configuration, wrong_program, no_program = (
+            Signal(name=name) for name in ("wrong_crc", "wrong_format", "wrong_configuration", "wrong_program",
+                                           "no_program"))
         crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=32).create()
-        header, place_word = data.View(_header, value), data.View(_place, value)
+        header, place = data.View(layout(header_word), value), data.View(layout(place_word), value)
         begin = command("load")
         m.d.comb += [
-            load_word.eq(strobe["load_data"] & loading & self.idle),
+            load_word.eq(strobe["load_data"] & loading & idle),
             crc.start.eq(begin),
             crc.data.eq(value),
             crc.valid.eq(load_word & (state != _LoadState.CHECK)),
@@ -170,21 +150,48 @@ class Control(Part):
             m.d.sync += word_index.eq(0)
         with m.Elif(next_word):
             m.d.sync += word_index.eq(word_index + 1)
+        own_digest = Const(int(config.digest, 16), 64)
+        wanted_digest = Mux(is_state, self.parameters.digest, own_digest)
+
+        def refuse(error):
+            m.d.comb += error.eq(1)
+            m.d.sync += state.eq(_LoadState.IGNORE)
+
         with m.If(load_word):
             with m.Switch(state):
+                # Whatever is not for this configuration or program is refused before it overwrites anything.
+                with m.Case(_LoadState.BEGIN):
+                    m.d.sync += [is_state.eq(header.kind == RecordKind.BEGIN_STATE), state.eq(_LoadState.DIGEST_LOW)]
+                    with m.Switch(header.kind):
+                        with m.Case(RecordKind.BEGIN_PROGRAM):
+                            pass
+                        with m.Case(RecordKind.BEGIN_STATE):
+                            with m.If(~program_good):
+                                refuse(no_program)
+                        with m.Default():
+                            refuse(wrong_format)
+                with m.Case(_LoadState.DIGEST_LOW):
+                    m.d.sync += [wrong_low.eq(value != wanted_digest[:32]), state.eq(_LoadState.DIGEST_HIGH)]
+                with m.Case(_LoadState.DIGEST_HIGH):
+                    m.d.sync += state.eq(_LoadState.HEADER)
+                    with m.If(wrong_low | (value != wanted_digest[32:])):
+                        with m.If(is_state):
+                            refuse(wrong_program)
+                        with m.Else():
+                            refuse(wrong_configuration)
                 with m.Case(_LoadState.HEADER):
                     m.d.sync += [kind.eq(header.kind), core.eq(header.core), row.eq(header.row),
                                  last_word.eq(header.words)]
                     with m.Switch(header.kind):
-                        with m.Case(RecordKind.END_PROGRAM, RecordKind.END_STATE):
+                        with m.Case(RecordKind.END):
                             m.d.sync += state.eq(_LoadState.CHECK)
                         with m.Case(*(k for k in RecordKind if k.value <= RecordKind.PARAMETERS.value)):
-                            m.d.sync += state.eq(_LoadState.PLACE)
+                            # From here on there is no whole program until the CRC tells that there is one again.
+                            m.d.sync += [program_good.eq(0), state.eq(_LoadState.PLACE)]
                         with m.Default():
-                            m.d.comb += wrong_format.eq(1)
-                            m.d.sync += state.eq(_LoadState.IGNORE)
+                            refuse(wrong_format)
                 with m.Case(_LoadState.PLACE):
-                    m.d.sync += [addr.eq(place_word.addr), entries.eq(place_word.entries), first_word.eq(1),
+                    m.d.sync += [addr.eq(place.addr), entries.eq(place.entries), first_word.eq(1),
                                  state.eq(_LoadState.DATA)]
                 with m.Case(_LoadState.DATA):
                     with m.Switch(word_index):
@@ -199,22 +206,25 @@ class Control(Part):
                 with m.Case(_LoadState.CHECK):
                     m.d.sync += [loading.eq(0), state.eq(_LoadState.IGNORE)]
                     with m.If(crc.crc == value):
-                        # A state image needs a program that was good when the load began.
-                        m.d.sync += [loaded.eq((kind == RecordKind.END_PROGRAM) | program_good),
-                                     self.restart.eq(kind == RecordKind.END_PROGRAM),
-                                     self.keep_c.eq(kind == RecordKind.END_STATE)]
+                        m.d.sync += [program_good.eq(1), loaded.eq(1), self.restart.eq(~is_state),
+                                     self.keep_c.eq(is_state)]
                     with m.Else():
                         m.d.comb += wrong_crc.eq(1)
-        with m.If(begin):
-            m.d.sync += [loading.eq(1), loaded.eq(0), program_good.eq(loaded), state.eq(_LoadState.HEADER)]
         with m.If(command("reset_state")):
             m.d.sync += self.restart.eq(1)
+        # No input is taken during a reset: `loaded` is 0 until its end.
+        with m.If(reset_left == 1):
+            m.d.sync += [loaded.eq(program_good & ~loading), self.restart.eq(1)]
+        with m.If(command("reset")):
+            m.d.sync += [reset_left.eq(self.reset_cycles), loading.eq(0), loaded.eq(0), state.eq(_LoadState.IGNORE)]
+        with m.If(begin):
+            m.d.sync += [loading.eq(1), loaded.eq(0), state.eq(_LoadState.BEGIN)]
         # What was received for one program is nothing to another.
-        m.d.comb += [self.enable.eq(loaded), self.drop.eq(~loaded & self.idle)]
+        m.d.comb += [self.enable.eq(loaded), self.drop.eq(~loaded & idle)]
 
         m.d.comb += [
             self.load.enable.eq(entry_done & (kind != RecordKind.PARAMETERS)),
-            self.load.target.eq(kind.as_value()),
+            self.load.target.eq(kind),
             self.load.core.eq(core),
             self.load.row.eq(row),
             self.load.addr.eq(addr),
@@ -231,22 +241,25 @@ class Control(Part):
         probed = Signal(32)
         with m.If(strobe["probe"]):
             m.d.sync += [self.probe.eq(1), probe_done.eq(0), probe_count.eq(0)]
-            for name, (low, bits, _) in REGISTERS["probe"].fields.items():
-                m.d.sync += getattr(self, f"probe_{name}").eq(value[low:low + bits])
-        with m.Elif(~self.idle):
+            for name, field in REGISTERS["probe"].fields.items():
+                m.d.sync += getattr(self, f"probe_{name}").eq(value[field.offset:field.offset + field.width])
+        with m.Elif(~idle):
             m.d.sync += probe_count.eq(0)
         with m.Elif(self.probe):
             m.d.sync += probe_count.eq(probe_count + 1)
             with m.If(probe_count == self.probe_cycles):
                 m.d.sync += [self.probe.eq(0), probe_done.eq(1), probed.eq(self.probe_data)]
+        with m.If(command("reset")):
+            m.d.sync += [self.probe.eq(0), probe_done.eq(0)]
 
         # Counters and sticky errors.
         inferences, stall_cycles, latency = Signal(32), Signal(32), Signal(32)
         m.d.sync += [inferences.eq(inferences + self.inference), stall_cycles.eq(stall_cycles + self.stall)]
         with m.If(self.done):
             m.d.sync += latency.eq(self.cycles)
-        raised = Cat(self.flags & self.inference.replicate(len(FLAGS)), wrong_crc,
-                     strobe["load_data"] & loading & ~self.idle, wrong_format)
+        raised = Cat(self.flags & self.inference.replicate(len(MARKS)), wrong_crc,
+                     strobe["load_data"] & loading & ~idle, wrong_format,
+                     wrong_configuration, wrong_program, no_program, self.half_packet)
         errors = Signal(len(raised))
         m.d.sync += errors.eq((errors & ~Mux(strobe["errors"], value, 0)) | raised)
 
@@ -256,9 +269,9 @@ class Control(Part):
             "version": Const(VERSION, 32),
             "configuration": Const(REGISTERS["configuration"].pack(
                 cores=config.cores, block=config.block, float32=config.io_format == "float32"), 32),
-            "digest_low": Const(int(config.digest, 16) & 0xFFFFFFFF, 32),
-            "digest_high": Const(int(config.digest, 16) >> 32, 32),
-            "status": Cat(loaded, self.idle, loading, probe_done),
+            "digest_low": own_digest[:32],
+            "digest_high": own_digest[32:],
+            "status": Cat(loaded, idle, loading, probe_done),
             "errors": errors,
             "inferences": inferences, "stall_cycles": stall_cycles, "latency": latency,
             "probe_data": probed,

@@ -13,25 +13,26 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import ACC_BITS
-from .ingress import flags_layout
+from ..formats import mantissa_bits
+from ..isa.issue import issue_word
+from ..isa.marks import marks_word
+from ..numbers import ACC_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS
 from .memory import DistributedRam
 from .part import DelayLine, Part, place
+from .words import layout
 
 __all__ = ["OutputLane", "Egress", "output_event_layout"]
 
 GROUP_BITS = 4
 GROUPS = ACC_BITS // GROUP_BITS
-_E_BITS = 8
-_BIAS = 127
 
 
 def output_event_layout(config):
     """A finished slot of the linear layer, with the issue word that finished it."""
     return data.StructLayout({
-        "last_beat": (config.cores * config.beats_per_block - 1).bit_length() or 1,  # beats of the slot less one
+        "last_beat": issue_word(config)["output_beats"].width,  # beats of the slot less one
         "last": 1,                                                                 # ends the packet
-        "flags": flags_layout,
+        "flags": layout(marks_word),
         "started": 32,
     })
 
@@ -50,14 +51,14 @@ class OutputLane(Part):
 
     def __init__(self, io_bits):
         self.io_bits = io_bits
-        self.m_bits = io_bits - 1 - _E_BITS
+        self.m_bits = io_bits - 1 - FLOAT_EXPONENT_BITS
         super().__init__("output_lane", {
-            "sum": In(signed(ACC_BITS)), "exponent": In(_E_BITS), "value": Out(io_bits)})
+            "sum": In(signed(ACC_BITS)), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)})
 
     @staticmethod
     def compute(sums, frac_bits, io_format):
         """Integer model: sums (any shape, int64) to bit patterns (int64)."""
-        m_bits = {"bfloat16": 7, "float32": 23}[io_format]
+        m_bits = mantissa_bits(io_format)
         sums = np.asarray(sums, dtype=np.int64)
         negative = sums < 0
         magnitude = np.where(negative, ~sums, sums)
@@ -66,9 +67,9 @@ class OutputLane(Part):
         shift = lead - m_bits - 1
         window = np.where(shift >= 0, magnitude >> np.maximum(shift, 0), magnitude << np.maximum(-shift, 0))
         rounded = (window + 1) >> 1
-        exponent = _BIAS - frac_bits + lead - 1
+        exponent = FLOAT_BIAS - frac_bits + lead - 1
         bits = (exponent << m_bits) + rounded
-        return np.where(magnitude == 0, 0, bits) | (negative.astype(np.int64) << (m_bits + _E_BITS))
+        return np.where(magnitude == 0, 0, bits) | (negative.astype(np.int64) << (m_bits + FLOAT_EXPONENT_BITS))
 
     def elaborate(self, platform):
         m = Module()
@@ -153,8 +154,8 @@ class Egress(Part):
         super().__init__("egress", {
             "valid": In(1), "event": In(output_event_layout(config)),
             "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.block), config.cores)),
-            "exponent": In(_E_BITS), "last_values": In((config.beat_values - 1).bit_length()), "now": In(32),
-            "tdata": Out(config.beat_bits), "tkeep": Out(config.beat_bits // 8), "tuser": Out(flags_layout),
+            "exponent": In(FLOAT_EXPONENT_BITS), "last_values": In((config.beat_values - 1).bit_length()), "now": In(32),
+            "tdata": Out(config.beat_bits), "tkeep": Out(config.beat_bits // 8), "tuser": Out(layout(marks_word)),
             "tlast": Out(1), "tvalid": Out(1), "tready": In(1),
             "taken": Out(1), "done": Out(1), "cycles": Out(32),
         })
@@ -190,7 +191,7 @@ class Egress(Part):
         last = DelayLine(m, "last", (remaining == 1) & event.last, 1, resettable=True)
         valid = DelayLine(m, "valid", remaining.any(), 1, resettable=True).at(ready)
         beat = Signal(data.StructLayout({"data": config.beat_bits, "last": 1, "last_values": len(self.last_values),
-                                         "flags": flags_layout}))
+                                         "flags": layout(marks_word)}))
         m.d.comb += [
             beat.data.eq(Cat(lane.value for lane in lanes)),
             beat.last.eq(last.at(ready)),

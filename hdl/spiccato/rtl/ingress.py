@@ -19,35 +19,21 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import VECTOR_BITS
-from .core import EXPONENT_BITS, EXPONENT_STEP
+from ..formats import mantissa_bits
+from ..isa.load import feature_word
+from ..isa.marks import MARKS, marks_word
+from ..numbers import (ADJUST_BITS, EXPONENT_BITS, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_EXPONENT_BITS, MANTISSA_BITS,
+                       VECTOR_BITS)
 from .memory import DistributedRam
 from .part import DelayLine, Part, place
+from .words import layout
 
-__all__ = ["InputLane", "Ingress", "feature_layout", "FLAGS", "flags_layout", "EXPONENT_RANGE"]
+__all__ = ["InputLane", "Ingress"]
 
+#: Groups of exponents that a block can have.
 GROUPS = 1 << EXPONENT_BITS
-#: Exponents that can be told apart.
-EXPONENT_RANGE = GROUPS * EXPONENT_STEP
-MANTISSA_BITS = VECTOR_BITS - 1
-ADJUST_BITS = 10
-_E_BITS = 8
 #: Lanes whose thermometer codes are merged in the same stage as they are made; the rest of the OR is the next one's.
 _OR_LANES = 16
-
-#: ``adjust`` is stored with an offset, so that the sum's range shows in its top bits.
-feature_layout = data.StructLayout({"adjust": ADJUST_BITS, "enable": 1})
-ADJUST_OFFSET = 1 << (ADJUST_BITS - 1)
-#: Least ``adjust`` for which infinity, whose exponent field is 255, is out of range.
-ADJUST_MIN = EXPONENT_RANGE - 255
-
-#: Marks of an inference, in the order of the bits of ``tuser`` and of the sticky register.
-FLAGS = {
-    "malformed": "The input packet was shorter or longer than the model's input; the state was not changed.",
-    "nan": "The input held NaN, which counted as 0.",
-    "saturated": "The input held infinity or a value beyond the program's range, which saturated.",
-}
-flags_layout = data.StructLayout({name: 1 for name in FLAGS})
 
 
 class InputLane(Part):
@@ -65,14 +51,14 @@ class InputLane(Part):
     def __init__(self, io_bits):
         self.io_bits = io_bits
         super().__init__("input_lane", {
-            "value": In(io_bits), "feature": In(feature_layout), "load": In(1),
+            "value": In(io_bits), "feature": In(layout(feature_word)), "load": In(1),
             "groups": Out(GROUPS - 1), "nan": Out(1), "saturated": Out(1),
             "largest": In(GROUPS - 1), "mantissa": Out(signed(VECTOR_BITS)),
         })
 
     def elaborate(self, platform):
         m = Module()
-        m_bits = self.io_bits - 1 - _E_BITS
+        m_bits = self.io_bits - 1 - FLOAT_EXPONENT_BITS
         m_in, e_in, sign_in = self.value[:m_bits], self.value[m_bits:-1], self.value[-1]
 
         # Cycle 2: exponent in the program's range.
@@ -173,6 +159,7 @@ class Ingress(Part):
     release : in, the older packet's inference has ended
     enable : in, begin to take packets
     drop : in, forget all packets; the rest of one that is being received is discarded
+    half_packet : out, a pulse: ``drop`` came, and there is such a rest
     flags, started : out, of both packets: marks, and the cycle counter at the first beat
     """
 
@@ -186,7 +173,7 @@ class Ingress(Part):
         if self.ready_cycle < 1:
             raise ValueError(f"a block cannot be announced {lead} cycles ahead")
         beat_index_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
-        self.feature_bits = feature_layout.size * config.beat_values
+        self.feature_bits = feature_word.size * config.beat_values
         super().__init__("ingress", {
             "tdata": In(config.beat_bits), "tvalid": In(1), "tlast": In(1), "tready": Out(1),
             "beats": In(beat_index_bits),
@@ -195,7 +182,8 @@ class Ingress(Part):
             "x_en": Out(1), "x_block": Out((config.input_blocks - 1).bit_length()), "x_side_w": Out(1),
             "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": Out(EXPONENT_BITS),
             "block_ready": Out(1), "release": In(1), "enable": In(1), "drop": In(1),
-            "flags": Out(data.ArrayLayout(flags_layout, 2)), "started": Out(data.ArrayLayout(32, 2)),
+            "half_packet": Out(1),
+            "flags": Out(data.ArrayLayout(layout(marks_word), 2)), "started": Out(data.ArrayLayout(32, 2)),
         })
 
     @staticmethod
@@ -213,12 +201,12 @@ class Ingress(Part):
         mantissas (blocks, block) int64, exponents (blocks,) int64, dict of flags
         """
         bits = np.asarray(bits, dtype=np.int64)
-        m_bits = {"bfloat16": 7, "float32": 23}[io_format]
+        m_bits = mantissa_bits(io_format)
         fraction = bits & ((1 << m_bits) - 1)
-        e = (bits >> m_bits) & 0xFF
-        negative = (bits >> (m_bits + 8)) & 1
+        e = (bits >> m_bits) & ((1 << FLOAT_EXPONENT_BITS) - 1)
+        negative = (bits >> (m_bits + FLOAT_EXPONENT_BITS)) & 1
         enable = np.asarray(enable, dtype=bool)
-        special = e == 255
+        special = e == (1 << FLOAT_EXPONENT_BITS) - 1
         nan = special & (fraction != 0) & enable
         q = e + adjust
         live = enable & (e != 0) & ~nan & (q >= 0)
@@ -274,10 +262,12 @@ class Ingress(Part):
             m.d.sync += discarding.eq(0)
         with m.If(first):
             m.d.sync += self.started[side].eq(self.now)
+        unfinished, dropped = Signal(), Signal()
+        m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.tlast))
+        m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):
-            unfinished = discarding | Mux(filling, overlong, inside)
             m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0),
-                         discarding.eq(unfinished & ~(accept & self.tlast))]
+                         discarding.eq(unfinished)]
 
         # Cycle 1: the beat and its features.
         features = place(m, platform, "features", DistributedRam(
@@ -299,7 +289,7 @@ class Ingress(Part):
             lane = place(m, platform, f"lane_{i}", InputLane(config.io_bits))
             m.d.comb += [
                 lane.value.eq(beat_1.word_select(i % values, config.io_bits)),
-                lane.feature.eq(features_1.word_select(i % values, feature_layout.size)),
+                lane.feature.eq(features_1.word_select(i % values, feature_word.size)),
                 lane.load.eq(take_1 & (half_1 == i // values)),
                 self.x[i].eq(lane.mantissa),
             ]
@@ -336,7 +326,7 @@ class Ingress(Part):
         take_2, first_2, side_2, malformed_2 = (Signal(name=f"{name}_2")
                                                 for name in ("take", "first", "side", "malformed"))
         m.d.sync += [take_2.eq(take_1), first_2.eq(first_1), side_2.eq(side_1), malformed_2.eq(malformed_1)]
-        seen_3 = Signal(flags_layout)
+        seen_3 = Signal(layout(marks_word))
         take_3, first_3, side_3 = (Signal(name=f"{name}_3") for name in ("take", "first", "side"))
         m.d.sync += [
             seen_3.malformed.eq(malformed_2),
@@ -347,5 +337,5 @@ class Ingress(Part):
         for s in range(2):
             with m.If(take_3 & (side_3 == s)):
                 m.d.sync += self.flags[s].as_value().eq(
-                    seen_3.as_value() | (self.flags[s].as_value() & ~first_3.replicate(len(FLAGS))))
+                    seen_3.as_value() | (self.flags[s].as_value() & ~first_3.replicate(len(MARKS))))
         return m

@@ -28,7 +28,8 @@ class Sequencer(Part):
     enable : in, start inferences
     drop : in, forget the input blocks that were announced
     restart : in, a pulse: before the next inference, play the program from its first word, with state zero
-    keep_c : in, a pulse: a state was loaded, to side 0
+    keep_c : in, a pulse: a state was loaded, to side 0; a restart that is still to come then leaves out what makes
+        the state zero
     probe, probe_word : in: hold this word in the issue register; only while ``idle``
     body, before_last : in, program parameters: first word of the repeated part, last word but one
     w_en, w_addr, w_data : in, program load
@@ -145,7 +146,7 @@ class Sequencer(Part):
         # Between inferences: the next word is an inference's first, and has not gone.
         between = Signal()
         active = Signal()
-        restart_wanted = Signal()
+        restart_wanted, resume, resume_wanted = Signal(), Signal(), Signal()
         quiet = Signal(range(self.drain_cycles + 1))
         m.d.comb += [
             between.eq(next_valid & next_word.start & ~may_start),
@@ -161,6 +162,8 @@ class Sequencer(Part):
         ]
         with m.If(self.restart):
             m.d.sync += restart_wanted.eq(1)
+        m.d.comb += resume.eq(self.keep_c | (resume_wanted & ~self.restart))
+        m.d.sync += resume_wanted.eq(resume)
         with m.If(commit):
             m.d.sync += active.eq(0)
         with m.Elif(go & next_word.start):
@@ -173,9 +176,10 @@ class Sequencer(Part):
             m.d.sync += [blocks.eq(0), have_block.eq(0), packet_side.eq(0)]
         with m.If(flush):
             m.d.sync += [
-                quiet.eq(0), restart_wanted.eq(0), running.eq(1), addr.eq(0), wrap.eq(0), arriving.eq(0),
+                quiet.eq(0), restart_wanted.eq(0), running.eq(1), wrap.eq(0), arriving.eq(0),
+                addr.eq(self.body & resume.replicate(len(self.body))),
                 claimed.eq(0), write_at.eq(0), read_at.eq(0), next_valid.eq(0),
-                state_side.eq(0), state_zero.eq(1),
+                state_side.eq(0), state_zero.eq(~resume),
             ]
 
         # Read-back: nothing else is going on, so the word can stay as long as it takes. An inference may have been

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import click
 import numpy as np
-from spiccato.compiler import Program, compile_network
+from spiccato.program import Program
+from spiccato.compiler import compile_network
 from spiccato.config import PRESETS, preset
-from spiccato.rtl.uart import BAUD
+from spiccato.rtl.serial.uart import BAUD
 
 from ..accuracy import rms
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,

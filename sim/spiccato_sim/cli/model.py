@@ -6,7 +6,8 @@ import sys
 
 import click
 import numpy as np
-from spiccato.compiler import Program, compile_network
+from spiccato.program import Program
+from spiccato.compiler import compile_network
 from spiccato.config import PRESETS, preset
 from spiccato.errors import FitError, SpiccatoError
 from spiccato.files import write_whole

@@ -5,8 +5,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..accelerator import Accelerator
 from ..control import AXI_LITE
-from .link import Link
 from ..part import Part, place
+from .link import Link
 from .uart import UartReceiver, UartTransmitter
 
 __all__ = ["SerialSystem"]
