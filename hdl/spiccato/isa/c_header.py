@@ -27,7 +27,7 @@ def c_header(config: Config) -> str:
         ("VALUE_BYTES", str(config.io_bits // 8), config.io_format)])
     lines += ["", "/* Byte offsets of the registers, and their fields: mask and lowest bit. */"]
     for name, register in REGISTERS.items():
-        lines += _constants([(name, f"0x{register.offset:02x}", register.doc)])
+        lines += _constants([(f"register_{name}", f"0x{register.offset:02x}", register.doc)])
         lines += _fields(name, register.word)
     lines += ["", "/* Marks of an inference, in tuser of its output packet. */", *_fields("mark", marks_word)]
     lines += ["", "/* Records of a load. */", *_enumeration("record", RecordKind)]
