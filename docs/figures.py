@@ -8,7 +8,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
-from spiccato.config import PRESETS
+from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.dsp import MultiplyPair
 from spiccato.rtl.ingress import Ingress
@@ -46,7 +46,7 @@ def stages(t):
 def pipeline(board, path):
     """One figure: a lane for each part, a box for each register, in the cycle in which it is valid."""
     matplotlib.rcParams["svg.hashsalt"] = "spiccato"
-    timing = Timing(PRESETS[board])
+    timing = Timing(configuration(board))
     boxes = stages(timing)
     lanes = list(dict.fromkeys(lane for lane, *_ in boxes))
     figure = Figure(figsize=(13, 4.6), layout="constrained")

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS
+from spiccato.registry import configuration
 from spiccato_sim import models
 from spiccato_sim.bfloat16 import BFloat16Pipeline
 from spiccato_sim.reference import Reference
@@ -21,7 +21,7 @@ def rms(errors):
 
 
 def error_ratio(network, xs, weight_format, board="ia420f"):
-    config = dataclasses.replace(PRESETS[board], io_format="float32")
+    config = dataclasses.replace(configuration(board), io_format="float32")
     program = compile_network(network, config, weight_format=weight_format)
     exact = Reference(network).run(xs)
     ours = VirtualMachine(program).run(xs)
@@ -58,7 +58,7 @@ def test_counting_cell():
     zero = np.zeros((4, 1))
     layer = LSTMLayer(np.array([[0.0], [0.0], [1.0], [0.0]]), zero, np.array([20.0, 20.0, 0.0, 20.0]), np.zeros(4))
     network = Network((layer,), (LinearLayer(np.eye(1), np.zeros(1)),))
-    machine = VirtualMachine(compile_network(network, PRESETS["test4"]))
+    machine = VirtualMachine(compile_network(network, configuration("test4")))
     expected = 0.0
     for step in range(1, 800):
         machine.step(np.ones(1))

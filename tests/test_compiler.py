@@ -8,10 +8,10 @@ import pytest
 from spiccato.compiler import compile_network
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.schedule import check_schedule, schedule
-from spiccato.config import PRESETS, Config
+from spiccato.config import Config
 from spiccato.errors import ConfigError, FitError, ProgramError, SpiccatoError
 from spiccato.network import LinearLayer, LSTMLayer, Network
-from spiccato.program import Program
+from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato_sim import models
 from spiccato_sim.vm import Timeline, VirtualMachine
@@ -34,7 +34,7 @@ def tiny():
 @pytest.mark.parametrize("board, model", REQUIRED)
 def test_required_latency(board, model):
     """Predicted latency and interval are within the required figures (the RTL equals them: make bench)."""
-    program = compile_network(models.build(model), PRESETS[board])
+    program = compile_network(models.build(model), configuration(board))
     assert program.spaced_latency <= REQUIRED[board, model]
     assert program.initiation_interval <= max(program.spaced_latency + 8, 1.05 * program.full_mac_bound + 40)
     timeline = Timeline(program)
@@ -62,7 +62,7 @@ def test_any_schedule_keeps_the_rules(seed):
 @pytest.mark.parametrize("change", ["swap", "source", "store", "early"])
 def test_checker_finds_errors(tiny, change):
     """A schedule that was tampered with is noticed."""
-    layout, timing = Layout(tiny, PRESETS["ia420f"]), Timing(PRESETS["ia420f"])
+    layout, timing = Layout(tiny, configuration("ia420f")), Timing(configuration("ia420f"))
     plan = schedule(layout, timing)
     check_schedule(plan, layout, timing)
     used = np.flatnonzero(plan.matrix >= 0)
@@ -84,9 +84,9 @@ def test_checker_finds_errors(tiny, change):
 def test_fit_message():
     """A network that does not fit is refused with what it needs, what there is and what would fit."""
     with pytest.raises(FitError, match=r"lstm_large.*ia420f.*weight memory 1830 of 1024 words.*would fit: .*v80"):
-        compile_network(models.build("lstm_large"), PRESETS["ia420f"])
+        compile_network(models.build("lstm_large"), configuration("ia420f"))
     with pytest.raises(FitError, match=r"weight memory 3630 of 1024 words.*would fit: ia840f with int8 weights, v80 with int16"):
-        compile_network(models.build("lstm_large"), PRESETS["ia420f"], weight_format="int16")
+        compile_network(models.build("lstm_large"), configuration("ia420f"), weight_format="int16")
 
 
 @pytest.mark.parametrize("memory, field", [("accumulator file", "slots"), ("vector file", "vector_blocks"),
@@ -95,7 +95,7 @@ def test_fit_message():
 def test_each_memory_is_checked(tiny, memory, field):
     if field == "output_beats":
         tiny = dataclasses.replace(tiny, linear=(LinearLayer(np.zeros((130, 128)), np.zeros(130)),))
-    config = dataclasses.replace(PRESETS["ia420f"], **{field: 2 if field in ("input_blocks", "output_beats") else 4})
+    config = dataclasses.replace(configuration("ia420f"), **{field: 2 if field in ("input_blocks", "output_beats") else 4})
     with pytest.raises(FitError, match=memory):
         compile_network(tiny, config)
 
@@ -103,7 +103,7 @@ def test_each_memory_is_checked(tiny, memory, field):
 def test_huge_weights_are_refused(tiny):
     huge = dataclasses.replace(tiny.lstm[0], weight_hh=tiny.lstm[0].weight_hh * 1e9)
     with pytest.raises(FitError, match="layer 0.*sum to"):
-        compile_network(dataclasses.replace(tiny, lstm=(huge, *tiny.lstm[1:])), PRESETS["ia420f"])
+        compile_network(dataclasses.replace(tiny, lstm=(huge, *tiny.lstm[1:])), configuration("ia420f"))
 
 
 @pytest.mark.parametrize("power", [-40, -20, 20, 60])
@@ -113,7 +113,7 @@ def test_output_weights_of_any_size(tiny, power):
 
     weight = np.ldexp(np.random.default_rng(0).uniform(-1, 1, (5, 128)), power)
     network = dataclasses.replace(tiny, linear=(LinearLayer(weight, weight[:, 0]),))
-    config = dataclasses.replace(PRESETS["ia420f"], io_format="float32")
+    config = dataclasses.replace(configuration("ia420f"), io_format="float32")
     xs = models.inputs(tiny, 5)
     exact = Reference(network).run(xs)
     assert np.abs(VirtualMachine(compile_network(network, config)).run(xs) - exact).max() < 1e-4 * np.abs(exact).max()
@@ -122,49 +122,49 @@ def test_output_weights_of_any_size(tiny, power):
 def test_outputs_beyond_the_format_are_refused(tiny):
     with pytest.raises(FitError, match="linear layer: outputs up to .* beyond the output format"):
         huge = dataclasses.replace(tiny, linear=(LinearLayer(np.full((1, 128), 1e39), np.zeros(1)),))
-        compile_network(huge, PRESETS["ia420f"])
+        compile_network(huge, configuration("ia420f"))
 
 
 def test_small_input_weights(tiny):
     """Input weights far too small to matter compile, and do not matter."""
     layer = dataclasses.replace(tiny.lstm[0], weight_ih=tiny.lstm[0].weight_ih * 1e-12)
-    compile_network(dataclasses.replace(tiny, lstm=(layer, *tiny.lstm[1:])), PRESETS["ia420f"])
+    compile_network(dataclasses.replace(tiny, lstm=(layer, *tiny.lstm[1:])), configuration("ia420f"))
 
 
 def test_weight_formats(tiny):
     """auto takes 8 bits only where 16 do not fit; unknown formats are refused."""
-    assert compile_network(tiny, PRESETS["ia420f"]).weight_formats == ("int16",) * 3
-    small = dataclasses.replace(PRESETS["ia420f"], weight_depth=48)
+    assert compile_network(tiny, configuration("ia420f")).weight_formats == ("int16",) * 3
+    small = dataclasses.replace(configuration("ia420f"), weight_depth=48)
     program = compile_network(tiny, small)
     assert program.weight_formats.count("int8") == 1
     with pytest.raises(SpiccatoError, match="weight format 'int4'.*int16, int8"):
-        compile_network(tiny, PRESETS["ia420f"], weight_format="int4")
+        compile_network(tiny, configuration("ia420f"), weight_format="int4")
 
 
 @pytest.mark.parametrize("field, value", [("cores", 0), ("cores", 13), ("block", 12), ("block", 128), ("slots", 100),
                                           ("io_format", "float16"), ("clock_mhz", 0), ("weight_depth", 1)])
 def test_bad_configuration(field, value):
     with pytest.raises(ConfigError, match=f"{field}.*{value!r}"):
-        dataclasses.replace(PRESETS["test4"], **{field: value})
+        dataclasses.replace(configuration("test4"), **{field: value})
 
 
 def test_program_file(tiny, tmp_path):
     """A program read back is the same; two compilations give the same bytes."""
     paths = [tmp_path / "a.spiccato", tmp_path / "b.spiccato"]
     for path in paths:
-        compile_network(tiny, PRESETS["ia420f"]).save(path)
+        compile_network(tiny, configuration("ia420f")).save(path)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     program = Program.load(paths[0])
-    program.require(PRESETS["ia420f"])
+    program.require(configuration("ia420f"))
     xs = models.inputs(tiny, 3)
-    original = VirtualMachine(compile_network(tiny, PRESETS["ia420f"])).run(xs)
+    original = VirtualMachine(compile_network(tiny, configuration("ia420f"))).run(xs)
     assert (VirtualMachine(program).run(xs) == original).all()
 
 
 def test_bad_program_files(tiny, tmp_path):
     """Missing, truncated, damaged and foreign files, and programs for another configuration."""
     path = tmp_path / "p.spiccato"
-    compile_network(tiny, PRESETS["ia420f"]).save(path)
+    compile_network(tiny, configuration("ia420f")).save(path)
     data = path.read_bytes()
     with pytest.raises(ProgramError, match="no such file"):
         Program.load(tmp_path / "none.spiccato")
@@ -182,7 +182,7 @@ def test_bad_program_files(tiny, tmp_path):
     with pytest.raises(ProgramError, match="not a program file"):
         Program.load(path)
     with pytest.raises(ProgramError, match="ia420f.*not for 'ia840f'.*cores 6 instead of 3"):
-        compile_network(tiny, PRESETS["ia420f"]).require(PRESETS["ia840f"])
+        compile_network(tiny, configuration("ia420f")).require(configuration("ia840f"))
 
 
 def test_odd_sizes():
@@ -199,7 +199,7 @@ def test_odd_sizes():
         layers = tuple(lstm(a, b) for a, b in itertools.pairwise(sizes))
         linear = (LinearLayer(rng.uniform(-1, 1, (outputs, sizes[-1])), np.ones(outputs)),) if outputs else ()
         network = Network(layers, linear)
-        config = dataclasses.replace(PRESETS["ia840f"], io_format="float32")
+        config = dataclasses.replace(configuration("ia840f"), io_format="float32")
         xs = models.inputs(network, 20)
         difference = VirtualMachine(compile_network(network, config)).run(xs) - Reference(network).run(xs)
         assert np.abs(difference).max() < 5e-4

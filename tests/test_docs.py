@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS, Config
-from spiccato.isa.registers import markdown
-from spiccato.isa import frames
+from spiccato.config import Config
+from spiccato.registry import configuration, targets
 from spiccato.rtl.accelerator import Timing
 from spiccato_sim import resources
 from spiccato_sim.cli import main
@@ -37,8 +36,8 @@ def test_link():
 def test_pipeline_table():
     """Cycle numbers of docs/pipeline.md: first the IA-420F's, in brackets those of the others where they differ."""
     text = (ROOT / "docs" / "pipeline.md").read_text()
-    first, other = Timing(PRESETS["ia420f"]), Timing(PRESETS["v80"])
-    assert vars(Timing(PRESETS["ia840f"])) == vars(other)
+    first, other = Timing(configuration("ia420f")), Timing(configuration("v80"))
+    assert vars(Timing(configuration("ia840f"))) == vars(other)
     for name, pattern in (("acc", r"\| (\d+) \((\d+)\) \| accumulator \|"), ("h", r"\| (\d+) \((\d+)\) \| h \|"),
                           ("c", r"\| (\d+) \((\d+)\) \| tanh table latch; c \|"),
                           ("dependency", r"`dependency` = (\d+) \((\d+)\)"),
@@ -54,16 +53,19 @@ def test_resource_table():
     assert resources.markdown(resources.rows()) in (ROOT / "docs" / "boards.md").read_text()
 
 
-def test_presets():
-    """docs/configuration.md holds the presets as they are."""
-    rows = [line.strip("| ").split(" | ") for line in (ROOT / "docs" / "configuration.md").read_text().splitlines()
+def test_configurations():
+    """docs/configuration.md holds the boards' configurations as they are."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines()
             if line.startswith("| `")]
+    names = [name.strip("` ") for name in re.search(r"^\| \|(.*)\|$", text, re.MULTILINE)[1].split("|")]
+    assert sorted(names) == list(targets())
 
     def shown(value):
         return ("no", "yes")[value] if isinstance(value, bool) else value if isinstance(value, str) else f"{value:g}"
 
     assert {name.strip("`"): values for name, *values in rows} == {
-        field.name: [shown(getattr(config, field.name)) for config in PRESETS.values()]
+        field.name: [shown(getattr(config, field.name)) for config in map(configuration, names)]
         for field in dataclasses.fields(Config) if field.name != "name"}
 
 
@@ -84,6 +86,6 @@ def test_command_line():
     for name, verb in main.commands.items():
         assert ("as_json" in {option.name for option in verb.params}) == (f"{name} --json`" in text), name
     keys = set(re.findall(r"`(\w+)`", text))
-    program = compile_network(resolve("lstm_tiny"), PRESETS["ia420f"])
+    program = compile_network(resolve("lstm_tiny"), configuration("ia420f"))
     assert set(program_summary(program)) <= keys
     assert {field.name for kind in (Row, Estimate) for field in dataclasses.fields(kind)} <= keys

@@ -6,8 +6,9 @@ import pickle
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS, Config
+from spiccato.config import Config
 from spiccato.network import LinearLayer
+from spiccato.registry import configuration
 from spiccato_sim import models, runner, series
 from spiccato_sim.simulate import simulate
 from spiccato_sim.vm import VirtualMachine, to_bits
@@ -149,7 +150,7 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
 def test_full_size(board, build_folder):
     """lstm_tiny on the RTL of a real board, at full size, final state included."""
     network = models.build("lstm_tiny")
-    program = compile_network(network, PRESETS[board])
+    program = compile_network(network, configuration(board))
     check(simulate(program, models.inputs(network, 9), spaced=4, build_folder=build_folder))
 
 
@@ -158,7 +159,7 @@ def test_trained_example(build_folder):
     from spiccato_sim.reference import Reference
 
     task, network = series.load("seattle_weather"), models.resolve("seattle_weather")
-    config = dataclasses.replace(PRESETS["test8"], io_format="float32")
+    config = dataclasses.replace(configuration("test8"), io_format="float32")
     result = simulate(compile_network(network, config), task.inputs, spaced=2, build_folder=build_folder)
     check(result)
     exact = Reference(network).run(task.inputs)

@@ -12,13 +12,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS
 from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
 from spiccato.host import Device, Line, LinkTransport, SerialTransport
 from spiccato.host.serial_line import SerialLine
 from spiccato.network import save_safetensors
-from spiccato.program.state import state_words
-from spiccato.rtl.serial.uart import BAUD
+from spiccato.registry import configuration
+from spiccato.rtl.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main
 from spiccato_sim.vm import VirtualMachine, to_bits
@@ -31,7 +30,7 @@ from spiccato_sim import serial_sim  # noqa: E402
 
 pytestmark = [pytest.mark.simulates, pytest.mark.xdist_group("serial")]
 
-CONFIG = PRESETS["test4"]
+CONFIG = configuration("test4")
 WATCHDOG = serial_sim.WATCHDOG
 #: Seconds; the simulation shares its processor with others.
 PATIENCE = 20.0
@@ -136,7 +135,7 @@ def test_refusals(board, network, program):
     with connect(board) as device:
         with pytest.raises(DeviceError, match="no program: load one first"):
             device.step(np.zeros(network.input_size))
-        other = compile_network(network, PRESETS["test8"])
+        other = compile_network(network, configuration("test8"))
         with pytest.raises(DeviceError, match=f"compiled for configuration 'test8'.*{CONFIG.digest}"):
             device.load(other)
         device.load(program)
@@ -290,8 +289,8 @@ def test_device_gone(network, program, build_folder):
 
 def test_no_orphans(board, build_folder):
     """When the process that uses a simulated board is killed, the simulation ends, too."""
-    code = ("import sys, json, time; from spiccato.config import PRESETS; from spiccato_sim.serial_sim import *\n"
-            "with SimulatedBoard(PRESETS[sys.argv[1]], watchdog=int(sys.argv[2]), build_folder=sys.argv[3]) as board:\n"
+    code = ("import sys, json, time; from spiccato.registry import configuration; from spiccato_sim.serial_sim import *\n"
+            "with SimulatedBoard(configuration(sys.argv[1]), watchdog=int(sys.argv[2]), build_folder=sys.argv[3]) as board:\n"
             "    print(board.port, flush=True); time.sleep(1000)")
     process = subprocess.Popen([sys.executable, "-c", code, CONFIG.name, str(WATCHDOG), str(build_folder)],
                                stdout=subprocess.PIPE, text=True)

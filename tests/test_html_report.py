@@ -17,8 +17,8 @@ pytest.importorskip("bokeh")
 import chromium  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 from spiccato.compiler import compile_network  # noqa: E402
-from spiccato.config import PRESETS  # noqa: E402
 from spiccato.network import save_safetensors  # noqa: E402
+from spiccato.registry import configuration  # noqa: E402
 from spiccato_sim import html_report, models, published  # noqa: E402
 from spiccato_sim.bfloat16 import BFloat16Pipeline  # noqa: E402
 from spiccato_sim.cli import main  # noqa: E402
@@ -76,7 +76,7 @@ class Parsed(HTMLParser):
 
 def small(seed=1, board="test8", weights="int16", name="small", **options):
     network = models.random_network(np.random.default_rng(seed), layers=2, min_size=4, max_size=10, name=name)
-    config = dataclasses.replace(PRESETS[board], **options)
+    config = dataclasses.replace(configuration(board), **options)
     return network, compile_network(network, config, weight_format=weights)
 
 
@@ -89,7 +89,7 @@ def written(path, *arguments, **options):
 def tiny(tmp_path_factory):
     """lstm_tiny on its board: path, text, network, program."""
     network = models.build("lstm_tiny")
-    program = compile_network(network, PRESETS["ia420f"])
+    program = compile_network(network, configuration("ia420f"))
     path = tmp_path_factory.mktemp("report") / "report.html"
     return path, written(path, "lstm_tiny", program, network, steps=STEPS), network, program
 
@@ -181,7 +181,7 @@ def test_no_made_up_comparison(tmp_path):
     assert "Spiccato, predicted cycles" not in text
     # A published model, where the product does not run it.
     network = models.build("lstm_med")
-    shown = content(compile_network(network, PRESETS["ia420f"]), network, models.inputs(network, 2), inputs="")
+    shown = content(compile_network(network, configuration("ia420f")), network, models.inputs(network, 2), inputs="")
     assert shown.comparison is None
     assert shown.notes["published"] == ("No latency of the published product is known for lstm_med on "
                                         "BittWare IA-420F.")

@@ -107,7 +107,10 @@ def test_output_map_equals_the_layers_in_turn(linear):
             lambda: LSTMLayer(np.ones((8, 0)), np.ones((8, 2))),
         ),
         ("bias_hh has shape (8, 1); expected (8,)", lambda: wide_layer(size=2, bias_hh=np.ones((8, 1)))),
-        ("bias is not an array of real numbers", lambda: LinearLayer([[1.0]], ["one"])),
+        ("bias holds <U3; expected real numbers", lambda: LinearLayer([[1.0]], ["one"])),
+        ("bias holds bool; expected real numbers", lambda: LinearLayer([[1.0]], [True])),
+        ("weight holds complex128; expected real numbers", lambda: LinearLayer([[1j]])),
+        ("weight is not an array of real numbers", lambda: LinearLayer([[1.0, 2.0], [1.0]])),
     ],
 )
 def test_bad_objects_are_refused(message, make):

@@ -14,10 +14,10 @@ import pytest
 from amaranth.hdl import Module
 from amaranth.sim import Simulator
 from click.testing import CliRunner
-from spiccato.config import PRESETS
 from spiccato.errors import ConfigError, SpiccatoError
+from spiccato.registry import configuration
 from spiccato.rtl.control import Control
-from spiccato_boards import BOARDS
+from spiccato_boards import boards, find
 from spiccato_boards.bringup import IdentityReader
 from spiccato_boards.projects import period_ns, write_project
 from spiccato_boards.resources import estimate
@@ -29,7 +29,8 @@ from tclint.parser import Parser
 DATA = Path(__file__).parent / "data"
 TCL = (".tcl", ".qsf", ".sdc", ".xdc")
 #: Boards with projects, with an accelerator that is quick to write.
-SMALL = {board.name: dataclasses.replace(board, config=PRESETS["test4"]) for board in BOARDS.values()
+SMALL = {name: dataclasses.replace(board, config=dataclasses.replace(configuration("test4"), name=name))
+         for name, board in boards().items()
          if board.family.tool in ("Quartus Prime Pro", "Vivado")}
 
 
@@ -241,14 +242,15 @@ def test_comparison(project):
     assert rows["clock, MHz"][1] == board.config.clock_mhz
     assert {kind.upper() for kind in board.family.memory} < set(rows)
     with pytest.raises(ResultError, match=r"for configuration test4 \(\w+\), not for"):
-        compare(result, BOARDS[board.name])
+        compare(result, find(board.name))
     with pytest.raises(ResultError, match=f"the result is for {board.name}, not for"):
-        compare(result, next(other for other in BOARDS.values() if other.name != board.name))
+        compare(result, next(other for other in boards().values() if other.name != board.name))
 
 
 RESULT = {
     "schema": 1, "board": "ia420f", "part": "AGFB014R24B2E2V", "configuration": "ia420f",
-    "digest": PRESETS["ia420f"].digest, "tool": "Quartus Prime Pro", "tool_version": "24.1", "target": "out_of_context",
+    "digest": configuration("ia420f").digest, "tool": "Quartus Prime Pro", "tool_version": "24.1",
+    "target": "out_of_context",
     "clock": {"target_mhz": 320, "period_ns": 3.125, "setup_slack_ns": 0.1, "hold_slack_ns": None,
               "fmax_mhz": 330.6, "met": True},
     "resources": {"logic": 1, "registers": None, "dsp": 3, "memory": {"m20k": 4}},
@@ -295,7 +297,7 @@ def test_refusals(tmp_path):
         write_project(SMALL["v80"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(ConfigError, match="does not fit BittWare IA-420F"):
-        write_project(BOARDS["ia420f"], tmp_path / "project", PRESETS["ia840f"])
+        write_project(find("ia420f"), tmp_path / "project", configuration("ia840f"))
     assert not (tmp_path / "project").exists()
 
 
@@ -325,7 +327,7 @@ def test_command(tmp_path):
     assert "-period 3.333 " in (folder / "out_of_context.xdc").read_text()
     assert 'ram_style = "ultra"' in (folder / "rtl" / "ram_weights.v").read_text()
     noted = json.loads((folder / "rtl" / "spiccato.json").read_text())["resources"]
-    needed = estimate(PRESETS["v80"], BOARDS["v80"])
+    needed = estimate(configuration("v80"), find("v80"))
     assert noted["estimate"] == needed.counts and noted["registers"] == needed.registers
     path = tmp_path / "result.json"
     path.write_text(json.dumps(RESULT))
@@ -338,7 +340,7 @@ def test_identity_reader_finds_the_accelerator():
     """Against the accelerator's own control; the light goes out when another answers."""
     m = Module()
     m.submodules.reader = reader = IdentityReader()
-    m.submodules.control = control = Control(PRESETS["test4"])
+    m.submodules.control = control = Control(configuration("test4"))
     for name in ("araddr", "arvalid", "rready"):
         m.d.comb += getattr(control, f"axil_{name}").eq(getattr(reader, name))
     for name in ("arready", "rdata", "rresp", "rvalid"):

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network, quantised_network
-from spiccato.config import PRESETS
+from spiccato.registry import configuration
 from spiccato_sim import models
 from spiccato_sim.accuracy import accuracy, matrix_errors, rms
 from spiccato_sim.bfloat16 import BFloat16Pipeline
@@ -21,7 +21,7 @@ def case(seed, board, weights, layers=2, linear=1):
     network = models.random_network(rng, layers=layers, linear=linear, min_size=4, max_size=12)
     if seed % 2:
         network = models.scale_features(network, 10 ** rng.uniform(-3, 3, network.input_size))
-    config = dataclasses.replace(PRESETS[board], io_format="float32")
+    config = dataclasses.replace(configuration(board), io_format="float32")
     return network, compile_network(network, config, weight_format=weights)
 
 
@@ -66,7 +66,7 @@ def test_errors_are_told_apart(seed):
 
 def test_errors_are_those_of_the_models():
     network, program = case(2, "test8", "int16")
-    program = compile_network(network, PRESETS["test8"])
+    program = compile_network(network, configuration("test8"))
     xs = models.inputs(network, 30)
     found = accuracy(program, network, xs)
     reference, machine, pipeline = Reference(network), VirtualMachine(program), BFloat16Pipeline(network)
@@ -90,7 +90,7 @@ def test_errors_are_those_of_the_models():
 
 def test_marked_steps_are_counted():
     network, _ = case(0, "test8", "int16")
-    program = compile_network(network, PRESETS["test8"])
+    program = compile_network(network, configuration("test8"))
     xs = models.inputs(network, 6)
     xs[2:4, 1] = 1e30
     assert accuracy(program, network, xs).flags["saturated"] == 2

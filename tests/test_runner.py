@@ -4,10 +4,10 @@ import multiprocessing
 from pathlib import Path
 
 import pytest
-from spiccato.config import PRESETS
 
 pytest.importorskip("cocotb_tools")
 
+from spiccato.registry import configuration
 from spiccato_sim.runner import SimulationError, build, icarus_available, run  # noqa: E402
 
 #: Kept between test runs.
@@ -23,8 +23,8 @@ needs_icarus = pytest.mark.skipif(not icarus_available(), reason="Icarus Verilog
     pytest.param("icarus", "test8", marks=needs_icarus),
 ])
 def test_smoke(simulator, name, tmp_path):
-    built = build(PRESETS[name], simulator=simulator, folder=BUILD)
-    assert built.side_car["digest"] == PRESETS[name].digest
+    built = build(configuration(name), simulator=simulator, folder=BUILD)
+    assert built.side_car["digest"] == configuration(name).digest
     results = run(built, "spiccato_sim.tb_smoke", results_dir=tmp_path, seed=1)
     assert {result.name for result in results} == {"identity", "refusals", "not_ready_without_program"}
 
@@ -43,7 +43,7 @@ def module(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def test4():
-    return build(PRESETS["test4"], folder=BUILD)
+    return build(configuration("test4"), folder=BUILD)
 
 
 def test_no_test_is_a_failure(test4, module, tmp_path):
@@ -55,7 +55,7 @@ def test_no_test_is_a_failure(test4, module, tmp_path):
 @pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
 def test_no_test_chosen_is_a_failure(simulator, tmp_path):
     """For cocotb itself, this is a success."""
-    built = build(PRESETS["test4"], simulator=simulator, folder=BUILD)
+    built = build(configuration("test4"), simulator=simulator, folder=BUILD)
     with pytest.raises(SimulationError, match="no test ran; log: "):
         run(built, "spiccato_sim.tb_smoke", results_dir=tmp_path, env={"COCOTB_TEST_FILTER": "no such"})
 
@@ -104,7 +104,7 @@ def test_results_of_an_earlier_run_do_not_count(test4, module, tmp_path):
 def test_same_build_is_found_again(test4):
     binary = next(path for path in test4.folder.iterdir() if path.is_file())
     before = binary.stat().st_mtime_ns
-    assert build(PRESETS["test4"], folder=BUILD) == test4
+    assert build(configuration("test4"), folder=BUILD) == test4
     assert binary.stat().st_mtime_ns == before
 
 
@@ -132,7 +132,7 @@ def test_waves_need_their_build(test4, tmp_path):
 
 @pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
 def test_waves(simulator, tmp_path):
-    built = build(PRESETS["test4"], simulator=simulator, waves=True, folder=BUILD)
+    built = build(configuration("test4"), simulator=simulator, waves=True, folder=BUILD)
     run(built, "spiccato_sim.tb_smoke", results_dir=tmp_path, waves=True)
     waves = tmp_path / ("dump.vcd" if simulator == "verilator" else "dump.fst")
     assert waves.stat().st_size > 1000
@@ -157,9 +157,9 @@ def test_processes_that_build_the_same(tmp_path):
 
 
 def _build_icarus(folder):
-    return build(PRESETS["test4"], simulator="icarus", folder=folder)
+    return build(configuration("test4"), simulator="icarus", folder=folder)
 
 
 def test_unknown_simulator():
     with pytest.raises(SimulationError, match="unknown simulator 'modelsim'"):
-        build(PRESETS["test4"], simulator="modelsim", folder=BUILD)
+        build(configuration("test4"), simulator="modelsim", folder=BUILD)

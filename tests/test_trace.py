@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS
+from spiccato.registry import configuration
 from spiccato_sim.memory_map import memory_map
 from spiccato_sim.models import random_network
 from spiccato_sim.trace import runs, trace
@@ -17,7 +17,7 @@ CASES = [("test4", "bfloat16", "int16"), ("test8", "float32", "int8"),
 
 def compiled(seed, board="test4", io_format="bfloat16", weights="int16", layers=2):
     network = random_network(np.random.default_rng(seed), layers=layers, min_size=4, max_size=10, name="small")
-    config = dataclasses.replace(PRESETS[board], io_format=io_format)
+    config = dataclasses.replace(configuration(board), io_format=io_format)
     return network, compile_network(network, config, weight_format=weights)
 
 

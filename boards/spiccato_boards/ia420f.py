@@ -1,11 +1,10 @@
 """BittWare IA-420F."""
 
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
-from spiccato.config import PRESETS
-
-from .board import RECALLED, Board, Resources
-from .families import FAMILIES
-from .platforms import AgilexPlatform
+from spiccato.config import Config
+from spiccato_boards.board import RECALLED, Board, Resources
+from spiccato_boards.families import FAMILIES
+from spiccato_boards.platforms import AgilexPlatform
 
 __all__ = ["IA420FPlatform", "BOARD"]
 
@@ -55,12 +54,11 @@ class IA420FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    name="ia420f",
+    config=Config(name="ia420f", cores=6, block=32, pair_sum=True, clock_mhz=320.0),
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
     family=FAMILIES["agilex7"],
     platform=IA420FPlatform,
-    config=PRESETS["ia420f"],
     resources=Resources(logic=487_200, dsp=4_510, memory={"m20k": 7_110}),
     sources={
         "part": _CORUNDUM,

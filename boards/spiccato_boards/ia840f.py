@@ -1,10 +1,9 @@
 """BittWare IA-840F."""
 
-from spiccato.config import PRESETS
-
-from .board import RECALLED, Board, Resources
-from .families import FAMILIES
-from .platforms import AgilexPlatform
+from spiccato.config import Config
+from spiccato_boards.board import RECALLED, Board, Resources
+from spiccato_boards.families import FAMILIES
+from spiccato_boards.platforms import AgilexPlatform
 
 __all__ = ["IA840FPlatform", "BOARD"]
 
@@ -16,12 +15,11 @@ class IA840FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    name="ia840f",
+    config=Config(name="ia840f", cores=3, block=64, pair_sum=True, clock_mhz=320.0),
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
     family=FAMILIES["agilex7"],
     platform=IA840FPlatform,
-    config=PRESETS["ia840f"],
     resources=Resources(logic=912_800, dsp=8_528, memory={"m20k": 13_272}),
     sources={
         "part": RECALLED,

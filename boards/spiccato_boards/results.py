@@ -107,7 +107,11 @@ def read_result(path):
     if not isinstance(data, dict) or data.pop("schema", None) != SCHEMA:
         raise ResultError(f"{path}: not a result of schema {SCHEMA}")
     _check(data, _MEMBERS, str(path))
-    board = spiccato_boards.find(data["board"])
+    # By name: a result file cannot make anybody run a board file.
+    known = spiccato_boards.boards()
+    if data["board"] not in known:
+        raise ResultError(f"{path}: unknown board {data['board']!r}; known: {', '.join(known)}")
+    board = known[data["board"]]
     if data["part"] != board.part:
         raise ResultError(f"{path}: the part of {board.name} is {board.part}, not {data['part']}")
     _check(data["resources"]["memory"], dict.fromkeys(board.family.memory, _OPTIONAL), f"{path}: memory")

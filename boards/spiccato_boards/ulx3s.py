@@ -4,13 +4,12 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Modul
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
-from spiccato.config import PRESETS
+from spiccato.config import Config
 from spiccato.rtl.part import module_instance
-from spiccato.rtl.serial.system import SerialSystem
-from spiccato.rtl.serial.uart import BAUD
-
-from .board import Board, Resources
-from .families import FAMILIES
+from spiccato.rtl.system import SerialSystem
+from spiccato.rtl.uart import BAUD
+from spiccato_boards.board import Board, Resources
+from spiccato_boards.families import FAMILIES
 
 __all__ = ["ULX3SPlatform", "SerialBoard", "BOARD", "pll_dividers"]
 
@@ -102,12 +101,12 @@ class SerialBoard(Elaboratable):
 
 
 BOARD = Board(
-    name="ulx3s",
+    config=Config(name="ulx3s", cores=1, block=8, weight_depth=1024, slots=64, vector_blocks=32, input_blocks=16,
+                  program_depth=2048, output_beats=16, relaxed_cells=True, clock_mhz=100.0),
     title="Radiona ULX3S 85F",
     device="ECP5 LFE5U-85F",
     family=FAMILIES["ecp5"],
     platform=ULX3SPlatform,
-    config=PRESETS["ulx3s"],
     resources=Resources(logic=83_640, dsp=156, memory={"dp16kd": 208}),
     sources={
         "part": "amaranth_boards.ulx3s",

@@ -1,10 +1,9 @@
 """AMD Alveo V80."""
 
-from spiccato.config import PRESETS
-
-from .board import Board, Resources
-from .families import FAMILIES
-from .platforms import VersalPlatform
+from spiccato.config import Config
+from spiccato_boards.board import Board, Resources
+from spiccato_boards.families import FAMILIES
+from spiccato_boards.platforms import VersalPlatform
 
 __all__ = ["V80Platform", "BOARD"]
 
@@ -18,12 +17,11 @@ class V80Platform(VersalPlatform):
 
 
 BOARD = Board(
-    name="v80",
+    config=Config(name="v80", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0),
     title="AMD Alveo V80",
     device="Versal XCV80",
     family=FAMILIES["versal"],
     platform=V80Platform,
-    config=PRESETS["v80"],
     resources=Resources(logic=2_574_208, dsp=10_848, memory={"bram36": 3_741, "uram": 1_925}),
     sources={
         "part": "Xilinx/AVED, hw/amd_v80_gen5x8_24.1",

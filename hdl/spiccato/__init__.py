@@ -11,28 +11,30 @@ From a trained model to a program for the accelerator::
 The models of the hardware are in :mod:`spiccato_sim`.
 """
 
+import os
 from typing import TYPE_CHECKING, Any
 
-from .config import PRESETS, Config, preset
+from .config import Config
 from .errors import SpiccatoError
 from .importers import load_network as load
 from .network import Network
+from .registry import Target, configuration, targets
 
 if TYPE_CHECKING:
     from .program import Program
 
-__all__ = ["PRESETS", "Config", "Network", "SpiccatoError", "compile", "load"]
+__all__ = ["Config", "Network", "SpiccatoError", "Target", "compile", "configuration", "load", "targets"]
 
 
-def compile(network: Network | Any, *, board: str | None = None, config: Config | None = None, weights: Any = "auto",
-            io_format: str | None = None) -> "Program":
+def compile(network: Network | Any, *, board: str | os.PathLike | Target | None = None, config: Config | None = None,
+            weights: Any = "auto", io_format: str | None = None) -> "Program":
     """Compile a network for a board or a configuration.
 
     Parameters
     ----------
     network : Network, or whatever :func:`load` takes
-    board : str
-        Name of a configuration in :data:`PRESETS`. Either this or ``config`` has to be given.
+    board : str, path or Target
+        Name of a board (:func:`targets` has them all), or its file. Either this or ``config`` has to be given.
     config : Config
     weights : str or sequence of str
         "int16", "int8", "auto" or one format for each layer; see :func:`spiccato.compiler.compile_network`.
@@ -55,4 +57,5 @@ def compile(network: Network | Any, *, board: str | None = None, config: Config 
 
     if (board is None) == (config is None):
         raise TypeError("compile() takes either board or config")
-    return compile_network(load(network), preset(board, io_format) if config is None else config, weight_format=weights)
+    return compile_network(load(network), configuration(board, io_format) if config is None else config,
+                           weight_format=weights)

@@ -1,29 +1,31 @@
 """Configuration of the accelerator: what is built, in which size.
 
 A :class:`Config` is all that the hardware generator, the compiler and the models need to know about a
-design; everything else is derived from it. Named configurations are in :data:`PRESETS`.
+design; everything else is derived from it. Boards bring theirs: see :mod:`spiccato.registry`.
 """
 
 import dataclasses
 import hashlib
 import json
+import math
+import re
 from dataclasses import dataclass
 
 from .errors import ConfigError
 
-__all__ = ["Config", "PRESETS", "IO_FORMATS", "preset", "shape_text"]
+__all__ = ["Config", "IO_FORMATS", "shape_text"]
 
 IO_FORMATS = {"bfloat16": 16, "float32": 32}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Config:
-    """Parameters of one accelerator.
+    """Parameters of one accelerator. Integers are Python's ``int``: neither ``True`` nor ``8.0`` is one.
 
     Parameters
     ----------
     name : str
-        What messages and files call it.
+        What messages and files call it: letters, digits, ``_`` and ``-``, the first a letter or digit.
     cores : int, 1..12
         Cores of the matrix-vector unit (MVU). All execute the same issue word on different rows.
     block : int, power of two, 4..64
@@ -48,13 +50,13 @@ class Config:
     relaxed_cells : bool
         More registers in the cell units, between multiplication and addition and in front of the activation tables:
         for devices whose DSP blocks do not add and whose memories are far apart.
-    clock_mhz : float
+    clock_mhz : int or float, positive and finite
         Clock the board is designed for; used only to turn cycles into microseconds.
 
     Raises
     ------
     ConfigError
-        If a value is outside its range; the message quotes it.
+        If a value is of another type or outside its range; the message quotes it.
     """
 
     name: str
@@ -76,29 +78,32 @@ class Config:
             if not condition:
                 raise ConfigError(f"configuration {self.name!r}: {message}")
 
-        def require_range(field, low, high):
+        def require_integer(field, low, high, power=False):
             value = getattr(self, field)
-            require(isinstance(value, int) and low <= value <= high,
-                    f"{field} must be an integer in {low}..{high}, not {value!r}")
+            require(type(value) is int and low <= value <= high and not (power and value & (value - 1)),
+                    f"{field} must be {'a power of two' if power else 'an integer'} in {low}..{high}, not {value!r}")
 
-        require_range("cores", 1, 12)
-        require(self.block in (4, 8, 16, 32, 64),
-                f"block must be a power of two in 4..64, not {self.block!r}")
-        require_range("weight_depth", 2, 1 << 16)
-        require_range("slots", 2, 1 << 12)
-        require_range("vector_blocks", 4, 1 << 12)
-        for field in ("slots", "vector_blocks", "input_blocks"):
-            value = getattr(self, field)
-            require(value & (value - 1) == 0, f"{field} must be a power of two, not {value!r}")
-        require_range("input_blocks", 2, 64)
-        require_range("program_depth", 4, 1 << 18)
-        require_range("output_beats", 2, 64)
-        require(self.io_format in IO_FORMATS,
+        require(isinstance(self.name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name),
+                f"name must be letters, digits, _ and -, not {self.name!r}")
+        require_integer("cores", 1, 12)
+        require_integer("block", 4, 64, power=True)
+        require_integer("weight_depth", 2, 1 << 16)
+        require_integer("slots", 2, 1 << 12, power=True)
+        require_integer("vector_blocks", 4, 1 << 12, power=True)
+        require_integer("input_blocks", 2, 64, power=True)
+        require_integer("program_depth", 4, 1 << 18)
+        require_integer("output_beats", 2, 64)
+        require(isinstance(self.io_format, str) and self.io_format in IO_FORMATS,
                 f"io_format must be one of {', '.join(IO_FORMATS)}, not {self.io_format!r}")
         require(self.input_blocks * self.beats_per_block <= 64,
                 f"input_blocks must be at most {64 // self.beats_per_block} with {self.io_format} streams, "
                 f"not {self.input_blocks!r}")
-        require(self.clock_mhz > 0, f"clock_mhz must be positive, not {self.clock_mhz!r}")
+        for field in ("pair_sum", "relaxed_cells"):
+            value = getattr(self, field)
+            require(isinstance(value, bool), f"{field} must be True or False, not {value!r}")
+        clock = self.clock_mhz
+        require(type(clock) in (int, float) and 0 < clock < math.inf,
+                f"clock_mhz must be a positive number, not {clock!r}")
 
     @property
     def lanes(self):
@@ -146,11 +151,16 @@ class Config:
 
     @classmethod
     def from_dict(cls, data):
-        """Inverse of :meth:`to_dict`; raises ConfigError for unknown or missing keys."""
-        try:
-            return cls(**data)
-        except TypeError as error:
-            raise ConfigError(f"not a configuration: {error}") from None
+        """Inverse of :meth:`to_dict`; raises ConfigError for what is no dictionary, and for unknown or missing keys."""
+        if not isinstance(data, dict):
+            raise ConfigError(f"not a configuration: expected a dictionary, not {data!r}")
+        fields = dataclasses.fields(cls)
+        unknown = [key for key in data if key not in {field.name for field in fields}]
+        missing = [field.name for field in fields if field.default is dataclasses.MISSING and field.name not in data]
+        for what, keys in (("unknown", unknown), ("missing", missing)):
+            if keys:
+                raise ConfigError(f"not a configuration: {what} {', '.join(map(str, keys))}")
+        return cls(**data)
 
     @property
     def digest(self):
@@ -159,35 +169,6 @@ class Config:
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 
-PRESETS = {
-    config.name: config
-    for config in (
-        Config(name="ia420f", cores=6, block=32, pair_sum=True, clock_mhz=320.0),
-        Config(name="ia840f", cores=3, block=64, pair_sum=True, clock_mhz=320.0),
-        Config(name="v80", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0),
-        Config(name="ulx3s", cores=1, block=8, weight_depth=1024, slots=64, vector_blocks=32, input_blocks=16,
-               program_depth=2048, output_beats=16, relaxed_cells=True, clock_mhz=100.0),
-        Config(name="test4", cores=1, block=4, weight_depth=512, slots=32, vector_blocks=16, input_blocks=8,
-               program_depth=1024, output_beats=8),
-        Config(name="test8", cores=2, block=8, weight_depth=256, slots=32, vector_blocks=16, input_blocks=8,
-               program_depth=512, output_beats=8, pair_sum=True),
-    )
-}
-
-
 def shape_text(config):
     """The shape of an accelerator, by its ``cores`` and ``block``, for messages."""
     return f"{config.cores} {'core' if config.cores == 1 else 'cores'} of block {config.block}"
-
-
-def preset(name, io_format=None):
-    """The configuration of a board by name, with another ``io_format`` if one is given.
-
-    Raises
-    ------
-    ConfigError
-        If there is none of that name; the message gives the names.
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown board {name!r}; known: {', '.join(PRESETS)}")
-    return dataclasses.replace(PRESETS[name], io_format=io_format) if io_format else PRESETS[name]

@@ -1,6 +1,7 @@
 """Errors that are the user's to mend: one line that says what, where, and what would be right."""
 
-__all__ = ["SpiccatoError", "ConfigError", "FitError", "ProgramError", "DeviceError", "LinkError", "SessionError"]
+__all__ = ["SpiccatoError", "BoardError", "ConfigError", "FitError", "InputError", "ProgramError",
+           "DeviceError", "LinkError", "SessionError"]
 
 
 class SpiccatoError(ValueError):
@@ -9,6 +10,14 @@ class SpiccatoError(ValueError):
 
 class ConfigError(SpiccatoError):
     """A configuration that cannot be built."""
+
+
+class BoardError(SpiccatoError):
+    """A board that is unknown, or a board file that is none."""
+
+
+class InputError(SpiccatoError):
+    """Inputs of another shape or kind than a network takes."""
 
 
 class FitError(SpiccatoError):

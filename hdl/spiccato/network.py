@@ -17,6 +17,7 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import ArrayLike, NDArray
 
+from .arrays import real_array
 from .errors import SpiccatoError
 from .files import write_whole
 
@@ -53,23 +54,9 @@ def _array(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> Array:
     """A read-only float64 copy of `value` that is finite and has `shape` (a word: any size from 1 on).
 
     Raises:
-        ModelError: naming the array `name`, its shape or the index of its first bad value.
+        ModelError: as :func:`spiccato.arrays.real_array`.
     """
-    try:
-        array = np.array(value, dtype=np.float64, order="C")
-    except (TypeError, ValueError) as error:
-        raise ModelError(f"{name} is not an array of real numbers: {error}") from None
-    if len(array.shape) != len(shape) or any(
-        have < 1 if isinstance(want, str) else have != want for have, want in zip(array.shape, shape)
-    ):
-        expected = ", ".join(map(str, shape)) + "," * (len(shape) == 1)
-        raise ModelError(f"{name} has shape {array.shape}; expected ({expected})")
-    finite = np.isfinite(array)
-    if not finite.all():
-        index = np.unravel_index(np.argmin(finite), array.shape)
-        raise ModelError(
-            f"{name}[{', '.join(map(str, index))}] is {array[index]}; every value must be finite"
-        )
+    array = np.array(real_array(value, shape, name, error=ModelError), order="C")
     array.flags.writeable = False
     return array
 

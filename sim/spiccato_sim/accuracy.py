@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import numpy as np
+from spiccato.arrays import real_array
 from spiccato.compiler import quantised_network
 from spiccato.network import ModelError
 from spiccato.numbers import H_FRAC_BITS
@@ -20,7 +21,14 @@ def rms(values):
 
 
 def as_streamed(xs, io_format):
-    """Inputs (steps, features) rounded to the streams' format; raises ModelError if one is beyond its range."""
+    """Inputs (steps, features), one step at least, rounded to the streams' format.
+
+    Raises
+    ------
+    ModelError
+        If they have another shape, hold something else than real numbers, or one is beyond the format's range.
+    """
+    xs = real_array(xs, ("steps", "features"), "inputs", error=ModelError)
     xs = from_bits(to_bits(xs, io_format), io_format)
     if not np.isfinite(xs).all():
         step, feature = np.argwhere(~np.isfinite(xs))[0].tolist()

@@ -136,6 +136,7 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
     Parameters
     ----------
     boards : sequence of str or Board
+        Names, or files of boards.
     networks : sequence of str or Network
         Names are those that :func:`spiccato_sim.models.resolve` knows.
     out : path
@@ -158,7 +159,8 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
     SpiccatoError
         If a board or model is unknown.
     """
-    boards = [board if isinstance(board, Board) else find(board) for board in boards]
+    files = [board for board in boards if not isinstance(board, Board)]
+    boards = [find(board) for board in boards]
     networks = [models.resolve(network) if isinstance(network, str) else network for network in networks]
     out = Path(out).absolute()
     for folder in ("rows", "errors"):
@@ -167,7 +169,8 @@ def run_bench(boards, networks, *, out="build/bench", build_folder="build", spac
     with contextlib.ExitStack() as stack:
         # A fresh process for each row gives all memory back.
         pool = stack.enter_context(concurrent.futures.ProcessPoolExecutor(
-            WORKERS, multiprocessing.get_context("spawn"), max_tasks_per_child=1))
+            WORKERS, multiprocessing.get_context("spawn"), max_tasks_per_child=1,
+            initializer=_know, initargs=(files,)))
         # After an error or an interrupt, what has not begun is left.
         stack.callback(pool.shutdown, cancel_futures=True)
         bar = stack.enter_context(_progress(console))
@@ -275,6 +278,12 @@ def _row(task, result):
 
 
 # What runs in other processes.
+
+def _know(named):
+    """Load the boards that are in files, before a task that has one of them arrives."""
+    for board in named:
+        find(board)
+
 
 def _search(board, networks):
     each = {network.name: found for network in networks if (found := search(board, [network])) is not None}

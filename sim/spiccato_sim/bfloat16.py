@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from spiccato.arrays import real_array
 from spiccato.formats import bfloat16_from_bits as from_bits
 from spiccato.formats import bfloat16_to_bits as to_bits
 from spiccato.network import Network
@@ -28,6 +29,7 @@ class BFloat16Pipeline:
     """
 
     def __init__(self, network: Network) -> None:
+        self._sizes = network.input_size, network.output_size
         self._lstm = [
             [round_bfloat16(layer.weight_ih), round_bfloat16(layer.weight_hh), layer.bias_ih, layer.bias_hh]
             for layer in network.lstm
@@ -41,8 +43,12 @@ class BFloat16Pipeline:
         self.c = [np.zeros(weight_hh.shape[1], dtype=np.float32) for _, weight_hh, _, _ in self._lstm]
 
     def step(self, x: ArrayLike) -> Array:
-        """One timestep: x of shape (input_size,) in, y of shape (output_size,) out."""
-        y = round_bfloat16(x)
+        """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
+
+        Raises:
+            InputError: x has another shape, or holds something else than real numbers.
+        """
+        y = round_bfloat16(real_array(x, self._sizes[:1], "x", finite=False))
         for k, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self._lstm):
             i, f, g, o = np.split(weight_ih @ y + weight_hh @ self.h[k] + bias_ih + bias_hh, 4)
             i, f, o = (round_bfloat16(sigmoid(gate)) for gate in (i, f, o))
@@ -53,5 +59,10 @@ class BFloat16Pipeline:
         return y
 
     def run(self, xs: ArrayLike) -> Array:
-        """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size)."""
-        return np.array([self.step(x) for x in np.asarray(xs)])
+        """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size).
+
+        Raises:
+            InputError: xs has another shape, or holds something else than real numbers.
+        """
+        xs = real_array(xs, ("steps", self._sizes[0]), "xs", empty=True, finite=False)
+        return np.array([self.step(x) for x in xs]).reshape(len(xs), self._sizes[1])

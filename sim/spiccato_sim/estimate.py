@@ -1,19 +1,20 @@
 """What a network would be like on every board and in every weight format: does it fit, how fast, how accurate."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from spiccato.compiler import compile_network
-from spiccato.compiler.compile import WEIGHT_FORMATS, memory_use, weight_formats
+from spiccato.compiler import Program, compile_network
+from spiccato.compiler.compile import WEIGHT_FORMATS, fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.network import Network
-from spiccato.program import Program
-from spiccato_boards import BOARDS, find
+from spiccato.registry import Target, configuration
+from spiccato.rtl.accelerator import Timing
+from spiccato_boards import boards as all_boards
 
 from . import published
 from .accuracy import as_streamed, rms
@@ -106,8 +107,8 @@ def default_steps(network: Network) -> int:
     return int(np.clip(_DEFAULT_WORK / network.parameters, _DEFAULT_STEPS[0], _DEFAULT_STEPS[-1]))
 
 
-def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str] = tuple(BOARDS), io_format: str = "bfloat16",
-             track: Callable[[list], Iterable] = iter) -> Estimate:
+def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str | Target] | None = None,
+             io_format: str = "bfloat16", track: Callable[[list], Iterable] = iter) -> Estimate:
     """Compile a network for all boards and weight formats, and measure errors with the virtual machine.
 
     Parameters
@@ -115,7 +116,8 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str] = tuple(B
     network : Network
     xs : float array (steps, input_size)
         Inputs to measure errors with; rounded to the streams' format, for the reference as well.
-    boards : names of boards
+    boards : names or files of boards, optional
+        Default: all that have a device.
     io_format : "bfloat16" or "float32"
         Values on the streams.
     track : function
@@ -129,7 +131,7 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str] = tuple(B
         If an input is beyond the streams' format.
     """
     xs = as_streamed(xs, io_format)
-    configs = [replace(find(board).config, io_format=io_format) for board in boards]
+    configs = [configuration(board, io_format) for board in (all_boards() if boards is None else boards)]
     tasks = [(config, formats) for config in configs for formats in _formats(Layout(network, config))]
     exact = pipeline_error = None
     measured: dict[Any, tuple[float, float]] = {}
@@ -138,12 +140,10 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str] = tuple(B
         row = {"board": config.name, "clock_mhz": config.clock_mhz, "weights": format_name(formats),
                "weight_formats": formats}
         published_us = _published_us(network, config)
-        short = [f"{memory} {needed} of {available} {unit}"
-                 for memory, needed, available, unit in memory_use(Layout(network, config), list(formats))
-                 if needed > available]
+        _, short = fitting_schedule(Layout(network, config), list(formats), Timing(config))
         try:
             if short:
-                raise FitError(f"needs {', '.join(short)}")
+                raise FitError(f"needs {short}")
             program = compile_network(network, config, weight_format=formats)
         except FitError as error:
             rows.append(Row(**row, fits=False, reason=str(error), published_us=published_us))

@@ -1,11 +1,13 @@
 """The networks that benches and tests run: benchmark models, random ones, trained examples, files."""
 
 import zipfile
+import zlib
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from spiccato.arrays import real_array
 from spiccato.importers import SUFFIXES, load_network
 from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network
 
@@ -141,28 +143,25 @@ def _normal(network: Network, steps: int, seed: tuple[int, int], spread: ArrayLi
 
 
 def load_inputs(path: str, input_size: int) -> Array:
-    """Inputs (steps, input_size) from a .npy file: floating-point numbers, all finite.
+    """Inputs (steps, input_size) from a .npy file, or from a .npz file with one array: real numbers, all finite.
 
     Raises:
         ModelError: the file cannot be read, or holds something else; the message starts with the path.
     """
     try:
         with open(path, "rb") as file:
-            array = np.load(file, allow_pickle=False)
+            loaded = np.load(file, allow_pickle=False)
+            names = getattr(loaded, "files", None)
+            if names is not None and len(names) != 1:
+                raise ModelError(f"{path}: holds {len(names)} arrays ({', '.join(names)}); expected one")
+            array = loaded if names is None else loaded[names[0]]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
-    except (ValueError, EOFError, zipfile.BadZipFile):
+    except ModelError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ModelError(f"{path}: not a .npy file of numbers") from None
-    if not isinstance(array, np.ndarray) or array.dtype.kind != "f":
-        kind = array.dtype if isinstance(array, np.ndarray) else "several arrays"
-        raise ModelError(f"{path}: holds {kind}; expected one array of floating-point numbers")
-    if array.ndim != 2 or array.shape[1] != input_size or not len(array):
-        raise ModelError(f"{path}: has shape {array.shape}; expected (steps, {input_size})")
-    finite = np.isfinite(array)
-    if not finite.all():
-        row, column = np.argwhere(~finite)[0].tolist()
-        raise ModelError(f"{path}: [{row}, {column}] is {array[row, column]}; every value must be finite")
-    return array.astype(np.float64)
+    return real_array(array, ("steps", input_size), f"{path}: array", error=ModelError)
 
 
 def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: int = 64) -> Network:

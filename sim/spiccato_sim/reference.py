@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from spiccato.arrays import real_array
 from spiccato.network import Network
 
 __all__ = ["Reference", "sigmoid"]
@@ -45,11 +46,9 @@ class Reference:
         """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
 
         Raises:
-            ValueError: x has another shape.
+            InputError: x has another shape, or holds something else than real numbers.
         """
-        y = np.asarray(x, dtype=np.float64)
-        if y.shape != (self.network.input_size,):
-            raise ValueError(f"x has shape {y.shape}; expected ({self.network.input_size},)")
+        y = real_array(x, (self.network.input_size,), "x", finite=False)
         for k, layer in enumerate(self.network.lstm):
             gates = layer.weight_ih @ y + layer.bias_ih + layer.weight_hh @ self.h[k] + layer.bias_hh
             i, f, g, o = np.split(gates, 4)
@@ -60,5 +59,10 @@ class Reference:
         return y
 
     def run(self, xs: ArrayLike) -> Array:
-        """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size)."""
-        return np.array([self.step(x) for x in np.asarray(xs)]).reshape(-1, self.network.output_size)
+        """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size).
+
+        Raises:
+            InputError: xs has another shape, or holds something else than real numbers.
+        """
+        xs = real_array(xs, ("steps", self.network.input_size), "xs", empty=True, finite=False)
+        return np.array([self.step(x) for x in xs]).reshape(len(xs), self.network.output_size)

@@ -1,6 +1,6 @@
 """All boards: what their accelerators take of the devices, beside the published product's resources."""
 
-from spiccato_boards import BOARDS
+from spiccato_boards import boards
 from spiccato_boards.resources import describe
 
 from . import published
@@ -12,14 +12,22 @@ HEADER = ("board", "cores", "MHz", "resource", "estimate", "device", "used", "pu
 LEFT = 4
 
 
-def rows():
+def rows(of=None):
     """One dictionary for each board, as :func:`spiccato_boards.resources.describe` gives it, and more.
 
-    ``title`` and ``device_name`` of the board, ``cores``, ``block`` and ``weight_depth`` of its accelerator, and
-    ``published``: the resources of the published product with as many cores, {kind: number}, or None.
+    Parameters
+    ----------
+    of : sequence of spiccato_boards.Board, optional
+        Default: all.
+
+    Returns
+    -------
+    list of dict
+        With ``title`` and ``device_name`` of the board, ``cores``, ``block`` and ``weight_depth`` of its accelerator,
+        and ``published``: the resources of the published product with as many cores, {kind: number}, or None.
     """
     found = []
-    for board in BOARDS.values():
+    for board in boards().values() if of is None else of:
         config = board.config
         # Published for Agilex alone.
         theirs = published.resources(config.cores, config.block) if board.family.name == "agilex7" else None

@@ -11,7 +11,7 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from spiccato.compiler.compile import memory_use, weight_formats, weight_words
+from spiccato.compiler.compile import fitting_schedule, issue_words, weight_formats, weight_words
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.schedule import schedule
 from spiccato.config import Config
@@ -90,7 +90,7 @@ class _Shape:
             input_blocks=room("input_blocks", max(layout.input_blocks for layout in layouts)),
             output_beats=room("output_beats", max(layout.output_beats for layout in layouts)),
             program_depth=room("program_depth", max(
-                layout.slots + self.plan(name).initiation_interval
+                issue_words(layout, self.timing, self.plan(name))
                 for name, layout in zip(names, layouts)), 512))
         if config.digest == self.base.digest:
             return config
@@ -102,9 +102,9 @@ def own_latencies(board, networks):
     latencies = {}
     for network in networks:
         layout = Layout(network, board.config)
-        use = memory_use(layout, weight_formats(layout, "auto"))
-        if all(needed <= available for _, needed, available, _ in use):
-            latencies[network.name] = schedule(layout, Timing(board.config)).spaced_latency
+        plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(board.config))
+        if not short:
+            latencies[network.name] = plan.spaced_latency
     return latencies
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from spiccato.isa.marks import MARKS
+from spiccato.arrays import real_array
+from spiccato.rtl.ingress import FLAGS
 from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
 from . import runner
@@ -106,10 +107,13 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
 
     Raises
     ------
+    InputError
+        If ``xs`` has another shape, or holds something else than real numbers.
     runner.SimulationError
         If the simulation itself fails.
     """
     config = program.config
+    xs = real_array(xs, ("steps", program.input_size), "xs", finite=False)
     if not 1 <= spaced <= len(xs) - 4:
         raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
     build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder, netlist=netlist)

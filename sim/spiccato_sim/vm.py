@@ -8,9 +8,12 @@ products of 16 and 18 bits, which float64 matrix multiplication gives exactly.
 When things happen is a recurrence over the issue words that wait (:class:`Timeline`).
 """
 
+import warnings
+from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
+from spiccato.arrays import bit_array, real_array
 from spiccato.formats import from_bits, to_bits
 from spiccato.isa.issue import Source, VectorFrom
 from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, QUARTERS, SHIFT_MAX
@@ -21,7 +24,11 @@ from spiccato.rtl.egress import OutputLane
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.row import DotProductRow
 
-__all__ = ["VirtualMachine", "Timeline", "StepResult", "to_bits", "from_bits"]
+__all__ = ["InputWarning", "StepResult", "Timeline", "VirtualMachine", "to_bits", "from_bits"]
+
+
+class InputWarning(UserWarning):
+    """Inputs that are computed with, but not as they are: the accelerator marks such steps."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,14 @@ class _Level:
 class VirtualMachine:
     """Runs ``program``; the state starts from zero.
 
+    What is no ordinary number is treated as by the hardware: a NaN counts as 0 and the step is marked ``nan``; what
+    is beyond the range of the program, infinity above all, becomes the largest value of that range, and the step is
+    marked ``saturated``.
+
     Attributes
     ----------
+    marks : collections.Counter
+        Steps that were marked since the state was reset, by the name of the mark.
     h : list of int64 arrays (hidden size,), 17 fraction bits, one for each layer
     c : list of int64 arrays (hidden size,), 17 fraction bits
     """
@@ -140,6 +153,7 @@ class VirtualMachine:
         self._halves[self._seeded] = program.biases[self._seeded].reshape(-1, self._rows)
         self._c = np.zeros((len(program.biases), config.cores, config.lanes), dtype=np.int64)
         self._h = np.zeros((QUARTERS * config.vector_blocks + config.cores, config.lanes), dtype=np.int64)
+        self.marks = Counter()
 
     def step_bits(self, bits, malformed=False):
         """One timestep.
@@ -151,10 +165,19 @@ class VirtualMachine:
         malformed : bool
             The packet had another length than ``input_size`` (``bits`` being what was made of it): outputs are
             computed, the state stays.
+
+        Returns
+        -------
+        StepResult
+
+        Raises
+        ------
+        InputError
+            If ``bits`` has another shape, or holds something else than bit patterns of the streams' format.
         """
         program, config = self.program, self.program.config
         padded = np.zeros(program.adjust.size, dtype=np.int64)
-        padded[:program.input_size] = bits
+        padded[:program.input_size] = bit_array(bits, program.input_size, config.io_bits, "bits")
         x, exponents, flags = Ingress.compute(padded.reshape(program.adjust.shape), program.adjust.astype(np.int64),
                                               program.enable, config.io_format)
         halves, c, h = self._halves.copy(), self._c.copy(), np.zeros_like(self._h)
@@ -187,16 +210,45 @@ class VirtualMachine:
         result = OutputLane.compute(sums, program.output_frac_bits, config.io_format)
         if not malformed:
             self._halves, self._c, self._h = halves, c, h
-        return StepResult(result, sums, {"malformed": bool(malformed), **flags})
+        flags = {"malformed": bool(malformed), **flags}
+        self.marks.update(name for name, marked in flags.items() if marked)
+        return StepResult(result, sums, flags)
 
     def step(self, x):
-        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
+        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,).
+
+        Raises InputError if ``x`` has another shape, or holds something else than real numbers.
+        """
+        x = real_array(x, (self.program.input_size,), "x", finite=False)
         result = self.step_bits(to_bits(x, self.program.config.io_format))
         return from_bits(result.bits, self.program.config.io_format)
 
     def run(self, xs):
-        """Consecutive timesteps: (steps, input_size) to (steps, output_size)."""
-        return np.array([self.step(x) for x in xs])
+        """Consecutive timesteps, from the present state.
+
+        Parameters
+        ----------
+        xs : real array (steps, input_size)
+            Rounded to the streams' format. Of NaN, infinity and what else is beyond the program's range, the
+            outputs are the hardware's, and an :class:`InputWarning` tells how many steps it marks.
+
+        Returns
+        -------
+        float64 (steps, output_size)
+
+        Raises
+        ------
+        InputError
+            If ``xs`` has another shape, or holds something else than real numbers.
+        """
+        xs = real_array(xs, ("steps", self.program.input_size), "xs", empty=True, finite=False)
+        before = self.marks.copy()
+        ys = np.array([self.step(x) for x in xs]).reshape(len(xs), self.program.output_size)
+        marked = self.marks - before
+        if marked:
+            told = [f"{count} of {len(xs)} steps {_MARKS[name]}" for name, count in sorted(marked.items())]
+            warnings.warn("; ".join(told), InputWarning, stacklevel=2)
+        return ys
 
     @property
     def h(self):
@@ -207,6 +259,10 @@ class VirtualMachine:
     @property
     def c(self):
         return [self._c[p.first_slot:p.first_slot + p.slots].reshape(-1)[:p.units] for p in self.program.layers]
+
+
+#: What inputs have done that leave a mark.
+_MARKS = {"nan": "hold NaN, which counts as 0", "saturated": "are beyond the program's range and saturate"}
 
 
 def _wrap(acc):

@@ -4,18 +4,16 @@ import dataclasses
 
 import numpy as np
 
-from ..config import PRESETS
 from ..errors import FitError, SpiccatoError
-from ..isa.issue import Source, VectorFrom, issue_word
-from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
-from ..program import LayerPlace, Program, memory_rows
+from ..numbers import WEIGHT_BITS, INT8_BITS
+from ..registry import targets
 from ..rtl.accelerator import Timing
 from .layout import Layout
 from .quantise import (check_gate_range, gate_bias, gate_point, input_scale, output_frac_bits, output_point,
                        quantise_matrix)
 from .schedule import check_schedule, schedule
 
-__all__ = ["compile_network", "WEIGHT_FORMATS", "memory_use", "weight_formats"]
+__all__ = ["compile_network", "WEIGHT_FORMATS", "fitting_schedule", "issue_words", "weight_formats"]
 
 WEIGHT_FORMATS = ("int16", "int8")
 
@@ -42,9 +40,10 @@ def compile_network(network, config, *, weight_format="auto"):
     """
     layout = Layout(network, config)
     formats = weight_formats(layout, weight_format)
-    _require_fit(network, layout, formats, weight_format)
     timing = Timing(config)
-    plan = schedule(layout, timing)
+    plan, short = fitting_schedule(layout, formats, timing)
+    if short:
+        raise FitError(_fit_message(network, config, weight_format, short))
     check_schedule(plan, layout, timing)
     weights = _Weights(layout, formats)
     shifts = np.zeros((2, layout.slots, config.cores, config.block), dtype=np.uint8)
@@ -78,7 +77,7 @@ def compile_network(network, config, *, weight_format="auto"):
                      + linear.input.blocks // 2)
 
     words, body = _issue_words(layout, plan, weights, formats, timing)
-    program = Program(
+    return Program(
         name=network.name, config=config, input_size=network.input_size, output_size=network.output_size,
         layers=tuple(LayerPlace(p.units, p.first_block, p.first_slot, p.slots) for p in layout.layers),
         weight_formats=tuple(formats), output_frac_bits=frac_bits, body=body,
@@ -89,10 +88,6 @@ def compile_network(network, config, *, weight_format="auto"):
         adjust=layout.columns(scale.adjust.astype(np.int16), layout.input_blocks),
         enable=layout.columns(np.ones(network.input_size, dtype=np.uint8), layout.input_blocks),
         words=words)
-    if len(words) > config.program_depth:
-        raise FitError(_fit_message(network, config, [_line("program memory", len(words), config.program_depth,
-                                                            "issue words")], weight_format))
-    return program
 
 
 def weight_formats(layout, weight_format):
@@ -125,37 +120,55 @@ def weight_words(layout, formats):
     return sum(_matrix_words(matrix, formats[matrix.layer]) for matrix in layout.matrices)
 
 
-def memory_use(layout, formats):
-    """Memory needs as rows (memory, needed, available, unit)."""
-    # Every tile is an issue word; the state's start takes one for each slot.
-    return memory_rows(layout.config, weights=weight_words(layout, formats), slots=layout.slots,
-                       vector_blocks=layout.vector_blocks, input_blocks=layout.input_blocks,
-                       words=sum(m.tiles for m in layout.matrices) + layout.slots, output_beats=layout.output_beats)
+def issue_words(layout, timing, plan=None):
+    """Words of program memory: those that start the state, and one for each cycle of an inference.
+
+    From a zero state, the recurrent half of every slot is its bias. Idle words keep the first reload at distance.
+    Without its schedule ``plan``, an inference is counted as one word for each tile, the least that it can take.
+    """
+    inference = sum(matrix.tiles for matrix in layout.matrices) if plan is None else len(plan.matrix)
+    return layout.lstm_slots + timing.reload + inference
 
 
-def _line(memory, needed, available, unit):
-    return f"{memory} {needed} of {available} {unit}"
+def _shortages(layout, formats, timing, plan=None):
+    """What a network needs more of than its configuration has, for messages; empty if it fits.
+
+    Without its schedule ``plan``, which takes a while to make for a network that is far too large, an empty answer is
+    not the last word: idle words may fill the program memory.
+    """
+    config = layout.config
+    short = [f"{memory} {needed} of {available} {unit}" for memory, needed, available, unit in (
+        ("weight memory", weight_words(layout, formats), config.weight_depth, "words a core"),
+        ("accumulator file", layout.slots, config.slots, "slots"),
+        ("vector file", layout.vector_blocks, config.vector_blocks, "blocks"),
+        ("input buffer", layout.input_blocks, config.input_blocks, "blocks"),
+        (f"program memory{' at least' * (plan is None)}", issue_words(layout, timing, plan), config.program_depth,
+         "issue words"),
+        ("output queue", layout.output_beats, config.output_beats, "beats"),
+    ) if needed > available]
+    return ", ".join(short)
 
 
-def _require_fit(network, layout, formats, weight_format):
-    short = [_line(*row) for row in memory_use(layout, formats) if row[1] > row[2]]
+def fitting_schedule(layout, formats, timing):
+    """The schedule of a network that fits, or None, and what it needs more of than there is, for messages."""
+    short = _shortages(layout, formats, timing)
     if short:
-        raise FitError(_fit_message(network, layout.config, short, weight_format))
+        return None, short
+    plan = schedule(layout, timing)
+    return plan, _shortages(layout, formats, timing, plan)
 
 
-def _fit_message(network, config, short, weight_format):
-    options = [(config, f) for f in WEIGHT_FORMATS]
-    # The small configurations for tests are no boards.
-    options += [(dataclasses.replace(preset, io_format=config.io_format), f) for preset in PRESETS.values()
-                for f in WEIGHT_FORMATS if preset.name != config.name and not preset.name.startswith("test")]
+def _fit_message(network, config, weight_format, short):
+    boards = [dataclasses.replace(target.config, io_format=config.io_format) for target in targets().values()
+              if target.name != config.name and not target.simulated_only]
     fitting = []
-    for other, name in options:
-        layout = Layout(network, other)
-        if all(needed <= available for _, needed, available, _ in memory_use(layout, weight_formats(layout, name))):
-            fitting.append(f"{other.name} with {name} weights")
-    return (f"network {network.name!r} does not fit {config.name!r} with {weight_format} weights: "
-            f"needs {', '.join(short)}; "
-            f"would fit: {', '.join(fitting) or 'no preset configuration'}")
+    for other in [config, *boards]:
+        layout, timing = Layout(network, other), Timing(other)
+        fitting += [f"{other.name} with {name} weights" for name in WEIGHT_FORMATS
+                    if not fitting_schedule(layout, weight_formats(layout, name), timing)[1]]
+    wanted = weight_format if isinstance(weight_format, str) else ", ".join(weight_format)
+    return (f"network {network.name!r} does not fit {config.name!r} with {wanted} weights: needs {short}; "
+            f"would fit: {', '.join(fitting) or 'no board'}")
 
 
 def _mac_bound(network, config, critical):
@@ -203,10 +216,8 @@ class _Weights:
 def _issue_words(layout, plan, weights, formats, timing):
     """Encode the schedule; returns (words, number of words before the inference)."""
     config = layout.config
-    # From a zero state, the recurrent half of every slot is its bias. Idle words keep the first reload at distance.
-    seeds = layout.lstm_slots
-    body = seeds + timing.reload
-    count = body + len(plan.matrix)
+    seeds, count = layout.lstm_slots, issue_words(layout, timing, plan)
+    body = count - len(plan.matrix)
     names = ("valid", "weight", "int8", "high", "slot", "recurrent", "source", "store", "cell", "vector_from",
              "vector", "quarter", "seed", "wait_block", "start", "commit", "output", "output_beats", "output_last")
     fields = {name: np.zeros(count, dtype=np.int64) for name in names}

@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ..arrays import bit_array, real_array
+from ..compiler.program import LayerPlace, Program
 from ..config import Config, shape_text
 from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
@@ -157,16 +159,15 @@ class AsyncDevice:
     async def step(self, x: ArrayLike) -> NDArray[np.float64]:
         """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
         program = self._loaded()
-        x = np.asarray(x, dtype=np.float64)
-        if x.shape != (program.input_size,):
-            raise DeviceError(f"program {program.name!r} takes inputs of shape ({program.input_size},), not {x.shape}")
+        x = real_array(x, (program.input_size,), "x", finite=False)
         bits, _ = await self.step_bits(to_bits(x, program.config.io_format))
         return from_bits(bits, program.config.io_format)
 
     async def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
         program = self._loaded()
-        packet = to_beats(np.asarray(bits), program.config, program.input_beats)
+        packet = to_beats(bit_array(bits, program.input_size, program.config.io_bits, "bits"), program.config,
+                          program.input_beats)
         self._written_h = None
         data, user = await self.transport.step(packet)
         if len(data) != program.output_beats * program.config.beat_bits // 8:

@@ -7,7 +7,7 @@ from . import hardware, model
 __all__ = ["main"]
 
 
-@click.group()
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="spiccato")
 def main():
     """Spiccato: an LSTM accelerator for FPGAs. Compile a network, predict its latency, simulate the hardware.

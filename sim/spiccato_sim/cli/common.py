@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import json
+import os
 import sys
 from dataclasses import replace
 
@@ -12,17 +13,21 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
+from spiccato.compiler import Program
 from spiccato.compiler.compile import WEIGHT_FORMATS
-from spiccato.config import IO_FORMATS, PRESETS, shape_text
-from spiccato.errors import SpiccatoError
+from spiccato.config import IO_FORMATS, shape_text
+from spiccato.errors import ProgramError, SpiccatoError
+from spiccato.importers import SUFFIXES
+from spiccato.registry import BOARD_SUFFIX, targets
 
 from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
-    "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "complete", "console", "emit_json", "io_option",
-    "json_option", "model_argument", "model_option", "network_of", "print_counts", "print_summary", "print_table",
-    "program_summary", "progress_bar", "progress_console", "reports_errors", "resource_notes", "seed_option",
-    "spaced_of", "status", "tracker", "weights_option",
+    "PROGRAM_SUFFIX", "STREAMED", "board_option", "boards_option", "calibration_option", "complete", "console",
+    "emit_json", "io_option", "json_option", "model_argument", "model_option", "network_of", "print_counts",
+    "print_summary", "print_table", "program_of", "program_summary", "progress_bar", "progress_console",
+    "reports_errors", "resource_notes", "seed_option", "spaced_of", "status", "steps_option", "tracker",
+    "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.
@@ -33,6 +38,9 @@ PROGRAM_SUFFIX = ".spiccato"
 
 #: Inferences that a comparison on the RTL streams, at least, besides one that comes alone.
 STREAMED = 4
+
+#: Timesteps that a command takes on: as many as a virtual machine computes in a day or so.
+_MOST_STEPS = 10_000_000
 
 
 def reports_errors(command):
@@ -45,8 +53,13 @@ def reports_errors(command):
         except SpiccatoError as error:
             click.echo(f"error: {error}", err=True)
             sys.exit(1)
+        except MemoryError as error:
+            click.echo(f"error: not enough memory: {error or 'fewer steps, or a smaller network, take less'}", err=True)
+            sys.exit(1)
+        except BrokenPipeError:
+            raise  # nobody reads on: click ends quietly
         except OSError as error:
-            click.echo(f"error: {error.filename}: {error.strerror}", err=True)
+            click.echo(f"error: {': '.join(filter(None, (error.filename, error.strerror or str(error))))}", err=True)
             sys.exit(1)
 
     return wrapped
@@ -62,6 +75,16 @@ class _ModelName(click.ParamType):
         return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
 
 
+class _BoardName(click.ParamType):
+    """A board by name or by file; told apart by :func:`spiccato.registry.find`."""
+
+    name = "board"
+
+    def shell_complete(self, ctx, param, incomplete):
+        names = [name for name in targets() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
+
+
 def complete(*words):
     """A function that completes an option with one of ``words``."""
     return lambda ctx, param, incomplete: [word for word in words if word.startswith(incomplete)]
@@ -69,18 +92,34 @@ def complete(*words):
 
 model_argument = click.argument("model", type=_ModelName())
 model_option = functools.partial(click.option, "--model", type=_ModelName())
-board_option = click.option("--board", default="ia420f", show_default=True, shell_complete=complete(*PRESETS),
-                            help="Board, by name.")
+board_option = functools.partial(click.option, "--board", type=_BoardName(),
+                                 help=f"Board, by name or file (*{BOARD_SUFFIX}).")
+boards_option = click.option("--board", "boards", multiple=True, type=_BoardName(),
+                             help=f"Only this board, by name or file (*{BOARD_SUFFIX}); may be repeated.")
 weights_option = click.option(
     "--weights", default="auto", show_default=True, shell_complete=complete(*WEIGHT_FORMATS, "auto"),
     help=f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit).")
 io_option = click.option("--format", "io_format", type=click.Choice(list(IO_FORMATS)), default="bfloat16",
                          show_default=True, help="Values on the input and output streams.")
-seed_option = click.option("--seed", default=0, show_default=True, help="Seed of random weights and inputs.")
+seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True,
+                           help="Seed of random weights and inputs.")
 calibration_option = click.option(
     "--calibration", type=click.Path(dir_okay=False),
     help="Typical inputs, for features of very different magnitude: a .npy file (steps, features).")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, and nothing else.")
+
+
+def steps_option(least=1, **options):
+    """The option ``--steps``, of at least ``least`` timesteps."""
+    return click.option("--steps", type=click.IntRange(least, _MOST_STEPS), **options)
+
+
+def program_of(path):
+    """The program in a file; a model in its place is told apart, for those are easily mixed up."""
+    if path in MODELS or path in TRAINED or os.path.splitext(path)[1].lower() in SUFFIXES:
+        raise ProgramError(f"{path} is a model, not a program: compile it first "
+                           f"(spiccato compile {path} -o NAME{PROGRAM_SUFFIX})")
+    return Program.load(path)
 
 
 def network_of(model, seed, calibration=None):
@@ -135,10 +174,11 @@ def print_counts(header, rows, left=1):
 
 def resource_notes(config):
     """What is known of the resources of a board's configuration, as the JSON file has it; refuses what does not fit."""
-    from spiccato_boards import BOARDS
+    from spiccato_boards import boards
     from spiccato_boards.resources import describe
 
-    return {"resources": describe(config, BOARDS[config.name])} if config.name in BOARDS else None
+    board = boards().get(config.name)
+    return None if board is None else {"resources": describe(config, board)}
 
 
 def usage(resources):

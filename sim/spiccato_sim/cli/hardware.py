@@ -5,41 +5,39 @@ from pathlib import Path
 
 import click
 import numpy as np
-from spiccato.program import Program
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS, preset
-from spiccato.rtl.serial.uart import BAUD
+from spiccato.registry import configuration, find, targets
+from spiccato.rtl.uart import BAUD
 
 from ..accuracy import rms
-from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
+from .common import (PROGRAM_SUFFIX, STREAMED, board_option, boards_option, calibration_option, console, emit_json,
                      io_option, json_option, model_option, network_of, print_counts, print_summary, print_table,
-                     program_summary, progress_bar, progress_console, reports_errors, resource_notes, seed_option,
-                     spaced_of, status, weights_option)
+                     program_of, program_summary, progress_bar, progress_console, reports_errors, resource_notes,
+                     seed_option, spaced_of, status, steps_option, weights_option)
 
 __all__ = ["VERBS"]
 
 
 @click.command()
-@click.option("--board", default="all", show_default=True, help="Board, by name, or all.")
+@board_option(default="all", show_default=True)
 @io_option
 @click.option("-o", "--output", default="build/verilog", show_default=True, type=click.Path(file_okay=False),
               help="Folder; each board gets one in it.")
 @reports_errors
 def verilog(board, io_format, output):
-    """Write a board's Verilog and the JSON file that describes it."""
+    """Write a board's Verilog and the JSON file that describes it; "all" are those that have a device."""
     from spiccato.verilog import write_verilog
-    from spiccato_boards import BOARDS
+    from spiccato_boards import boards
 
-    for name in BOARDS if board == "all" else [board]:
-        config = preset(name, io_format)
-        style = BOARDS[name].family.style if name in BOARDS else "portable"
-        with status(f"{name}: elaborating"):
-            written = write_verilog(config, Path(output) / name, style, resource_notes(config))
-        console.print(f"{name}: {len(written['files'])} modules in {Path(output) / name}", soft_wrap=True)
+    for target in boards().values() if board == "all" else [find(board)]:
+        config, folder = configuration(target, io_format), Path(output) / target.name
+        with status(f"{target.name}: elaborating"):
+            written = write_verilog(config, folder, target.style, resource_notes(config))
+        console.print(f"{target.name}: {len(written['files'])} modules in {folder}", soft_wrap=True)
 
 
 @click.command()
-@board_option
+@board_option(default="ia420f", show_default=True)
 @io_option
 @click.option("-o", "--output", default="build/project", show_default=True, type=click.Path(file_okay=False),
               help="Folder; each board gets one in it.")
@@ -53,7 +51,7 @@ def project(board, io_format, output, result):
     from spiccato_boards.results import read_result
 
     board = find(board)
-    config = preset(board.name, io_format)
+    config = configuration(board, io_format)
     if result:
         _print_result(read_result(result), board, config)
         return
@@ -76,7 +74,7 @@ def _print_result(result, board, config):
 
 
 @click.command()
-@click.option("--board", default="ulx3s", show_default=True, shell_complete=complete(*PRESETS), help="Board, by name.")
+@board_option(default="ulx3s", show_default=True)
 @click.option("--seeds", type=click.IntRange(min=1), default=2, show_default=True,
               help="Placements to try; the first that meets the clock becomes the bitstream.")
 @click.option("--all", "finish_all", is_flag=True, help="Finish all placements, and take the fastest.")
@@ -89,7 +87,8 @@ def bitstream(board, seeds, finish_all, output):
     from spiccato_boards.bitstream import RESULT, build_bitstream
     from spiccato_boards.results import read_result
 
-    folder, board = Path(output) / board, find(board)
+    board = find(board)
+    folder = Path(output) / board.name
     with status(f"{board.name}: synthesising, then {seeds} placements; a quarter of an hour or so"):
         placements = build_bitstream(board, folder, seeds=range(1, seeds + 1), finish_all=finish_all,
                                      on_step=progress_console.print)
@@ -102,28 +101,34 @@ def bitstream(board, seeds, finish_all, output):
 
 
 @click.command()
+@boards_option
 @json_option
 @reports_errors
-def boards(as_json):
+def boards(boards, as_json):
     """List the boards: their accelerators, what these take of the devices, and the published product's resources."""
+    from spiccato_boards import find
+
     from .. import resources
 
-    rows = resources.rows()
+    rows = resources.rows([find(board) for board in boards] or None)
     if as_json:
         emit_json(rows)
-    else:
-        print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
+        return
+    print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
+    simulated = [f"{target.name} ({target.config.cores} x {target.config.block})" for target in targets().values()
+                 if target.simulated_only]
+    if simulated and not boards:
+        console.print(f"for simulation only, on no device: {', '.join(simulated)}", soft_wrap=True)
 
 
 @click.command()
-@board_option
+@board_option(default="ia420f", show_default=True)
 @model_option(default="lstm_tiny", show_default=True,
               help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
 @weights_option
 @io_option
 @calibration_option
-@click.option("--steps", type=click.IntRange(min=STREAMED + 1),
-              help="Timesteps.  [default: 20; an example's whole series]")
+@steps_option(STREAMED + 1, help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
 @click.option("--waves", is_flag=True, help="Record waveforms.")
@@ -136,7 +141,7 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
     from ..reference import Reference
     from ..simulate import simulate
 
-    program, network, task, xs = _job(model, preset(board, io_format), weights, steps, seed, calibration)
+    program, network, task, xs = _job(model, configuration(board, io_format), weights, steps, seed, calibration)
     if not as_json:
         print_summary(program)
     with status("building the simulator and running the RTL"):
@@ -165,13 +170,13 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
 
 
 @click.command()
-@click.option("--board", default="ulx3s", show_default=True, shell_complete=complete(*PRESETS), help="Board, by name.")
+@board_option(default="ulx3s", show_default=True)
 @click.option("--port", default="sim", show_default=True, help="Serial port of the board, or sim: simulate it.")
 @model_option(default="seattle_weather", show_default=True,
               help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
 @weights_option
 @calibration_option
-@click.option("--steps", type=click.IntRange(min=1), help="Timesteps.  [default: 20; an example's whole series]")
+@steps_option(help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
 @click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second of the port.")
 @reports_errors
@@ -180,7 +185,8 @@ def demo(board, port, model, weights, calibration, steps, seed, baud):
     from ..demo import run_demo
     from ..reference import Reference
 
-    program, network, task, xs = _job(model, preset(board), weights, steps, seed, calibration)
+    config = configuration(board)
+    program, network, task, xs = _job(model, config, weights, steps, seed, calibration)
     print_summary(program)
     with progress_bar() as progress:
         bar = progress.add_task(f"{port}: connecting and loading the program", total=None)
@@ -188,7 +194,7 @@ def demo(board, port, model, weights, calibration, steps, seed, baud):
             program, xs, port, baud=baud, on_step=lambda: progress.advance(bar),
             on_ready=lambda: progress.update(bar, total=len(xs), description="timesteps"))
 
-    console.print(f"{program.name} on {board} at {port}: {result.identity}", soft_wrap=True)
+    console.print(f"{program.name} on {config.name} at {port}: {result.identity}", soft_wrap=True)
     rows = [("inferences", result.counters.inferences, len(xs)),
             ("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes"),
             ("latency of the last inference, cycles", result.counters.latency, program.spaced_latency),
@@ -215,7 +221,7 @@ def _job(model, config, weights, steps, seed, calibration=None):
     from ..models import inputs
 
     if model.endswith(PROGRAM_SUFFIX):
-        program = Program.load(model)
+        program = program_of(model)
         program.require(config)
         xs = np.random.default_rng(seed).standard_normal((steps or 20, program.input_size))
         return program, None, None, round_bfloat16(xs)
@@ -260,7 +266,7 @@ def _print_comparison(program, result, simulator, steps, errors, score_rows):
 
 
 @click.command()
-@board_option
+@board_option(default="ia420f", show_default=True)
 @reports_errors
 def timing(board):
     """Measure the logic depth between registers and check it against the clock discipline."""
@@ -270,15 +276,16 @@ def timing(board):
 
     from ..timing import check, print_report
 
-    with tempfile.TemporaryDirectory() as folder, status(f"{board}: elaborating and mapping"):
-        written = write_verilog(preset(board), Path(folder) / board)
+    config = configuration(board)
+    with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):
+        written = write_verilog(config, Path(folder) / config.name)
         report = check(written["files"], "spiccato")
     print_report(report)
     sys.exit(0 if report.ok else 1)
 
 
 @click.command()
-@board_option
+@board_option(default="ia420f", show_default=True)
 @reports_errors
 def lint(board):
     """Have Verilator and yosys check the Verilog of a board."""
@@ -287,27 +294,28 @@ def lint(board):
     from ..lint import lint as check
 
     # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
-    target = Path("build") / "lint" / board
-    with status(f"{board}: elaborating and checking"):
-        write_verilog(preset(board), target)
-        check(target)
-    console.print(f"{board}: no warnings")
+    config = configuration(board)
+    folder = Path("build") / "lint" / config.name
+    with status(f"{config.name}: elaborating and checking"):
+        write_verilog(config, folder)
+        check(folder)
+    console.print(f"{config.name}: no warnings")
 
 
 @click.command()
-@click.option("--board", "boards", multiple=True, help="Only this board; may be repeated.")
+@boards_option
 @click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
 @click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
 @reports_errors
 def bench(boards, names, output):
     """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
-    from spiccato_boards import BOARDS
+    from spiccato_boards import boards as all_boards
 
     from .. import published
     from ..bench import run_bench
     from ..models import MODELS
 
-    compared = tuple(name for name in BOARDS if name in published.boards())
+    compared = tuple(name for name in all_boards() if name in published.boards())
     result = run_bench(boards or compared, names or tuple(MODELS), out=output, console=progress_console)
     console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
     for failure in result.failures:

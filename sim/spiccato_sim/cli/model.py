@@ -6,22 +6,22 @@ import sys
 
 import click
 import numpy as np
-from spiccato.program import Program
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS, preset
 from spiccato.errors import FitError, SpiccatoError
-from spiccato.files import write_whole
+from spiccato.files import check_file, write_whole
+from spiccato.registry import configuration
 
-from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
-                     io_option, json_option, model_argument, network_of, print_summary, print_table, program_summary,
-                     reports_errors, seed_option, spaced_of, status, tracker, weights_option)
+from .common import (PROGRAM_SUFFIX, STREAMED, board_option, boards_option, calibration_option, console, emit_json,
+                     io_option, json_option, model_argument, network_of, print_summary, print_table, program_of,
+                     program_summary, reports_errors, resource_notes, seed_option, spaced_of, status, steps_option,
+                     tracker, weights_option)
 
 __all__ = ["VERBS"]
 
 
 @click.command("compile")
 @model_argument
-@board_option
+@board_option(default="ia420f", show_default=True)
 @weights_option
 @io_option
 @calibration_option
@@ -36,8 +36,12 @@ def compile_command(model, board, weights, io_format, calibration, seed, output,
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth), an ONNX model
     (.onnx) or a Keras model (.keras, .h5).
     """
+    if output:
+        check_file(output)
+    config = configuration(board, io_format)
+    resource_notes(config)  # before the program is written: refuses what does not fit the device
     network = network_of(model, seed, calibration)
-    program = compile_network(network, preset(board, io_format), weight_format=weights)
+    program = compile_network(network, config, weight_format=weights)
     if output:
         program.save(output)
     if as_json:
@@ -54,7 +58,7 @@ def compile_command(model, board, weights, io_format, calibration, seed, output,
 @reports_errors
 def inspect(program, as_json):
     """Show what a program file holds."""
-    loaded = Program.load(program)
+    loaded = program_of(program)
     if as_json:
         emit_json(program_summary(loaded))
     else:
@@ -68,12 +72,12 @@ def inspect(program, as_json):
 @click.option("--input", "inputs", type=click.Path(dir_okay=False),
               help="Inputs to measure errors with: a .npy file (steps, features).  [default: an example's series, "
                    "calibration inputs, or random ones]")
-@click.option("--steps", type=click.IntRange(min=1), help="Timesteps to measure errors over.  [default: what some "
-                                                          "seconds allow]")
+@steps_option(help="Timesteps to measure errors over.  [default: what some seconds allow]")
+@boards_option
 @seed_option
 @json_option
 @reports_errors
-def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
+def estimate(model, io_format, calibration, inputs, steps, boards, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
 
     MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64, before the outputs are
@@ -85,7 +89,7 @@ def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
     steps = steps or default_steps(network)
     source, xs = _inputs(model, network, inputs, steps, seed)
     with tracker("compiling and measuring") as track:
-        result = estimate(network, xs, io_format=io_format, track=track)
+        result = estimate(network, xs, boards=boards or None, io_format=io_format, track=track)
     if as_json:
         emit_json({
             "name": network.name, "input_size": network.input_size,
@@ -95,7 +99,8 @@ def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
         _print_estimate(network, result, source)
     if not result.fits:
         last = result.rows[-1]
-        raise FitError(f"network {network.name!r} fits no board in any weight format; {last.board} with {last.weights} "
+        which = "none of these boards" if boards else "no board"
+        raise FitError(f"network {network.name!r} fits {which} in any weight format; {last.board} with {last.weights} "
                        f"weights: {last.reason}")
 
 
@@ -162,7 +167,9 @@ def run(program, inputs, output, rtl, as_json):
     from ..models import load_inputs
     from ..vm import VirtualMachine
 
-    loaded = Program.load(program)
+    if output:
+        check_file(output)
+    loaded = program_of(program)
     xs = as_streamed(load_inputs(inputs, loaded.input_size), loaded.config.io_format)
     if rtl and len(xs) <= STREAMED:
         raise SpiccatoError(f"{inputs}: {len(xs)} steps; --rtl needs {STREAMED + 1} or more")
@@ -204,14 +211,13 @@ def run(program, inputs, output, rtl, as_json):
 
 @click.command()
 @model_argument
-@click.option("--board", shell_complete=complete(*PRESETS), help="Board, by name.  [default: ia420f; a program's own]")
+@board_option(show_default="ia420f; a program's own")
 @weights_option
 @io_option
 @calibration_option
 @click.option("--input", "inputs", type=click.Path(dir_okay=False),
               help="Inputs to measure errors with: a .npy file (steps, features).  [default: random]")
-@click.option("--steps", type=click.IntRange(min=1),
-              help="Timesteps.  [default: 300; an example's or a file's whole series]")
+@steps_option(help="Timesteps.  [default: 300; an example's or a file's whole series]")
 @seed_option
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
 @reports_errors
@@ -222,17 +228,20 @@ def report(model, board, weights, io_format, calibration, inputs, steps, seed, o
     """
     from ..html_report import write_report
 
+    check_file(output)
     network = None
     if model.endswith(PROGRAM_SUFFIX):
-        program = Program.load(model)
+        program = program_of(model)
         if board:
-            program.require(preset(board, program.config.io_format))
+            program.require(configuration(board, program.config.io_format))
     else:
+        config = configuration(board or "ia420f", io_format)
         network = network_of(model, seed, calibration)
-        program = compile_network(network, preset(board or "ia420f", io_format), weight_format=weights)
+        program = compile_network(network, config, weight_format=weights)
+    resource_notes(program.config)  # before the page is written: refuses what does not fit the device
     with tracker("timesteps") as track:
-        write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
-                     track=track)
+        write_report(output, model, program, network, board=board, weights=weights, inputs=inputs, steps=steps,
+                     seed=seed, track=track)
     print_summary(program)
     console.print(f"wrote {output}", soft_wrap=True)
 

@@ -73,7 +73,8 @@ def page(program, network, xs, *, inputs, commands=(), track=iter):
         sources=f"{published.source()} {published.source('published_io.csv')}")
 
 
-def write_report(path, model, program, network=None, *, weights="auto", inputs=None, steps=None, seed=0, track=iter):
+def write_report(path, model, program, network=None, *, board=None, weights="auto", inputs=None, steps=None, seed=0,
+                 track=iter):
     """Write the page on ``program`` to ``path``, all or nothing; what ``spiccato report`` does.
 
     Parameters
@@ -82,6 +83,8 @@ def write_report(path, model, program, network=None, *, weights="auto", inputs=N
     model : str
         What the user named: a benchmark or example, or a file of a network or program.
     program, network : as for :func:`page`
+    board : str, optional
+        Board that the user named, perhaps a file. Default: the name of the program's configuration.
     weights : str
         Weight format that the user named.
     inputs : str, optional
@@ -110,20 +113,21 @@ def write_report(path, model, program, network=None, *, weights="auto", inputs=N
         raise ReportError(f"{what}: has {len(xs)} timesteps; {steps} were asked for")
     xs = xs[:steps]
     text = page(program, network, xs, inputs=what, track=track,
-                commands=_commands(model, program, network, weights, inputs, len(xs), seed))
+                commands=_commands(model, program, network, board or program.config.name, weights, inputs, len(xs),
+                                   seed))
     try:
         write_whole(path, text.encode())
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _commands(model, program, network, weights, inputs, steps, seed):
+def _commands(model, program, network, board, weights, inputs, steps, seed):
     """(what for, command line) of everything on the page. Where it was written does not matter."""
     compiled = [] if network is None else [
-        "--board", program.config.name, "--weights", weights, "--format", program.config.io_format]
+        "--board", board, "--weights", weights, "--format", program.config.io_format]
     drawn = ["--input", inputs] if inputs else []
     report = ["spiccato", "report", model, *compiled, *drawn, "--steps", str(steps), "--seed", str(seed)]
-    options = compiled or ["--board", program.config.name, "--format", program.config.io_format]
+    options = compiled or ["--board", board, "--format", program.config.io_format]
     check = ["spiccato", "sim", "--model", model, *options, "--seed", str(seed)]
     return [("This page:", shlex.join(report)),
             ("Its cycles and outputs on the RTL, in simulation:", shlex.join(check))]

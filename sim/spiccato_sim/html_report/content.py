@@ -9,8 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from spiccato.compiler import quantised_network
-from spiccato.isa.issue import Source, VectorFrom
-from spiccato_boards import BOARDS
+from spiccato.rtl.core import Source
+from spiccato.rtl.vector_file import VectorFrom
+from spiccato_boards import boards
 from spiccato_boards.resources import estimate
 
 from .. import models, published
@@ -173,7 +174,7 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
 
 def _board(config):
     """The board whose own configuration this is, whatever the stream format; None if there is none."""
-    for board in BOARDS.values():
+    for board in boards().values():
         own = dataclasses.replace(board.config, io_format=config.io_format)
         if (own.name, own.digest) == (config.name, config.digest):
             return board
