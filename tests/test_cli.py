@@ -9,7 +9,7 @@ import pytest
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from spiccato import registry
-from spiccato.compiler import Program
+from spiccato.program import Program
 from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
 from spiccato.registry import configuration
 from spiccato_boards import boards, find

@@ -11,6 +11,7 @@ from spiccato.compiler.schedule import check_schedule, schedule
 from spiccato.config import Config
 from spiccato.errors import ConfigError, FitError, ProgramError, SpiccatoError
 from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.program import Program
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato_sim import models

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 
 import pytest
+from spiccato.isa import frames
+from spiccato.isa.registers import markdown
 from spiccato.compiler import compile_network
 from spiccato.config import Config
 from spiccato.registry import configuration, targets

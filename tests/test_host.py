@@ -16,8 +16,9 @@ from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
 from spiccato.host import Device, Line, LinkTransport, SerialTransport
 from spiccato.host.serial_line import SerialLine
 from spiccato.network import save_safetensors
+from spiccato.program.state import state_words
 from spiccato.registry import configuration
-from spiccato.rtl.uart import BAUD
+from spiccato.rtl.serial.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main
 from spiccato_sim.vm import VirtualMachine, to_bits

@@ -2,9 +2,9 @@
 
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 from spiccato.config import Config
-from spiccato_boards.board import RECALLED, Board, Resources
-from spiccato_boards.families import FAMILIES
-from spiccato_boards.platforms import AgilexPlatform
+from .board import RECALLED, Board, Resources
+from .families import FAMILIES
+from .platforms import AgilexPlatform
 
 __all__ = ["IA420FPlatform", "BOARD"]
 

@@ -1,9 +1,9 @@
 """BittWare IA-840F."""
 
 from spiccato.config import Config
-from spiccato_boards.board import RECALLED, Board, Resources
-from spiccato_boards.families import FAMILIES
-from spiccato_boards.platforms import AgilexPlatform
+from .board import RECALLED, Board, Resources
+from .families import FAMILIES
+from .platforms import AgilexPlatform
 
 __all__ = ["IA840FPlatform", "BOARD"]
 

@@ -6,10 +6,10 @@ from amaranth.lib.cdc import ResetSynchronizer
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 from spiccato.config import Config
 from spiccato.rtl.part import module_instance
-from spiccato.rtl.system import SerialSystem
-from spiccato.rtl.uart import BAUD
-from spiccato_boards.board import Board, Resources
-from spiccato_boards.families import FAMILIES
+from spiccato.rtl.serial.system import SerialSystem
+from spiccato.rtl.serial.uart import BAUD
+from .board import Board, Resources
+from .families import FAMILIES
 
 __all__ = ["ULX3SPlatform", "SerialBoard", "BOARD", "pll_dividers"]
 

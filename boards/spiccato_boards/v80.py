@@ -1,9 +1,9 @@
 """AMD Alveo V80."""
 
 from spiccato.config import Config
-from spiccato_boards.board import Board, Resources
-from spiccato_boards.families import FAMILIES
-from spiccato_boards.platforms import VersalPlatform
+from .board import Board, Resources
+from .families import FAMILIES
+from .platforms import VersalPlatform
 
 __all__ = ["V80Platform", "BOARD"]
 

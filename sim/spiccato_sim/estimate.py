@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from spiccato.compiler import Program, compile_network
+from spiccato.program import Program
+from spiccato.compiler import compile_network
 from spiccato.compiler.compile import WEIGHT_FORMATS, fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.config import Config

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from spiccato.arrays import real_array
-from spiccato.rtl.ingress import FLAGS
+from spiccato.isa.marks import MARKS
 from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
 from . import runner

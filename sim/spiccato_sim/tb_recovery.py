@@ -14,7 +14,7 @@ from cocotb.triggers import RisingEdge
 from spiccato.config import Config
 from spiccato.formats import from_beats
 from spiccato.rtl.control import Control
-from spiccato.rtl.registers import REGISTERS
+from spiccato.isa.registers import REGISTERS
 
 from .tb_accelerator import PERIOD
 

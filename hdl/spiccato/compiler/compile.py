@@ -5,7 +5,9 @@ import dataclasses
 import numpy as np
 
 from ..errors import FitError, SpiccatoError
-from ..numbers import WEIGHT_BITS, INT8_BITS
+from ..isa.issue import Source, VectorFrom, issue_word
+from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
+from ..program import LayerPlace, Program, memory_rows
 from ..registry import targets
 from ..rtl.accelerator import Timing
 from .layout import Layout
@@ -136,16 +138,12 @@ def _shortages(layout, formats, timing, plan=None):
     Without its schedule ``plan``, which takes a while to make for a network that is far too large, an empty answer is
     not the last word: idle words may fill the program memory.
     """
-    config = layout.config
-    short = [f"{memory} {needed} of {available} {unit}" for memory, needed, available, unit in (
-        ("weight memory", weight_words(layout, formats), config.weight_depth, "words a core"),
-        ("accumulator file", layout.slots, config.slots, "slots"),
-        ("vector file", layout.vector_blocks, config.vector_blocks, "blocks"),
-        ("input buffer", layout.input_blocks, config.input_blocks, "blocks"),
-        (f"program memory{' at least' * (plan is None)}", issue_words(layout, timing, plan), config.program_depth,
-         "issue words"),
-        ("output queue", layout.output_beats, config.output_beats, "beats"),
-    ) if needed > available]
+    rows = memory_rows(layout.config, weights=weight_words(layout, formats), slots=layout.slots,
+                       vector_blocks=layout.vector_blocks, input_blocks=layout.input_blocks,
+                       words=issue_words(layout, timing, plan), output_beats=layout.output_beats)
+    at_least = {"program memory": "program memory at least"} if plan is None else {}
+    short = [f"{at_least.get(memory, memory)} {needed} of {available} {unit}"
+             for memory, needed, available, unit in rows if needed > available]
     return ", ".join(short)
 
 

@@ -8,13 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import bit_array, real_array
-from ..compiler.program import LayerPlace, Program
+from ..program import LayerPlace, Program
 from ..config import Config, shape_text
 from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
 from ..isa.marks import MARKS
 from ..isa.registers import IDENTITY, LOAD_ERRORS, REGISTERS, VERSION
-from ..program import LayerPlace, Program
 from .transport import Transport
 
 __all__ = ["AsyncDevice", "Device", "Identity", "Counters"]

@@ -13,7 +13,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
-from spiccato.compiler import Program
+from spiccato.program import Program
 from spiccato.compiler.compile import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS, shape_text
 from spiccato.errors import ProgramError, SpiccatoError

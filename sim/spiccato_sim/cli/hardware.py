@@ -7,7 +7,7 @@ import click
 import numpy as np
 from spiccato.compiler import compile_network
 from spiccato.registry import configuration, find, targets
-from spiccato.rtl.uart import BAUD
+from spiccato.rtl.serial.uart import BAUD
 
 from ..accuracy import rms
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, boards_option, calibration_option, console, emit_json,

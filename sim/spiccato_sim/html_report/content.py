@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from spiccato.compiler import quantised_network
-from spiccato.rtl.core import Source
-from spiccato.rtl.vector_file import VectorFrom
+from spiccato.isa.issue import Source
+from spiccato.isa.issue import VectorFrom
 from spiccato_boards import boards
 from spiccato_boards.resources import estimate
 
