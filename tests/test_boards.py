@@ -21,7 +21,7 @@ from spiccato.rtl.part import VerilogLibrary
 from spiccato.verilog import generate_verilog
 from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
-from spiccato_boards.families import FAMILIES
+from spiccato.families import FAMILIES
 from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks, products
 from spiccato_sim.models import random_network
 from spiccato_sim.search import own_latencies, search
@@ -60,7 +60,7 @@ def test_platforms_write_build_files(board):
 
 
 MEDIUM = Config(name="medium", cores=1, block=16, weight_depth=4096)
-SMALL_ECP5 = dataclasses.replace(configuration("test4"), relaxed_cells=True)
+SMALL_ECP5 = dataclasses.replace(configuration("test4"), family="ecp5")
 #: yosys' name of each family that it knows; its cells: DSP blocks, and memory blocks in halves; whether the whole
 #: design is read, or, where yosys takes long, each kind of part once; the library, and what it is tried on.
 YOSYS = {
@@ -188,7 +188,7 @@ def test_census_counts_the_multipliers(name):
     # Five lines, three products for each hidden unit of a slot.
     others = sum(count for part, count, _ in kinds
                  if isinstance(part, Multiply) or (isinstance(part, MultiplyAdd) and part.stages == 1))
-    assert others - (0 if config.pair_sum else in_rows) == 8 * config.slot_units
+    assert others - (0 if config.adds_products else in_rows) == 8 * config.slot_units
 
 
 def test_dsp_blocks():
@@ -196,7 +196,7 @@ def test_dsp_blocks():
     assert estimate(configuration("ia420f"), find("ia420f")).dsp == 6 * 32 * 32 // 2 + 8 * 48
     assert estimate(configuration("v80"), find("v80")).dsp == 6 * 32 * 32 + 8 * 48
     # Products that are not summed share a block, too.
-    apart = dataclasses.replace(configuration("ia420f"), pair_sum=False)
+    apart = dataclasses.replace(configuration("ia420f"), family="portable")
     assert estimate(apart, find("ia420f")).dsp == 6 * 32 * 32 // 2 + 8 * 48
 
 
@@ -235,7 +235,7 @@ def small_board(**changes):
     resources = Resources(logic=100_000, dsp=100, memory={"m20k": 400})
     config = Config(**{"name": "tiny", "cores": 1, "block": 4, "weight_depth": 512, "slots": 32,
                        "vector_blocks": 16, "input_blocks": 8, "program_depth": 512, "output_beats": 8,
-                       "pair_sum": True} | changes)
+                       "family": "agilex7"} | changes)
     return dataclasses.replace(find("ia420f"), config=config, resources=resources)
 
 

@@ -49,7 +49,7 @@ def test_any_schedule_keeps_the_rules(seed):
     """Random sizes on random configurations; the checker is independent of the scheduler."""
     rng = np.random.default_rng(seed)
     config = Config(name="random", cores=int(rng.integers(1, 13)), block=int(rng.choice([4, 8, 16, 32, 64])),
-                    pair_sum=bool(rng.integers(2)), io_format=str(rng.choice(["bfloat16", "float32"])))
+                    family=str(rng.choice(["portable", "agilex7"])), io_format=str(rng.choice(["bfloat16", "float32"])))
     network = models.random_network(rng, layers=int(rng.integers(1, 5)), max_size=int(rng.integers(2, 300)))
     if rng.integers(2) or Layout(network, config).output_beats > config.output_beats:
         # Many outputs of few units: the output queue and the slots of the linear layer are what limits.

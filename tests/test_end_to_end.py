@@ -24,10 +24,10 @@ SMALL = {"weight_depth": 256, "slots": 64, "vector_blocks": 64, "input_blocks": 
 SHAPES = {
     "1x4": (1, 4, {}),
     "3x8-float32": (3, 8, {"io_format": "float32"}),
-    "5x4-pair": (5, 4, {"pair_sum": True, "slots": 32}),
+    "5x4-pair": (5, 4, {"family": "agilex7", "slots": 32}),
     "12x4": (12, 4, {}),
-    "2x16-pair-float32": (2, 16, {"pair_sum": True, "io_format": "float32"}),
-    "1x64-pair": (1, 64, {"pair_sum": True}),
+    "2x16-pair-float32": (2, 16, {"family": "agilex7", "io_format": "float32"}),
+    "1x64-pair": (1, 64, {"family": "agilex7"}),
 }
 
 
@@ -36,7 +36,7 @@ def random_shape(seed):
     rng = np.random.default_rng(seed)
     block = int(rng.choice([4, 8, 16]))
     return int(rng.integers(1, 13 if block < 16 else 5)), block, {
-        "pair_sum": bool(rng.integers(2)), "io_format": str(rng.choice(["bfloat16", "float32"])),
+        "family": str(rng.choice(["portable", "agilex7"])), "io_format": str(rng.choice(["bfloat16", "float32"])),
         "slots": int(rng.choice([32, 64])), "output_beats": int(rng.integers(8, 40)),
         "weight_depth": int(rng.integers(256, 600))}
 

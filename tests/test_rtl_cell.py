@@ -12,7 +12,7 @@ C_MAX = (1 << (C_BITS - 1)) - 1
 
 def run(acc, c_old, relaxed=False):
     """The hardware's c and h for accumulators ``acc`` (4, n) and old states ``c_old`` (n), one a cycle."""
-    unit = CellUnit(make_config(relaxed_cells=relaxed))
+    unit = CellUnit(make_config(family="ecp5" if relaxed else "portable"))
     count = len(c_old)
     drive = [{} for _ in range(count + unit.gate_latency)]
     for n in range(count):

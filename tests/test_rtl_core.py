@@ -91,11 +91,11 @@ def random_words(rng, config, timing, count):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("pair_sum", [False, True])
-def test_core(pair_sum, seed):
+@pytest.mark.parametrize("family", ["portable", "agilex7"])
+def test_core(family, seed):
     """All loaded over the load bus, then a word a cycle: ``acc``, ``c_old``, ``h`` in their exact cycles."""
     rng = np.random.default_rng(seed)
-    config = make_config(block=BLOCK, slots=4, pair_sum=pair_sum)
+    config = make_config(block=BLOCK, slots=4, family=family)
     timing = CoreTiming(config)
     core = Core(config)
     model = Model(config, rng)

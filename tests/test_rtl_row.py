@@ -9,12 +9,12 @@ from spiccato.rtl.row import DotProductRow
 
 
 @pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("pair_sum", [False, True])
+@pytest.mark.parametrize("family", ["portable", "agilex7"])
 @pytest.mark.parametrize("block", [4, 16])
-def test_row(block, pair_sum, seed):
+def test_row(block, family, seed):
     """Every cycle another vector, weights and 8-bit mode: the exact sum comes ``latency`` cycles later."""
     rng = np.random.default_rng(seed)
-    row = DotProductRow(make_config(block=block, pair_sum=pair_sum))
+    row = DotProductRow(make_config(block=block, family=family))
     cycles = 300
     vectors = random_signed(rng, VECTOR_BITS, (cycles, block))
     weights = random_signed(rng, WEIGHT_BITS, (cycles, block)) & 0xFFFF
@@ -42,5 +42,5 @@ def test_widen():
 
 def test_pair_sum_saves_a_level():
     """The DSP block's own adder takes the place of the first level of the tree."""
-    plain, pairs = (DotProductRow(make_config(block=16, pair_sum=mode)) for mode in (False, True))
+    plain, pairs = (DotProductRow(make_config(block=16, family=family)) for family in ("portable", "agilex7"))
     assert plain.latency == pairs.latency + 1

@@ -3,9 +3,9 @@
 from dataclasses import dataclass, field
 
 from spiccato.errors import BoardError
+from spiccato.families import FAMILIES, Family
 from spiccato.registry import Target
 
-from .families import Family
 
 __all__ = ["Board", "Resources", "RECALLED"]
 
@@ -53,8 +53,6 @@ class Board(Target):
     title : str
     device : str
         The device, as its vendor's overview names it.
-    family : Family
-        Its device family.
     platform : type
         Amaranth's platform class: the ordering part, the known pins and the tool's settings for this board.
     resources : Resources
@@ -71,7 +69,6 @@ class Board(Target):
 
     title: str
     device: str
-    family: Family
     platform: type
     resources: Resources
     sources: dict
@@ -91,6 +88,11 @@ class Board(Target):
     def simulated_only(self):
         """A board has a device."""
         return False
+
+    @property
+    def family(self) -> Family:
+        """Its device family, which the configuration names."""
+        return FAMILIES[self.config.family]
 
     @property
     def style(self):

@@ -3,7 +3,6 @@
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 from spiccato.config import Config
 from .board import RECALLED, Board, Resources
-from .families import FAMILIES
 from .platforms import AgilexPlatform
 
 __all__ = ["IA420FPlatform", "BOARD"]
@@ -54,10 +53,9 @@ class IA420FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    config=Config(name="ia420f", cores=6, block=32, pair_sum=True, clock_mhz=320.0),
+    config=Config(name="ia420f", family="agilex7", cores=6, block=32, clock_mhz=320.0),
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
-    family=FAMILIES["agilex7"],
     platform=IA420FPlatform,
     resources=Resources(logic=487_200, dsp=4_510, memory={"m20k": 7_110}),
     sources={

@@ -2,7 +2,6 @@
 
 from spiccato.config import Config
 from .board import RECALLED, Board, Resources
-from .families import FAMILIES
 from .platforms import AgilexPlatform
 
 __all__ = ["IA840FPlatform", "BOARD"]
@@ -15,10 +14,9 @@ class IA840FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    config=Config(name="ia840f", cores=3, block=64, pair_sum=True, clock_mhz=320.0),
+    config=Config(name="ia840f", family="agilex7", cores=3, block=64, clock_mhz=320.0),
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
-    family=FAMILIES["agilex7"],
     platform=IA840FPlatform,
     resources=Resources(logic=912_800, dsp=8_528, memory={"m20k": 13_272}),
     sources={

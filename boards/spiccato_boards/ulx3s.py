@@ -9,7 +9,6 @@ from spiccato.rtl.part import module_instance
 from spiccato.rtl.serial.system import SerialSystem
 from spiccato.rtl.serial.uart import BAUD
 from .board import Board, Resources
-from .families import FAMILIES
 
 __all__ = ["ULX3SPlatform", "SerialBoard", "BOARD", "pll_dividers"]
 
@@ -101,11 +100,10 @@ class SerialBoard(Elaboratable):
 
 
 BOARD = Board(
-    config=Config(name="ulx3s", cores=1, block=8, weight_depth=1024, slots=64, vector_blocks=32, input_blocks=16,
-                  program_depth=2048, output_beats=16, relaxed_cells=True, clock_mhz=100.0),
+    config=Config(name="ulx3s", family="ecp5", cores=1, block=8, weight_depth=1024, slots=64, vector_blocks=32, input_blocks=16,
+                  program_depth=2048, output_beats=16, clock_mhz=100.0),
     title="Radiona ULX3S 85F",
     device="ECP5 LFE5U-85F",
-    family=FAMILIES["ecp5"],
     platform=ULX3SPlatform,
     resources=Resources(logic=83_640, dsp=156, memory={"dp16kd": 208}),
     sources={

@@ -2,7 +2,6 @@
 
 from spiccato.config import Config
 from .board import Board, Resources
-from .families import FAMILIES
 from .platforms import VersalPlatform
 
 __all__ = ["V80Platform", "BOARD"]
@@ -17,10 +16,9 @@ class V80Platform(VersalPlatform):
 
 
 BOARD = Board(
-    config=Config(name="v80", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0),
+    config=Config(name="v80", family="versal", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0),
     title="AMD Alveo V80",
     device="Versal XCV80",
-    family=FAMILIES["versal"],
     platform=V80Platform,
     resources=Resources(logic=2_574_208, dsp=10_848, memory={"bram36": 3_741, "uram": 1_925}),
     sources={

@@ -12,6 +12,7 @@ import re
 from dataclasses import dataclass
 
 from .errors import ConfigError
+from .families import FAMILIES, Profile
 
 __all__ = ["Config", "IO_FORMATS", "shape_text"]
 
@@ -45,11 +46,10 @@ class Config:
         Beats that the output queue holds; at least one inference's worth has to fit.
     io_format : "bfloat16" or "float32"
         Values on the input and output streams. A beat is ``block`` 16-bit lanes either way.
-    pair_sum : bool
-        A DSP block adds two products (Agilex: two 18x19 and their sum), which saves one adder level.
-    relaxed_cells : bool
-        More registers in the cell units, between multiplication and addition and in front of the activation tables:
-        for devices whose DSP blocks do not add and whose memories are far apart.
+    family : str
+        Device family, key of :data:`spiccato.families.FAMILIES`: what its multipliers do decides some latencies.
+    profile : str
+        One of the family's profiles: which optional pipeline stages there are.
     clock_mhz : int or float, positive and finite
         Clock the board is designed for; used only to turn cycles into microseconds.
 
@@ -69,8 +69,8 @@ class Config:
     program_depth: int = 2048
     output_beats: int = 32
     io_format: str = "bfloat16"
-    pair_sum: bool = False
-    relaxed_cells: bool = False
+    family: str = "portable"
+    profile: str = "aggressive"
     clock_mhz: float = 300.0
 
     def __post_init__(self):
@@ -98,12 +98,24 @@ class Config:
         require(self.input_blocks * self.beats_per_block <= 64,
                 f"input_blocks must be at most {64 // self.beats_per_block} with {self.io_format} streams, "
                 f"not {self.input_blocks!r}")
-        for field in ("pair_sum", "relaxed_cells"):
-            value = getattr(self, field)
-            require(isinstance(value, bool), f"{field} must be True or False, not {value!r}")
+        require(isinstance(self.family, str) and self.family in FAMILIES,
+                f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        profiles = FAMILIES[self.family].profiles
+        require(isinstance(self.profile, str) and self.profile in profiles,
+                f"profile of {self.family} must be one of {', '.join(profiles)}, not {self.profile!r}")
         clock = self.clock_mhz
         require(type(clock) in (int, float) and 0 < clock < math.inf,
                 f"clock_mhz must be a positive number, not {clock!r}")
+
+    @property
+    def stages(self) -> Profile:
+        """The optional pipeline stages that there are."""
+        return FAMILIES[self.family].profiles[self.profile]
+
+    @property
+    def adds_products(self) -> bool:
+        """A DSP block adds two products."""
+        return FAMILIES[self.family].adds_products
 
     @property
     def lanes(self):
@@ -164,8 +176,13 @@ class Config:
 
     @property
     def digest(self):
-        """64-bit hexadecimal digest of everything that decides whether a program can run (not the name or clock)."""
-        relevant = {key: value for key, value in self.to_dict().items() if key not in ("name", "clock_mhz")}
+        """64-bit hexadecimal digest of everything that decides whether a program can run (not the name or clock).
+
+        Of the family only what decides latencies counts.
+        """
+        relevant = {key: value for key, value in self.to_dict().items()
+                    if key not in ("name", "clock_mhz", "family", "profile")}
+        relevant |= dataclasses.asdict(self.stages) | {"adds_products": self.adds_products}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -25,7 +25,7 @@ from . import images
 
 __all__ = ["FORMAT_VERSION", "LayerPlace", "Program", "memory_rows"]
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 #: Key of the container's header; one, because the container does not keep keys in order.
 _HEADER = "spiccato program"
 _ARRAYS = {

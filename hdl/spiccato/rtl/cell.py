@@ -34,8 +34,8 @@ class CellUnit(Part):
     """
 
     def __init__(self, config):
-        self._argument_registers = int(config.relaxed_cells)
-        stages = self._stages = 1 + config.relaxed_cells
+        self._argument_registers = int(config.stages.table_address_register)
+        stages = self._stages = 1 + config.stages.product_register
         self._product_ig = MultiplyAdd("gate_product", a=_GATE, b=_TANH, c_const=_HALF_C, p_shift=0,
                                        p_bits=SIGMOID_BITS + TANH_BITS, stages=stages)
         self._product_fc = Multiply(_GATE, _C, stages=stages)

@@ -32,7 +32,7 @@ class DotProductRow(Part):
     select_lead = 1
 
     def __init__(self, config):
-        self.block, self.pair_sum = config.block, config.pair_sum
+        self.block, self.adds_products = config.block, config.adds_products
         super().__init__("dot_product_row", {
             "vector": In(data.ArrayLayout(signed(VECTOR_BITS), self.block)),
             "weights": In(data.ArrayLayout(WEIGHT_BITS, self.block)),
@@ -43,12 +43,12 @@ class DotProductRow(Part):
     def _stage(self):
         """A new DSP stage, as each lane or pair of lanes has one."""
         weight, element = signed(WEIGHT_BITS), signed(VECTOR_BITS)
-        return MultiplyPair(weight, element) if self.pair_sum else Multiply(weight, element, operand_registers=True)
+        return MultiplyPair(weight, element) if self.adds_products else Multiply(weight, element, operand_registers=True)
 
     @property
     def latency(self):
         """Cycles from the inputs to ``sum``."""
-        products = self.block // 2 if self.pair_sum else self.block
+        products = self.block // 2 if self.adds_products else self.block
         return self._stage().latency + (products - 1).bit_length()
 
     @staticmethod
@@ -71,7 +71,7 @@ class DotProductRow(Part):
                 w[i][:INT8_BITS].eq(Mux(int8, 0, low_byte)),
             ]
         x, terms = self.vector, []
-        if self.pair_sum:
+        if self.adds_products:
             for i in range(0, self.block, 2):
                 dsp = place(m, platform, f"pair_{i // 2}", self._stage())
                 m.d.comb += [dsp.a0.eq(w[i]), dsp.b0.eq(x[i]), dsp.a1.eq(w[i + 1]), dsp.b1.eq(x[i + 1])]
