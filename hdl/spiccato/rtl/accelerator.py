@@ -62,7 +62,7 @@ class Accelerator(Part):
         self.config = config
         self.timing = Timing(config)
         keep = config.beat_bits // 8
-        super().__init__("spiccato", {
+        super().__init__("accelerator", {
             "s_axis_input_tdata": In(config.beat_bits), "s_axis_input_tvalid": In(1),
             "s_axis_input_tready": Out(1), "s_axis_input_tlast": In(1),
             "m_axis_output_tdata": Out(config.beat_bits), "m_axis_output_tkeep": Out(keep),
@@ -78,13 +78,13 @@ class Accelerator(Part):
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
         if timing.c_old + self.probe_latency >= Control.probe_cycles:
             raise ValueError(f"state cannot be read back within {Control.probe_cycles} cycles")
-        control = place(m, platform, "control", Control(config))
+        control = place(m, "control", Control(config))
         # Vector file and cores never wait: they have run empty when a reset of the others ends.
-        sequencer = place(m, platform, "sequencer", Sequencer(config), reset=control.reset)
-        ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead), reset=control.reset)
-        vectors = place(m, platform, "vectors", VectorFile(config))
-        egress = place(m, platform, "egress", Egress(config), reset=control.reset)
-        cores = [place(m, platform, f"core_{i}", Core(config)) for i in range(config.cores)]
+        sequencer = place(m, "sequencer", Sequencer(config), reset=control.reset)
+        ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=control.reset)
+        vectors = place(m, "vectors", VectorFile(config))
+        egress = place(m, "egress", Egress(config), reset=control.reset)
+        cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
 
         for name, (direction, _) in AXI_LITE.items():
             outer, inner = getattr(self, f"s_axil_{name}"), getattr(control, f"axil_{name}")
@@ -98,8 +98,10 @@ class Accelerator(Part):
 
         # Program load, and parameters.
         load, parameters = control.load, control.parameters
-        features_load, words_load = Signal(), Signal()
-        load_addr, load_data = Signal.like(load.addr), Signal.like(load.data)
+        features_load = Signal()
+        words_load = Signal()
+        load_addr = Signal.like(load.addr)
+        load_data = Signal.like(load.data)
         m.d.sync += [
             features_load.eq(load.enable & (load.target == RecordKind.FEATURES)),
             words_load.eq(load.enable & (load.target == RecordKind.ISSUE_WORDS)),

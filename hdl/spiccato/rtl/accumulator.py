@@ -50,7 +50,8 @@ class RowAccumulator(Part):
         shifted = (self.sum << ALIGN_LEFT) >> self.shift
         aligned = Signal(signed(ACC_BITS), reset_less=True)
         m.d.sync += aligned.eq(shifted)
-        load, enable = Signal(reset_less=True), Signal(reset_less=True)
+        load = Signal(reset_less=True)
+        enable = Signal(reset_less=True)
         m.d.sync += [load.eq(self.load), enable.eq(self.enable)]
         value = Signal.like(self.value, reset_less=True)
         with m.If(enable):

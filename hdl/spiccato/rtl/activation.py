@@ -118,7 +118,7 @@ class Interpolate(Part):
 
     def elaborate(self, platform):
         m = Module()
-        line = place(m, platform, "line", self.line)
+        line = place(m, "line", self.line)
         base = self.word[SLOPE_BITS:]
         m.d.comb += [
             line.a.eq(self.word[:SLOPE_BITS]),

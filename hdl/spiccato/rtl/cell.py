@@ -63,14 +63,14 @@ class CellUnit(Part):
 
     def elaborate(self, platform):
         m = Module()
-        tanh = place(m, platform, "tanh_table", ActivationTable("tanh", 2))
-        sigmoid = place(m, platform, "sigmoid_table", ActivationTable("sigmoid", 2))
-        sigmoid_o = place(m, platform, "sigmoid_table_o", ActivationTable("sigmoid", 1))
+        tanh = place(m, "tanh_table", ActivationTable("tanh", 2))
+        sigmoid = place(m, "sigmoid_table", ActivationTable("sigmoid", 2))
+        sigmoid_o = place(m, "sigmoid_table_o", ActivationTable("sigmoid", 1))
 
         def activate(function, name, argument, frac_bits, address, word, start):
             index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
             known = start + self._argument_registers
-            line = place(m, platform, f"line_{name}", Interpolate(function, self._stages))
+            line = place(m, f"line_{name}", Interpolate(function, self._stages))
             m.d.comb += [
                 address.eq(DelayLine(m, f"index_{name}", index, start).at(known)),
                 line.word.eq(word),
@@ -83,8 +83,8 @@ class CellUnit(Part):
         g = activate("tanh", "g", self.acc_g, GATE_FRAC_BITS, tanh.addr0, tanh.data0, 0)
         o = activate("sigmoid", "o", self.acc_o, GATE_FRAC_BITS, sigmoid_o.addr0, sigmoid_o.data0, 0)
 
-        product_ig = place(m, platform, "product_ig", self._product_ig)
-        product_fc = place(m, platform, "product_fc", self._product_fc)
+        product_ig = place(m, "product_ig", self._product_ig)
+        product_fc = place(m, "product_fc", self._product_fc)
         c_sum = Signal(signed(_C_SUM_BITS), reset_less=True)
         m.d.comb += [product_ig.a.eq(i), product_ig.b.eq(g), product_fc.a.eq(f), product_fc.b.eq(self.c_old)]
         m.d.sync += c_sum.eq(product_ig.p + product_fc.p)
@@ -96,7 +96,7 @@ class CellUnit(Part):
         m.d.comb += self.c.eq(c)
 
         tanh_c = activate("tanh", "c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, self._sum_cycle)
-        product_h = place(m, platform, "product_h", self._product_h)
+        product_h = place(m, "product_h", self._product_h)
         m.d.comb += [
             product_h.a.eq(DelayLine(m, "o", o, self.gate_latency).at(self.latency - product_h.latency)),
             product_h.b.eq(tanh_c),

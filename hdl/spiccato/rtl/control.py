@@ -83,8 +83,11 @@ class Control(Part):
         m.d.sync += self.now.eq(self.now + 1)
 
         # Write channel.
-        have_addr, have_data = Signal(), Signal()
-        write_addr, write_data, write_strobes = Signal(ADDRESS_BITS), Signal(32), Signal(4)
+        have_addr = Signal()
+        have_data = Signal()
+        write_addr = Signal(ADDRESS_BITS)
+        write_data = Signal(32)
+        write_strobes = Signal(4)
         answer = Signal()
         writing = Signal()
         m.d.comb += [self.axil_awready.eq(~have_addr), self.axil_wready.eq(~have_data),
@@ -103,7 +106,8 @@ class Control(Part):
             m.d.sync += self.axil_bvalid.eq(0)
 
         # Registered strobes: one pulse a write, with the data held beside it.
-        strobe, value = {}, Signal(32)
+        strobe = {}
+        value = Signal(32)
         m.d.sync += value.eq(write_data)
         for name, register in REGISTERS.items():
             if register.access != "r":
@@ -123,15 +127,24 @@ class Control(Part):
 
         # Load. The address counts up by itself; the collector gathers the words of one entry. `program_good` tells
         # that the memories hold a whole program, `loaded` that it may run.
-        loading, loaded, program_good = Signal(), Signal(), Signal()
-        is_state, wrong_low = Signal(), Signal()
+        loading = Signal()
+        loaded = Signal()
+        program_good = Signal()
+        is_state = Signal()
+        wrong_low = Signal()
         load_word = Signal()
         state = Signal(_LoadState)
         kind = Signal(RecordKind)
-        core, row, last_word = Signal(4), Signal(6), Signal(6)
-        addr, entries, word_index = Signal(20), Signal(12), Signal(6)
+        core = Signal(4)
+        row = Signal(6)
+        last_word = Signal(6)
+        addr = Signal(20)
+        entries = Signal(12)
+        word_index = Signal(6)
         collector = Signal(load_data_bits(config), reset_less=True)
-        entry_done, next_word, first_word = Signal(), Signal(), Signal()
+        entry_done = Signal()
+        next_word = Signal()
+        first_word = Signal()
         wrong_crc, wrong_format, wrong_configuration, wrong_program, no_program = (
             Signal(name=name) for name in ("wrong_crc", "wrong_format", "wrong_configuration", "wrong_program",
                                            "no_program"))
@@ -253,7 +266,9 @@ class Control(Part):
             m.d.sync += [self.probe.eq(0), probe_done.eq(0)]
 
         # Counters and sticky errors.
-        inferences, stall_cycles, latency = Signal(32), Signal(32), Signal(32)
+        inferences = Signal(32)
+        stall_cycles = Signal(32)
+        latency = Signal(32)
         m.d.sync += [inferences.eq(inferences + self.inference), stall_cycles.eq(stall_cycles + self.stall)]
         with m.If(self.done):
             m.d.sync += latency.eq(self.cycles)

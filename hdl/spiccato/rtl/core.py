@@ -100,14 +100,14 @@ class Core(Part):
         word = {name: DelayLine(m, name, getattr(self.issue, name)) for name in core_word(config).fields}
         side_1, source_1, slot_1 = word["side"].at(1), word["source"].at(1), word["slot"].at(1)
 
-        weights = place(m, platform, "weights", Ram(
+        weights = place(m, "weights", Ram(
             "ram_weights", width=WEIGHT_BITS * block, depth=config.weight_depth, banks=block, shared_data=True,
             preload="weights", style="ultra" if config.weight_depth >= 4096 else "block"))
-        shifts = place(m, platform, "shifts", Ram(
+        shifts = place(m, "shifts", Ram(
             "ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots, preload="shifts"))
-        partials = place(m, platform, "partials", Ram(
+        partials = place(m, "partials", Ram(
             "ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block, preload="biases"))
-        cells = place(m, platform, "cells", Ram("ram_cells", width=C_BITS * lanes, depth=2 * config.slots))
+        cells = place(m, "cells", Ram("ram_cells", width=C_BITS * lanes, depth=2 * config.slots))
 
         # Program load: decoded in two steps, far from any critical path.
         load_1 = Signal.like(self.load, reset_less=True)
@@ -149,7 +149,7 @@ class Core(Part):
         vector = DelayLine(m, "vector_copy", self.vector, t.vector).at(t.row)
         sums = []
         for row in range(block):
-            part = place(m, platform, f"row_{row}", DotProductRow(config))
+            part = place(m, f"row_{row}", DotProductRow(config))
             m.d.comb += [
                 part.vector.eq(vector),
                 part.weights.eq(weights.r_data.word_select(row, WEIGHT_BITS * block)),
@@ -187,7 +187,7 @@ class Core(Part):
             partials.w_data.eq(Mux(store, self.acc.as_value(), load_data[:ACC_BITS].replicate(block))),
         ]
         for row in range(block):
-            part = place(m, platform, f"accumulator_{row}", RowAccumulator(block))
+            part = place(m, f"accumulator_{row}", RowAccumulator(block))
             m.d.comb += [
                 part.sum.eq(sums[row]),
                 part.shift.eq(row_shifts[row]),
@@ -200,7 +200,7 @@ class Core(Part):
         # Cells. Rows 4 u .. 4 u + 3 are the gates of unit u.
         new_c = Signal(C_BITS * lanes)
         for lane in range(lanes):
-            unit = place(m, platform, f"unit_{lane}", CellUnit(config))
+            unit = place(m, f"unit_{lane}", CellUnit(config))
             m.d.comb += [
                 *(getattr(unit, f"acc_{gate}").eq(self.acc[GATES * lane + k]) for k, gate in enumerate("ifgo")),
                 unit.c_old.eq(self.c_old[lane]),

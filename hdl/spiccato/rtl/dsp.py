@@ -18,10 +18,10 @@ def shape_name(shape):
     return f"{'s' if shape.signed else 'u'}{shape.width}"
 
 
-def _registered(m, *operands):
+def _registered(m, **operands):
     """The block's operand registers."""
-    registers = [Signal.like(operand, reset_less=True) for operand in operands]
-    m.d.sync += [register.eq(operand) for register, operand in zip(registers, operands)]
+    registers = [Signal.like(operand, name=f"{name}_registered", reset_less=True) for name, operand in operands.items()]
+    m.d.sync += [register.eq(operand) for register, operand in zip(registers, operands.values())]
     return registers
 
 
@@ -53,7 +53,7 @@ class Multiply(Part):
 
     def elaborate(self, platform):
         m = Module()
-        a, b = _registered(m, self.a, self.b) if self.operand_registers else (self.a, self.b)
+        a, b = _registered(m, a=self.a, b=self.b) if self.operand_registers else (self.a, self.b)
         p = a * b
         for stage in range(self.stages):
             register = Signal.like(self.p, name=f"p_{stage}", reset_less=True)
@@ -76,7 +76,7 @@ class MultiplyPair(Part):
 
     def elaborate(self, platform):
         m = Module()
-        a0, b0, a1, b1 = _registered(m, self.a0, self.b0, self.a1, self.b1)
+        a0, b0, a1, b1 = _registered(m, a0=self.a0, b0=self.b0, a1=self.a1, b1=self.b1)
         p = Signal.like(self.p, reset_less=True)
         m.d.sync += p.eq(a0 * b0 + a1 * b1)
         m.d.comb += self.p.eq(p)
@@ -112,11 +112,11 @@ class MultiplyAdd(Part):
         if "c" in self.signature.members:
             addend = self.c
         if self.stages == 2:
-            multiply = place(m, platform, "multiply", Multiply(*self.factors))
+            multiply = place(m, "multiply", Multiply(*self.factors))
             m.d.comb += [multiply.a.eq(self.a), multiply.b.eq(self.b)]
             product = multiply.p
             if "c" in self.signature.members:
-                addend, = _registered(m, self.c)
+                addend, = _registered(m, c=self.c)
         p = Signal.like(self.p, reset_less=True)
         m.d.sync += p.eq((product + (addend << self.c_shift)) >> self.p_shift)
         m.d.comb += self.p.eq(p)

@@ -183,7 +183,7 @@ class Egress(Part):
 
         lanes = []
         for i in range(config.beat_values):
-            lane = place(m, platform, f"lane_{i}", OutputLane(config.io_bits))
+            lane = place(m, f"lane_{i}", OutputLane(config.io_bits))
             m.d.comb += [lane.sum.eq(chain[0].word_select(i, ACC_BITS)), lane.exponent.eq(self.exponent)]
             lanes.append(lane)
 
@@ -205,10 +205,11 @@ class Egress(Part):
         ]
 
         # Queue: straight to the output register when there is nothing ahead.
-        queue = place(m, platform, "queue", DistributedRam(
+        queue = place(m, "queue", DistributedRam(
             "ram_output_queue", width=beat.shape().size, depth=config.output_beats))
         level = Signal(range(config.output_beats + 1))
-        write_at, read_at = Signal(queue.addr_bits), Signal(queue.addr_bits)
+        write_at = Signal(queue.addr_bits)
+        read_at = Signal(queue.addr_bits)
         output = Signal(beat.shape(), reset_less=True)
         waiting = Signal()
         move = Signal()

@@ -235,7 +235,8 @@ class Ingress(Part):
         inside = Signal()
         filling = Signal()
         discarding = Signal()
-        expected_end, last_beat = Signal(), Signal()
+        expected_end = Signal()
+        last_beat = Signal()
         overlong = Signal()
         accept = Signal()
         take = Signal()
@@ -270,7 +271,7 @@ class Ingress(Part):
                          discarding.eq(unfinished)]
 
         # Cycle 1: the beat and its features.
-        features = place(m, platform, "features", DistributedRam(
+        features = place(m, "features", DistributedRam(
             "ram_features", width=self.feature_bits, depth=1 << len(beat)))
         beat_1 = Signal(config.beat_bits, reset_less=True)
         features_1 = Signal(self.feature_bits, reset_less=True)
@@ -286,7 +287,7 @@ class Ingress(Part):
 
         lanes = []
         for i in range(config.block):
-            lane = place(m, platform, f"lane_{i}", InputLane(config.io_bits))
+            lane = place(m, f"lane_{i}", InputLane(config.io_bits))
             m.d.comb += [
                 lane.value.eq(beat_1.word_select(i % values, config.io_bits)),
                 lane.feature.eq(features_1.word_select(i % values, feature_word.size)),

@@ -94,7 +94,7 @@ class Ram(Part):
 """ if self.cleared else ""
         w_data = "w_data" if self.shared_data else f"w_data[bank * {self.width} +: {self.width}]"
         return f"""\
-module {self.kind}({", ".join(ports)});
+module {self.module}({", ".join(ports)});
   input clk;
   input {_vector(self.banks)}w_en;
   input {_vector(self.addr_bits)}w_addr;
@@ -146,7 +146,7 @@ class DistributedRam(Part):
 
     def verilog(self, style):
         return f"""\
-module {self.kind}(clk, w_en, w_addr, w_data, r_addr, r_data);
+module {self.module}(clk, w_en, w_addr, w_data, r_addr, r_data);
   input clk;
   input w_en;
   input {_vector(self.addr_bits)}w_addr;
@@ -191,7 +191,7 @@ class Rom(Part):
         init = "".join(f"    mem[{address}] = {self.width}'h{word:0{digits}x};\n"
                        for address, word in enumerate(self.contents))
         return f"""\
-module {self.kind}(clk, {", ".join(names)});
+module {self.module}(clk, {", ".join(names)});
   input clk;
 {ports}  (* {style.rom} *)
   reg {_vector(self.width)}mem [0:{len(self.contents) - 1}];

@@ -61,7 +61,8 @@ class DotProductRow(Part):
 
     def elaborate(self, platform):
         m = Module()
-        int8, high = Signal(reset_less=True), Signal(reset_less=True)
+        int8 = Signal(reset_less=True)
+        high = Signal(reset_less=True)
         m.d.sync += [int8.eq(self.int8), high.eq(self.high)]
         w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}") for i in range(self.block)]
         for i in range(self.block):
@@ -73,12 +74,12 @@ class DotProductRow(Part):
         x, terms = self.vector, []
         if self.adds_products:
             for i in range(0, self.block, 2):
-                dsp = place(m, platform, f"pair_{i // 2}", self._stage())
+                dsp = place(m, f"pair_{i // 2}", self._stage())
                 m.d.comb += [dsp.a0.eq(w[i]), dsp.b0.eq(x[i]), dsp.a1.eq(w[i + 1]), dsp.b1.eq(x[i + 1])]
                 terms.append(dsp.p)
         else:
             for i in range(self.block):
-                dsp = place(m, platform, f"product_{i}", self._stage())
+                dsp = place(m, f"product_{i}", self._stage())
                 m.d.comb += [dsp.a.eq(w[i]), dsp.b.eq(x[i])]
                 terms.append(dsp.p)
         level = 0

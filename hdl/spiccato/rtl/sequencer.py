@@ -62,7 +62,7 @@ class Sequencer(Part):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        memory = place(m, platform, "program", Ram(
+        memory = place(m, "program", Ram(
             "ram_program", width=self.layout.size, depth=config.program_depth, preload="words"))
         m.d.comb += [memory.w_en.eq(self.w_en), memory.w_addr.eq(self.w_addr), memory.w_data.eq(self.w_data)]
 
@@ -123,7 +123,9 @@ class Sequencer(Part):
         ]
 
         # The issue register; an idle word is one whose effects are switched off.
-        state_side, state_zero, packet_side = Signal(), Signal(), Signal()
+        state_side = Signal()
+        state_zero = Signal()
+        packet_side = Signal()
         commit = Signal()
         m.d.comb += commit.eq(go & next_word.commit)
         m.d.sync += [

@@ -49,7 +49,7 @@ class VectorBank(Part):
     def elaborate(self, platform):
         m = Module()
         # The last block of a layer may have quarters that no slot has; their weights are zero.
-        ram = place(m, platform, "ram", Ram(f"ram_{self.kind}", width=self.width, depth=self.depth, cleared=True))
+        ram = place(m, "ram", Ram(f"ram_{self.kind}", width=self.width, depth=self.depth, cleared=True))
         write_en = Signal()
         write_addr = Signal.like(self.w_addr, reset_less=True)
         write_data = Signal.like(self.w_data, reset_less=True)
@@ -131,7 +131,7 @@ class VectorFile(Part):
         step = math.gcd(config.cores, QUARTERS)
         candidates = [[] for _ in range(QUARTERS)]
         for b in range(self.banks):
-            bank = place(m, platform, f"h_bank_{b}", VectorBank("h_bank", width=width, depth=2 * rows))
+            bank = place(m, f"h_bank_{b}", VectorBank("h_bank", width=width, depth=2 * rows))
             offset = Signal(bank_bits, name=f"offset_{b}")
             row = Signal(range(2 * rows), name=f"row_{b}", reset_less=True)
             enable = Signal(name=f"enable_{b}")
@@ -159,7 +159,7 @@ class VectorFile(Part):
         x_bits = (config.input_blocks - 1).bit_length()
         exponents = []
         for quarter in range(QUARTERS):
-            bank = place(m, platform, f"x_bank_{quarter}", VectorBank(
+            bank = place(m, f"x_bank_{quarter}", VectorBank(
                 "x_bank", width=width + EXPONENT_BITS, depth=2 << x_bits))
             m.d.comb += [
                 bank.w_en.eq(self.x_en),

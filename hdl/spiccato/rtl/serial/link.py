@@ -73,10 +73,10 @@ class Link(Part):
 
     def elaborate(self, platform):
         m = Module()
-        receiver = place(m, platform, "receiver", FrameReceiver(self.capacity))
-        sender = place(m, platform, "sender", FrameSender(self.reply_capacity))
-        requests = place(m, platform, "requests", Ram("ram_requests", width=8, depth=self.capacity))
-        replies = place(m, platform, "replies", Ram("ram_replies", width=8, depth=self.reply_capacity))
+        receiver = place(m, "receiver", FrameReceiver(self.capacity))
+        sender = place(m, "sender", FrameSender(self.reply_capacity))
+        requests = place(m, "requests", Ram("ram_requests", width=8, depth=self.capacity))
+        replies = place(m, "replies", Ram("ram_replies", width=8, depth=self.reply_capacity))
         m.d.comb += [
             receiver.data.eq(self.rx_data), receiver.valid.eq(self.rx_valid), receiver.error.eq(self.rx_error),
             requests.w_en.eq(receiver.w_en), requests.w_addr.eq(receiver.w_addr), requests.w_data.eq(receiver.w_data),
@@ -90,7 +90,8 @@ class Link(Part):
         byte = requests.r_data
         left = Signal.like(receiver.payload, reset_less=True)
         more = Signal(reset_less=True)
-        fresh, taken = Signal(), Signal()
+        fresh = Signal()
+        taken = Signal()
         m.d.sync += [more.eq(left.any()), fresh.eq(0), taken.eq(0)]
         with m.If(fresh):
             m.d.sync += left.eq(receiver.payload)
@@ -102,13 +103,15 @@ class Link(Part):
             m.d.sync += taken.eq(1)
 
         # Its header, and what is known of it one cycle later.
-        sequence, command = Signal(8, reset_less=True), Signal(8, reset_less=True)
+        sequence = Signal(8, reset_less=True)
+        command = Signal(8, reset_less=True)
         last = Signal(8, reset_less=True)
         is_response, is_open, repeated, following = (
             Signal(name=name, reset_less=True) for name in ("is_response", "is_open", "repeated", "following"))
         expected = Signal(8, reset_less=True)
         good_length = Signal(reset_less=True)
-        aligned, fits = Signal(reset_less=True), Signal(reset_less=True)
+        aligned = Signal(reset_less=True)
+        fits = Signal(reset_less=True)
         m.d.sync += [
             is_response.eq(command[7]), is_open.eq(command == Command.OPEN),
             expected.eq(last + 1), repeated.eq(sequence == last), following.eq(sequence == expected),
@@ -172,7 +175,7 @@ class Link(Part):
             self.m_axil_bready.eq(reader.settled), self.m_axil_rready.eq(1),
         ]
         # An input packet is collected here, so that its beats follow each other as in any other design.
-        packet = place(m, platform, "packet", DistributedRam(
+        packet = place(m, "packet", DistributedRam(
             "ram_packet", width=self.config.beat_bits, depth=self.largest_packet))
         packet_at = Signal(packet.addr_bits, reset_less=True)
         to_come = Signal(range(self.largest_packet + 1), reset_less=True)

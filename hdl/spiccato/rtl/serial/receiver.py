@@ -48,7 +48,9 @@ class FrameReceiver(Part):
         # Undo the escapes.
         escape = Signal()
         byte = Signal(8, reset_less=True)
-        take, end, wrong = Signal(), Signal(), Signal()
+        take = Signal()
+        end = Signal()
+        wrong = Signal()
         is_end, is_esc = self.data == END, self.data == ESC
         m.d.sync += [take.eq(0), end.eq(self.valid & is_end), wrong.eq(self.error), byte.eq(self.data)]
         with m.If(self.valid):
@@ -65,7 +67,9 @@ class FrameReceiver(Part):
         # constant. All of this has settled when the next byte comes.
         count = Signal(range(self.capacity + 1))
         lost = Signal(init=1)
-        matches, long_enough, some = Signal(), Signal(), Signal()
+        matches = Signal()
+        long_enough = Signal()
+        some = Signal()
         m.d.comb += [crc.data.eq(byte), crc.valid.eq(take), crc.start.eq(end),
                      self.w_en.eq(take & ~self.full), self.w_addr.eq(count), self.w_data.eq(byte)]
         m.d.sync += [matches.eq(crc.match_detected), long_enough.eq(count >= least), some.eq(count.any()),

