@@ -218,7 +218,7 @@ class StuckTransport(Transport):
 
 
 def test_load_of_a_stuck_device():
-    """A load into something that does not end: a reset together with it, and a clear error if that is no help either."""
+    """A load into something that does not end: a reset together with it, and a clear error if that is no help."""
     def load(transport):
         AsyncDevice(transport).load_image([1, 2, 3]).send(None)
 

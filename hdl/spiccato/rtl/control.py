@@ -118,8 +118,8 @@ class Control(Part):
         super().__init__("control", {
             **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
             "load": Out(load_layout(config)), "parameters": Out(parameters_layout(config)),
-            "reset": Out(1, init=1), "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
-            "half_packet": In(1),
+            "reset": Out(1, init=1), "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1),
+            "idle": In(1), "half_packet": In(1),
             "probe": Out(1), **{f"probe_{name}": Out(bits) for name, bits in probe.items()}, "probe_data": In(32),
             "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(FLAGS)),
             "done": In(1), "cycles": In(32),
