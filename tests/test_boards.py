@@ -15,7 +15,7 @@ from spiccato.config import Config
 from spiccato.errors import BoardError, ConfigError
 from spiccato.registry import configuration
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
-from spiccato.rtl.ecp5 import Ecp5Library
+from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import VerilogLibrary
 from spiccato.verilog import generate_verilog

@@ -10,7 +10,7 @@ from amaranth.lib import wiring
 
 from spiccato.rtl.activation import ActivationTable
 from spiccato.rtl.dsp import Multiply
-from spiccato.rtl.ecp5 import Ecp5Library
+from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import VerilogLibrary
 from spiccato_sim.gates import ECP5_BLOCKS

@@ -13,11 +13,13 @@ import pytest
 from click.testing import CliRunner
 from spiccato.compiler import compile_network
 from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
-from spiccato.host import Device, Line, LinkTransport, SerialTransport
+from spiccato.host import AsyncDevice, Device, Line, LinkTransport, SerialTransport, Transport
 from spiccato.host.serial_line import SerialLine
 from spiccato.network import save_safetensors
 from spiccato.program.state import state_words
 from spiccato.registry import configuration
+from spiccato.rtl.serial.uart import BAUD
+from spiccato.isa.registers import REGISTERS
 from spiccato.rtl.serial.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main
@@ -151,10 +153,88 @@ def test_damaged_program(board, program, monkeypatch):
     words[len(words) // 2] ^= 1 << 5
     monkeypatch.setattr(type(program), "load_words", lambda self: words)
     with connect(board) as device:
-        with pytest.raises(DeviceError, match="the load was not accepted: A program load ended with a wrong CRC"):
+        with pytest.raises(DeviceError, match="the load was not accepted: load_crc: A load ended with a wrong CRC"):
             device.load(program)
         with pytest.raises(DeviceError, match="load one first"):
             device.step(np.zeros(program.input_size))
+
+
+def test_damaged_state(board, program, monkeypatch):
+    """A state image that arrives damaged takes the program with it, and the board says so."""
+    with connect(board) as device:
+        device.load(program)
+        state = device.read_state()
+        words = program.state_words(*state)
+        words[-1] ^= 1
+        monkeypatch.setattr(type(program), "state_words", lambda self, h, c: words)
+        with pytest.raises(DeviceError, match="not accepted: load_crc: [^:]*$"):
+            device.write_state(*state)
+        with pytest.raises(DeviceError, match="load one first"):
+            device.step(np.zeros(program.input_size))
+
+
+def test_reset(board, network, program, monkeypatch):
+    """A reset keeps the program and not the state; a program of another configuration leaves it there."""
+    xs = models.inputs(network, 3)
+    with connect(board) as device:
+        with pytest.raises(DeviceError, match="no program: load one first"):
+            device.read_state()
+        device.reset()
+        with pytest.raises(DeviceError, match="no program: load one first"):
+            device.step(xs[0])
+        device.load(program)
+        for _ in range(2):
+            check_steps(device, VirtualMachine(program), xs)
+            device.reset()
+        other = compile_network(network, dataclasses.replace(CONFIG, program_depth=512)).load_words()
+        monkeypatch.setattr(type(program), "load_words", lambda self: other)
+        with pytest.raises(DeviceError, match="not accepted: wrong_configuration: A program for another configuration"):
+            device.load(program)
+        assert set(device.errors()) == {"wrong_configuration"}
+        device.reset()
+        monkeypatch.undo()
+        device.load(program)
+        assert device.errors() == {}
+        check_steps(device, VirtualMachine(program), xs)
+
+
+class StuckTransport(Transport):
+    """A device that does not become idle by itself, nor by anything but ``wanted`` (a value of ``control``)."""
+
+    polls = 3
+
+    def __init__(self, wanted):
+        self.wanted, self.idle, self.written = wanted, 0, []
+
+    async def read(self, offset):
+        assert offset == REGISTERS["status"].offset
+        return REGISTERS["status"].pack(idle=self.idle, loaded=int(self.written[-1] == [1, 2, 3]))
+
+    async def write(self, offset, words):
+        self.written.append(list(words))
+        if offset == REGISTERS["control"].offset:
+            self.idle |= words == [self.wanted]
+
+    async def step(self, packet):
+        raise NotImplementedError
+
+
+def test_load_of_a_stuck_device():
+    """A load into something that does not end: a reset together with it, and a clear error if that is no help."""
+    def load(transport):
+        AsyncDevice(transport).load_image([1, 2, 3]).send(None)
+
+    control = REGISTERS["control"].pack
+    stuck = StuckTransport(control(load=1, reset=1))
+    with pytest.raises(StopIteration):
+        load(stuck)
+    assert stuck.written[1:] == [[control(load=1)], [control(load=1, reset=1)], [1, 2, 3]]
+    willing = StuckTransport(control(load=1))
+    with pytest.raises(StopIteration):
+        load(willing)
+    assert willing.written[1:] == [[control(load=1)], [1, 2, 3]]
+    with pytest.raises(DeviceError, match="status.idle does not come: no inference is running"):
+        load(StuckTransport(0))
 
 
 def test_watchdog(board, network, program):

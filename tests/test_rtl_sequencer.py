@@ -208,24 +208,26 @@ RESTARTS = {
 
 @pytest.mark.parametrize("case", RESTARTS)
 @pytest.mark.parametrize("started", [False, True])
-def test_state_and_restart(started, case):
+@pytest.mark.parametrize("seeds, length", [(2, 4), (0, 2)])
+def test_state_and_restart(seeds, length, started, case):
     """Of restarts and loaded states the last one counts, also before the program has ever run."""
     restarts, loads, zero = RESTARTS[case]
-    words = make_program(np.random.default_rng(1), 2, 4)
+    words = make_program(np.random.default_rng(1), seeds, length)
     opened = 30
 
     def inputs(cycle):
         return {"enable": int(cycle >= opened or (started and cycle < 3)),
                 "restart": int(cycle in restarts), "keep_c": int(cycle in loads)}
 
-    trace = run(words, 2, inputs, 80)
-    first = next(n for n, t in enumerate(issued(trace)) if t.cycle >= opened)
-    check_order(trace[:opened] if started else [], words, 2)
-    now = issued(trace)[first:]
-    # The words that make the state zero, then the inference; or the inference alone.
-    assert [t.tag for t in now[:6]] == ([0, 1, 2, 3, 4, 5] if zero else [2, 3, 4, 5, 2, 3])
-    assert [(t.side, t.zero_c) for t in now[:6]] == (
-        [(0, 1)] * 2 + [(1, 1)] * 4 if zero else [(1, 0)] * 4 + [(0, 0)] * 2)
+    trace = run(words, seeds, inputs, 80)
+    check_order(trace[:opened] if started else [], words, seeds)
+    now = [t for t in issued(trace) if t.cycle >= opened]
+    # The words that make the state zero, then inferences; or these alone.
+    fresh = [(tag, 0, 1) for tag in range(seeds * zero)]
+    inference = [[(tag, side, first) for tag in range(seeds, len(words))]
+                 for side, first in ((1, int(zero)), (0, 0), (1, 0))]
+    expected = sum(inference, fresh)
+    assert [(t.tag, t.side, t.zero_c) for t in now[:len(expected)]] == expected
 
 
 def test_idle():

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from spiccato.errors import SpiccatoError
 from spiccato.files import check_folder, replace_folder
-from spiccato.rtl.ecp5 import Ecp5Library
+from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.verilog import FILE_LIST, SIDE_CAR, generate_verilog, listing
 
 from .resources import describe

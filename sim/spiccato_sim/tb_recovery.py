@@ -130,6 +130,7 @@ class Bench:
             dut.s_axil_awvalid.value, dut.s_axil_wvalid.value = 0, 0
             await self.tick()
         await self.tick()
+        assert dut.s_axil_bvalid.value == 1 and dut.s_axil_bresp.value == 0
 
     async def command(self, *names):
         """Write commands to ``control``."""
@@ -149,11 +150,10 @@ class Bench:
                 return register.unpack(word) if register.fields else word
         raise AssertionError(f"{name} cannot be read")
 
-    async def errors(self, *, clear=True):
-        """Names of the errors that are set."""
+    async def errors(self):
+        """Names of the errors that are set; they are cleared."""
         errors = {name for name, value in (await self.read("errors")).items() if value}
-        if clear:
-            await self.write("errors", 0xFFFFFFFF)
+        await self.write("errors", 0xFFFFFFFF)
         return errors
 
     async def comes_idle(self, patience=PATIENCE):

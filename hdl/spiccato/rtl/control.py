@@ -118,12 +118,17 @@ class Control(Part):
             return strobe["control"] & value[REGISTERS["control"].fields[name].offset]
 
         # Reset by command. All parts that could hang have their reset; the pipelines run empty meanwhile.
+        # `resetting` is one cycle ahead of `reset`, so that nothing is idle in between.
         reset_left = Signal(range(self.reset_cycles + 1))
-        m.d.sync += self.reset.eq(reset_left > 1)
-        with m.If(reset_left.any()):
-            m.d.sync += reset_left.eq(reset_left - 1)
+        resetting = Signal()
+        reset_ends = Signal()
         idle = Signal()
-        m.d.comb += idle.eq(self.idle & ~reset_left.any())
+        m.d.comb += [reset_ends.eq(reset_left == 1), idle.eq(self.idle & ~resetting)]
+        m.d.sync += self.reset.eq(resetting & ~reset_ends)
+        with m.If(resetting):
+            m.d.sync += [reset_left.eq(reset_left - 1), resetting.eq(~reset_ends)]
+        with m.If(command("reset")):
+            m.d.sync += [reset_left.eq(self.reset_cycles), resetting.eq(1)]
 
         # Load. The address counts up by itself; the collector gathers the words of one entry. `program_good` tells
         # that the memories hold a whole program, `loaded` that it may run.
@@ -226,10 +231,10 @@ class Control(Part):
         with m.If(command("reset_state")):
             m.d.sync += self.restart.eq(1)
         # No input is taken during a reset: `loaded` is 0 until its end.
-        with m.If(reset_left == 1):
+        with m.If(reset_ends):
             m.d.sync += [loaded.eq(program_good & ~loading), self.restart.eq(1)]
         with m.If(command("reset")):
-            m.d.sync += [reset_left.eq(self.reset_cycles), loading.eq(0), loaded.eq(0), state.eq(_LoadState.IGNORE)]
+            m.d.sync += [loading.eq(0), loaded.eq(0), state.eq(_LoadState.IGNORE)]
         with m.If(begin):
             m.d.sync += [loading.eq(1), loaded.eq(0), state.eq(_LoadState.BEGIN)]
         # What was received for one program is nothing to another.

@@ -263,7 +263,8 @@ class Ingress(Part):
             m.d.sync += discarding.eq(0)
         with m.If(first):
             m.d.sync += self.started[side].eq(self.now)
-        unfinished, dropped = Signal(), Signal()
+        unfinished = Signal()
+        dropped = Signal()
         m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.tlast))
         m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):

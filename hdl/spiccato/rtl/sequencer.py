@@ -71,6 +71,8 @@ class Sequencer(Part):
         running = Signal()
         addr = Signal.like(self.body)
         wrap = Signal()
+        advance = Signal()
+        jumping = Signal()
         fetch = Signal()
         arriving = Signal(Ram.latency)
         queue = [Signal(self.layout.size, name=f"queue_{i}", reset_less=True) for i in range(self.queue_depth)]
@@ -79,11 +81,13 @@ class Sequencer(Part):
                                       for name in ("write_at", "read_at", "claimed"))
         take = Signal()
         used = Signal(pointer_bits + 1)
-        m.d.comb += [used.eq(claimed - read_at), fetch.eq(~used[-1] & running), memory.r_addr.eq(addr)]
-        m.d.sync += arriving.eq(Cat(fetch, arriving[:-1]))
+        m.d.comb += [used.eq(claimed - read_at), advance.eq(~used[-1] & running), fetch.eq(advance & ~jumping),
+                     memory.r_addr.eq(addr)]
+        m.d.sync += [arriving.eq(Cat(fetch, arriving[:-1])), jumping.eq(0)]
+        with m.If(advance):
+            m.d.sync += [wrap.eq((addr == self.before_last) & ~jumping), addr.eq(Mux(wrap, self.body, addr + 1))]
         with m.If(fetch):
-            m.d.sync += [claimed.eq(claimed + 1), wrap.eq(addr == self.before_last),
-                         addr.eq(Mux(wrap, self.body, addr + 1))]
+            m.d.sync += claimed.eq(claimed + 1)
         with m.If(arriving[-1]):
             m.d.sync += write_at.eq(write_at + 1)
             with m.Switch(write_at[:pointer_bits]):
@@ -148,7 +152,9 @@ class Sequencer(Part):
         # Between inferences: the next word is an inference's first, and has not gone.
         between = Signal()
         active = Signal()
-        restart_wanted, resume, resume_wanted = Signal(), Signal(), Signal()
+        restart_wanted = Signal()
+        resume = Signal()
+        resume_wanted = Signal()
         quiet = Signal(range(self.drain_cycles + 1))
         m.d.comb += [
             between.eq(next_valid & next_word.start & ~may_start),
@@ -178,8 +184,9 @@ class Sequencer(Part):
             m.d.sync += [blocks.eq(0), have_block.eq(0), packet_side.eq(0)]
         with m.If(flush):
             m.d.sync += [
-                quiet.eq(0), restart_wanted.eq(0), running.eq(1), wrap.eq(0), arriving.eq(0),
-                addr.eq(self.body & resume.replicate(len(self.body))),
+                quiet.eq(0), restart_wanted.eq(0), running.eq(1), addr.eq(0), arriving.eq(0),
+                # To the body by the way that every inference's end takes, so that the address needs no other one.
+                wrap.eq(resume), jumping.eq(resume),
                 claimed.eq(0), write_at.eq(0), read_at.eq(0), next_valid.eq(0),
                 state_side.eq(0), state_zero.eq(~resume),
             ]
