@@ -10,7 +10,8 @@ from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from spiccato.compiler import Program
 from spiccato.config import PRESETS
-from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
+from spiccato.importers import save_safetensors
+from spiccato.network import LinearLayer, LSTMLayer, Network
 from spiccato_boards import BOARDS
 from spiccato_sim.cli import main
 from spiccato_sim.models import inputs, resolve

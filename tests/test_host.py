@@ -16,7 +16,7 @@ from spiccato.config import PRESETS
 from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
 from spiccato.host import Device, Line, LinkTransport, SerialTransport
 from spiccato.host.serial_line import SerialLine
-from spiccato.network import save_safetensors
+from spiccato.importers import save_safetensors
 from spiccato.rtl.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main

@@ -12,8 +12,9 @@ from spiccato.errors import FitError, SpiccatoError
 from spiccato.files import write_whole
 
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
-                     io_option, json_option, model_argument, network_of, print_summary, print_table, program_summary,
-                     reports_errors, seed_option, spaced_of, status, tracker, weights_option)
+                     io_option, json_option, layers_option, model_argument, network_of, print_origin, print_summary,
+                     print_table, program_summary, refuse_layers, reports_errors, seed_option, spaced_of, status,
+                     tracker, weights_option)
 
 __all__ = ["VERBS"]
 
@@ -24,25 +25,27 @@ __all__ = ["VERBS"]
 @weights_option
 @io_option
 @calibration_option
+@layers_option
 @seed_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False),
               help=f"Program file to write, usually NAME{PROGRAM_SUFFIX}.")
 @json_option
 @reports_errors
-def compile_command(model, board, weights, io_format, calibration, seed, output, as_json):
+def compile_command(model, board, weights, io_format, calibration, layers, seed, output, as_json):
     """Compile MODEL for a board.
 
-    MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth), an ONNX model
-    (.onnx) or a Keras model (.keras, .h5).
+    MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
+    model (.onnx) or a Keras model (.keras, .h5).
     """
-    network = network_of(model, seed, calibration)
+    network = network_of(model, seed, calibration, layers)
     program = compile_network(network, preset(board, io_format), weight_format=weights)
     if output:
         program.save(output)
     if as_json:
-        emit_json(program_summary(program) | {"output": output})
+        emit_json(program_summary(program) | {"origin": network.origin, "output": output})
         return
     print_summary(program)
+    print_origin(network)
     if output:
         console.print(f"wrote {output}", soft_wrap=True)
 
@@ -64,6 +67,7 @@ def inspect(program, as_json):
 @model_argument
 @io_option
 @calibration_option
+@layers_option
 @click.option("--input", "inputs", type=click.Path(dir_okay=False),
               help="Inputs to measure errors with: a .npy file (steps, features).  [default: an example's series, "
                    "calibration inputs, or random ones]")
@@ -72,7 +76,7 @@ def inspect(program, as_json):
 @seed_option
 @json_option
 @reports_errors
-def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
+def estimate(model, io_format, calibration, layers, inputs, steps, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
 
     MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64, before the outputs are
@@ -80,7 +84,7 @@ def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
     """
     from ..estimate import default_steps, estimate
 
-    network = network_of(model, seed, calibration)
+    network = network_of(model, seed, calibration, layers)
     steps = steps or default_steps(network)
     source, xs = _inputs(model, network, inputs, steps, seed)
     with tracker("compiling and measuring") as track:
@@ -89,8 +93,9 @@ def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
         emit_json({
             "name": network.name, "input_size": network.input_size,
             "hidden_sizes": [layer.hidden_size for layer in network.lstm], "output_size": network.output_size,
-            "parameters": network.parameters, "inputs": source, **dataclasses.asdict(result)})
+            "parameters": network.parameters, "origin": network.origin, "inputs": source, **dataclasses.asdict(result)})
     else:
+        print_origin(network)
         _print_estimate(network, result, source)
     if not result.fits:
         last = result.rows[-1]
@@ -207,6 +212,7 @@ def run(program, inputs, output, rtl, as_json):
 @weights_option
 @io_option
 @calibration_option
+@layers_option
 @click.option("--input", "inputs", type=click.Path(dir_okay=False),
               help="Inputs to measure errors with: a .npy file (steps, features).  [default: random]")
 @click.option("--steps", type=click.IntRange(min=1),
@@ -214,7 +220,7 @@ def run(program, inputs, output, rtl, as_json):
 @seed_option
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
 @reports_errors
-def report(model, board, weights, io_format, calibration, inputs, steps, seed, output):
+def report(model, board, weights, io_format, calibration, layers, inputs, steps, seed, output):
     """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
 
     MODEL: as for compile, or a program.
@@ -223,16 +229,18 @@ def report(model, board, weights, io_format, calibration, inputs, steps, seed, o
 
     network = None
     if model.endswith(PROGRAM_SUFFIX):
+        refuse_layers(model, layers)
         program = Program.load(model)
         if board:
             program.require(preset(board, program.config.io_format))
     else:
-        network = network_of(model, seed, calibration)
+        network = network_of(model, seed, calibration, layers)
         program = compile_network(network, preset(board or "ia420f", io_format), weight_format=weights)
     with tracker("timesteps") as track:
         write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
-                     track=track)
+                     layers=layers, track=track)
     print_summary(program)
+    print_origin(network)
     console.print(f"wrote {output}", soft_wrap=True)
 
 
