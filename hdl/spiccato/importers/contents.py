@@ -36,7 +36,7 @@ def check_contents(path: Path) -> None:
     if head.startswith(b"version https://git-lfs.github.com/"):
         raise ModelError("a pointer of Git LFS, not the file itself; git lfs pull fetches that")
     if kind in _KINDS and suffix not in _KINDS[kind]:
-        raise ModelError(f"{kind}, but named {suffix}; rename it to end in {_KINDS[kind][0]}")
+        raise ModelError(f"{kind}, but named {suffix}; rename it to end in {' or '.join(_KINDS[kind])}")
     if suffix in _KINDS["a PyTorch file"]:
         if not head:
             raise ModelError("an empty file; expected a PyTorch state dict: torch.save(model.state_dict(), path)")

@@ -225,7 +225,9 @@ def _modules(tensors: Mapping[str, Any]) -> list[_Module]:
 def _labels(names: Sequence[str]) -> list[str]:
     """Names without what wrappers put before all of them (``module.``, ``_orig_mod.``, ``model.``)."""
     paths = [name.split(".") for name in names]
-    while paths and all(len(path) > 1 and path[0] == paths[0][0] and not path[0].isdigit() for path in paths):
+    # The names of containers stay: a number alone says little.
+    while paths and all(len(path) > 1 and path[0] == paths[0][0] and not path[0].isdigit()
+                        and not path[1].isdigit() for path in paths):
         paths = [path[1:] for path in paths]
     return [_shown(".".join(path)) for path in paths]
 
@@ -329,10 +331,14 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
     lstms = [module for module in modules if module.kind != "linear"]
     linears = [module for module in modules if module.kind == "linear"]
     inputs, hidden = lstms[0].layers[0].input_size, lstms[-1].layers[-1].output_size
-    if len(lstms) > 1 or lstms[0].kind == "LSTMCell" and lstms[0].name.rpartition(".")[2].isdigit():
+    for lstm in lstms:
+        # A list may hold cells, which no nn.Sequential can; of what may stand in one, more may follow.
+        if _has_number(lstm.name.rpartition(".")[0] if lstm.kind == "LSTMCell" else lstm.name):
+            return [], _hidden(lstm)
+    if len(lstms) > 1 or _has_number(lstms[0].name):
         numbers = _numbers(lstms)
         if numbers is None or not all(module.kind == lstms[0].kind for module in lstms):
-            return [], f"how {_listed(lstms)} belong together"
+            return [], f"in what order {_listed(lstms)} come, and what else there is"
         if ordered and list(numbers) != sorted(numbers):
             return [], f"why {_listed(lstms)} come in this order"
         lstms = [module for _, module in sorted(zip(numbers, lstms), key=lambda pair: pair[0])]
@@ -341,10 +347,6 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
             if one.kind == "LSTM" and one.layers[-1].output_size == other.layers[0].output_size:
                 return [], (f"what lies between {one.label} and {other.label}, which are of one size and could be one "
                             "nn.LSTM")
-    elif lstms[0].kind == "LSTM" and _has_number(lstms[0].name):
-        return [], f"what else the container of {lstms[0].label} holds: activations leave no tensors"
-    if any(_has_number(lstm.name.rpartition(".")[0]) for lstm in lstms):
-        return [], f"what else the containers of {_listed(lstms)} hold: activations leave no tensors"
     for linear in linears:
         if ordered and modules.index(linear) < max(modules.index(lstm) for lstm in lstms):
             return [], f"what {linear.label}, which comes before {_listed(lstms)}, does there"
@@ -355,12 +357,16 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
         if "bias" not in linear.fields and columns == inputs:
             return [], f"whether {linear.label} is an nn.Embedding in front of the LSTM or an nn.Linear without bias"
         if _has_number(linear.name):
-            return [], f"what else the container of {linear.label} holds: activations leave no tensors"
+            return [], _hidden(linear)
         if columns != hidden:
             return [], f"where {linear.label}, which takes {columns} inputs, fits: the last LSTM layer gives {hidden}"
         if not ordered and rows == inputs:
             return [], f"whether {linear.label} comes before or after {_listed(lstms)}: it fits both"
     return lstms + linears, None
+
+
+def _hidden(module: _Module) -> str:
+    return f"what else the container of {module.label} holds: activations leave no tensors"
 
 
 def _listed(modules: Sequence[_Module]) -> str:

@@ -1,5 +1,6 @@
 """Networks in PyTorch's files: state dicts and checkpoints with one. Nothing but tensors is ever unpickled."""
 
+import io
 import pickle
 import re
 import warnings
@@ -32,14 +33,13 @@ def load(path: Path, layers: str | Sequence[str] | None = None) -> Network:
     OSError
         It cannot be read.
     """
+    file = io.BytesIO(path.read_bytes())  # so that a damaged file is no failure of the operating system
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of old forms of storage, which are read all the same
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelError(_refusal(str(error))) from None
-    except OSError:
-        raise
     except Exception as error:  # of any kind: damaged files are not expected there
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ModelError(f"not a PyTorch state dict ({reason}); {_HINT}") from None
