@@ -535,7 +535,7 @@ def modules(draw):
     parts: list[list] = []
     for layer in children:
         before = parts[-1][-1] if parts else None
-        if isinstance(layer, Cell) and isinstance(before, nn.Tanh) and len(parts[-1]) == 1:
+        if isinstance(layer, Cell) and before is not None and all(isinstance(one, nn.Tanh) for one in parts[-1]):
             parts[-1] = [layer]
         elif isinstance(layer, Cell) or before is None:
             parts.append([layer])
