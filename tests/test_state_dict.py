@@ -1,6 +1,5 @@
 """State dicts and the files that hold them: what leaves no doubt is taken, everything else refused in one line."""
 
-import re
 import shutil
 import warnings
 from collections import Counter
@@ -24,8 +23,8 @@ from torch import nn
 
 FIXTURES = Path(__file__).parent / "fixtures"
 
-WAYS_OUT = ("Give the module itself, an ONNX file or, if nothing else lies between and LSTM layers come first, the names in "
-            "the order of computation: --layers NAME,NAME (in Python layers=)")
+WAYS_OUT = ("Give the module itself, an ONNX file or, if nothing else lies between and LSTM layers come first, the "
+            "names in the order of computation: --layers NAME,NAME (in Python layers=)")
 
 
 def state(*sizes, outputs=2, seed=0):
@@ -117,7 +116,9 @@ def test_cells_come_in_the_order_of_their_numbers():
 def test_missing_biases_are_zeros():
     tensors = {name: value for name, value in state(5, 3).items() if "bias" not in name}
     zeros = {name: np.zeros_like(value) for name, value in state(5, 3).items() if "bias" in name}
-    assert_same(spiccato.load(tensors), tensors | zeros)
+    assert_same(spiccato.load(tensors, layers="lstm,fc"), tensors | zeros)
+    assert_same(spiccato.load({name: tensors[name] for name in tensors if "lstm" in name}),
+                {name: value for name, value in (tensors | zeros).items() if "lstm" in name})
 
 
 TAKEN = {
@@ -127,7 +128,6 @@ TAKEN = {
     "cells in a list": lstm("cells.0", 5, 3, cell=True) | lstm("cells.1", 3, 3, cell=True) | linear("fc", 3, 4),
     "cells": lstm("cell1", 1, 3, cell=True) | lstm("cell2", 3, 3, cell=True) | linear("fc", 3, 1),
     "a linear layer that would fit in front but comes behind": lstm("lstm", 3, 3) | linear("fc", 3, 3),
-    "no bias, and too wide for an embedding": lstm("lstm", 5, 3) | linear("fc", 3, 2, bias=False),
 }
 
 
@@ -143,18 +143,22 @@ def test_what_is_taken(tensors):
 DOUBTS = {
     "linear in front": (
         linear("inp", 64, 64) | lstm("lstm", 64, 64) | linear("out", 64, 4),
-        "a state dict does not tell what inp, which comes before lstm, does there; found, in this order: inp (linear, 64 "
-        "to 64), lstm (LSTM, 64 to 64), out (linear, 64 to 4). " + WAYS_OUT),
+        "a state dict does not tell what inp, which comes before lstm, does there; found, in this order: inp (linear, "
+        "64 to 64), lstm (LSTM, 64 to 64), out (linear, 64 to 4). " + WAYS_OUT),
     "linear in front, alone": (linear("inp", 3, 3) | lstm("lstm", 3, 3), "what inp, which comes before lstm, does"),
-    "linear between": (lstm("lstm1", 5, 3) | linear("fc", 3, 3) | lstm("lstm2", 3, 4), "fc, which comes before lstm1 and"),
+    "linear between": (lstm("lstm1", 5, 3) | linear("fc", 3, 3) | lstm("lstm2", 3, 4),
+                       "fc, which comes before lstm1 and lstm2"),
     "embedding": (linear("emb", 16, 40, bias=False) | lstm("lstm", 16, 16), "what emb, which comes before lstm, does"),
-    "embedding, registered later": (lstm("lstm", 16, 16) | linear("emb", 16, 40, bias=False),
-                                    "whether emb is an nn.Embedding in front of the LSTM or an nn.Linear without bias"),
+    "embedding behind": (lstm("lstm", 5, 16) | linear("emb", 16, 40, bias=False),
+                         "whether emb is an nn.Embedding or an nn.Linear without bias; found, in this order: lstm (LSTM, "
+                         "5 to 16), emb (linear, 16 to 40, no bias)"),
     "embedding, order lost": (dict(sorted((linear("emb", 16, 40, bias=False) | lstm("lstm", 16, 12)).items())),
                               "whether emb is an nn.Embedding"),
-    "ELU between": (lstm("lstm", 5, 7) | linear("fc.0", 7, 3) | linear("fc.2", 3, 3), "what lies between fc.0 and fc.2"),
-    "two linear layers": (lstm("lstm", 5, 7) | linear("fc1", 7, 3) | linear("fc2", 3, 3), "what lies between fc1 and fc2"),
-    "an activation may come first": (lstm("lstm", 5, 7) | linear("fc.1", 7, 3), "what else the container of fc.1 holds"),
+    "ELU between": (lstm("lstm", 5, 7) | linear("fc.0", 7, 3) | linear("fc.2", 3, 3),
+                    "what lies between fc.0 and fc.2"),
+    "two linear layers": (lstm("lstm", 5, 7) | linear("fc1", 7, 3) | linear("fc2", 3, 3),
+                          "what lies between fc1 and fc2"),
+    "an activation may come first": (lstm("lstm", 5, 7) | linear("fc.1", 7, 3), "what else the container of fc.1"),
     "an activation may follow": (lstm("lstm", 5, 7) | linear("fc.0", 7, 3), "what else the container of fc.0 holds"),
     "Sequential around all": (lstm("0.lstm", 5, 7) | linear("0.fc", 7, 3), "what else the container of 0.lstm holds"),
     "LSTM in a Sequential": (lstm("rnn.0", 5, 7) | linear("fc", 7, 3), "what else the container of rnn.0 holds"),
@@ -164,19 +168,20 @@ DOUBTS = {
                          "in what order cells.0 and cells.2 come, and what else there is"),
     "numbers with a gap": (lstm("lstm1", 5, 3) | lstm("lstm3", 3, 4), "in what order lstm1 and lstm3 come"),
     "blocks": (lstm("blocks.0.cell", 5, 3, cell=True), "what else the container of blocks.0.cell holds"),
-    "of one size": (lstm("lstm1", 5, 3) | lstm("lstm2", 3, 3), "what lies between lstm1 and lstm2, which are of one size"),
-    "autoencoder": (lstm("encoder", 5, 3) | lstm("decoder", 3, 5), "in what order encoder and decoder come, and what else there is"),
+    "of one size": (lstm("lstm1", 5, 3) | lstm("lstm2", 3, 3), "what lies between lstm1 and lstm2, which are of one"),
+    "autoencoder": (lstm("encoder", 5, 3) | lstm("decoder", 3, 5), "in what order encoder and decoder come"),
     "against their numbers": (lstm("lstm2", 3, 4) | lstm("lstm1", 5, 3), "why lstm2 and lstm1 come in this order"),
     "cell and LSTM": (lstm("rnn1", 5, 3, cell=True) | lstm("rnn2", 3, 4), "in what order rnn1 and rnn2 come"),
-    "fits nowhere": (lstm("lstm", 5, 7) | linear("fc", 24, 3), "where fc, which takes 24 inputs, fits: the last LSTM layer "
-                     "gives 7"),
+    "fits nowhere": (lstm("lstm", 5, 7) | linear("fc", 24, 3),
+                     "where fc, which takes 24 inputs, fits: the last LSTM layer gives 7"),
     "fits on both sides, order lost": (
         dict(sorted((lstm("lstm", 5, 7) | linear("fc", 7, 5)).items())),
-        "whether fc comes before or after lstm: it fits both; found, in unknown order: fc (linear, 7 to 5), lstm (LSTM"),
-    "sizes do not chain": (lstm("lstm1", 5, 3) | lstm("lstm2", 4, 6), "lstm2 takes 4 inputs; expected 3, the outputs of"),
-    "layer normalisation": (lstm("lstm", 5, 3) | {"norm.weight": np.ones(3), "norm.bias": np.ones(3)} | linear("fc", 3, 2),
-                            "norm (weight (3,), bias (3,)) is probably a normalisation, or an activation with weights; "
-                            "found: lstm (LSTM, 5 to 3), norm (weight (3,), bias (3,)), fc (linear, 3 to 2); supported"),
+        "whether fc comes before or after lstm: it fits both; found, in unknown order: fc (linear, 7 to 5), lstm (LS"),
+    "sizes do not chain": (lstm("lstm1", 5, 3) | lstm("lstm2", 4, 6), "lstm2 takes 4 inputs; expected 3, the outputs"),
+    "layer normalisation": (
+        lstm("lstm", 5, 3) | {"norm.weight": np.ones(3), "norm.bias": np.ones(3)} | linear("fc", 3, 2),
+        "norm (weight (3,), bias (3,)) is probably a normalisation, or an activation with weights; found: lstm (LSTM, "
+        "5 to 3), norm (weight (3,), bias (3,)), fc (linear, 3 to 2); supported"),
     "batch normalisation": (lstm("lstm", 5, 3) | {"bn.running_mean": np.ones(3), "bn.num_batches_tracked": np.array(1)},
                             "is probably a batch normalisation"),
     "convolution": (lstm("lstm", 5, 3) | {"conv.weight": np.ones((3, 2, 4))}, "is probably a convolution"),
@@ -238,8 +243,8 @@ def test_a_stated_order_is_taken(layers):
     tensors = linear("fc.0", 7, 3) | linear("fc.2", 3, 6) | lstm("lstm", 5, 7)
     network = spiccato.load(tensors, layers=layers)
     assert [layer.output_size for layer in network.linear] == [3, 6]
-    assert network.origin == ("taken from a state dict, as stated by layers: lstm, then fc.0, then fc.2; nothing before, "
-                              "between or after")
+    assert network.origin == ("taken from a state dict, as stated by layers: lstm, then fc.0, then fc.2; nothing "
+                              "before, between or after")
     prefixed = {f"model.{name}": value for name, value in tensors.items()}
     assert_same(spiccato.load(prefixed, layers="model.lstm,fc.0,model.fc.2"), network.to_state_dict())
 
@@ -288,8 +293,8 @@ def test_file_and_back_is_exact(tmp_path, dtype):
     save_safetensors(spiccato.load(tensors, layers="lstm,fc0,fc1"), path)
     network = spiccato.load(path)
     assert network.name == "model.v2"
-    assert network.origin == ("taken from a state dict, as stated by the file's spiccato_layers: lstm (2 layers), then fc0, "
-                              "then fc1; nothing before, between or after")
+    assert network.origin == ("taken from a state dict, as stated by the file's spiccato_layers: lstm (2 layers), then "
+                              "fc0, then fc1; nothing before, between or after")
     assert_same(network, tensors)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
     stored = safetensors.numpy.load_file(path)["fc0.weight"].dtype
@@ -395,21 +400,22 @@ def test_checkpoints(tmp_path, key):
 
 @pytest.mark.parametrize("content, message", [
     ([1, 2], "holds a list; save a state dict: torch.save(model.state_dict(), path)"),
-    ({"epoch": 3}, "'epoch' is a int; expected a tensor, or a checkpoint with a state dict under one of the keys state_dict"),
+    ({"epoch": 3}, "'epoch' is a int; expected a tensor, or a checkpoint with a state dict under one of the keys"),
     ({"generator": torch_state(5, 3), "discriminator": torch_state(5, 3)},
-     "a checkpoint with several state dicts, 'generator', 'discriminator'; give one of them: spiccato.load(torch.load(path, "
-     "weights_only=True)['generator'])"),
+     "a checkpoint with several state dicts, 'generator', 'discriminator'; give one of them: spiccato.load(torch.load("
+     "path, weights_only=True)['generator'])"),
     ({"model": torch_state(5, 3), "net": torch_state(5, 3)}, "a checkpoint with several state dicts, 'model', 'net'"),
-    ({"epoch": 3, "model": torch_state(5, 3) | {"lr": 0.1}}, "in 'model': 'lr' is a float; expected a tensor under a name"),
+    ({"epoch": 3, "model": torch_state(5, 3) | {"lr": 0.1}}, "in 'model': 'lr' is a float; expected a tensor under a"),
     ({"lstm.weight_ih_l0": torch.ones(2, 2, dtype=torch.int64), "lstm.weight_hh_l0": torch.ones(2, 2)},
      "tensor 'lstm.weight_ih_l0' has type torch.int64; expected floating-point numbers (float64"),
     ({name: value.to(torch.float8_e5m2) for name, value in torch_state(5, 3).items()},
      "tensor 'lstm.weight_ih_l0' has type torch.float8_e5m2; expected floating-point"),
-    ({name: value.to(torch.complex64) for name, value in torch_state(5, 3).items()}, "tensor 'lstm.weight_ih_l0' has type torch.complex64"),
-    ({name: value.to_sparse() for name, value in torch_state(5, 3).items()}, "tensor 'lstm.weight_ih_l0' is of "
-     "layout torch.sparse_coo; expected a dense one"),
-    ({name: value.to("meta") for name, value in torch_state(5, 3).items()}, "tensor 'lstm.weight_ih_l0' is on "
-     "the device meta and has no values"),
+    ({name: value.to(torch.complex64) for name, value in torch_state(5, 3).items()},
+     "tensor 'lstm.weight_ih_l0' has type torch.complex64"),
+    ({name: value.to_sparse() for name, value in torch_state(5, 3).items()},
+     "tensor 'lstm.weight_ih_l0' is of layout torch.sparse_coo; expected a dense one"),
+    ({name: value.to("meta") for name, value in torch_state(5, 3).items()},
+     "tensor 'lstm.weight_ih_l0' is on the device meta and has no values"),
 ])
 def test_refused_contents(tmp_path, content, message):
     torch.save(content, tmp_path / "x.pt")
@@ -444,7 +450,8 @@ def test_files_of_another_kind_are_told(tmp_path):
     save_file(torch_state(5, 3), path)
     told("a safetensors file, but named .pt; rename it to end in .safetensors")
     for fixture, suffix, kind, right in [
-            ("torch_dynamo.onnx", ".pt", "an ONNX model", ".onnx"), ("torch_script.onnx", ".ckpt", "an ONNX model", ".onnx"),
+            ("torch_dynamo.onnx", ".pt", "an ONNX model", ".onnx"),
+            ("torch_script.onnx", ".ckpt", "an ONNX model", ".onnx"),
             ("keras.keras", ".pth", "a Keras model", ".keras"), ("keras.h5", ".pt", "a Keras model", ".keras or .h5"),
             ("torch.pt", ".onnx", "a PyTorch file", ".pt"), ("torch.pt", ".safetensors", "a PyTorch file", ".pt"),
             ("torch.pt", ".keras", "a PyTorch file", ".pt")]:
@@ -452,8 +459,8 @@ def test_files_of_another_kind_are_told(tmp_path):
         told(f"{kind}, but named {suffix}; rename it to end in {right}", suffix)
     path.write_bytes((FIXTURES / "torch.pt").read_bytes()[:-100])
     told("not a PyTorch state dict (")
-    refused("torch_pickled.pt: holds a pickled module (torch.nn.modules.linear.Linear), and is not loaded; save a state "
-            "dict: torch.save(model.state_dict(), path)", FIXTURES / "torch_pickled.pt")
+    refused("torch_pickled.pt: holds a pickled module (torch.nn.modules.linear.Linear), and is not loaded; save a "
+            "state dict: torch.save(model.state_dict(), path)", FIXTURES / "torch_pickled.pt")
     torch.save({"epoch": 3, "path": Path("x"), "model": torch_state(5, 3)}, path)
     told("holds more than tensors, such as a pickled module (pathlib")
 
@@ -507,15 +514,17 @@ class Tokens(nn.Embedding):
 def modules(draw):
     """An nn.Module that computes its children in turn: their kinds, sizes, names and nesting are drawn.
 
-    What leaves no trace in any state dict is left out: functions that ``forward`` calls, and children without parameters
-    that are not in a container with others.
+    What leaves no trace in any state dict is left out: functions that ``forward`` calls, and children without
+    parameters that are not in a container with others.
     """
     seldom = st.sampled_from([False, False, False, True])
     size = inputs = draw(st.integers(1, 3))
     kinds = draw(st.one_of(
-        st.sampled_from([*[["lstm", "linear"]] * 4, ["lstm", "lstm", "linear"], ["cell", "cell", "linear"], ["linear", "lstm"],
-                         ["lstm", "linear", "linear"], ["lstm", "linear", "activation"], ["embedding", "lstm", "linear"]]),
-        st.lists(st.sampled_from(["lstm", "cell", "linear", "embedding", "activation", "norm"]), min_size=1, max_size=4)))
+        st.sampled_from([*[["lstm", "linear"]] * 4, ["lstm", "lstm", "linear"], ["cell", "cell", "linear"],
+                         ["linear", "lstm"], ["lstm", "linear", "linear"], ["lstm", "linear", "activation"],
+                         ["embedding", "lstm", "linear"]]),
+        st.lists(st.sampled_from(["lstm", "cell", "linear", "embedding", "activation", "norm"]), min_size=1,
+                 max_size=4)))
     children, names = [], []
     for kind in kinds:
         out = draw(st.integers(1, 3))
@@ -530,8 +539,8 @@ def modules(draw):
         size = out
         children.append(layer)
         names.append(draw(st.sampled_from([kind, "a", "fc", "z", "out"])) + draw(st.sampled_from(["", "1", "2"])))
-    # Each layer is a child of its own, or in a Sequential with what comes before. Activations always are, for they would
-    # leave no trace alone; cells never are, for no Sequential can hold PyTorch's own.
+    # Each layer is a child of its own, or in a Sequential with what comes before. Activations always are, for they
+    # would leave no trace alone; cells never are, for no Sequential can hold PyTorch's own.
     parts: list[list] = []
     for layer in children:
         before = parts[-1][-1] if parts else None
@@ -593,7 +602,7 @@ NAMES = st.one_of(
 ARRAYS = st.builds(
     lambda shape, dtype, value: np.full(shape, value).astype(dtype),
     st.lists(st.sampled_from([0, 1, 2, 4, 8]), max_size=3),
-    st.sampled_from([np.float64, np.float32, np.float16, np.longdouble, np.int32, np.bool_, np.complex64, object, "U3"]),
+    st.sampled_from([np.float64, np.float32, np.float16, np.longdouble, np.int32, np.bool_, np.complex64, "O", "U3"]),
     st.sampled_from([0.0, 1.5]))
 VALUES = st.one_of(ARRAYS, st.none(), st.integers(), st.text(max_size=3), st.lists(st.floats(), max_size=2),
                    st.dictionaries(st.sampled_from(["lstm.weight_ih_l0", "model", "fc.weight"]), ARRAYS, max_size=2))

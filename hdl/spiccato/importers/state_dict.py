@@ -40,9 +40,9 @@ def network_from_state_dict(
     """The network in a state dict, or in a checkpoint that has one.
 
     Accepted are, under any names, one nn.LSTM, or one nn.LSTMCell or several that are numbered, or several nn.LSTM that
-    are numbered and differ in size from one to the next (otherwise one nn.LSTM would do); then one nn.Linear or none.
-    The modules have to come in this order, or, where the order is unknown, their sizes have to admit no other one.
-    Missing biases are zeros. A tensor ``calibration`` becomes :attr:`Network.calibration`.
+    are numbered and differ in size from one to the next (otherwise one nn.LSTM would do); then one nn.Linear with a bias,
+    or none. The modules have to come in this order, or, where the order is unknown, their sizes have to admit no other
+    one. Missing biases are zeros. A tensor ``calibration`` becomes :attr:`Network.calibration`.
 
     Parameters
     ----------
@@ -354,8 +354,8 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
         return [], f"what lies between {_listed(linears)}"
     for linear in linears:
         rows, columns = linear.layers[0].output_size, linear.layers[0].input_size
-        if "bias" not in linear.fields and columns == inputs:
-            return [], f"whether {linear.label} is an nn.Embedding in front of the LSTM or an nn.Linear without bias"
+        if "bias" not in linear.fields:
+            return [], f"whether {linear.label} is an nn.Embedding or an nn.Linear without bias"
         if _has_number(linear.name):
             return [], _hidden(linear)
         if columns != hidden:
