@@ -8,9 +8,6 @@ from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network
 from spiccato_sim.models import random_network
 
 
-# The objects.
-
-
 def test_layers_know_their_sizes_and_cannot_be_changed():
     weight_ih = np.ones((8, 3), dtype=np.float32)
     layer = LSTMLayer(weight_ih, np.zeros((8, 2)), None, np.arange(8))

@@ -150,8 +150,8 @@ DOUBTS = {
                        "fc, which comes before lstm1 and lstm2"),
     "embedding": (linear("emb", 16, 40, bias=False) | lstm("lstm", 16, 16), "what emb, which comes before lstm, does"),
     "embedding behind": (lstm("lstm", 5, 16) | linear("emb", 16, 40, bias=False),
-                         "whether emb is an nn.Embedding or an nn.Linear without bias; found, in this order: lstm (LSTM, "
-                         "5 to 16), emb (linear, 16 to 40, no bias)"),
+                         "whether emb is an nn.Embedding or an nn.Linear without bias; found, in this order: lstm "
+                         "(LSTM, 5 to 16), emb (linear, 16 to 40, no bias)"),
     "embedding, order lost": (dict(sorted((linear("emb", 16, 40, bias=False) | lstm("lstm", 16, 12)).items())),
                               "whether emb is an nn.Embedding"),
     "ELU between": (lstm("lstm", 5, 7) | linear("fc.0", 7, 3) | linear("fc.2", 3, 3),
