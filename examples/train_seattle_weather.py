@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from spiccato.network import LinearLayer, LSTMLayer, Network, load_safetensors, save_safetensors
+from spiccato.importers import load_network, save_safetensors
+from spiccato.network import LinearLayer, LSTMLayer, Network
 from spiccato_sim.reference import Reference
 from spiccato_sim.series import Split, load
 
@@ -102,7 +103,7 @@ def main() -> None:
     every = len(task.train.inputs) // CALIBRATION_STEPS  # all seasons
     save_safetensors(fold(model, mean, std, task.train.inputs[::every][:CALIBRATION_STEPS]), path)
 
-    forecast = task.metric(task.predict(Reference(load_safetensors(path)).run(task.inputs)))
+    forecast = task.metric(task.predict(Reference(load_network(path)).run(task.inputs)))
     print(f"{path}: {path.stat().st_size} bytes")
     print(f"{task.metric_name} on 2015: {forecast:.3f} {task.metric_unit}, persistence {task.baseline():.3f}")
 

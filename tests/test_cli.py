@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import safetensors.numpy
 from click.shell_completion import ShellComplete
 from click.testing import CliRunner
 from spiccato import registry
+from spiccato.importers import save_safetensors
+from spiccato.network import LinearLayer, LSTMLayer, Network
 from spiccato.program import Program
-from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
 from spiccato.registry import configuration
 from spiccato_boards import boards, find
 from spiccato_sim.cli import main
@@ -49,6 +51,37 @@ def series(tmp_path):
     path = tmp_path / "x.npy"
     np.save(path, np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32))
     return path
+
+
+@pytest.fixture
+def doubtful(tmp_path):
+    """A state dict (5 inputs, 3 outputs) that leaves a doubt: two linear layers in a row."""
+    network = Network((LSTMLayer(np.ones((8, 5)), np.ones((8, 2))),), (LinearLayer(np.ones((4, 2))),
+                                                                       LinearLayer(np.ones((3, 4)))))
+    path = tmp_path / "net.safetensors"
+    safetensors.numpy.save_file(network.to_state_dict(), path)
+    return path
+
+
+def test_a_stated_order_is_told(doubtful, series, program, tmp_path):
+    """Every verb that takes a state dict takes an order, and says in one line what was stated."""
+    order = ["--layers", "lstm,fc0,fc1"]
+    origin = "taken from a state dict, as stated by layers: lstm, then fc0, then fc1; nothing before, between or after"
+    page = tmp_path / "r.html"
+    for verb, *options in (["compile", "--board", "test4"], ["estimate", "--steps", 1],
+                           ["report", "--board", "test4", "--input", series, "-o", page]):
+        refused("a state dict does not tell what lies between fc0 and fc1", verb, doubtful, *options)
+        result = run(verb, doubtful, *options, *order)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines().count(f"net: {origin}") == 1
+        if verb != "report":
+            assert json.loads(run(verb, doubtful, *options, *order, "--json").stdout)["origin"] == origin
+    assert f">{origin}<" in page.read_text() and "--layers lstm,fc0,fc1" in page.read_text()
+    refused("does not tell what lies between", "sim", "--board", "test4", "--model", doubtful)
+    refused("layers: fc1 left out", "demo", "--board", "test4", "--model", doubtful, "--layers", "lstm,fc0")
+    refused("--layers is for state dicts; a program is compiled already", "report", program, *order)
+    refused("--layers is for state dicts", "sim", "--board", "test4", "--model", program, *order)
+    refused("layers='lstm,fc0,fc1': 'lstm_tiny' has an order; supported: state dicts", "compile", "lstm_tiny", *order)
 
 
 @pytest.mark.parametrize("arguments, text", [
@@ -155,7 +188,7 @@ def test_json_of_a_program(tmp_path):
     path = tmp_path / "p.spiccato"
     compiled = json.loads(run("compile", ONNX, "-o", path, "--json").stdout)
     shown = json.loads(run("inspect", path, "--json").stdout)
-    assert compiled == shown | {"output": str(path)}
+    assert compiled == shown | {"origin": None, "output": str(path)}
     program = Program.load(path)
     assert (shown["digest"], shown["spaced_cycles"]) == (program.digest, program.spaced_latency)
     assert (shown["input_size"], shown["hidden_sizes"], shown["output_size"]) == (5, [12, 12], 3)

@@ -178,7 +178,7 @@ def test_bad_program_files(tiny, tmp_path):
         path.write_bytes(data[:place] + bytes([data[place] ^ 1]) + data[place + 1:])
         with pytest.raises(ProgramError, match="p.spiccato: (not|damaged)"):
             Program.load(path)
-    from spiccato.network import save_safetensors
+    from spiccato.importers import save_safetensors
     save_safetensors(tiny, path)
     with pytest.raises(ProgramError, match="not a program file"):
         Program.load(path)

@@ -15,11 +15,10 @@ from spiccato.compiler import compile_network
 from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
 from spiccato.host import AsyncDevice, Device, Line, LinkTransport, SerialTransport, Transport
 from spiccato.host.serial_line import SerialLine
-from spiccato.network import save_safetensors
+from spiccato.importers import save_safetensors
+from spiccato.isa.registers import REGISTERS
 from spiccato.program.state import state_words
 from spiccato.registry import configuration
-from spiccato.rtl.serial.uart import BAUD
-from spiccato.isa.registers import REGISTERS
 from spiccato.rtl.serial.uart import BAUD
 from spiccato_sim import models
 from spiccato_sim.cli import main

@@ -17,7 +17,7 @@ pytest.importorskip("bokeh")
 import chromium  # noqa: E402
 from click.testing import CliRunner  # noqa: E402
 from spiccato.compiler import compile_network  # noqa: E402
-from spiccato.network import save_safetensors  # noqa: E402
+from spiccato.importers import save_safetensors  # noqa: E402
 from spiccato.registry import configuration  # noqa: E402
 from spiccato_sim import html_report, models, published  # noqa: E402
 from spiccato_sim.bfloat16 import BFloat16Pipeline  # noqa: E402

@@ -322,12 +322,11 @@ def test_missing_and_damaged_files(suffix, tmp_path):
     path = tmp_path / f"none{suffix}"
     with pytest.raises(ModelError, match=f"none{suffix}: no such file"):
         load_network(path)
-    if suffix not in (".pt", ".pth"):
-        for content in (b"", b"text", b"PK\x03\x04", np.random.default_rng(0).bytes(1000)):
-            path.write_bytes(content)
-            with pytest.raises(ModelError, match=f"none{suffix}: ") as caught:
-                load_network(path)
-            assert "\n" not in str(caught.value)
+    for content in (b"", b"text", b"PK\x03\x04", np.random.default_rng(0).bytes(1000)):
+        path.write_bytes(content)
+        with pytest.raises(ModelError, match=f"none{suffix}: ") as caught:
+            load_network(path)
+        assert "\n" not in str(caught.value)
     path.unlink(missing_ok=True)
     path.mkdir()
     with pytest.raises(ModelError, match="is a folder"):
@@ -361,7 +360,7 @@ def test_other_sources_are_refused(source, message):
 def test_a_missing_package_is_told_with_its_extra(package, name, extra, monkeypatch):
     for module in [module for module in sys.modules if module.split(".")[0] == package]:
         monkeypatch.delitem(sys.modules, module)
-    for module in ("pytorch", "onnx_graph", "keras"):
+    for module in ("pytorch", "torch_file", "onnx_graph", "keras"):
         monkeypatch.delitem(sys.modules, f"spiccato.importers.{module}", raising=False)
     monkeypatch.setattr(sys, "meta_path", [_Without(package), *sys.meta_path])
     message = rf"{name}: the package {package} is needed: pip install 'spiccato\[{extra}\]'"

@@ -1,4 +1,4 @@
-"""Import of PyTorch modules and .pt files: what is taken, what is refused and where. Needs PyTorch."""
+"""Import of PyTorch modules: what is taken, what is refused and where. Needs PyTorch."""
 
 import numpy as np
 import pytest
@@ -8,8 +8,6 @@ from spiccato_sim.reference import Reference
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
-
-FIXTURES = "tests/fixtures"
 
 
 class Parts(nn.Module):
@@ -179,38 +177,3 @@ def test_refused_objects():
         compiled = torch.jit.script(nn.LSTM(5, 7))
     with pytest.raises(ModelError, match="compiled by TorchScript"):
         load_network(compiled)
-
-
-def test_state_dicts(tmp_path):
-    """A state dict, in memory, in a file and in a checkpoint, is the model that the safetensors file holds."""
-    expected = load_network(f"{FIXTURES}/torch.safetensors").to_state_dict()
-    state = torch.load(f"{FIXTURES}/torch.pt", weights_only=True)
-    bfloat16 = {name: tensor.bfloat16() for name, tensor in state.items()}
-    for source in (f"{FIXTURES}/torch.pt", f"{FIXTURES}/torch_checkpoint.pt", state):
-        loaded = load_network(source).to_state_dict()
-        assert loaded.keys() == expected.keys()
-        assert all(np.array_equal(loaded[name], expected[name]) for name in loaded)
-    torch.save(bfloat16, tmp_path / "half.pth")
-    assert np.array_equal(load_network(tmp_path / "half.pth").lstm[0].weight_ih,
-                          bfloat16["lstm.weight_ih_l0"].double().numpy())
-
-
-@pytest.mark.parametrize("content, message", [
-    (None, r"pickled.pt: holds more than tensors, such as a pickled module.*torch.save\(model.state_dict\(\), path\)"),
-    (b"text", "x.pt: .*save a state dict"),
-    (b"", "x.pt: .*save a state dict"),
-    ([1, 2], "x.pt: holds a list; save a state dict"),
-    ({"epoch": 3}, "x.pt: 'epoch' is a int; expected a tensor"),
-    ({"lstm.weight_ih_l0": torch.ones(2, 2, dtype=torch.int64)}, "has type int64"),
-])
-def test_refused_files(tmp_path, content, message):
-    path = tmp_path / "x.pt"
-    if content is None:
-        path = f"{FIXTURES}/torch_pickled.pt"
-    elif isinstance(content, bytes):
-        path.write_bytes(content)
-    else:
-        torch.save(content, path)
-    with pytest.raises(ModelError, match=message) as caught:
-        load_network(path)
-    assert "\n" not in str(caught.value)

@@ -4,7 +4,8 @@ import importlib.util
 
 import numpy as np
 import pytest
-from spiccato.network import ModelError, save_safetensors
+from spiccato.importers import save_safetensors
+from spiccato.network import ModelError
 from spiccato_sim import models, series
 from spiccato_sim.bfloat16 import BFloat16Pipeline, round_bfloat16
 from spiccato_sim.models import MODELS, TRAINED, build, inputs, random_network, resolve, scale_features

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network
-from spiccato.config import PRESETS
+from spiccato.registry import configuration
 from spiccato.formats import to_beats
 from spiccato_sim import models, runner
 from spiccato_sim.vm import VirtualMachine, to_bits
@@ -17,7 +17,7 @@ from spiccato_sim.tb_recovery import Job  # noqa: E402
 
 pytestmark = pytest.mark.simulates
 
-CONFIG = PRESETS["test4"]
+CONFIG = configuration("test4")
 #: What a program for another configuration differs in.
 ALIENS = {"slots": 16, "weight_depth": 256, "vector_blocks": 32, "input_blocks": 16, "output_beats": 16,
           "pair_sum": True, "program_depth": 512, "cores": 2, "block": 8, "io_format": "float32"}

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from spiccato.network import LinearLayer, LSTMLayer, Network, network_from_state_dict
+from spiccato.importers.state_dict import network_from_state_dict
+from spiccato.network import LinearLayer, LSTMLayer, Network
 from spiccato_sim.models import random_network
 from spiccato_sim.reference import Reference, sigmoid
 

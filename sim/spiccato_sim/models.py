@@ -177,16 +177,19 @@ def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: in
     return replace(network, lstm=(compensated, *network.lstm[1:]), calibration=calibration)
 
 
-def resolve(name_or_path: str, seed: int = 0) -> Network:
+def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Network:
     """The network that a user names: a benchmark model, a trained example or a file of any kind that can be imported.
 
     Parameters:
         seed: of a benchmark model's random weights; the others have none.
+        layers: as for `load_network`, of a file.
 
     Raises:
         ModelError: unknown name or suffix, or a file that `load_network` refuses.
     """
     if name_or_path in MODELS:
+        if layers is not None:
+            raise ModelError(f"layers={layers!r}: '{name_or_path}' has an order; supported: state dicts")
         return build(name_or_path, seed)
     if name_or_path in TRAINED:
         path = EXAMPLES / f"{name_or_path}.safetensors"
@@ -195,9 +198,9 @@ def resolve(name_or_path: str, seed: int = 0) -> Network:
                 f"trained example '{name_or_path}' has no file {path}: "
                 "the examples come with the repository, not with the installed package"
             )
-        return load_network(path)
+        return load_network(path, layers=layers)
     if Path(name_or_path).suffix.lower() in SUFFIXES:
-        return load_network(name_or_path)
+        return load_network(name_or_path, layers=layers)
     raise ModelError(
         f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *TRAINED))}, "
         f"or a path to a file ({', '.join(SUFFIXES)})"

@@ -1,35 +1,42 @@
 """Networks from other frameworks' models and files: PyTorch, safetensors, ONNX, Keras.
 
 Whatever a model does besides LSTM layers and, after them, linear layers is refused by name and place; nothing is
-guessed. PyTorch, onnx and h5py are only needed for what needs them, and are extras of the package.
+guessed, and what was stated or assumed of a state dict is kept in :attr:`..network.Network.origin`. PyTorch, onnx and
+h5py are only needed for what needs them, and are extras of the package.
 """
 
 import importlib
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ..network import ModelError, Network, load_safetensors, network_from_state_dict
+from ..network import ModelError, Network
+from . import safetensors_file
+from .contents import check_contents
+from .safetensors_file import save_safetensors
+from .state_dict import network_from_state_dict
 
-__all__ = ["SUFFIXES", "load_network"]
+__all__ = ["SUFFIXES", "load_network", "save_safetensors"]
 
 #: Suffix of a file -> what it holds.
 SUFFIXES = {
     ".safetensors": "PyTorch state dict",
     ".pt": "PyTorch state dict",
     ".pth": "PyTorch state dict",
+    ".ckpt": "PyTorch state dict",
     ".onnx": "ONNX model",
     ".keras": "Keras model",
     ".h5": "Keras model",
 }
 
 
-def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike | None = None) -> Network:
+def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike | None = None,
+                 layers: str | Sequence[str] | None = None) -> Network:
     """The network in a model or a file.
 
     Parameters:
@@ -37,18 +44,22 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
             array), or a :class:`Network`.
         name: the network's name; by default the file's without its suffix, or the module's class.
         calibration: (steps, features) typical inputs in time order; by default what the file holds, if anything.
+        layers: of a state dict, the names of all its modules in the order in which data passes through them, with
+            nothing in between: ("lstm", "fc") or "lstm,fc". Needed where a state dict leaves doubt.
 
     Raises:
         ModelError: the source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers
             followed by linear layers. One line: what is wrong, where, and what would be right.
     """
     if isinstance(source, (str, os.PathLike)):
-        network = _load_file(Path(source))
+        network = _load_file(Path(source), layers)
+    elif isinstance(source, Mapping):
+        network = network_from_state_dict(source, layers=layers)
+    elif layers is not None:
+        raise ModelError(f"layers={layers!r}: the {type(source).__name__} tells itself in what order its layers come; "
+                         "supported: state dicts")
     elif isinstance(source, Network):
         network = source
-    elif isinstance(source, Mapping):
-        network = network_from_state_dict(
-            _importer("pytorch").arrays(source) if "torch" in sys.modules else source)
     elif "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module):
         network = _importer("pytorch").trace(source)
     else:
@@ -59,16 +70,20 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
     return replace(network, name=name) if name is not None else network
 
 
-def _load_file(path: Path) -> Network:
+def _load_file(path: Path, layers: str | Sequence[str] | None) -> Network:
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
         raise ModelError(f"{path}: unknown kind of model; supported: {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise ModelError(f"{path}: {'is a folder' if path.is_dir() else 'no such file'}")
-    if suffix == ".safetensors":
-        return load_safetensors(path)
     try:
-        return _importer({".pt": "pytorch", ".pth": "pytorch", ".onnx": "onnx_graph"}.get(suffix, "keras")).load(path)
+        check_contents(path)
+        if "state dict" in SUFFIXES[suffix]:
+            return (safetensors_file if suffix == ".safetensors" else _importer("torch_file")).load(path, layers)
+        if layers is not None:
+            raise ModelError(f"layers={layers!r}: the {SUFFIXES[suffix]} tells itself in what order its layers come; "
+                             "supported: state dicts")
+        return _importer("onnx_graph" if suffix == ".onnx" else "keras").load(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
     except ModelError as error:
@@ -77,7 +92,8 @@ def _load_file(path: Path) -> Network:
 
 def _importer(module: str) -> Any:
     """An importer, which imports a package that need not be installed."""
-    package, extra = {"pytorch": ("torch", "torch"), "onnx_graph": ("onnx", "onnx"), "keras": ("h5py", "keras")}[module]
+    package, extra = {"pytorch": ("torch", "torch"), "torch_file": ("torch", "torch"), "onnx_graph": ("onnx", "onnx"),
+                      "keras": ("h5py", "keras")}[module]
     try:
         return importlib.import_module(f".{module}", __package__)
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""Networks from PyTorch: modules, by running them on labels, and state dicts in .pt files.
+"""Networks from PyTorch modules, by running them on labels.
 
 A module's ``forward`` is run as it is, on a tensor of labels (:mod:`.chain`) that intercepts every function of PyTorch
 that it meets: nn.LSTM's and nn.Linear's are taken down, what merely moves values is executed, anything else is
@@ -7,25 +7,20 @@ refused. Nothing is assumed from the order in which modules were defined.
 
 import copy
 import os
-import pickle
 import sys
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network, network_from_state_dict
+from ..network import LinearLayer, LSTMLayer, ModelError, Network
 from .chain import BATCH, STEPS, Chain
 
-__all__ = ["arrays", "load", "trace"]
+__all__ = ["trace"]
 
 SUPPORTED = "nn.LSTM layers, then nn.Linear layers, in one chain"
-
-#: Keys under which checkpoints keep the state dict.
-CHECKPOINT_KEYS = ("state_dict", "model_state_dict")
 
 #: Functions, methods and properties that only move values.
 _MOVES = {
@@ -46,38 +41,6 @@ _PROPERTIES = {
 _NEW = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
 _CONVERSIONS = {"to", "type", "type_as", "float", "double"}
 _DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
-
-
-def load(path: Path) -> Network:
-    """The network in a file with a state dict, or with a checkpoint that has one under one of CHECKPOINT_KEYS."""
-    hint = "save a state dict: torch.save(model.state_dict(), path)"
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ModelError(f"holds more than tensors, such as a pickled module, and is not loaded; {hint}") from None
-    except OSError:
-        raise
-    except Exception as error:  # of any kind: damaged files are not expected there
-        raise ModelError(f"not a PyTorch state dict ({_first_line(error)}); {hint}") from None
-    if not isinstance(content, Mapping):
-        raise ModelError(f"holds a {type(content).__name__}; {hint}")
-    for key in CHECKPOINT_KEYS:
-        if isinstance(content.get(key), Mapping):
-            content = content[key]
-    return network_from_state_dict(arrays(content), path.stem)
-
-
-def arrays(state: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict with arrays where it has tensors; types that numpy lacks become float32."""
-    result = {}
-    for key, value in state.items():
-        if isinstance(value, torch.Tensor):
-            value = value.detach().cpu()
-            value = (value.float() if value.dtype is torch.bfloat16 else value).numpy()
-        elif not hasattr(value, "dtype"):
-            raise ModelError(f"'{key}' is a {type(value).__name__}; expected a tensor")
-        result[str(key)] = value
-    return result
 
 
 def trace(module: nn.Module) -> Network:

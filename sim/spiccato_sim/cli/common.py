@@ -24,10 +24,10 @@ from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
     "PROGRAM_SUFFIX", "STREAMED", "board_option", "boards_option", "calibration_option", "complete", "console",
-    "emit_json", "io_option", "json_option", "model_argument", "model_option", "network_of", "print_counts",
-    "print_summary", "print_table", "program_of", "program_summary", "progress_bar", "progress_console",
-    "reports_errors", "resource_notes", "seed_option", "spaced_of", "status", "steps_option", "tracker",
-    "weights_option",
+    "emit_json", "io_option", "json_option", "layers_option", "model_argument", "model_option", "network_of",
+    "print_counts", "print_origin", "print_summary", "print_table", "program_of", "program_summary", "progress_bar",
+    "progress_console", "refuse_layers", "reports_errors", "resource_notes", "seed_option", "spaced_of", "status",
+    "steps_option", "tracker", "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.
@@ -106,6 +106,9 @@ seed_option = click.option("--seed", type=click.IntRange(min=0), default=0, show
 calibration_option = click.option(
     "--calibration", type=click.Path(dir_okay=False),
     help="Typical inputs, for features of very different magnitude: a .npy file (steps, features).")
+layers_option = click.option(
+    "--layers", metavar="NAME,NAME", help="Of a state dict, the names of all its modules in the order of computation, "
+                                          "with nothing in between; needed where the file leaves doubt.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, and nothing else.")
 
 
@@ -122,9 +125,9 @@ def program_of(path):
     return Program.load(path)
 
 
-def network_of(model, seed, calibration=None):
+def network_of(model, seed, calibration=None, layers=None):
     """The network that MODEL names, with calibration inputs from a file if one is given."""
-    network = resolve(model, seed)
+    network = resolve(model, seed, layers)
     return replace(network, calibration=load_inputs(calibration, network.input_size)) if calibration else network
 
 
@@ -215,6 +218,18 @@ def program_summary(program):
         "full_mac_bound_cycles": program.full_mac_bound,
         **(resource_notes(config) or {}),
     }
+
+
+def refuse_layers(model, layers):
+    """Raise SpiccatoError if an order of layers is stated for a program."""
+    if layers is not None:
+        raise SpiccatoError(f"{model}: --layers is for state dicts; a program is compiled already")
+
+
+def print_origin(network):
+    """Print what was stated or assumed of the state dict that a network was taken from; None has none."""
+    if network is not None and network.origin:
+        console.print(f"{network.name}: {network.origin}", soft_wrap=True)
 
 
 def print_summary(program):

@@ -11,9 +11,10 @@ from spiccato.rtl.serial.uart import BAUD
 
 from ..accuracy import rms
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, boards_option, calibration_option, console, emit_json,
-                     io_option, json_option, model_option, network_of, print_counts, print_summary, print_table,
-                     program_of, program_summary, progress_bar, progress_console, reports_errors, resource_notes,
-                     seed_option, spaced_of, status, steps_option, weights_option)
+                     io_option, json_option, layers_option, model_option, network_of, print_counts, print_origin,
+                     print_summary, print_table, program_of, program_summary, progress_bar, progress_console,
+                     refuse_layers, reports_errors, resource_notes, seed_option, spaced_of, status, steps_option,
+                     weights_option)
 
 __all__ = ["VERBS"]
 
@@ -128,6 +129,7 @@ def boards(boards, as_json):
 @weights_option
 @io_option
 @calibration_option
+@layers_option
 @steps_option(STREAMED + 1, help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
@@ -135,15 +137,17 @@ def boards(boards, as_json):
 @click.option("--axi-load", is_flag=True, help="Load all memories over AXI4-Lite instead of from files (slow).")
 @json_option
 @reports_errors
-def sim(board, model, weights, io_format, calibration, steps, seed, simulator, waves, axi_load, as_json):
+def sim(board, model, weights, io_format, calibration, layers, steps, seed, simulator, waves, axi_load, as_json):
     """Run a model on the simulated RTL of a board and compare with every prediction."""
     from ..bfloat16 import BFloat16Pipeline
     from ..reference import Reference
     from ..simulate import simulate
 
-    program, network, task, xs = _job(model, configuration(board, io_format), weights, steps, seed, calibration)
+    program, network, task, xs = _job(model, configuration(board, io_format), weights, steps, seed, calibration,
+                                      layers)
     if not as_json:
         print_summary(program)
+        print_origin(network)
     with status("building the simulator and running the RTL"):
         result = simulate(program, xs, spaced=spaced_of(len(xs)), simulator=simulator, waves=waves,
                           preload=not axi_load)
@@ -159,9 +163,9 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
         scores = _scores(task, {"RTL": result.outputs, "float64": exact})
     if as_json:
         emit_json({
-            "program": program_summary(program), "simulator": simulator, "steps": len(xs), "passed": result.passed,
-            "bit_exact": result.bit_exact, "spaced_cycles": result.spaced_cycles,
-            "interval_cycles": result.initiation_interval, "errors": errors,
+            "program": program_summary(program), "origin": network and network.origin, "simulator": simulator,
+            "steps": len(xs), "passed": result.passed, "bit_exact": result.bit_exact,
+            "spaced_cycles": result.spaced_cycles, "interval_cycles": result.initiation_interval, "errors": errors,
             "task": scores and {"metric": task.metric_name, "unit": task.metric_unit, **scores},
             "failures": result.failures, "waves": str(result.waves) if result.waves else None})
     else:
@@ -176,18 +180,20 @@ def sim(board, model, weights, io_format, calibration, steps, seed, simulator, w
               help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).")
 @weights_option
 @calibration_option
+@layers_option
 @steps_option(help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
 @click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second of the port.")
 @reports_errors
-def demo(board, port, model, weights, calibration, steps, seed, baud):
+def demo(board, port, model, weights, calibration, layers, steps, seed, baud):
     """Run a model on a board through its serial port and compare every output with the virtual machine."""
     from ..demo import run_demo
     from ..reference import Reference
 
     config = configuration(board)
-    program, network, task, xs = _job(model, config, weights, steps, seed, calibration)
+    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers)
     print_summary(program)
+    print_origin(network)
     with progress_bar() as progress:
         bar = progress.add_task(f"{port}: connecting and loading the program", total=None)
         result = run_demo(
@@ -214,18 +220,19 @@ def demo(board, port, model, weights, calibration, steps, seed, baud):
     sys.exit(0 if result.passed else 1)
 
 
-def _job(model, config, weights, steps, seed, calibration=None):
+def _job(model, config, weights, steps, seed, calibration, layers):
     """What ``--model`` names: program, network (None if it is a program), task (None if it is no example), inputs."""
     from .. import series
     from ..bfloat16 import round_bfloat16
     from ..models import inputs
 
     if model.endswith(PROGRAM_SUFFIX):
+        refuse_layers(model, layers)
         program = program_of(model)
         program.require(config)
         xs = np.random.default_rng(seed).standard_normal((steps or 20, program.input_size))
         return program, None, None, round_bfloat16(xs)
-    network = network_of(model, seed, calibration)
+    network = network_of(model, seed, calibration, layers)
     program = compile_network(network, config, weight_format=weights)
     if model in series.TASKS:
         task = series.load(model)

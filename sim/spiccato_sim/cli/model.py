@@ -12,8 +12,9 @@ from spiccato.files import check_file, write_whole
 from spiccato.registry import configuration
 
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, boards_option, calibration_option, console, emit_json,
-                     io_option, json_option, model_argument, network_of, print_summary, print_table, program_of,
-                     program_summary, reports_errors, resource_notes, seed_option, spaced_of, status, steps_option,
+                     io_option, json_option, layers_option, model_argument, network_of, print_origin, print_summary,
+                     print_table, program_of, program_summary, refuse_layers, reports_errors, resource_notes,
+                     seed_option, spaced_of, status, steps_option,
                      tracker, weights_option)
 
 __all__ = ["VERBS"]
@@ -25,29 +26,31 @@ __all__ = ["VERBS"]
 @weights_option
 @io_option
 @calibration_option
+@layers_option
 @seed_option
 @click.option("-o", "--output", type=click.Path(dir_okay=False),
               help=f"Program file to write, usually NAME{PROGRAM_SUFFIX}.")
 @json_option
 @reports_errors
-def compile_command(model, board, weights, io_format, calibration, seed, output, as_json):
+def compile_command(model, board, weights, io_format, calibration, layers, seed, output, as_json):
     """Compile MODEL for a board.
 
-    MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth), an ONNX model
-    (.onnx) or a Keras model (.keras, .h5).
+    MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
+    model (.onnx) or a Keras model (.keras, .h5).
     """
     if output:
         check_file(output)
     config = configuration(board, io_format)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
-    network = network_of(model, seed, calibration)
+    network = network_of(model, seed, calibration, layers)
     program = compile_network(network, config, weight_format=weights)
     if output:
         program.save(output)
     if as_json:
-        emit_json(program_summary(program) | {"output": output})
+        emit_json(program_summary(program) | {"origin": network.origin, "output": output})
         return
     print_summary(program)
+    print_origin(network)
     if output:
         console.print(f"wrote {output}", soft_wrap=True)
 
@@ -69,6 +72,7 @@ def inspect(program, as_json):
 @model_argument
 @io_option
 @calibration_option
+@layers_option
 @click.option("--input", "inputs", type=click.Path(dir_okay=False),
               help="Inputs to measure errors with: a .npy file (steps, features).  [default: an example's series, "
                    "calibration inputs, or random ones]")
@@ -77,7 +81,7 @@ def inspect(program, as_json):
 @seed_option
 @json_option
 @reports_errors
-def estimate(model, io_format, calibration, inputs, steps, boards, seed, as_json):
+def estimate(model, io_format, calibration, layers, inputs, steps, boards, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
 
     MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64, before the outputs are
@@ -85,7 +89,7 @@ def estimate(model, io_format, calibration, inputs, steps, boards, seed, as_json
     """
     from ..estimate import default_steps, estimate
 
-    network = network_of(model, seed, calibration)
+    network = network_of(model, seed, calibration, layers)
     steps = steps or default_steps(network)
     source, xs = _inputs(model, network, inputs, steps, seed)
     with tracker("compiling and measuring") as track:
@@ -94,8 +98,9 @@ def estimate(model, io_format, calibration, inputs, steps, boards, seed, as_json
         emit_json({
             "name": network.name, "input_size": network.input_size,
             "hidden_sizes": [layer.hidden_size for layer in network.lstm], "output_size": network.output_size,
-            "parameters": network.parameters, "inputs": source, **dataclasses.asdict(result)})
+            "parameters": network.parameters, "origin": network.origin, "inputs": source, **dataclasses.asdict(result)})
     else:
+        print_origin(network)
         _print_estimate(network, result, source)
     if not result.fits:
         last = result.rows[-1]
@@ -215,13 +220,14 @@ def run(program, inputs, output, rtl, as_json):
 @weights_option
 @io_option
 @calibration_option
+@layers_option
 @click.option("--input", "inputs", type=click.Path(dir_okay=False),
               help="Inputs to measure errors with: a .npy file (steps, features).  [default: random]")
 @steps_option(help="Timesteps.  [default: 300; an example's or a file's whole series]")
 @seed_option
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
 @reports_errors
-def report(model, board, weights, io_format, calibration, inputs, steps, seed, output):
+def report(model, board, weights, io_format, calibration, layers, inputs, steps, seed, output):
     """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
 
     MODEL: as for compile, or a program.
@@ -231,18 +237,20 @@ def report(model, board, weights, io_format, calibration, inputs, steps, seed, o
     check_file(output)
     network = None
     if model.endswith(PROGRAM_SUFFIX):
+        refuse_layers(model, layers)
         program = program_of(model)
         if board:
             program.require(configuration(board, program.config.io_format))
     else:
         config = configuration(board or "ia420f", io_format)
-        network = network_of(model, seed, calibration)
+        network = network_of(model, seed, calibration, layers)
         program = compile_network(network, config, weight_format=weights)
     resource_notes(program.config)  # before the page is written: refuses what does not fit the device
     with tracker("timesteps") as track:
         write_report(output, model, program, network, board=board, weights=weights, inputs=inputs, steps=steps,
-                     seed=seed, track=track)
+                     seed=seed, layers=layers, track=track)
     print_summary(program)
+    print_origin(network)
     console.print(f"wrote {output}", soft_wrap=True)
 
 

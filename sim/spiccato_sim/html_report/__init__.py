@@ -74,6 +74,7 @@ def page(program, network, xs, *, inputs, commands=(), track=iter):
 
 
 def write_report(path, model, program, network=None, *, board=None, weights="auto", inputs=None, steps=None, seed=0,
+                 layers=None,
                  track=iter):
     """Write the page on ``program`` to ``path``, all or nothing; what ``spiccato report`` does.
 
@@ -93,6 +94,8 @@ def write_report(path, model, program, network=None, *, board=None, weights="aut
         Number of timesteps. Default: all of the file or series, or ``STEPS``.
     seed : int
         Of random weights and inputs.
+    layers : str, optional
+        Order of a state dict's modules that the user stated.
     track : as for :func:`page`
 
     Raises
@@ -114,17 +117,18 @@ def write_report(path, model, program, network=None, *, board=None, weights="aut
     xs = xs[:steps]
     text = page(program, network, xs, inputs=what, track=track,
                 commands=_commands(model, program, network, board or program.config.name, weights, inputs, len(xs),
-                                   seed))
+                                   seed, layers))
     try:
         write_whole(path, text.encode())
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def _commands(model, program, network, board, weights, inputs, steps, seed):
+def _commands(model, program, network, board, weights, inputs, steps, seed, layers):
     """(what for, command line) of everything on the page. Where it was written does not matter."""
     compiled = [] if network is None else [
-        "--board", board, "--weights", weights, "--format", program.config.io_format]
+        "--board", board, "--weights", weights, "--format", program.config.io_format,
+        *(["--layers", layers] if layers else [])]
     drawn = ["--input", inputs] if inputs else []
     report = ["spiccato", "report", model, *compiled, *drawn, "--steps", str(steps), "--seed", str(seed)]
     options = compiled or ["--board", board, "--format", program.config.io_format]

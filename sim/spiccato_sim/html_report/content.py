@@ -277,6 +277,7 @@ def _model_table(program, model):
     sizes = [program.input_size, *(layer.units for layer in program.layers)]
     return Table(["model", ""], [
         ["name", program.name],
+        *([["origin", model.origin]] if model.origin else []),
         ["layers", f"input {sizes[0]}, LSTM {', '.join(map(str, sizes[1:]))}, output {program.output_size}"],
         ["parameters", _count(model.parameters)],
         ["weight formats", ", ".join(dict.fromkeys(program.weight_formats))],
