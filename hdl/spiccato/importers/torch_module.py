@@ -9,6 +9,7 @@ import copy
 import math
 import os
 import sys
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -284,7 +285,9 @@ class _Run:
                 return type(value)(map(plain, value)) if type(value) in (tuple, list) else value
 
             try:
-                result = func(*plain(args), **plain(kwargs))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")  # on a function whose result does not matter
+                    result = func(*plain(args), **plain(kwargs))
                 break
             except Exception:  # of any kind: the function is not known
                 continue
