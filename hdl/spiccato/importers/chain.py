@@ -8,6 +8,7 @@ of the layer behind or before them. Everything else is for the importer to refus
 and none is assumed; after a refusal the run goes on, to tell which part of the model would run by itself.
 """
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ..network import LinearLayer, LSTMLayer, ModelError, Network
 
-__all__ = ["SIZES", "Chain", "Labels", "Misfit", "same_layers"]
+__all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm"]
 
 Labels = NDArray[np.int64]
 
@@ -324,11 +325,31 @@ class Chain:
         return True
 
 
-def same_layers(one: Network, other: Network) -> bool:
-    """Whether two networks have equal weights."""
-    tensors = one.to_state_dict(), other.to_state_dict()
-    return tensors[0].keys() == tensors[1].keys() and all(
-        np.array_equal(array, tensors[1][key]) for key, array in tensors[0].items())
+def confirm(network: Network, run: Callable[[tuple[int, ...]], Network], shapes: Iterable[tuple[int, ...]],
+            misfit: type[Exception] = Misfit) -> None:
+    """See that a model computes the same with inputs of other shapes, where it takes them.
+
+    Parameters
+    ----------
+    network : Network
+        What was read with one shape.
+    run
+        Gives the network with another; raises ``misfit`` if the model does not take it.
+
+    Raises
+    ------
+    ModelError
+        It computes something else.
+    """
+    tensors = network.to_state_dict()
+    for shape in shapes:
+        try:
+            others = run(shape).to_state_dict()
+        except misfit:
+            continue
+        if tensors.keys() != others.keys() or not all(np.array_equal(tensors[key], others[key]) for key in tensors):
+            raise ModelError("constants that the model uses depend on the number of steps or sequences; supported: the "
+                             "same for any number")
 
 
 def _varying(place: str, source: _Stage) -> str:

@@ -1,30 +1,59 @@
-"""Networks from Keras models in .keras and .h5 files: LSTM layers, then Dense layers, one after the other.
+"""Networks from Keras models, in .keras and .h5 files and in memory: LSTM layers, then Dense layers.
 
-The files are read without Keras: the model's configuration is JSON, the weights are HDF5.
+The files are read without Keras: the model's configuration is JSON, the weights are HDF5. The layers, one after the
+other, are run on labels (:mod:`.chain`).
 """
 
 import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
 from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from .chain import SIZES, Chain, Labels, confirm
 
-__all__ = ["load"]
+__all__ = ["load", "convert"]
 
 SUPPORTED = "LSTM layers, then Dense layers with linear activation, in one chain"
 
 #: Layers that change nothing when a model is used.
-_PASSIVE = {"InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization"}
+_PASSIVE = {"InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization",
+            "Identity"}
+_MODELS = {"Sequential", "Functional", "Model"}
 #: What the layers must be configured to, where a file says it.
-_LSTM_SETTINGS = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False, "return_state": False}
+_LSTM_SETTINGS = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False, "time_major": False}
 _DENSE_SETTINGS = {"activation": "linear"}
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """A layer of a model, or of a model inside it.
+
+    ``names`` are those of the models around it and its own; ``group`` is where a .keras file keeps its weights;
+    ``result`` is the number of the result that it reads of the layer before, and ``arguments`` what else it gets.
+    """
+
+    kind: str
+    settings: dict[str, Any]
+    names: tuple[str, ...]
+    group: str
+    result: int
+    arguments: list[Any]
+
+    @property
+    def place(self) -> str:
+        return f"layer '{self.names[-1]}' ({self.kind})"
+
+
+Arrays = Callable[[_Layer], list[NDArray[Any]]]
 
 
 def load(path: Path) -> Network:
@@ -42,111 +71,286 @@ def load(path: Path) -> Network:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"not a Keras model: {str(error).strip().splitlines()[0]}") from None
+        raise ModelError(f"not a Keras model: {_first_line(error)}") from None
 
 
-def _weights(file: h5py.File):
-    """A function that gives the arrays of a layer from the weights in a .keras file.
+def convert(model: Any) -> Network:
+    """The network in a Keras model in memory, named as the model is.
 
-    Keras calls a layer's group after its class, and numbers those of the same class in the model's order.
+    Parameters
+    ----------
+    model
+        An object with Keras' ``get_config``, ``layers`` and, for each of these, ``name`` and ``get_weights``.
     """
-    counts: dict[str, int] = {}
+    kind = type(model).__name__
+    try:
+        config = {"class_name": kind, "config": model.get_config()}
+        layers = {names: layer for names, layer in _members(model, ())}
+    except Exception as error:  # of any kind: a model's class may be the user's
+        raise ModelError(f"the configuration of the model, a {kind}, cannot be read: {_first_line(error)}; supported: "
+                         "Sequential and Functional models") from None
 
-    def arrays(layer: dict[str, Any], path: str) -> list[np.ndarray]:
-        kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", layer["class_name"]).lower()
-        number = counts.get(kind, 0)
-        counts[kind] = number + 1
-        group = file.get(f"layers/{kind}{f'_{number}' * bool(number)}/{path}vars")
+    def arrays(layer: _Layer) -> list[NDArray[Any]]:
+        own = layers.get(layer.names)
+        return [] if own is None else [np.asarray(array) for array in own.get_weights()]
+
+    return _network(config, arrays, str(getattr(model, "name", kind)))
+
+
+def _members(model: Any, outer: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(names, layer) of all layers, those of models inside included."""
+    for layer in model.layers:
+        names = (*outer, layer.name)
+        yield names, layer
+        if type(layer).__name__ in _MODELS:
+            yield from _members(layer, names)
+
+
+def _weights(file: h5py.File) -> Arrays:
+    """A function that gives the arrays of a layer from the weights in a .keras file."""
+    def arrays(layer: _Layer) -> list[NDArray[Any]]:
+        inner = {"LSTM": "cell/", "TimeDistributed": "layer/"}.get(layer.kind, "")
+        group = file.get(f"{layer.group}/{inner}vars")
         return [] if group is None else [group[key][()] for key in sorted(group, key=int)]
 
     return arrays
 
 
-def _legacy_weights(group: h5py.Group):
-    """The same for a .h5 file, which has a group by the name of each layer."""
-
-    def arrays(layer: dict[str, Any], _path: str) -> list[np.ndarray]:
-        own = group.get(layer["config"]["name"])
-        return [] if own is None else [own[name][()] for name in own.attrs["weight_names"]]
+def _legacy_weights(group: h5py.Group) -> Arrays:
+    """The same for a .h5 file, which has a group by the name of each layer of the outermost model."""
+    def arrays(layer: _Layer) -> list[NDArray[Any]]:
+        own = group.get(layer.names[0])
+        if own is None:
+            return []
+        inside = layer.names[1:]
+        return [own[name][()] for name in own.attrs["weight_names"]
+                if not inside or f"/{inside[-1]}/" in f"/{name}"]
 
     return arrays
 
 
-def _network(config: dict[str, Any], arrays, name: str) -> Network:
-    lstm: list[LSTMLayer] = []
-    linear: list[LinearLayer] = []
-    steps_end = None
-    for layer in _chain(config):
-        kind, settings = layer["class_name"], layer["config"]
-        inner, path = layer, "cell/" if kind == "LSTM" else ""
-        if kind == "TimeDistributed":
-            inner, path = settings["layer"], "layer/"
-        place = f"layer '{settings.get('name')}' ({kind})"
-        tensors = arrays(layer, path)
+def _network(config: dict[str, Any], arrays: Arrays, name: str) -> Network:
+    layers = [(layer, arrays(layer)) for layer in _chain(config)]
+    outputs = [number for _, number in _outputs(config)]
+
+    def run(sizes):
+        return _run(layers, outputs, name, *sizes)
+
+    network = run(SIZES[0])
+    confirm(network, run, SIZES[1:])
+    return network
+
+
+def _run(layers: list[tuple[_Layer, list[NDArray[Any]]]], outputs: list[int], name: str, steps: int,
+         sequences: int) -> Network:
+    """The network, from a run on labels (sequences, steps, features)."""
+    chain = Chain()
+    shape = layers[0][0].settings.get("batch_shape") or layers[0][0].settings.get("batch_input_shape") or []
+    features = None
+    if len(shape) == 3:
+        steps, features = shape[1] or steps, shape[2]
+    results: list[Labels] | None = None  # those of an unsupported layer, and the input: made for the layer that reads
+    before, shortened = "", ""
+    for number, (layer, arrays) in enumerate(layers):
         try:
-            if kind == "LSTM":
-                if linear or steps_end:
-                    raise ModelError(f"follows {steps_end or 'a Dense layer'}; supported: {SUPPORTED}")
-                _require(settings, _LSTM_SETTINGS)
-                steps_end = None if settings.get("return_sequences") else f"{place}, which has return_sequences=False"
-                lstm.append(_lstm(tensors, settings))
-            elif inner["class_name"] == "Dense":
-                if not lstm:
-                    raise ModelError(f"comes before any LSTM layer; supported: {SUPPORTED}")
-                _require(inner["config"], _DENSE_SETTINGS)
-                kernel, bias = _tensors(tensors, inner["config"], 1)
-                linear.append(LinearLayer(kernel.T, bias))
-            elif kind not in _PASSIVE and (kind, settings.get("activation")) != ("Activation", "linear"):
-                raise ModelError(f"is not supported; supported: {SUPPORTED}")
+            if results is None and not _is_passive(layer):
+                features = features or _features(layers[number:])
+                if features is None and before:
+                    raise chain.refusal()
+                shape = sequences, steps, features or 1
+                results = [chain.foreign(before, shape) if before else chain.input(shape)]
+            if results is not None:
+                results = _apply(chain, layer, arrays, results, shortened)
         except ModelError as error:
-            raise ModelError(f"{place}: {error}") from None
-    return Network(tuple(lstm), tuple(linear), name)
+            chain.refuse(error)
+            results, before, features, shortened = None, layer.place, None, ""
+            continue
+        if layer.kind == "LSTM":
+            shortened = "" if layer.settings.get("return_sequences") else layer.place
+    if chain.refused:
+        raise chain.refusal()
+    if results is None:
+        raise ModelError(f"the model has no layer; supported: {SUPPORTED}")
+    return chain.network({f"{layers[-1][0].names[-1]}{f' {k}' * bool(k)}": results[k] for k in outputs}, name)
 
 
-def _chain(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The layers of a model in their order, each of which reads what the one before gives.
+def _features(layers: list[tuple[_Layer, list[NDArray[Any]]]]) -> int | None:
+    """What the first of the layers with a kernel reads."""
+    return next((len(arrays[0]) for layer, arrays in layers if layer.kind in ("LSTM", "Dense", "TimeDistributed")
+                 and arrays and arrays[0].ndim == 2), None)
 
-    They are in this order in the file: Keras sorts them.
+
+def _is_passive(layer: _Layer) -> bool:
+    settings = layer.settings.get("layer", {}) if layer.kind == "TimeDistributed" else {"class_name": layer.kind}
+    return settings.get("class_name") in _PASSIVE or (layer.kind, layer.settings.get("activation")) == (
+        "Activation", "linear")
+
+
+def _apply(chain: Chain, layer: _Layer, arrays: list[NDArray[Any]], results: list[Labels],
+           shortened: str) -> list[Labels]:
+    """The results of a layer on those of the layer before; ``shortened`` is the last LSTM layer if it gives its last
+    step only."""
+    place, name, settings = layer.place, layer.names[-1], layer.settings
+    if layer.result >= len(results):
+        raise ModelError(f"{place} reads result {layer.result} of the layer before, which has {len(results)}")
+    labels = results[layer.result]
+    if _is_passive(layer):
+        return [labels]
+    try:
+        if layer.kind == "LSTM":
+            if shortened:
+                raise ModelError(f"follows {shortened}, which has return_sequences=False; supported: {SUPPORTED}")
+            _require(settings, _LSTM_SETTINGS)
+            # Keras has PyTorch's order of gates, matrices transposed, and one bias.
+            kernel, recurrent, bias = _tensors(arrays, settings, 2)
+            weights = LSTMLayer(kernel.T, recurrent.T, bias)
+        elif layer.kind == "Dense" or (layer.kind, settings.get("layer", {}).get("class_name")) == (
+                "TimeDistributed", "Dense"):
+            inner = settings["layer"]["config"] if layer.kind == "TimeDistributed" else settings
+            _require(inner, _DENSE_SETTINGS)
+            kernel, bias = _tensors(arrays, inner, 1)
+            weights = LinearLayer(kernel.T, bias)
+        elif layer.kind == "Flatten":
+            return [labels.reshape(len(labels), -1)]
+        elif layer.kind == "GetItem":
+            return [labels[tuple(map(_index, _listed(layer.arguments[1])))]]
+        else:
+            factor, offset = _constants(layer, arrays, labels.ndim)
+            return [chain.constants(place, name, labels, factor, offset)]
+    except (ModelError, IndexError, TypeError) as error:
+        reason = error if isinstance(error, ModelError) else f"is not supported ({error})"
+        text = str(reason)
+        raise ModelError(text if text.startswith(place) else f"{place}: {text}") from None
+    if layer.kind != "LSTM":
+        return [chain.linear(place, name, labels, weights)]
+    h, c = chain.lstm(place, name, labels.transpose(1, 0, 2) if labels.ndim == 3 else labels, weights)
+    result = h.transpose(1, 0, 2) if settings.get("return_sequences") else h[-1]
+    return [result, h[-1], c] if settings.get("return_state") else [result]
+
+
+def _constants(layer: _Layer, arrays: list[NDArray[Any]], ndim: int) -> tuple[Any, Any]:
+    """Factor and offset that a layer applies, if it does no more."""
+    settings = layer.settings
+    if layer.kind == "Rescaling":
+        return np.asarray(settings.get("scale", 1.0)), np.asarray(settings.get("offset", 0.0))
+    if layer.kind in ("Normalization", "BatchNormalization"):
+        axes = settings.get("axis", -1)
+        axes = axes if isinstance(axes, (list, tuple)) else [axes]
+        if set(axes) - {-1, ndim - 1, None}:
+            raise ModelError(f"axis={axes} is not supported; supported: -1, the features")
+    if layer.kind == "Normalization":
+        given = [settings.get("mean"), settings.get("variance")]
+        if given[0] is None:
+            if len(arrays) < 2:
+                raise ModelError("has neither mean nor variance; adapt it to data first")
+            given = arrays[:2]
+        mean, variance = (np.asarray(array, dtype=np.float64).reshape(-1) for array in given)
+        deviation = np.maximum(np.sqrt(variance), 1e-7)  # as Keras bounds it
+        return (deviation, mean) if settings.get("invert") else (1 / deviation, -mean / deviation)
+    if layer.kind == "BatchNormalization":
+        scale, center = settings.get("scale", True), settings.get("center", True)
+        if len(arrays) != 2 + bool(scale) + bool(center):
+            raise ModelError(f"the file has {len(arrays)} arrays of weights for it; expected {2 + scale + center}")
+        *own, mean, variance = (np.asarray(array, dtype=np.float64) for array in arrays)
+        factor = (own[0] if scale else 1.0) / np.sqrt(variance + settings.get("epsilon", 1e-3))
+        return factor, (own[-1] if center else 0.0) - mean * factor
+    tensor, number = layer.arguments if len(layer.arguments) == 2 else (None, None)
+    reversed_ = isinstance(tensor, (int, float))
+    number = tensor if reversed_ else number
+    if isinstance(number, (int, float)) and not isinstance(number, bool):
+        if layer.kind == "Add":
+            return 1.0, number
+        if layer.kind == "Subtract":
+            return (-1.0, number) if reversed_ else (1.0, -number)
+        if layer.kind == "Multiply":
+            return number, 0.0
+        if layer.kind in ("Divide", "TrueDivide") and not reversed_ and number:
+            return 1 / number, 0.0
+    raise ModelError(f"is not supported; supported: {SUPPORTED}")
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _index(value: Any) -> int | slice:
+    """An index of a subscription, as Keras writes it."""
+    if isinstance(value, dict) and value.get("class_name") == "__slice__":
+        return slice(*(value["config"][key] for key in ("start", "stop", "step")))
+    if isinstance(value, int):
+        return value
+    raise TypeError(f"index {value!r}")
+
+
+def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "layers") -> Iterator[_Layer]:
+    """The layers of a model in their order, each of which reads what the one before gives; a model inside another
+    counts as its layers.
+
+    They are in this order in the file: Keras sorts them. In a .keras file, Keras calls a layer's group after its
+    class, and numbers those of the same class.
     """
-    kind = config.get("class_name")
-    if kind not in ("Sequential", "Functional", "Model"):
-        raise ModelError(f"the model is a {kind}; supported: Sequential and Functional models")
+    model = config.get("class_name")
+    if model not in _MODELS:
+        raise ModelError(f"the model is a {model}; supported: Sequential and Functional models")
     layers = config["config"]["layers"] if isinstance(config["config"], dict) else config["config"]
     before = None
+    counts: dict[str, int] = {}
     for layer in layers:
-        if kind != "Sequential":
-            place = f"layer '{layer['name']}' ({layer['class_name']})"
-            sources = sorted(set(_sources(layer["inbound_nodes"])))
-            if len(layer["inbound_nodes"]) > 1 or sources != ([] if before is None else [before]):
-                raise ModelError(f"{place} reads {', '.join(map(repr, sources)) or 'an input of its own'}"
-                                 f"{' in several places' * (len(layer['inbound_nodes']) > 1)}; supported: {SUPPORTED}")
-            before = layer["name"]
-        yield layer
-    if kind != "Sequential":
-        results = _names(config["config"]["output_layers"])
+        kind, settings = layer["class_name"], layer["config"]
+        own = settings.get("name") if isinstance(settings, dict) else layer.get("name")
+        number, arguments = 0, []
+        if model != "Sequential":
+            own = layer["name"]
+            nodes = layer["inbound_nodes"]
+            sources = sorted(set(_sources(nodes)))
+            if len(nodes) > 1 or [source for source, _ in sources] != ([] if before is None else [before]):
+                names = ", ".join(repr(source) for source, _ in sources)
+                raise ModelError(f"layer '{own}' ({kind}) reads {names or 'an input of its own'}"
+                                 f"{' in several places' * (len(nodes) > 1)}; supported: {SUPPORTED}")
+            number = sources[0][1] if sources else 0
+            arguments = nodes[0].get("args", []) if nodes and isinstance(nodes[0], dict) else []
+            before = own
+        stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        count = counts.get(stem, 0)
+        counts[stem] = count + 1
+        place = f"{group}/{stem}{f'_{count}' * bool(count)}"
+        if kind in _MODELS:
+            inside = list(_chain(layer, (*outer, own), f"{place}/layers"))
+            inside[:1] = [replace(first, result=number) for first in inside[:1]]
+            if any(output for _, output in _outputs(layer)):
+                raise ModelError(f"layer '{own}' ({kind}) gives states; supported: its result")
+            yield from inside
+        else:
+            yield _Layer(kind, settings, (*outer, str(own)), place, number, arguments)
+    if before is not None:
+        results = list(dict.fromkeys(source for source, _ in _outputs(config)))
         if results != [before]:
             raise ModelError(f"the model gives the results of {', '.join(map(repr, results))}; supported: only that of "
                              f"'{before}', its last layer")
 
 
-def _sources(nodes: Any) -> Iterator[str]:
-    """Names of the layers that the nodes of a Functional model read."""
+def _outputs(config: dict[str, Any]) -> list[tuple[str, int]]:
+    """(layer, number of its result) of what a model gives; (the last layer, 0) of a Sequential model is ("", 0)."""
+    if config["class_name"] == "Sequential":
+        return [("", 0)]
+    outputs = config["config"]["output_layers"]
+    # ["head", 0, 0] or [["head", 0, 0], ...]
+    return [(entry[0], entry[2]) for entry in ([outputs] if outputs and isinstance(outputs[0], str) else outputs)]
+
+
+def _sources(nodes: Any) -> Iterator[tuple[str, int]]:
+    """(layer, number of its result) that the nodes of a Functional model read."""
     if isinstance(nodes, dict):
         if "keras_history" in nodes:
-            yield nodes["keras_history"][0]
+            yield nodes["keras_history"][0], nodes["keras_history"][2]
         for value in nodes.values():
             yield from _sources(value)
     elif isinstance(nodes, list):
         # Keras 2: [layer, node, tensor, arguments].
         if len(nodes) == 4 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
-            yield nodes[0]
+            yield nodes[0], nodes[2]
         for value in nodes:
             yield from _sources(value)
-
-
-def _names(outputs: list[Any]) -> list[str]:
-    """Names in ["head", 0, 0] or [["head", 0, 0], ...]."""
-    return [outputs[0]] if outputs and isinstance(outputs[0], str) else [entry[0] for entry in outputs]
 
 
 def _require(settings: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -164,7 +368,5 @@ def _tensors(tensors, settings, weights):
     return [*tensors] if biases else [*tensors, None]
 
 
-def _lstm(tensors, settings) -> LSTMLayer:
-    """Keras has PyTorch's order of gates, matrices transposed, and one bias."""
-    kernel, recurrent, bias = _tensors(tensors, settings, 2)
-    return LSTMLayer(kernel.T, recurrent.T, bias)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

@@ -12,7 +12,7 @@ import onnx.shape_inference
 import onnx.version_converter
 
 from ..network import ModelError, Network
-from .chain import SIZES, Misfit, same_layers
+from .chain import SIZES, Misfit, confirm
 from .onnx_run import GraphRun
 
 __all__ = ["load", "convert"]
@@ -49,20 +49,17 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
     weights = (initialisers.get(node.input[1]) for node in model.graph.node if node.op_type == "LSTM")
     features = [tensor.dims[-1] for tensor in weights if tensor is not None and tensor.dims]
     first_error = None
+
+    def run(shape):
+        return GraphRun(model.graph, opsets).network(name, shape)
+
     for shapes in _shapes(given[0], features):
         try:
-            network = GraphRun(model.graph, opsets).network(name, shapes[0])
+            network = run(shapes[0])
         except Misfit as error:
             first_error = first_error or error
             continue
-        for shape in shapes[1:]:
-            try:
-                other = GraphRun(model.graph, opsets).network(name, shape)
-            except Misfit:
-                continue  # nodes fix the sizes that the input leaves open
-            if not same_layers(network, other):
-                raise ModelError("the graph uses constants that depend on the number of steps or sequences; supported: "
-                                 "the same for any number")
+        confirm(network, run, shapes[1:])
         return network
     raise first_error
 
@@ -95,7 +92,7 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
     except Exception as error:  # of any kind: what its C++ code raises is not documented
         reason = re.sub(r".*Assertion .* failed: ", "", _first_line(error))
         raise ModelError(f"the model uses opset {opset}, which onnx's version converter does not bring to {MIN_OPSET} "
-                         f"({reason}); supported: {MIN_OPSET} and later, and what it converts") from None
+                         f"({reason}); supported: {MIN_OPSET} and later, and from 7 on what it converts") from None
 
 
 def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tuple[int, ...]]]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..network import LinearLayer, LSTMLayer, ModelError, Network
-from .chain import SIZES, Chain, Misfit, same_layers
+from .chain import SIZES, Chain, Misfit, confirm
 
 __all__ = ["trace"]
 
@@ -139,14 +139,7 @@ def _search(module: nn.Module) -> Network:
             # Sizes that a module fixes tell what it takes.
             attempts += [[shape] for shape in run.fixed_shapes if [shape] not in attempts]
             continue
-        for shape in shapes[1:]:
-            try:
-                other = _Run(module).network(shape)
-            except _Failure:
-                continue  # the sizes are fixed
-            if not same_layers(network, other):
-                raise ModelError(f"{type(module).__name__} uses constants that depend on the number of steps or "
-                                 "sequences; supported: the same for any number")
+        confirm(network, lambda shape: _Run(module).network(shape), shapes[1:], _Failure)
         if run.chain.steps() > 1:
             return network
         single = single or network
