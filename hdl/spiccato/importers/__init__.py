@@ -45,7 +45,8 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
         ModelError: the source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers
             followed by linear layers. One line: what is wrong, where, and what would be right.
     """
-    if example_input is not None and not ("torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module)):
+    is_module = "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module)
+    if example_input is not None and not is_module:
         raise ModelError("example_input is for a torch.nn.Module; a file or another model tells its own shapes")
     if isinstance(source, (str, os.PathLike)):
         network = _load_file(Path(source))
@@ -54,7 +55,7 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
     elif isinstance(source, Mapping):
         network = network_from_state_dict(
             _importer("pytorch").arrays(source) if "torch" in sys.modules else source)
-    elif "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module):
+    elif is_module:
         network = _importer("torch_module").trace(source, example_input)
     elif "onnx" in sys.modules and isinstance(source, sys.modules["onnx"].ModelProto):
         network = _importer("onnx_graph").convert(source, source.graph.name or "network")

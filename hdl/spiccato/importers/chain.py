@@ -25,6 +25,9 @@ Labels = NDArray[np.int64]
 SIZES = ((5, 3), (7, 4))
 
 
+_VARYING = "are not the same at every step and in every sequence; supported: one for each feature"
+
+
 class Misfit(ModelError):
     """Sizes that do not go together; with an input of another shape they might."""
 
@@ -241,7 +244,7 @@ class Chain:
             for column, array in zip(columns, numbers):
                 column[of_feature] = array.reshape(-1)
                 if (column[of_feature] != array.reshape(-1)).any():
-                    raise ModelError(_varying(place, source))
+                    raise ModelError(f"{place} applies constants to {source.what} that {_VARYING}")
             factor, offset = columns
             layer = LinearLayer(source.layer.weight * factor[:, None], source.layer.bias * factor + offset)
             stage = self._add(what, name or source.name, source.shape, layer=layer, parent=source.parent)
@@ -258,7 +261,7 @@ class Chain:
         for array in source.constants:
             rows = array[labels - source.first].reshape(-1, labels.shape[-1])
             if (rows != rows[0]).any():
-                raise ModelError(_varying(place, source))
+                raise ModelError(f"{place} reads {source.what}, whose constants {_VARYING}")
             result.append(rows[0])
         return result
 
@@ -350,8 +353,3 @@ def confirm(network: Network, run: Callable[[tuple[int, ...]], Network], shapes:
         if tensors.keys() != others.keys() or not all(np.array_equal(tensors[key], others[key]) for key in tensors):
             raise ModelError("constants that the model uses depend on the number of steps or sequences; supported: the "
                              "same for any number")
-
-
-def _varying(place: str, source: _Stage) -> str:
-    return (f"{place}: constants that {source.what} is combined with are not the same at every step; supported: one "
-            "for each feature")

@@ -73,7 +73,7 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
             # Other programs need no shape of an output either.
             try:
                 model = onnx.shape_inference.infer_shapes(model)
-            except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError, ValueError, RuntimeError) as error:
+            except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
                 raise ModelError(f"graph output '{shapeless[0]}' has no shape, and none can be inferred: "
                                  f"{_first_line(error)}") from None
             shapeless = [value.name for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
