@@ -176,7 +176,8 @@ class Graph:
         if self.rng.integers(2):
             self.constants.append(numpy_helper.from_array(np.asarray(array), name))
         else:
-            self.nodes.append(helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.asarray(array))))
+            value = numpy_helper.from_array(np.asarray(array))
+            self.nodes.append(helper.make_node("Constant", [], [name], value=value))
         return name
 
     def add(self, kind, *inputs, outputs=1, **attributes):

@@ -124,7 +124,8 @@ REFUSED = {
     "linear first": (lambda m, x: m.lstm(nn.functional.linear(x, torch.eye(5)))[0], "reads the model's input"),
     "linear between": (lambda m, x: m.more[0](nn.functional.linear(m.lstm(x)[0], torch.eye(7)))[0],
                        "nn.LSTM 'more.0'.* reads the result of .*; supported: LSTM layers first"),
-    "backwards": (lambda m, x: m.fc(m.lstm(x.flip(1))[0]), "nn.LSTM 'lstm' .* does not read the model's input as it is, but in another order"),
+    "backwards": (lambda m, x: m.fc(m.lstm(x.flip(1))[0]),
+                  "nn.LSTM 'lstm' .* does not read the model's input as it is, but in another order"),
     "reversed index": (lambda m, x: m.fc(m.lstm(x[:, torch.arange(x.shape[1] - 1, -1, -1)])[0]),
                        "does not read the model's input as it is"),
     "features swapped": (lambda m, x: m.lstm(x[..., [1, 0, 2, 3, 4]]), "does not read the model's input as it is"),
@@ -321,6 +322,21 @@ def test_refused_objects():
         compiled = torch.jit.script(nn.LSTM(5, 7))
     with pytest.raises(ModelError, match="compiled by TorchScript"):
         load_network(compiled)
+
+
+def test_a_keras_model_that_is_a_module_too():
+    """As it is with PyTorch behind Keras."""
+    class Sequential(nn.Module):
+        name, layers = "both", ()
+
+        def to_json(self):
+            return '{"class_name": "Sequential", "config": {"layers": []}}'
+
+        def get_weights(self):
+            return []
+
+    with pytest.raises(ModelError, match="the model has no layer; supported: LSTM layers, then Dense layers"):
+        load_network(Sequential())
 
 
 def test_state_dicts(tmp_path):

@@ -45,7 +45,9 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
         ModelError: the source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers
             followed by linear layers. One line: what is wrong, where, and what would be right.
     """
-    is_module = "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module)
+    # With PyTorch behind Keras, a Keras model is a torch.nn.Module as well.
+    is_keras = not isinstance(source, type) and hasattr(source, "to_json") and hasattr(source, "get_weights")
+    is_module = "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module) and not is_keras
     if example_input is not None and not is_module:
         raise ModelError("example_input is for a torch.nn.Module; a file or another model tells its own shapes")
     if isinstance(source, (str, os.PathLike)):
@@ -59,7 +61,7 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
         network = _importer("torch_module").trace(source, example_input)
     elif "onnx" in sys.modules and isinstance(source, sys.modules["onnx"].ModelProto):
         network = _importer("onnx_graph").convert(source, source.graph.name or "network")
-    elif not isinstance(source, type) and hasattr(source, "get_config") and hasattr(source, "get_weights"):
+    elif is_keras:
         network = _importer("keras").convert(source)
     else:
         raise ModelError(f"a {type(source).__name__} is no model; supported: a path, a torch.nn.Module, a PyTorch "

@@ -125,8 +125,10 @@ class Chain:
         return self._refusal is not None
 
     def part(self) -> list[str]:
-        """Names of the layers in the longest chain of supported layers; empty if there is none."""
-        return [stage.name for stage in max((stage.path() for stage in self._stages), key=len, default=[])]
+        """Names of the layers in the longest chain of supported layers, the last one if there are several; empty if
+        there is none."""
+        paths = (stage.path() for stage in reversed(self._stages))
+        return [stage.name for stage in max(paths, key=len, default=[])]
 
     def refusal(self) -> ModelError:
         """The first refusal, with the part of the model that would run by itself, if there is one."""

@@ -53,11 +53,11 @@ def convert(model: Any) -> Network:
     Parameters
     ----------
     model
-        An object with Keras' ``get_config``, ``layers`` and, for each of these, ``name`` and ``get_weights``.
+        An object with Keras' ``to_json``, ``layers`` and, for each of these, ``name`` and ``get_weights``.
     """
     kind = type(model).__name__
     try:
-        config = {"class_name": kind, "config": model.get_config()}
+        config = json.loads(model.to_json())
         layers = {names: layer for names, layer in _members(model, ())}
     except Exception as error:  # of any kind: a model's class may be the user's
         raise ModelError(f"the configuration of the model, a {kind}, cannot be read: {_first_line(error)}; supported: "
@@ -104,6 +104,8 @@ def _legacy_weights(group: h5py.Group) -> Arrays:
 
 def _network(config: dict[str, Any], arrays: Arrays, name: str) -> Network:
     layers = [(layer, arrays(layer)) for layer in _chain(config)]
+    if not layers:
+        raise ModelError(f"the model has no layer; supported: {SUPPORTED}")
     outputs = [number for _, number in _outputs(config)]
 
     def run(sizes):

@@ -70,7 +70,7 @@ def run_layers(layers: list[tuple[Layer, list[NDArray[Any]]]], outputs: list[int
     if chain.refused:
         raise chain.refusal()
     if results is None:
-        raise ModelError(f"the model has no layer; supported: {SUPPORTED}")
+        raise ModelError(f"the model's layers change nothing; supported: {SUPPORTED}")
     return chain.network({f"{layers[-1][0].names[-1]}{f' {k}' * bool(k)}": results[k] for k in outputs}, name)
 
 
@@ -150,7 +150,7 @@ def _constants(layer: Layer, arrays: list[NDArray[Any]], ndim: int) -> tuple[Any
     if layer.kind == "BatchNormalization":
         scale, center = settings.get("scale", True), settings.get("center", True)
         if len(arrays) != 2 + bool(scale) + bool(center):
-            raise ModelError(f"the file has {len(arrays)} arrays of weights for it; expected {2 + scale + center}")
+            raise ModelError(f"{len(arrays)} arrays of weights; expected {2 + scale + center}")
         *own, mean, variance = (np.asarray(array, dtype=np.float64) for array in arrays)
         factor = (own[0] if scale else 1.0) / np.sqrt(variance + settings.get("epsilon", 1e-3))
         return factor, (own[-1] if center else 0.0) - mean * factor
@@ -192,6 +192,6 @@ def _tensors(tensors, settings, weights):
     """``weights`` matrices and the bias, or None in its place."""
     biases = bool(settings.get("use_bias", True))
     if len(tensors) != weights + biases:
-        raise ModelError(f"the file has {len(tensors)} arrays of weights for it; expected {weights + biases}; "
-                         "supported: .keras files of Keras 3, .h5 files of Keras 2 and 3")
+        raise ModelError(f"{len(tensors)} arrays of weights; expected {weights + biases}; supported: models that are built, "
+                         ".keras files of Keras 3, .h5 files of Keras 2 and 3")
     return [*tensors] if biases else [*tensors, None]

@@ -66,14 +66,14 @@ def _search(module: nn.Module) -> Network:
     A shape of a single step counts only if none of several steps does: there, any step is the last one.
     """
     attempts = [[form(*sizes, features) for sizes in SIZES]
-                for features in _feature_sizes(module) for form in _FORMS[features != 1:]]
+                for features in _feature_sizes(module) for form in _FORMS[0 if features == 1 else 1:]]
     failures, single = [], None
     for shapes in attempts:
         run = Run(module)
         try:
             network = run.network(shapes[0])
         except Failure as failure:
-            if failure.length:
+            if failure.refusal and failure.length:
                 raise failure.error(module) from None
             failures.append(failure)
             # Sizes that a module fixes tell what it takes.
@@ -84,7 +84,7 @@ def _search(module: nn.Module) -> Network:
             return network
         single = single or network
     if single is None:
-        raise max(failures, key=lambda failure: (failure.refusal is not None, failure.length)).error(module)
+        raise max(failures, key=lambda failure: failure.refusal is not None).error(module)
     return single
 
 
