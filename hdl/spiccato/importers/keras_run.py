@@ -192,6 +192,6 @@ def _tensors(tensors, settings, weights):
     """``weights`` matrices and the bias, or None in its place."""
     biases = bool(settings.get("use_bias", True))
     if len(tensors) != weights + biases:
-        raise ModelError(f"{len(tensors)} arrays of weights; expected {weights + biases}; supported: models that are built, "
-                         ".keras files of Keras 3, .h5 files of Keras 2 and 3")
+        raise ModelError(f"{len(tensors)} arrays of weights; expected {weights + biases}; supported: models that "
+                         "are built, .keras files of Keras 3, .h5 files of Keras 2 and 3")
     return [*tensors] if biases else [*tensors, None]
