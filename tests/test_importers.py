@@ -203,7 +203,7 @@ def test_outputs_without_a_shape(tmp_path):
     model.graph.output[0].type.tensor_type.ClearField("shape")
     assert same(loaded(model, tmp_path), expected)
     model.graph.input[0].type.tensor_type.ClearField("shape")
-    with pytest.raises(ModelError, match="graph input 'x' has no shape; expected steps, sequences and a number of feat"):
+    with pytest.raises(ModelError, match="graph input 'x' has no shape; expected steps, sequences and a"):
         loaded(model, tmp_path)
 
 
