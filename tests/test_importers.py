@@ -54,12 +54,13 @@ def test_one_model_gives_one_program():
     assert np.abs(ys - EXPECTED["torch64"]).max() < 1e-4
 
 
-@pytest.mark.parametrize("name", ["keras.keras", "keras.h5", "keras_functional.keras"])
+@pytest.mark.parametrize("name", ["keras.keras", "keras.h5", "keras_functional.keras", "keras_nested.keras",
+                                  "keras_nested.h5"])
 def test_keras_files_compute_what_keras_computes(name):
     network = load_network(FIXTURES / name)
     ys = Reference(network).run(EXPECTED["x"])
-    wanted = EXPECTED["keras_functional" if "functional" in name else "keras"]
-    # The functional model gives its last step only.
+    wanted = EXPECTED["keras" if Path(name).stem == "keras" else Path(name).stem]
+    # The others give their last step only.
     np.testing.assert_allclose(ys if wanted.ndim == 2 else ys[-1], wanted, rtol=0, atol=2e-6)
     assert network.name == Path(name).stem
 

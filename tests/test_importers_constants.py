@@ -148,6 +148,7 @@ def test_calibration_is_of_the_raw_input():
     (lambda m, x: m.lstm(x * torch.arange(x.shape[1])[:, None])[0], "reads .* not the same at every step"),
     (lambda m, x: m.fc(m.lstm(x)[0]) * torch.arange(x.shape[0])[:, None, None], "in every sequence"),
     (lambda m, x: m.fc(m.lstm(x)[0][:, -1]) / x.shape[1], "depend on the number of steps or sequences"),
+    (lambda m, x: m.lstm((x[..., None] * torch.tensor([1, 2]))[..., 0])[0], "with several constants at once"),
     (lambda m, x: m.lstm(1 / x)[0], "rdiv on the model's input is not supported"),
     (lambda m, x: m.lstm(torch.div(x, 2, rounding_mode="floor"))[0], "div on the model's input"),
     (lambda m, x: m.lstm(x + x)[0], "add on the model's input"),
