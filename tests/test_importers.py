@@ -442,12 +442,13 @@ def test_keras_models_in_memory():
         Layer("Rescaling", "scale", scale=[1.0, 2.0, 4.0], offset=0.5), Sequential(
             first, Layer("BatchNormalization", "batch", *norm, epsilon=0.25, axis=-1), Layer("Dropout", "drop"),
             Sequential(last, name="inmost"), name="inside"),
-        Layer("Flatten", "flat"), head, Layer("Rescaling", "unscale", scale=10.0, offset=-1.0), shape=(None, None, 3))
+        Layer("Flatten", "flat"), head, Layer("Rescaling", "unscale", scale=10.0, offset=-1.0),
+        Layer("Normalization", "back", mean=[7.0], variance=[4.0], invert=True), shape=(None, None, 3))
     x = np.random.default_rng(1).standard_normal((6, 3))
     h = Reference(replace(plain, lstm=plain.lstm[:1], linear=())).run(
         (x - mean) / np.maximum(np.sqrt(variance), 1e-7) * [1, 2, 4] + 0.5)
     h = norm[0] * (h - norm[2]) / np.sqrt(norm[3] + 0.25) + norm[1]
-    expected = 10 * Reference(replace(plain, lstm=plain.lstm[1:])).run(h) - 1
+    expected = 2 * (10 * Reference(replace(plain, lstm=plain.lstm[1:])).run(h) - 1) + 7
     np.testing.assert_allclose(Reference(load_network(model)).run(x), expected, rtol=1e-9)
 
 
