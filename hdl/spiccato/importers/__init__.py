@@ -36,21 +36,28 @@ SUFFIXES = {
 
 
 def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike | None = None,
-                 layers: str | Sequence[str] | None = None) -> Network:
+                 layers: str | Sequence[str] | None = None, example_input: Any = None) -> Network:
     """The network in a model or a file.
 
     Parameters:
         source: a path with one of :data:`SUFFIXES`, a ``torch.nn.Module``, a PyTorch state dict (name -> tensor or
-            array), or a :class:`Network`.
+            array), an ``onnx.ModelProto``, a Keras model, or a :class:`Network`.
         name: the network's name; by default the file's without its suffix, or the module's class.
         calibration: (steps, features) typical inputs in time order; by default what the file holds, if anything.
         layers: of a state dict, the names of all its modules in the order in which data passes through them, with
             nothing in between: ("lstm", "fc") or "lstm,fc". Needed where a state dict leaves doubt.
+        example_input: for a ``torch.nn.Module``, a tensor or an array of the shape that its ``forward`` takes; only
+            needed where that is none of the usual ones.
 
     Raises:
         ModelError: the source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers
             followed by linear layers. One line: what is wrong, where, and what would be right.
     """
+    # With PyTorch behind Keras, a Keras model is a torch.nn.Module as well.
+    is_keras = not isinstance(source, type) and hasattr(source, "to_json") and hasattr(source, "get_weights")
+    is_module = "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module) and not is_keras
+    if example_input is not None and not is_module:
+        raise ModelError("example_input is for a torch.nn.Module; a file or another model tells its own shapes")
     if isinstance(source, (str, os.PathLike)):
         network = _load_file(Path(source), layers)
     elif isinstance(source, Mapping):
@@ -60,11 +67,15 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
                          "supported: state dicts")
     elif isinstance(source, Network):
         network = source
-    elif "torch" in sys.modules and isinstance(source, sys.modules["torch"].nn.Module):
-        network = _importer("pytorch").trace(source)
+    elif is_module:
+        network = _importer("torch_module").trace(source, example_input)
+    elif "onnx" in sys.modules and isinstance(source, sys.modules["onnx"].ModelProto):
+        network = _importer("onnx_graph").convert(source, source.graph.name or "network")
+    elif is_keras:
+        network = _importer("keras").convert(source)
     else:
         raise ModelError(f"a {type(source).__name__} is no model; supported: a path, a torch.nn.Module, a PyTorch "
-                         "state dict")
+                         "state dict, an onnx.ModelProto, a Keras model")
     if calibration is not None:
         network = replace(network, calibration=calibration)
     return replace(network, name=name) if name is not None else network
@@ -92,8 +103,8 @@ def _load_file(path: Path, layers: str | Sequence[str] | None) -> Network:
 
 def _importer(module: str) -> Any:
     """An importer, which imports a package that need not be installed."""
-    package, extra = {"pytorch": ("torch", "torch"), "torch_file": ("torch", "torch"), "onnx_graph": ("onnx", "onnx"),
-                      "keras": ("h5py", "keras")}[module]
+    package, extra = {"torch_module": ("torch", "torch"), "torch_file": ("torch", "torch"),
+                      "onnx_graph": ("onnx", "onnx"), "keras": ("h5py", "keras")}[module]
     try:
         return importlib.import_module(f".{module}", __package__)
     except ModuleNotFoundError as error:

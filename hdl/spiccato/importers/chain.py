@@ -3,56 +3,88 @@
 Importers run a model on *labels*: integers that tell which value an element of an array stands for (which result of
 which layer, of which sequence in the batch, at which step). Whatever merely moves values, such as transposing, slicing
 or reshaping, is executed on the labels as it is. A layer takes labels and gives new ones, and says by name when it
-does not get what the layer before computed, complete and in order. Everything else is for the importer to refuse, so
-that no operation is overlooked and none is assumed.
+does not get what the layer before computed, complete and in order. Constants that are added or multiplied become part
+of the layer behind or before them. Everything else is for the importer to refuse, so that no operation is overlooked
+and none is assumed; after a refusal the run goes on, to tell which part of the model would run by itself.
 """
 
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from ..network import LinearLayer, LSTMLayer, ModelError, Network
 
-__all__ = ["STEPS", "BATCH", "Chain", "Labels"]
+__all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm"]
 
 Labels = NDArray[np.int64]
 
-#: What importers put in for sizes that a model leaves open: steps and sequences, different and more than one.
-STEPS, BATCH = 5, 3
+#: What importers put in for sizes that a model leaves open: (steps, sequences), different and more than one. A model
+#: counts as read when both pairs give the same network: an index that is the last step's for one is not for the other.
+SIZES = ((5, 3), (7, 4))
+
+
+_VARYING = "are not the same at every step and in every sequence; supported: one for each feature"
+
+
+class Misfit(ModelError):
+    """Sizes that do not go together; with an input of another shape they might."""
 
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
     """What a layer, or the model's input, gives: ``shape`` is (steps, sequences, features); the label of feature f of
-    sequence n at step t is ``first + (t * sequences + n) * features + f``. The model's input has the shape it has."""
+    sequence n at step t is ``first + (t * sequences + n) * features + f``. The model's input, and what an unsupported
+    operation gives, has the shape it has.
+
+    A stage with ``constants`` holds the values of ``parent``, each times ``constants[0]``, plus ``constants[1]``: one
+    number for each label, NaN where the model applied none.
+    """
 
     what: str
+    name: str
     first: int
     shape: tuple[int, ...]
     layer: LSTMLayer | LinearLayer | None = None
     parent: "_Stage | None" = None
+    constants: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     is_cell_state: bool = False
 
     @property
     def labels(self) -> Labels:
         return self.first + np.arange(np.prod(self.shape), dtype=np.int64).reshape(self.shape)
 
+    @property
+    def base(self) -> "_Stage":
+        """The layer, or the input, whose values these are but for constants."""
+        return self if self.constants is None else self.parent
+
+    def path(self) -> "list[_Stage]":
+        """The layers from the first one to this one, each of which reads the one before."""
+        stage, stages = self.base, []
+        while stage.layer is not None:
+            stages.insert(0, stage)
+            stage = stage.parent.base
+        return stages
+
 
 class Chain:
     """The layers that a model has applied so far. Several may read the same labels; the model's result decides which
     of them count.
 
-    Methods raise :class:`ModelError`, saying ``place`` first, where data does not flow as it should.
+    Methods raise :class:`ModelError`, saying ``place`` first, where data does not flow as it should. ``name`` is what
+    the model's author calls a layer.
     """
 
     def __init__(self) -> None:
         self._stages: list[_Stage] = []
+        self._refusal: ModelError | None = None
 
-    def _add(self, what, shape, **fields) -> _Stage:
+    def _add(self, what, name, shape, **fields) -> _Stage:
         last = self._stages[-1] if self._stages else None
         first = last.first + int(np.prod(last.shape)) if last else 1
-        self._stages.append(_Stage(what, first, tuple(shape), **fields))
+        self._stages.append(_Stage(what, name, first, tuple(shape), **fields))
         return self._stages[-1]
 
     def _sources(self, labels: Labels) -> list[_Stage]:
@@ -64,32 +96,70 @@ class Chain:
         """The one layer that the labels come from."""
         sources = self._sources(labels)
         if len(sources) != 1:
-            raise ModelError(f"{place} reads {' and '.join(s.what for s in sources) or 'nothing'} at once; "
-                             "supported: what one layer gives")
+            raise ModelError(f"{place} reads {self.what(labels)} at once; supported: what one layer gives")
         if sources[0].is_cell_state:
             raise ModelError(f"{place} reads {sources[0].what}; supported: a layer's results, h")
         return sources[0]
 
+    def what(self, labels: Labels) -> str:
+        """Where labels come from, in words."""
+        return " and ".join(stage.what for stage in self._sources(labels)) or "nothing"
+
     def input(self, shape: tuple[int, ...]) -> Labels:
         """Labels of the model's input."""
-        return self._add("the model's input", shape).labels
+        return self._add("the model's input", "", shape).labels
 
-    def lstm(self, place: str, labels: Labels, layer: LSTMLayer) -> tuple[Labels, Labels]:
+    # After a refusal.
+
+    def refuse(self, error: ModelError) -> None:
+        """Note what the model does that is not supported. The first refusal is the one that :meth:`refusal` tells."""
+        self._refusal = self._refusal or error
+
+    def foreign(self, place: str, shape: tuple[int, ...]) -> Labels:
+        """Labels of what an operation gives that has been refused; layers may read them like the model's input."""
+        return self._add(f"the result of {place}", "", shape).labels
+
+    @property
+    def refused(self) -> bool:
+        """Whether anything was refused."""
+        return self._refusal is not None
+
+    def part(self) -> list[str]:
+        """Names of the layers in the longest chain of supported layers, the last one if there are several; empty if
+        there is none."""
+        paths = (stage.path() for stage in reversed(self._stages))
+        return [stage.name for stage in max(paths, key=len, default=[])]
+
+    def refusal(self) -> ModelError:
+        """The first refusal, with the part of the model that would run by itself, if there is one."""
+        names = list(dict.fromkeys(self.part()))
+        if not names:
+            return ModelError(str(self._refusal))
+        part = f"'{names[0]}'" if len(names) == 1 else f"from '{names[0]}' to '{names[-1]}'"
+        return ModelError(f"{self._refusal}; the part {part} would run: give it alone")
+
+    # What can be run.
+
+    def lstm(self, place: str, name: str, labels: Labels, layer: LSTMLayer) -> tuple[Labels, Labels]:
         """Apply an LSTM layer, its state starting from zero.
 
-        Parameters:
-            labels: (steps, sequences, inputs).
+        Parameters
+        ----------
+        labels : (steps, sequences, inputs)
 
-        Returns:
-            Labels of h (steps, sequences, units), and of c after the last step (sequences, units).
+        Returns
+        -------
+        (Labels, Labels)
+            Of h (steps, sequences, units), and of c after the last step (sequences, units).
         """
         source = self._source(place, labels)
         if labels.ndim != 3 or labels.shape[2] != layer.input_size:
-            raise ModelError(f"{place} reads an array of shape {labels.shape}; expected (steps, sequences, "
-                             f"{layer.input_size})")
-        if isinstance(source.layer, LinearLayer):
+            raise Misfit(f"{place} reads an array of shape {labels.shape}; expected (steps, sequences, "
+                         f"{layer.input_size})")
+        base = source.base
+        if isinstance(base.layer, LinearLayer):
             raise ModelError(f"{place} reads {source.what}; supported: LSTM layers first, then linear layers")
-        if source.layer is None:
+        if base.layer is None:
             # The first LSTM layer tells which axis of the input is time.
             steps = [int(labels[index] - labels[0, 0, 0]) if size > 1 else 1
                      for index, size in zip(((-1, 0, 0), (0, -1, 0), (0, 0, -1)), labels.shape)]
@@ -103,43 +173,110 @@ class Chain:
         if not in_order:
             raise ModelError(f"{place} does not read {source.what} as it is, but in another order or a part of it; "
                              "supported: all features of all steps, in order")
+        if source.constants is not None:
+            factor, offset = self._columns(place, labels, source)
+            layer = LSTMLayer(layer.weight_ih * factor, layer.weight_hh, layer.bias_ih + layer.weight_ih @ offset,
+                              layer.bias_hh)
         shape = (*labels.shape[:2], layer.hidden_size)
-        h = self._add(f"the result of {place}", shape, layer=layer, parent=source)
-        c = self._add(f"the cell state of {place}", shape[1:], is_cell_state=True)
+        h = self._add(f"the result of {place}", name, shape, layer=layer, parent=source)
+        c = self._add(f"the cell state of {place}", name, shape[1:], is_cell_state=True)
         return h.labels, c.labels
 
-    def linear(self, place: str, labels: Labels, layer: LinearLayer) -> Labels:
+    def linear(self, place: str, name: str, labels: Labels, layer: LinearLayer) -> Labels:
         """Apply a linear layer to the last axis of ``labels``; returns labels with ``output_size`` in its place."""
         source = self._source(place, labels)
-        if source.layer is None:
+        if source.base.layer is None:
             raise ModelError(f"{place} reads {source.what}; supported: LSTM layers first, then linear layers")
-        return self._rows(place, labels, source, layer, source)
-
-    def bias(self, place: str, labels: Labels, bias: NDArray[np.float64]) -> Labels:
-        """Add a bias to what a linear layer without one gave."""
-        source = self._source(place, labels)
-        if not isinstance(source.layer, LinearLayer) or source.layer.bias.any():
-            raise ModelError(f"{place} adds constants to {source.what}; supported: one bias of a linear layer")
-        return self._rows(place, labels, source, replace(source.layer, bias=bias), source.parent)
-
-    def _rows(self, place, labels, source, layer, parent) -> Labels:
-        """Labels of a linear layer for the rows of ``source`` that ``labels`` are."""
         features = source.shape[-1]
         rows, feature = np.divmod(labels - source.first, features)
-        if labels.shape[-1:] != (features,) or (feature != np.arange(features)).any() or (
-                rows != rows[..., :1]).any():
+        steps = rows // source.shape[1]
+        if labels.ndim and (steps != steps[..., :1]).any():
+            message = f"{place} reads several steps of {source.what} at once"
+            if layer.input_size == features:
+                raise Misfit(f"{message}, {labels.shape[-1]} values; it takes {features}")
+            raise ModelError(f"{message}; supported: one step, since the accelerator gives an output for each")
+        if labels.shape[-1:] != (features,) or (feature != np.arange(features)).any() or (rows != rows[..., :1]).any():
             raise ModelError(f"{place} does not read all {features} features of {source.what} in order")
-        if parent is source and layer.input_size != features:
+        if layer.input_size != features:
             raise ModelError(f"{place} takes {layer.input_size} inputs; expected {features}, {source.what}")
-        stage = self._add(f"the result of {place}", (*source.shape[:2], layer.output_size), layer=layer, parent=parent)
+        if source.constants is not None:
+            factor, offset = self._columns(place, labels, source)
+            layer = LinearLayer(layer.weight * factor, layer.bias + layer.weight @ offset)
+        stage = self._add(f"the result of {place}", name, (*source.shape[:2], layer.output_size), layer=layer,
+                          parent=source)
         return stage.first + rows[..., :1] * layer.output_size + np.arange(layer.output_size)
+
+    def constants(self, place: str, name: str, labels: Labels, factor: ArrayLike = 1.0,
+                  offset: ArrayLike = 0.0) -> Labels:
+        """Multiply by a constant, then add one. A linear layer before takes both up, else the layer behind does, which
+        checks that they are the same at every step.
+
+        Parameters
+        ----------
+        labels, factor, offset
+            Broadcast with each other.
+
+        Returns
+        -------
+        Labels
+            Of the shape to which all three are broadcast.
+        """
+        source = self._source(place, labels)
+        try:
+            labels, *numbers = np.broadcast_arrays(labels, *(np.asarray(a, dtype=np.float64) for a in (factor, offset)))
+        except ValueError:
+            raise Misfit(f"{place}: constants of shape {np.shape(factor) or np.shape(offset)} do not fit an array of "
+                         f"shape {labels.shape}") from None
+        if not all(np.isfinite(array).all() for array in numbers):
+            raise ModelError(f"{place}: a constant is not finite, or a division by zero")
+        elements = (labels - source.first).reshape(-1)
+        applied = []
+        for array in numbers:
+            spread = np.full(np.prod(source.shape), np.nan)
+            spread[elements] = array.reshape(-1)
+            if (spread[elements] != array.reshape(-1)).any():
+                raise ModelError(f"{place} combines {source.what} with several constants at once; supported: one for "
+                                 "each feature")
+            applied.append(spread)
+        what = f"the result of {place}"
+        if isinstance(source.layer, LinearLayer):
+            # A layer's own bias, or a scale, belongs to it; an output that the model leaves as it is has neither.
+            of_feature = elements % source.shape[-1]
+            columns = [np.full(source.shape[-1], neutral) for neutral in (1.0, 0.0)]
+            for column, array in zip(columns, numbers):
+                column[of_feature] = array.reshape(-1)
+                if (column[of_feature] != array.reshape(-1)).any():
+                    raise ModelError(f"{place} applies constants to {source.what} that {_VARYING}")
+            factor, offset = columns
+            layer = LinearLayer(source.layer.weight * factor[:, None], source.layer.bias * factor + offset)
+            stage = self._add(what, name or source.name, source.shape, layer=layer, parent=source.parent)
+        else:
+            if source.constants is not None:
+                before = source.constants
+                applied = [before[0] * applied[0], before[1] * applied[0] + applied[1]]
+            stage = self._add(what, name, source.shape, parent=source.base, constants=tuple(applied))
+        return stage.first + labels - source.first
+
+    def _columns(self, place: str, labels: Labels, source: _Stage) -> list[NDArray[np.float64]]:
+        """Factor and offset for each feature, the last axis of ``labels``."""
+        result = []
+        for array in source.constants:
+            rows = array[labels - source.first].reshape(-1, labels.shape[-1])
+            if (rows != rows[0]).any():
+                raise ModelError(f"{place} reads {source.what}, whose constants {_VARYING}")
+            result.append(rows[0])
+        return result
 
     def network(self, results: dict[str, Labels], name: str) -> Network:
         """The network that computes what a model gives.
 
-        Parameters:
-            results: name -> labels; one is the result, others may be final states of LSTM layers.
+        Parameters
+        ----------
+        results : dict
+            Name -> labels; one is the result, others may be final states of LSTM layers.
         """
+        if self.refused:
+            raise self.refusal()
         proper = [key for key, labels in results.items() if not self._is_state(labels)]
         if not proper:
             # The model ends with an LSTM layer's last h, or with a single step.
@@ -147,16 +284,13 @@ class Chain:
                       if [s.is_cell_state for s in self._sources(labels)] == [False]][:1]
         if len(proper) != 1:
             named = ", ".join(f"'{key}'" for key in proper or results)
-            raise ModelError(f"the model gives {named}; supported: one result of one layer, besides the final states "
-                             "of LSTM layers")
+            self.refuse(ModelError(f"the model gives {named}; supported: one result of one layer, besides the final "
+                                   "states of LSTM layers"))
+            raise self.refusal()
         place = f"the model's result '{proper[0]}'"
         labels = results[proper[0]]
         last = self._source(place, labels)
-        layers = []
-        stage = last
-        while stage.layer is not None:
-            layers.insert(0, stage.layer)
-            stage = stage.parent
+        layers = [stage.layer for stage in last.path()]
         if not layers:
             raise ModelError(f"{place} is its input; supported: LSTM layers, then linear layers")
         steps, sequences, features = last.shape
@@ -171,8 +305,16 @@ class Chain:
         if set(step) not in ({steps - 1}, set(range(steps))):
             raise ModelError(f"{place} holds steps {', '.join(map(str, np.unique(step) + 1))} of {steps}; supported: "
                              "all steps, or the last one")
+        if last.constants is not None:
+            # No layer follows that could take the constants up.
+            factor, offset = self._columns(place, labels.reshape(-1)[order].reshape(-1, features), last)
+            layers.append(LinearLayer(np.diag(factor), offset))
         return Network(tuple(layer for layer in layers if isinstance(layer, LSTMLayer)),
                        tuple(layer for layer in layers if isinstance(layer, LinearLayer)), name)
+
+    def steps(self) -> int:
+        """Steps of the last LSTM layer that was applied."""
+        return next(stage.shape[0] for stage in reversed(self._stages) if isinstance(stage.layer, LSTMLayer))
 
     def _is_state(self, labels: Labels) -> bool:
         """Whether these are final states only: c, or h after the last step."""
@@ -186,3 +328,30 @@ class Chain:
                 if (own < last[0]).any():
                     return False
         return True
+
+
+def confirm(network: Network, run: Callable[[tuple[int, ...]], Network], shapes: Iterable[tuple[int, ...]],
+            misfit: type[Exception] = Misfit) -> None:
+    """See that a model computes the same with inputs of other shapes, where it takes them.
+
+    Parameters
+    ----------
+    network : Network
+        What was read with one shape.
+    run
+        Gives the network with another; raises ``misfit`` if the model does not take it.
+
+    Raises
+    ------
+    ModelError
+        It computes something else.
+    """
+    tensors = network.to_state_dict()
+    for shape in shapes:
+        try:
+            others = run(shape).to_state_dict()
+        except misfit:
+            continue
+        if tensors.keys() != others.keys() or not all(np.array_equal(tensors[key], others[key]) for key in tensors):
+            raise ModelError("constants that the model uses depend on the number of steps or sequences; supported: the "
+                             "same for any number")

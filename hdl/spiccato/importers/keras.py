@@ -1,30 +1,32 @@
-"""Networks from Keras models in .keras and .h5 files: LSTM layers, then Dense layers, one after the other.
+"""Networks from Keras models, in .keras and .h5 files and in memory: LSTM layers, then Dense layers.
 
-The files are read without Keras: the model's configuration is JSON, the weights are HDF5.
+The files are read without Keras: the model's configuration is JSON, the weights are HDF5. The layers, one after the
+other, are run on labels (:mod:`.keras_run`).
 """
 
 import io
 import json
 import re
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+from numpy.typing import NDArray
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from ..network import ModelError, Network
+from .chain import SIZES, confirm
+from .keras_run import SUPPORTED, Layer, run_layers
 
-__all__ = ["load"]
+__all__ = ["load", "convert"]
 
-SUPPORTED = "LSTM layers, then Dense layers with linear activation, in one chain"
+#: Classes of models, which may be layers of another model.
+MODELS = {"Sequential", "Functional", "Model"}
 
-#: Layers that change nothing when a model is used.
-_PASSIVE = {"InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization"}
-#: What the layers must be configured to, where a file says it.
-_LSTM_SETTINGS = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False, "return_state": False}
-_DENSE_SETTINGS = {"activation": "linear"}
+Arrays = Callable[[Layer], list[NDArray[Any]]]
 
 
 def load(path: Path) -> Network:
@@ -42,129 +44,148 @@ def load(path: Path) -> Network:
     except (OSError, KeyError, ValueError, zipfile.BadZipFile) as error:
         if isinstance(error, ModelError):
             raise
-        raise ModelError(f"not a Keras model: {str(error).strip().splitlines()[0]}") from None
+        raise ModelError(f"not a Keras model: {_first_line(error)}") from None
 
 
-def _weights(file: h5py.File):
-    """A function that gives the arrays of a layer from the weights in a .keras file.
+def convert(model: Any) -> Network:
+    """The network in a Keras model in memory, named as the model is.
 
-    Keras calls a layer's group after its class, and numbers those of the same class in the model's order.
+    Parameters
+    ----------
+    model
+        An object with Keras' ``to_json``, ``layers`` and, for each of these, ``name`` and ``get_weights``.
     """
-    counts: dict[str, int] = {}
+    kind = type(model).__name__
+    try:
+        config = json.loads(model.to_json())
+        layers = {names: layer for names, layer in _members(model, ())}
+    except Exception as error:  # of any kind: a model's class may be the user's
+        raise ModelError(f"the configuration of the model, a {kind}, cannot be read: {_first_line(error)}; supported: "
+                         "Sequential and Functional models") from None
 
-    def arrays(layer: dict[str, Any], path: str) -> list[np.ndarray]:
-        kind = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", layer["class_name"]).lower()
-        number = counts.get(kind, 0)
-        counts[kind] = number + 1
-        group = file.get(f"layers/{kind}{f'_{number}' * bool(number)}/{path}vars")
+    def arrays(layer: Layer) -> list[NDArray[Any]]:
+        own = layers.get(layer.names)
+        return [] if own is None else [np.asarray(array) for array in own.get_weights()]
+
+    return _network(config, arrays, str(getattr(model, "name", kind)))
+
+
+def _members(model: Any, outer: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """(names, layer) of all layers, those of models inside included."""
+    for layer in model.layers:
+        names = (*outer, layer.name)
+        yield names, layer
+        if type(layer).__name__ in MODELS:
+            yield from _members(layer, names)
+
+
+def _weights(file: h5py.File) -> Arrays:
+    """A function that gives the arrays of a layer from the weights in a .keras file."""
+    def arrays(layer: Layer) -> list[NDArray[Any]]:
+        inner = {"LSTM": "cell/", "TimeDistributed": "layer/"}.get(layer.kind, "")
+        group = file.get(f"{layer.group}/{inner}vars")
         return [] if group is None else [group[key][()] for key in sorted(group, key=int)]
 
     return arrays
 
 
-def _legacy_weights(group: h5py.Group):
-    """The same for a .h5 file, which has a group by the name of each layer."""
-
-    def arrays(layer: dict[str, Any], _path: str) -> list[np.ndarray]:
-        own = group.get(layer["config"]["name"])
-        return [] if own is None else [own[name][()] for name in own.attrs["weight_names"]]
+def _legacy_weights(group: h5py.Group) -> Arrays:
+    """The same for a .h5 file, which has a group by the name of each layer of the outermost model."""
+    def arrays(layer: Layer) -> list[NDArray[Any]]:
+        own = group.get(layer.names[0])
+        if own is None:
+            return []
+        inside = layer.names[1:]
+        names = [name.decode() if isinstance(name, bytes) else name for name in own.attrs["weight_names"]]
+        return [own[name][()] for name in names if not inside or f"/{inside[-1]}/" in f"/{name}"]
 
     return arrays
 
 
-def _network(config: dict[str, Any], arrays, name: str) -> Network:
-    lstm: list[LSTMLayer] = []
-    linear: list[LinearLayer] = []
-    steps_end = None
-    for layer in _chain(config):
-        kind, settings = layer["class_name"], layer["config"]
-        inner, path = layer, "cell/" if kind == "LSTM" else ""
-        if kind == "TimeDistributed":
-            inner, path = settings["layer"], "layer/"
-        place = f"layer '{settings.get('name')}' ({kind})"
-        tensors = arrays(layer, path)
-        try:
-            if kind == "LSTM":
-                if linear or steps_end:
-                    raise ModelError(f"follows {steps_end or 'a Dense layer'}; supported: {SUPPORTED}")
-                _require(settings, _LSTM_SETTINGS)
-                steps_end = None if settings.get("return_sequences") else f"{place}, which has return_sequences=False"
-                lstm.append(_lstm(tensors, settings))
-            elif inner["class_name"] == "Dense":
-                if not lstm:
-                    raise ModelError(f"comes before any LSTM layer; supported: {SUPPORTED}")
-                _require(inner["config"], _DENSE_SETTINGS)
-                kernel, bias = _tensors(tensors, inner["config"], 1)
-                linear.append(LinearLayer(kernel.T, bias))
-            elif kind not in _PASSIVE and (kind, settings.get("activation")) != ("Activation", "linear"):
-                raise ModelError(f"is not supported; supported: {SUPPORTED}")
-        except ModelError as error:
-            raise ModelError(f"{place}: {error}") from None
-    return Network(tuple(lstm), tuple(linear), name)
+def _network(config: dict[str, Any], arrays: Arrays, name: str) -> Network:
+    layers = [(layer, arrays(layer)) for layer in _chain(config)]
+    if not layers:
+        raise ModelError(f"the model has no layer; supported: {SUPPORTED}")
+    outputs = [number for _, number in _outputs(config)]
+
+    def run(sizes):
+        return run_layers(layers, outputs, name, *sizes)
+
+    network = run(SIZES[0])
+    confirm(network, run, SIZES[1:])
+    return network
 
 
-def _chain(config: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """The layers of a model in their order, each of which reads what the one before gives.
+def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "layers") -> Iterator[Layer]:
+    """The layers of a model in their order, each of which reads what the one before gives; a model inside another
+    counts as its layers.
 
-    They are in this order in the file: Keras sorts them.
+    They are in this order in the file: Keras sorts them. In a .keras file, Keras calls a layer's group after its
+    class, and numbers those of the same class.
     """
-    kind = config.get("class_name")
-    if kind not in ("Sequential", "Functional", "Model"):
-        raise ModelError(f"the model is a {kind}; supported: Sequential and Functional models")
+    model = config.get("class_name")
+    if model not in MODELS:
+        raise ModelError(f"the model is a {model}; supported: Sequential and Functional models")
     layers = config["config"]["layers"] if isinstance(config["config"], dict) else config["config"]
     before = None
+    counts: dict[str, int] = {}
     for layer in layers:
-        if kind != "Sequential":
-            place = f"layer '{layer['name']}' ({layer['class_name']})"
-            sources = sorted(set(_sources(layer["inbound_nodes"])))
-            if len(layer["inbound_nodes"]) > 1 or sources != ([] if before is None else [before]):
-                raise ModelError(f"{place} reads {', '.join(map(repr, sources)) or 'an input of its own'}"
-                                 f"{' in several places' * (len(layer['inbound_nodes']) > 1)}; supported: {SUPPORTED}")
-            before = layer["name"]
-        yield layer
-    if kind != "Sequential":
-        results = _names(config["config"]["output_layers"])
+        kind, settings = layer["class_name"], layer["config"]
+        own = settings.get("name") if isinstance(settings, dict) else layer.get("name")
+        number, arguments = 0, []
+        if model != "Sequential":
+            own = layer["name"]
+            nodes = layer["inbound_nodes"]
+            sources = sorted(set(_sources(nodes)))
+            if len(nodes) > 1 or [source for source, _ in sources] != ([] if before is None else [before]):
+                names = ", ".join(repr(source) for source, _ in sources)
+                raise ModelError(f"layer '{own}' ({kind}) reads {names or 'an input of its own'}"
+                                 f"{' in several places' * (len(nodes) > 1)}; supported: {SUPPORTED}")
+            number = sources[0][1] if sources else 0
+            arguments = nodes[0].get("args", []) if nodes and isinstance(nodes[0], dict) else []
+            before = own
+        stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
+        count = counts.get(stem, 0)
+        counts[stem] = count + 1
+        place = f"{group}/{stem}{f'_{count}' * bool(count)}"
+        if kind in MODELS:
+            inside = list(_chain(layer, (*outer, own), f"{place}/layers"))
+            inside[:1] = [replace(first, result=number) for first in inside[:1]]
+            if any(output for _, output in _outputs(layer)):
+                raise ModelError(f"layer '{own}' ({kind}) gives states; supported: its result")
+            yield from inside
+        else:
+            yield Layer(kind, settings, (*outer, str(own)), place, number, arguments)
+    if before is not None:
+        results = list(dict.fromkeys(source for source, _ in _outputs(config)))
         if results != [before]:
             raise ModelError(f"the model gives the results of {', '.join(map(repr, results))}; supported: only that of "
                              f"'{before}', its last layer")
 
 
-def _sources(nodes: Any) -> Iterator[str]:
-    """Names of the layers that the nodes of a Functional model read."""
+def _outputs(config: dict[str, Any]) -> list[tuple[str, int]]:
+    """(layer, number of its result) of what a model gives; (the last layer, 0) of a Sequential model is ("", 0)."""
+    if config["class_name"] == "Sequential":
+        return [("", 0)]
+    outputs = config["config"]["output_layers"]
+    # ["head", 0, 0] or [["head", 0, 0], ...]
+    return [(entry[0], entry[2]) for entry in ([outputs] if outputs and isinstance(outputs[0], str) else outputs)]
+
+
+def _sources(nodes: Any) -> Iterator[tuple[str, int]]:
+    """(layer, number of its result) that the nodes of a Functional model read."""
     if isinstance(nodes, dict):
         if "keras_history" in nodes:
-            yield nodes["keras_history"][0]
+            yield nodes["keras_history"][0], nodes["keras_history"][2]
         for value in nodes.values():
             yield from _sources(value)
     elif isinstance(nodes, list):
         # Keras 2: [layer, node, tensor, arguments].
         if len(nodes) == 4 and isinstance(nodes[0], str) and isinstance(nodes[1], int):
-            yield nodes[0]
+            yield nodes[0], nodes[2]
         for value in nodes:
             yield from _sources(value)
 
 
-def _names(outputs: list[Any]) -> list[str]:
-    """Names in ["head", 0, 0] or [["head", 0, 0], ...]."""
-    return [outputs[0]] if outputs and isinstance(outputs[0], str) else [entry[0] for entry in outputs]
-
-
-def _require(settings: dict[str, Any], wanted: dict[str, Any]) -> None:
-    for key, value in wanted.items():
-        if settings.get(key, value) != value:
-            raise ModelError(f"{key}={settings[key]!r} is not supported; supported: {value!r}")
-
-
-def _tensors(tensors, settings, weights):
-    """``weights`` matrices and the bias, or None in its place."""
-    biases = bool(settings.get("use_bias", True))
-    if len(tensors) != weights + biases:
-        raise ModelError(f"the file has {len(tensors)} arrays of weights for it; expected {weights + biases}; "
-                         "supported: .keras files of Keras 3, .h5 files of Keras 2 and 3")
-    return [*tensors] if biases else [*tensors, None]
-
-
-def _lstm(tensors, settings) -> LSTMLayer:
-    """Keras has PyTorch's order of gates, matrices transposed, and one bias."""
-    kernel, recurrent, bias = _tensors(tensors, settings, 2)
-    return LSTMLayer(kernel.T, recurrent.T, bias)
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
