@@ -1,6 +1,7 @@
 """Control: the bus, program load, counters and read-back, as a host sees them."""
 
 import zlib
+from collections import deque
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from rtl_bench import make_config, simulate
 from spiccato.rtl.control import Control, RecordKind, parameters_layout, record_header
 from spiccato.rtl.core import LoadTarget, load_data_bits
+from spiccato.rtl.ingress import FLAGS
 from spiccato.rtl.registers import IDENTITY, REGISTERS, VERSION
 
 CONFIG = make_config()
@@ -195,6 +197,139 @@ def test_strobes(seed):
         assert (await host.read("status"))["loading"]
 
     Host(np.random.default_rng(seed)).simulate(script)
+
+
+class Traffic:
+    """A host whose five channels run on their own, with several requests outstanding, and what has to come of it.
+
+    Each channel works or rests for a random while. Writes go to all addresses, but never begin a load. The cycle of a
+    request's effect is that in which its answer first shows; events come in every cycle.
+    """
+
+    COUNTED = {"inferences": "inference", "stall_cycles": "stall"}
+
+    def __init__(self, rng):
+        self.rng, self.host = rng, Host()
+        self.by_offset = {register.offset: register for register in REGISTERS.values()}
+        self.working, self.offered, self.held = {}, {}, {}
+        self.addresses, self.words, self.reads = deque(), deque(), deque()   # accepted, not answered
+        self.requested = {"aw": 0, "w": 0, "ar": 0}
+        self.answered = {"b": 0, "r": 0}
+        self.registers = {"errors": 0, "inferences": 0, "stall_cycles": 0, "latency": 0}
+        self.before = [dict(self.registers)]
+        self.restarts, self.collisions = 0, 0
+
+    def works(self, channel):
+        """Whether the channel does something in this cycle: phases of 1 to 40 cycles, the odd ones at leisure."""
+        left, busy = self.working.get(channel, (0, True))
+        if left == 0:
+            left, busy = int(self.rng.integers(1, 40)), not busy
+        self.working[channel] = left - 1, busy
+        return busy or self.rng.random() < 0.1
+
+    def request(self, channel):
+        """Members of a request; half of them are to the registers that collect and count."""
+        if channel == "w":
+            commands = REGISTERS["control"].fields
+            unwanted = REGISTERS["control"].pack(**dict.fromkeys(set(commands) - {"reset_state"}, 1))
+            return {"wdata": int(self.rng.integers(1 << 32)) & ~unwanted, "wstrb": int(self.rng.choice([15] * 9 + [7]))}
+        often = ["errors"] if channel == "aw" else self.registers
+        anywhere = self.rng.choice([*self.by_offset, 0x80, 0xFC])
+        addr = REGISTERS[self.rng.choice(list(often))].offset if self.rng.random() < 0.5 else int(anywhere)
+        return {f"{channel}addr": addr}
+
+    def drive(self, channel, more):
+        """Offer a request, keep it until it is accepted; returns it when that happens in this cycle."""
+        if channel not in self.offered and more and self.works(channel):
+            self.offered[channel] = self.request(channel)
+        request = self.offered.get(channel)
+        self.host.set(**{f"axil_{channel}valid": request is not None},
+                      **{f"axil_{name}": value for name, value in (request or {}).items()})
+        if request is None or not self.host.get(f"axil_{channel}ready"):
+            return None
+        self.requested[channel] += 1
+        return self.offered.pop(channel)
+
+    def answer(self, channel, *names):
+        """The members of an answer in its first cycle; it has to stay as it is until it is taken."""
+        ready = self.works(channel)
+        self.host.set(**{f"axil_{channel}ready": ready})
+        if not self.host.get(f"axil_{channel}valid"):
+            assert channel not in self.held, f"{channel}: an answer was withdrawn"
+            return None
+        members = tuple(self.host.get(f"axil_{name}") for name in names)
+        first = channel not in self.held
+        assert first or self.held[channel] == members, f"{channel}: an answer changed while it waited"
+        self.held[channel] = members
+        if ready:
+            del self.held[channel]
+            self.answered[channel] += 1
+        return members if first else None
+
+    def check_write(self, members):
+        """Judge a write's answer; returns the errors that the write clears."""
+        addr, data = self.addresses.popleft()["awaddr"], self.words.popleft()
+        register = self.by_offset.get(addr)
+        good = register is not None and register.access != "r" and data["wstrb"] == 15
+        assert members == (OKAY if good else SLVERR,), hex(addr)
+        fields = register.unpack(data["wdata"]) if good else {}
+        self.restarts += good and register.name == "control" and fields["reset_state"]
+        return data["wdata"] if good and register.name == "errors" else 0
+
+    def check_read(self, members):
+        """Judge a read's answer: what the register was in the cycle before."""
+        addr = self.reads.popleft()["araddr"]
+        register = self.by_offset.get(addr)
+        assert members[1] == (OKAY if register else SLVERR), hex(addr)
+        if register is None or register.name in self.registers:
+            value = members[0] & ((1 << len(FLAGS)) - 1) if register and register.name == "errors" else members[0]
+            assert value == (self.before[-2][register.name] if register else 0), hex(addr)
+
+    async def run(self, host, cycles):
+        """Requests for so many cycles, then until all are answered."""
+        cycle = 0
+        while cycle < cycles or self.held or self.requested != {
+                "aw": self.answered["b"], "w": self.answered["b"], "ar": self.answered["r"]}:
+            events = {"inference": int(self.rng.integers(2)), "stall": int(self.rng.integers(2)),
+                      "flags": int(self.rng.integers(1 << len(FLAGS)) & self.rng.integers(1 << len(FLAGS))),
+                      "done": int(self.rng.integers(2)), "cycles": cycle}
+            host.set(**events)
+            # The channel that is behind goes on until both have brought the same number.
+            ahead = self.requested["aw"] - self.requested["w"]
+            address = self.drive("aw", cycle < cycles or ahead < 0)
+            word = self.drive("w", cycle < cycles or ahead > 0)
+            read = self.drive("ar", cycle < cycles)
+            written, result = self.answer("b", "bresp"), self.answer("r", "rdata", "rresp")
+            cleared = self.check_write(written) if written else 0
+            if result:
+                self.check_read(result)
+            for request, queue in ((address, self.addresses), (word, self.words), (read, self.reads)):
+                if request:
+                    queue.append(request)
+            raised = events["flags"] * events["inference"]
+            self.collisions += bool(cleared & raised & self.registers["errors"])
+            self.registers["errors"] = self.registers["errors"] & ~cleared | raised
+            for name, event in self.COUNTED.items():
+                self.registers[name] += events[event]
+            if events["done"]:
+                self.registers["latency"] = cycle
+            self.before.append(dict(self.registers))
+            await host.tick()
+            cycle += 1
+            assert cycle < 2 * cycles, "no answer"
+        await host.tick(3)
+        assert host.pulses == {"restart": self.restarts, "keep_c": 0}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_several_requests_outstanding(seed):
+    """Addresses before data and data before addresses, answers that wait long: each is answered once, in order.
+
+    What was written acts once; an error that is set in the very cycle in which it is cleared stays set.
+    """
+    traffic = Traffic(np.random.default_rng(seed))
+    traffic.host.simulate(lambda host: traffic.run(host, 2000))
+    assert min(traffic.answered.values()) > 300 and traffic.restarts > 2 and traffic.collisions > 2
 
 
 def test_write_rate():
