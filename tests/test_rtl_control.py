@@ -17,6 +17,12 @@ OKAY, SLVERR = 0, 2
 PULSES = ("restart", "keep_c")
 
 
+def image(words, kind=RecordKind.END_PROGRAM, *, crc_error=0):
+    """The words of a complete load: records, end and CRC."""
+    words = [*words, record_header(kind)[0]]
+    return [*words, zlib.crc32(np.array(words, dtype="<u4").tobytes()) ^ crc_error]
+
+
 class Host:
     """A host on the bus; every cycle that passes is watched for load words and pulses."""
 
@@ -25,6 +31,8 @@ class Host:
         self.rng = rng
         self.loads = []                        # (target, core, row, addr, data)
         self.pulses = dict.fromkeys(PULSES, 0)
+        self.dropped = 0                       # cycles of ``drop``
+        self.idle_in = None                    # cycles until ``idle`` is set, if it is to be
 
     def simulate(self, script):
         """Run ``await script(host)``, idle being set."""
@@ -50,6 +58,12 @@ class Host:
                                                                for name in ("core", "row", "addr", "data"))))
             for name in PULSES:
                 self.pulses[name] += self.get(name)
+            if self.idle_in is not None:
+                self.idle_in -= 1
+                if self.idle_in < 0:
+                    self.set(idle=1)
+                    self.idle_in = None
+            self.dropped += self.get("drop")
             await self.ctx.tick()
 
     async def handshakes(self, channels):
@@ -105,6 +119,18 @@ class Host:
         assert await self.write_at(REGISTERS[name].offset, word) == OKAY
         await self.tick(2)
 
+    async def load_at_full_speed(self, words):
+        """Load words one right after the other: two cycles each."""
+        self.set(axil_awaddr=REGISTERS["load_data"].offset, axil_wstrb=0xF, axil_bready=1)
+        for word in words:
+            self.set(axil_wdata=word, axil_awvalid=1, axil_wvalid=1)
+            while not self.get("axil_wready"):
+                await self.tick()
+            await self.tick()
+        self.set(axil_awvalid=0, axil_wvalid=0)
+        await self.tick(8)
+        self.set(axil_bready=0)
+
     async def read(self, name):
         """A register's value, or its fields."""
         value, response = await self.read_at(REGISTERS[name].offset)
@@ -115,11 +141,9 @@ class Host:
         return {name for name, value in (await self.read("errors")).items() if value}
 
     async def load(self, words, kind=RecordKind.END_PROGRAM, *, crc_error=0):
-        """A complete load: records, end and CRC."""
-        words = [*words, record_header(kind)[0]]
-        crc = zlib.crc32(np.array(words, dtype="<u4").tobytes())
+        """A complete load."""
         await self.write("control", load=1)
-        for word in [*words, crc ^ crc_error]:
+        for word in image(words, kind, crc_error=crc_error):
             await self.write("load_data", word)
 
 
@@ -380,16 +404,34 @@ def test_load_at_full_speed():
 
     async def script(host):
         await host.write("control", load=1)
-        host.set(axil_awaddr=REGISTERS["load_data"].offset, axil_wstrb=0xF, axil_awvalid=1, axil_bready=1)
-        for word in words:
-            host.set(axil_wdata=word, axil_wvalid=1)
-            while not host.get("axil_wready"):
-                await host.tick()
-            await host.tick()
-        host.set(axil_wvalid=0)
-        await host.tick(8)
+        await host.load_at_full_speed(words)
         check_loads(host.loads, [(LoadTarget.FEATURES, 0, 0, n, value, 0xFFFFFFFF)
                                  for n, value in enumerate(values)])
+
+    Host().simulate(script)
+
+
+def test_drop_lasts_long_enough():
+    """However short the load, and whenever the accelerator becomes idle: the input has the time to forget."""
+    ignored = [0, 0]
+    words = [*ignored, *image([])]
+
+    async def script(host):
+        shortest = []
+        for wait in range(2 * len(words) + 4):
+            host.set(idle=0)
+            await host.write("control", load=1)
+            host.dropped, host.idle_in = 0, wait
+            await host.load_at_full_speed(words)
+            # Otherwise idleness came too early or too late for the words that count.
+            if host.get("enable"):
+                shortest.append(host.dropped)
+        assert min(shortest) == host.part.least_drop_cycles
+        host.set(idle=1)
+        host.dropped = 0
+        await host.write("control", load=1)
+        await host.load_at_full_speed(image([]))
+        assert host.get("enable") and host.dropped >= host.part.least_drop_cycles
 
     Host().simulate(script)
 

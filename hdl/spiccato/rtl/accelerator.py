@@ -78,6 +78,8 @@ class Accelerator(Part):
         control = place(m, platform, "control", Control(config))
         sequencer = place(m, platform, "sequencer", Sequencer(config))
         ingress = place(m, platform, "ingress", Ingress(config, lead=timing.block_lead))
+        if control.least_drop_cycles < ingress.drop_cycles:
+            raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
         vectors = place(m, platform, "vectors", VectorFile(config))
         egress = place(m, platform, "egress", Egress(config))
         cores = [place(m, platform, f"core_{i}", Core(config)) for i in range(config.cores)]

@@ -96,6 +96,8 @@ class Control(Part):
     """
 
     probe_cycles = 40
+    #: What ``drop`` lasts at least: from ``idle``, or a load's begin, to the end of the shortest load.
+    least_drop_cycles = 3
 
     def __init__(self, config: Config):
         self.config = config
