@@ -110,18 +110,52 @@ def test_preload_equals_load(build_folder):
     assert (loaded.outputs == filled.outputs).all()
 
 
+def with_outputs(config, beats):
+    """A small network whose output packets have so many beats."""
+    rng = np.random.default_rng(6)
+    network = models.random_network(rng, layers=1, max_size=4)
+    outputs = beats * config.beat_values
+    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.lstm[-1].hidden_size)), np.zeros(outputs))
+    return dataclasses.replace(network, linear=(linear,))
+
+
 @pytest.mark.xdist_group("1x4")
 def test_output_queue_limits_the_interval(build_folder):
     """Packets of which the output queue does not hold two: the compiler spaces inferences so that none has to wait."""
     config = small_config("1x4")
-    network = models.random_network(np.random.default_rng(6), layers=1, max_size=4)
-    outputs = (config.output_beats - 1) * config.beat_values
-    rng = np.random.default_rng(6)
-    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.lstm[-1].hidden_size)), np.zeros(outputs))
-    network = dataclasses.replace(network, linear=(linear,))
+    network = with_outputs(config, config.output_beats - 1)
     program = compile_network(network, config)
     assert program.initiation_interval > program.spaced_latency
     check(simulate(program, models.inputs(network, 9), spaced=2, build_folder=build_folder))
+
+
+@pytest.mark.xdist_group("1x4")
+@pytest.mark.parametrize("beats", [1, 3])
+def test_host_that_does_not_take_outputs(beats, build_folder, tmp_path):
+    """Inferences run as long as the queue holds their outputs, to the beat; nothing is lost, and nothing is late after.
+
+    With one beat a packet one more would fit than the queue is said to hold, with three there is none too many.
+    """
+    config = small_config("1x4")
+    network = with_outputs(config, beats)
+    program = compile_network(network, config)
+    spaced = 2
+    waiting = config.output_beats // beats + 4
+    packets = [to_bits(x, config.io_format) for x in models.inputs(network, waiting + spaced)]
+    job = {"config": config, "load_words": program.load_words(), "packets": packets, "spaced": spaced,
+           "single_beats": 3 * beats + 1, "settle": len(program.words) + program.spaced_latency + 80,
+           "result": str(tmp_path / "result")}
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    runner.run(runner.build(config, folder=build_folder), "spiccato_sim.tb_queue", results_dir=tmp_path,
+               env={"SPICCATO_JOB": str(tmp_path / "job")})
+    result = pickle.loads((tmp_path / "result").read_bytes())
+    assert result["ran"] == [(taken, (config.output_beats + taken) // beats) for taken in range(job["single_beats"])]
+    (stalls, cycle), (later_stalls, later_cycle) = result["stalled"]
+    assert later_stalls - stalls == later_cycle - cycle > 0
+    machine = VirtualMachine(program)
+    assert [bits.tolist() for bits in result["outputs"]] == [machine.step_bits(bits).bits.tolist() for bits in packets]
+    assert result["latencies"] == [program.spaced_latency] * spaced
+    assert (result["stalls_afterwards"], result["errors"]) == (0, 0)
 
 
 @pytest.mark.xdist_group("3x8-float32")
