@@ -18,12 +18,10 @@ def netlist(request, tmp_path_factory):
 
 
 def each_netlist(*configs):
-    """Parameters whose tests share a netlist, and so run in the same worker."""
-    return pytest.mark.parametrize("netlist", [
-        pytest.param(config, id=config.name, marks=pytest.mark.xdist_group(f"clock-{config.name}"))
-        for config in configs], indirect=True, scope="module")
+    return pytest.mark.parametrize("netlist", configs, ids=lambda config: config.name, indirect=True, scope="module")
 
 
+@pytest.mark.long
 @each_netlist(SMALL, MEDIUM)
 def test_discipline(netlist):
     """One DSP stage, one adder or three LUT levels between registers; multipliers and memories registered."""

@@ -149,7 +149,6 @@ def results(tmp_path_factory):
 
 
 @pytest.mark.simulates
-@pytest.mark.xdist_group("ecp5")
 def test_primitives_behave_as_the_portable_parts(results):
     """Random inputs and the extremes; memories after they have been filled."""
     good = {kind: counts for kind, counts in results.items() if not kind.startswith("broken_")}
@@ -157,7 +156,6 @@ def test_primitives_behave_as_the_portable_parts(results):
 
 
 @pytest.mark.simulates
-@pytest.mark.xdist_group("ecp5")
 def test_the_comparison_notices(results):
     wrong = [wrong for kind, (_, wrong) in results.items() if kind.startswith("broken_")]
     assert len(wrong) == 3 and all(wrong)

@@ -179,6 +179,7 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
     assert [bits.tolist() for bits, _ in outputs] == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("board", ["ia420f", "ia840f"])
 def test_full_size(board, build_folder):
     """lstm_tiny on the RTL of a real board, at full size, final state included."""
@@ -187,6 +188,7 @@ def test_full_size(board, build_folder):
     check(simulate(program, models.inputs(network, 9), spaced=4, build_folder=build_folder))
 
 
+@pytest.mark.long
 def test_trained_example(build_folder):
     """The trained example on real data: the task's error on the RTL is float64's."""
     from spiccato_sim.reference import Reference

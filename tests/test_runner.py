@@ -130,6 +130,7 @@ def test_waves_need_their_build(test4, tmp_path):
         run(test4, "spiccato_sim.tb_smoke", results_dir=tmp_path, waves=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
 def test_waves(simulator, tmp_path):
     built = build(PRESETS["test4"], simulator=simulator, waves=True, folder=BUILD)

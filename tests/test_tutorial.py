@@ -185,7 +185,7 @@ def reader(request, tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("reader, name", [
-    pytest.param(name, name, id=name, marks=[pytest.mark.simulates] * (name in SIMULATING)) for name in PAGES],
+    pytest.param(name, name, id=name, marks=[pytest.mark.simulates, pytest.mark.long] * (name in SIMULATING)) for name in PAGES],
     indirect=["reader"])
 def test_page(name, reader):
     """All blocks of a page, in order."""
