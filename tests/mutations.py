@@ -36,6 +36,7 @@ class Mutation:
 _BUS = "test_rtl_control.py::test_several_requests_outstanding"
 _DROP = "test_rtl_ingress.py::test_drop_at_any_cycle"
 _QUEUE = "test_end_to_end.py::test_host_that_does_not_take_outputs"
+_POWER_UP = "test_end_to_end.py::test_power_up[1]"
 
 MUTATIONS = [
     # AXI4-Lite.
@@ -43,8 +44,8 @@ MUTATIONS = [
     Mutation("control.py", "have_addr & have_data & ~self.axil_bvalid", "have_addr & have_data", _BUS),
     Mutation("control.py", "self.axil_awvalid & ~have_addr", "self.axil_awvalid", _BUS),
     Mutation("control.py", "self.axil_wvalid & ~have_data", "self.axil_wvalid", _BUS),
-    Mutation("control.py", "m.d.sync += self.axil_bvalid.eq(0)", "m.d.sync += [self.axil_bvalid.eq(0), have_addr.eq(0)]",
-             _BUS),
+    Mutation("control.py", "m.d.sync += self.axil_bvalid.eq(0)",
+             "m.d.sync += [self.axil_bvalid.eq(0), have_addr.eq(0)]", _BUS),
     Mutation("control.py", "with m.Elif(self.axil_rready):", "with m.Else():", _BUS),
     Mutation("control.py", '(errors & ~Mux(strobe["errors"], value, 0)) | raised',
              '(errors | raised) & ~Mux(strobe["errors"], value, 0)', _BUS),
@@ -64,6 +65,8 @@ MUTATIONS = [
     Mutation("accelerator.py", "credits >= parameters", "credits > parameters", f"{_QUEUE}[1]"),
     Mutation("sequencer.py", "have_block & self.enable & ~self.room", "self.enable & ~self.room", f"{_QUEUE}[1]"),
     Mutation("egress.py", "push.eq(valid & ~through)", "push.eq(valid & waiting)", "test_rtl_egress.py::test_queue"),
+    # What the reset has to reset.
+    Mutation("accelerator.py", "init=config.output_beats)", "init=config.output_beats, reset_less=True)", _POWER_UP),
 ]
 
 

@@ -1,13 +1,16 @@
 """Compiled networks on the whole RTL: every bit and every cycle as the virtual machine and the compiler predict."""
 
 import dataclasses
+import json
 import pickle
+import re
 
 import numpy as np
 import pytest
 from spiccato.compiler import compile_network
 from spiccato.config import PRESETS, Config
 from spiccato.network import LinearLayer
+from spiccato.verilog import SIDE_CAR, generate_verilog, listing
 from spiccato_sim import models, runner, series
 from spiccato_sim.simulate import simulate
 from spiccato_sim.vm import VirtualMachine, to_bits
@@ -96,6 +99,34 @@ def test_pauses_malformed_packets_and_reset(shape, build_folder):
     for step in rng.choice(len(xs), size=6, replace=False):
         beats[step] = max(1, program.input_beats + int(rng.integers(-2, 3)))
     check(simulate(program, xs, spaced=8, preload=False, beats=beats, reset_before_stream=True, pause_seed=4,
+                   build_folder=build_folder))
+
+
+@pytest.fixture(scope="module")
+def without_initial_values(tmp_path_factory):
+    """Verilog of the smallest shape in which no register and no memory but the tables has an initial value."""
+    folder = tmp_path_factory.mktemp("uninitialised")
+    contents = generate_verilog(small_config("1x4"))
+    registers = memories = 0
+    for name in [name for name in contents if name.endswith(".v")]:
+        contents[name], count = re.subn(r"^( *reg\b[^;=]*?) *= *[^;]*;", r"\1 ;", contents[name], flags=re.MULTILINE)
+        registers += count
+        contents[name], count = re.subn(r"initial for \([^)]*\) mem\[i\] = 0;", "", contents[name])
+        memories += count
+    assert registers > 100 and memories > 0
+    side_car = json.loads(contents[SIDE_CAR])
+    side_car["files"] = listing({name: contents[name] for name in side_car["files"]})
+    contents[SIDE_CAR] = json.dumps(side_car)
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_power_up(seed, without_initial_values, build_folder):
+    """Whatever registers and memories hold before the reset: outputs, state, marks, counters, cycles are the same."""
+    program, xs = random_case(small_config("1x4"), seed)
+    check(simulate(program, xs, spaced=5, preload=False, netlist=without_initial_values, power_up=seed,
                    build_folder=build_folder))
 
 

@@ -5,7 +5,6 @@ from collections import deque
 
 import numpy as np
 import pytest
-
 from rtl_bench import make_config, simulate
 from spiccato.rtl.control import Control, RecordKind, parameters_layout, record_header
 from spiccato.rtl.core import LoadTarget, load_data_bits

@@ -108,6 +108,12 @@ def test_same_build_is_found_again(test4):
     assert binary.stat().st_mtime_ns == before
 
 
+def test_run_time_library_is_kept(test4):
+    """The objects of Verilator's run-time library, for the next simulator that is built."""
+    kept = {path.stem for path in test4.folder.parent.glob("library-*/*.o")}
+    assert {"verilated", "verilated_vpi"} <= kept
+
+
 def test_only_the_ports_are_visible(test4, module, tmp_path):
     name = module("tb_ports", """
 import cocotb, json, os
