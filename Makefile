@@ -20,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project bitstream sim demo report test gates lint timing bench docs clean
+.PHONY: help venv verilog project bitstream sim demo report test gates mutate lint timing bench docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -61,6 +61,9 @@ test: $(STAMP) ## Run all tests
 
 gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
 	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/test_gates.py
+
+mutate: $(STAMP) ## Put faults into the hardware and see that a test fails on each (many minutes)
+	@$(BIN)/python tests/mutations.py
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 	@$(BIN)/spiccato lint --board $(BOARD)

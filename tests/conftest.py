@@ -12,6 +12,19 @@ def pytest_addoption(parser):
                      help="fail if no test that simulates the RTL has passed")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items):
+    """For parallel runs: what tests share is made once, and the workers end at about the same time."""
+    for item in items:
+        shared = {name for name, (*_, fixture) in item._fixtureinfo.name2fixturedefs.items()
+                  if fixture.scope == "module"}
+        if shared and not item.get_closest_marker("xdist_group"):
+            parameters = {name: item.callspec.indices[name] for name in sorted(shared)
+                          if hasattr(item, "callspec") and name in item.callspec.indices}
+            item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}{parameters or ''}"))
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
 def pytest_runtest_logreport(report):
     if report.when == "call" and report.passed and "simulates" in report.keywords:
         _simulated.append(report.nodeid.split("::")[-1].split("@")[0])

@@ -92,6 +92,7 @@ def write_netlists(folder, configs, library, whole):
     (folder / "both.v").write_text(f"module both;\n{instances}endmodule\n")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("name", YOSYS)
 def test_blocks_are_those_that_yosys_finds(name, tmp_path):
     """Each kind of part: its instances, its DSP blocks and its memory blocks; then the sums of the estimate."""

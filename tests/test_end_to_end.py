@@ -1,7 +1,9 @@
 """Compiled networks on the whole RTL: every bit and every cycle as the virtual machine and the compiler predict."""
 
 import dataclasses
+import json
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from spiccato.compiler import compile_network
 from spiccato.config import Config
 from spiccato.network import LinearLayer
 from spiccato.registry import configuration
+from spiccato.verilog import SIDE_CAR, generate_verilog, listing
 from spiccato_sim import models, runner, series
 from spiccato_sim.simulate import simulate
 from spiccato_sim.vm import VirtualMachine, to_bits
@@ -100,6 +103,34 @@ def test_pauses_malformed_packets_and_reset(shape, build_folder):
                    build_folder=build_folder))
 
 
+@pytest.fixture(scope="module")
+def without_initial_values(tmp_path_factory):
+    """Verilog of the smallest shape in which no register and no memory but the tables has an initial value."""
+    folder = tmp_path_factory.mktemp("uninitialised")
+    contents = generate_verilog(small_config("1x4"))
+    registers = memories = 0
+    for name in [name for name in contents if name.endswith(".v")]:
+        contents[name], count = re.subn(r"^( *reg\b[^;=]*?) *= *[^;]*;", r"\1 ;", contents[name], flags=re.MULTILINE)
+        registers += count
+        contents[name], count = re.subn(r"initial for \([^)]*\) mem\[i\] = 0;", "", contents[name])
+        memories += count
+    assert registers > 100 and memories > 0
+    side_car = json.loads(contents[SIDE_CAR])
+    side_car["files"] = listing({name: contents[name] for name in side_car["files"]})
+    contents[SIDE_CAR] = json.dumps(side_car)
+    for name, text in contents.items():
+        (folder / name).write_text(text)
+    return folder
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_power_up(seed, without_initial_values, build_folder):
+    """Whatever registers and memories hold before the reset: outputs, state, marks, counters, cycles are the same."""
+    program, xs = random_case(small_config("1x4"), seed)
+    check(simulate(program, xs, spaced=5, preload=False, netlist=without_initial_values, power_up=seed,
+                   build_folder=build_folder))
+
+
 @pytest.mark.xdist_group("3x8-float32")
 def test_preload_equals_load(build_folder):
     """Memories filled from files and over AXI4-Lite hold the same."""
@@ -111,18 +142,52 @@ def test_preload_equals_load(build_folder):
     assert (loaded.outputs == filled.outputs).all()
 
 
+def with_outputs(config, beats):
+    """A small network whose output packets have so many beats."""
+    rng = np.random.default_rng(6)
+    network = models.random_network(rng, layers=1, max_size=4)
+    outputs = beats * config.beat_values
+    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.lstm[-1].hidden_size)), np.zeros(outputs))
+    return dataclasses.replace(network, linear=(linear,))
+
+
 @pytest.mark.xdist_group("1x4")
 def test_output_queue_limits_the_interval(build_folder):
     """Packets of which the output queue does not hold two: the compiler spaces inferences so that none has to wait."""
     config = small_config("1x4")
-    network = models.random_network(np.random.default_rng(6), layers=1, max_size=4)
-    outputs = (config.output_beats - 1) * config.beat_values
-    rng = np.random.default_rng(6)
-    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.lstm[-1].hidden_size)), np.zeros(outputs))
-    network = dataclasses.replace(network, linear=(linear,))
+    network = with_outputs(config, config.output_beats - 1)
     program = compile_network(network, config)
     assert program.initiation_interval > program.spaced_latency
     check(simulate(program, models.inputs(network, 9), spaced=2, build_folder=build_folder))
+
+
+@pytest.mark.xdist_group("1x4")
+@pytest.mark.parametrize("beats", [1, 3])
+def test_host_that_does_not_take_outputs(beats, build_folder, tmp_path):
+    """Inferences run as long as the queue holds their outputs, to the beat; nothing is lost, and nothing is late after.
+
+    With one beat a packet one more would fit than the queue is said to hold, with three there is none too many.
+    """
+    config = small_config("1x4")
+    network = with_outputs(config, beats)
+    program = compile_network(network, config)
+    spaced = 2
+    waiting = config.output_beats // beats + 4
+    packets = [to_bits(x, config.io_format) for x in models.inputs(network, waiting + spaced)]
+    job = {"config": config, "load_words": program.load_words(), "packets": packets, "spaced": spaced,
+           "single_beats": 3 * beats + 1, "settle": len(program.words) + program.spaced_latency + 80,
+           "result": str(tmp_path / "result")}
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    runner.run(runner.build(config, folder=build_folder), "spiccato_sim.tb_queue", results_dir=tmp_path,
+               env={"SPICCATO_JOB": str(tmp_path / "job")})
+    result = pickle.loads((tmp_path / "result").read_bytes())
+    assert result["ran"] == [(taken, (config.output_beats + taken) // beats) for taken in range(job["single_beats"])]
+    (stalls, cycle), (later_stalls, later_cycle) = result["stalled"]
+    assert later_stalls - stalls == later_cycle - cycle > 0
+    machine = VirtualMachine(program)
+    assert [bits.tolist() for bits in result["outputs"]] == [machine.step_bits(bits).bits.tolist() for bits in packets]
+    assert result["latencies"] == [program.spaced_latency] * spaced
+    assert (result["stalls_afterwards"], result["errors"]) == (0, 0)
 
 
 @pytest.mark.xdist_group("3x8-float32")
@@ -146,6 +211,7 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
     assert [bits.tolist() for bits, _ in outputs] == expected
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("board", ["ia420f", "ia840f"])
 def test_full_size(board, build_folder):
     """lstm_tiny on the RTL of a real board, at full size, final state included."""
@@ -154,6 +220,7 @@ def test_full_size(board, build_folder):
     check(simulate(program, models.inputs(network, 9), spaced=4, build_folder=build_folder))
 
 
+@pytest.mark.long
 def test_trained_example(build_folder):
     """The trained example on real data: the task's error on the RTL is float64's."""
     from spiccato_sim.reference import Reference

@@ -1,11 +1,13 @@
 """Control: the bus, program load, counters and read-back, as a host sees them."""
 
 import zlib
+from collections import deque
 
 import numpy as np
 import pytest
 from rtl_bench import make_config, simulate
 from spiccato.isa.load import RecordKind, header_words, parameters_word
+from spiccato.isa.marks import MARKS
 from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
 from spiccato.rtl.control import Control
 from spiccato.rtl.core import load_data_bits
@@ -24,6 +26,8 @@ class Host:
         self.loads = []                        # (target, core, row, addr, data)
         self.pulses = dict.fromkeys(PULSES, 0)
         self.resets = 0                        # cycles
+        self.dropped = 0                       # cycles of ``drop``
+        self.idle_in = None                    # cycles until ``idle`` is set, if it is to be
 
     def simulate(self, script):
         """Run ``await script(host)``, idle being set."""
@@ -49,6 +53,12 @@ class Host:
                                                                for name in ("core", "row", "addr", "data"))))
             for name in PULSES:
                 self.pulses[name] += self.get(name)
+            if self.idle_in is not None:
+                self.idle_in -= 1
+                if self.idle_in < 0:
+                    self.set(idle=1)
+                    self.idle_in = None
+            self.dropped += self.get("drop")
             self.resets += self.get("reset")
             await self.ctx.tick()
 
@@ -104,6 +114,18 @@ class Host:
         word = REGISTERS[name].pack(**fields) if value is None else value
         assert await self.write_at(REGISTERS[name].offset, word) == OKAY
         await self.tick(2)
+
+    async def load_at_full_speed(self, words):
+        """Load words one right after the other: two cycles each."""
+        self.set(axil_awaddr=REGISTERS["load_data"].offset, axil_wstrb=0xF, axil_bready=1)
+        for word in words:
+            self.set(axil_wdata=word, axil_awvalid=1, axil_wvalid=1)
+            while not self.get("axil_wready"):
+                await self.tick()
+            await self.tick()
+        self.set(axil_awvalid=0, axil_wvalid=0)
+        await self.tick(8)
+        self.set(axil_bready=0)
 
     async def read(self, name):
         """A register's value, or its fields."""
@@ -212,6 +234,139 @@ def test_strobes(seed):
     Host(np.random.default_rng(seed)).simulate(script)
 
 
+class Traffic:
+    """A host whose five channels run on their own, with several requests outstanding, and what has to come of it.
+
+    Each channel works or rests for a random while. Writes go to all addresses, but never begin a load. The cycle of a
+    request's effect is that in which its answer first shows; events come in every cycle.
+    """
+
+    COUNTED = {"inferences": "inference", "stall_cycles": "stall"}
+
+    def __init__(self, rng):
+        self.rng, self.host = rng, Host()
+        self.by_offset = {register.offset: register for register in REGISTERS.values()}
+        self.working, self.offered, self.held = {}, {}, {}
+        self.addresses, self.words, self.reads = deque(), deque(), deque()   # accepted, not answered
+        self.requested = {"aw": 0, "w": 0, "ar": 0}
+        self.answered = {"b": 0, "r": 0}
+        self.registers = {"errors": 0, "inferences": 0, "stall_cycles": 0, "latency": 0}
+        self.before = [dict(self.registers)]
+        self.restarts, self.collisions = 0, 0
+
+    def works(self, channel):
+        """Whether the channel does something in this cycle: phases of 1 to 40 cycles, the odd ones at leisure."""
+        left, busy = self.working.get(channel, (0, True))
+        if left == 0:
+            left, busy = int(self.rng.integers(1, 40)), not busy
+        self.working[channel] = left - 1, busy
+        return busy or self.rng.random() < 0.1
+
+    def request(self, channel):
+        """Members of a request; half of them are to the registers that collect and count."""
+        if channel == "w":
+            commands = REGISTERS["control"].fields
+            unwanted = REGISTERS["control"].pack(**dict.fromkeys(set(commands) - {"reset_state"}, 1))
+            return {"wdata": int(self.rng.integers(1 << 32)) & ~unwanted, "wstrb": int(self.rng.choice([15] * 9 + [7]))}
+        often = ["errors"] if channel == "aw" else self.registers
+        anywhere = self.rng.choice([*self.by_offset, 0x80, 0xFC])
+        addr = REGISTERS[self.rng.choice(list(often))].offset if self.rng.random() < 0.5 else int(anywhere)
+        return {f"{channel}addr": addr}
+
+    def drive(self, channel, more):
+        """Offer a request, keep it until it is accepted; returns it when that happens in this cycle."""
+        if channel not in self.offered and more and self.works(channel):
+            self.offered[channel] = self.request(channel)
+        request = self.offered.get(channel)
+        self.host.set(**{f"axil_{channel}valid": request is not None},
+                      **{f"axil_{name}": value for name, value in (request or {}).items()})
+        if request is None or not self.host.get(f"axil_{channel}ready"):
+            return None
+        self.requested[channel] += 1
+        return self.offered.pop(channel)
+
+    def answer(self, channel, *names):
+        """The members of an answer in its first cycle; it has to stay as it is until it is taken."""
+        ready = self.works(channel)
+        self.host.set(**{f"axil_{channel}ready": ready})
+        if not self.host.get(f"axil_{channel}valid"):
+            assert channel not in self.held, f"{channel}: an answer was withdrawn"
+            return None
+        members = tuple(self.host.get(f"axil_{name}") for name in names)
+        first = channel not in self.held
+        assert first or self.held[channel] == members, f"{channel}: an answer changed while it waited"
+        self.held[channel] = members
+        if ready:
+            del self.held[channel]
+            self.answered[channel] += 1
+        return members if first else None
+
+    def check_write(self, members):
+        """Judge a write's answer; returns the errors that the write clears."""
+        addr, data = self.addresses.popleft()["awaddr"], self.words.popleft()
+        register = self.by_offset.get(addr)
+        good = register is not None and register.access != "r" and data["wstrb"] == 15
+        assert members == (OKAY if good else SLVERR,), hex(addr)
+        fields = register.unpack(data["wdata"]) if good else {}
+        self.restarts += good and register.name == "control" and fields["reset_state"]
+        return data["wdata"] if good and register.name == "errors" else 0
+
+    def check_read(self, members):
+        """Judge a read's answer: what the register was in the cycle before."""
+        addr = self.reads.popleft()["araddr"]
+        register = self.by_offset.get(addr)
+        assert members[1] == (OKAY if register else SLVERR), hex(addr)
+        if register is None or register.name in self.registers:
+            value = members[0] & ((1 << len(MARKS)) - 1) if register and register.name == "errors" else members[0]
+            assert value == (self.before[-2][register.name] if register else 0), hex(addr)
+
+    async def run(self, host, cycles):
+        """Requests for so many cycles, then until all are answered."""
+        cycle = 0
+        while cycle < cycles or self.held or self.requested != {
+                "aw": self.answered["b"], "w": self.answered["b"], "ar": self.answered["r"]}:
+            events = {"inference": int(self.rng.integers(2)), "stall": int(self.rng.integers(2)),
+                      "flags": int(self.rng.integers(1 << len(MARKS)) & self.rng.integers(1 << len(MARKS))),
+                      "done": int(self.rng.integers(2)), "cycles": cycle}
+            host.set(**events)
+            # The channel that is behind goes on until both have brought the same number.
+            ahead = self.requested["aw"] - self.requested["w"]
+            address = self.drive("aw", cycle < cycles or ahead < 0)
+            word = self.drive("w", cycle < cycles or ahead > 0)
+            read = self.drive("ar", cycle < cycles)
+            written, result = self.answer("b", "bresp"), self.answer("r", "rdata", "rresp")
+            cleared = self.check_write(written) if written else 0
+            if result:
+                self.check_read(result)
+            for request, queue in ((address, self.addresses), (word, self.words), (read, self.reads)):
+                if request:
+                    queue.append(request)
+            raised = events["flags"] * events["inference"]
+            self.collisions += bool(cleared & raised & self.registers["errors"])
+            self.registers["errors"] = self.registers["errors"] & ~cleared | raised
+            for name, event in self.COUNTED.items():
+                self.registers[name] += events[event]
+            if events["done"]:
+                self.registers["latency"] = cycle
+            self.before.append(dict(self.registers))
+            await host.tick()
+            cycle += 1
+            assert cycle < 2 * cycles, "no answer"
+        await host.tick(3)
+        assert host.pulses == {"restart": self.restarts, "keep_c": 0}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_several_requests_outstanding(seed):
+    """Addresses before data and data before addresses, answers that wait long: each is answered once, in order.
+
+    What was written acts once; an error that is set in the very cycle in which it is cleared stays set.
+    """
+    traffic = Traffic(np.random.default_rng(seed))
+    traffic.host.simulate(lambda host: traffic.run(host, 2000))
+    assert min(traffic.answered.values()) > 300 and traffic.restarts > 2 and traffic.collisions > 2
+
+
 def test_write_rate():
     """With the host never waiting, a write is done every other cycle."""
     async def script(host):
@@ -260,16 +415,34 @@ def test_load_at_full_speed():
 
     async def script(host):
         await host.write("control", load=1)
-        host.set(axil_awaddr=REGISTERS["load_data"].offset, axil_wstrb=0xF, axil_awvalid=1, axil_bready=1)
-        for word in words:
-            host.set(axil_wdata=word, axil_wvalid=1)
-            while not host.get("axil_wready"):
-                await host.tick()
-            await host.tick()
-        host.set(axil_wvalid=0)
-        await host.tick(8)
+        await host.load_at_full_speed(words)
         check_loads(host.loads, [(RecordKind.FEATURES, 0, 0, n, value, 0xFFFFFFFF)
                                  for n, value in enumerate(values)])
+
+    Host().simulate(script)
+
+
+def test_drop_lasts_long_enough():
+    """However short the load, and whenever the accelerator becomes idle: the input has the time to forget."""
+    ignored = [0, 0]
+    words = [*ignored, *load_words([])]
+
+    async def script(host):
+        shortest = []
+        for wait in range(2 * len(words) + 4):
+            host.set(idle=0)
+            await host.write("control", load=1)
+            host.dropped, host.idle_in = 0, wait
+            await host.load_at_full_speed(words)
+            # Otherwise idleness came too early or too late for the words that count.
+            if host.get("enable"):
+                shortest.append(host.dropped)
+        assert min(shortest) == host.part.least_drop_cycles
+        host.set(idle=1)
+        host.dropped = 0
+        await host.write("control", load=1)
+        await host.load_at_full_speed(load_words([]))
+        assert host.get("enable") and host.dropped >= host.part.least_drop_cycles
 
     Host().simulate(script)
 

@@ -297,6 +297,91 @@ def test_half_packet(case):
     simulate(part, testbench)
 
 
+class Interrupted:
+    """Packets of all lengths with pauses, interrupted by ``drop`` at any cycle; and when blocks should be announced.
+
+    As control has it: nothing new is begun from some cycles before ``drop`` on, and all the time the rest of what was
+    begun may come.
+    """
+
+    def __init__(self, config, rng, *, beats, drop_cycles):
+        self.config, self.rng, self.beats, self.drop_cycles = config, rng, beats, drop_cycles
+        self.part = Ingress(config, lead=Timing(config).block_lead)
+        self.announced, self.expected = [], []  # cycles of blocks, but for those during ``drop``
+        self.left, self.first = 0, True         # of the packet on the wire: its beats, and whether this is the first
+        self.ends_in_drop = 0                   # times that a packet ended in the first cycle of ``drop``
+
+    async def cycle(self, ctx, now, *, enable, drop):
+        """One cycle; returns the ``tlast`` of the beat that was accepted, or None, and whether it was the first."""
+        part = self.part
+        if self.left == 0:
+            self.left = self.beats if self.rng.random() < 0.6 else int(self.rng.integers(1, 2 * self.beats + 2))
+            self.first = True
+        valid = bool(self.rng.random() < 0.8)
+        ctx.set(part.enable, enable)
+        ctx.set(part.drop, drop)
+        ctx.set(part.tvalid, valid)
+        ctx.set(part.tlast, self.left == 1)
+        accepted = valid and ctx.get(part.tready)
+        if ctx.get(part.block_ready) and not drop:
+            self.announced.append(now)
+        beat = (self.first, self.left == 1) if accepted else None
+        if accepted:
+            self.left -= 1
+            self.first = False
+        await ctx.tick()
+        return beat
+
+    async def run(self, ctx, rounds):
+        part, halves, now = self.part, self.config.beats_per_block, 0
+        length = -(-self.beats // halves) * halves
+        ctx.set(part.beats, self.beats - 1)
+        for _ in range(rounds):
+            taken, number, outstanding = [], None, 0   # cycles of beats and of fillings, beats so far of a packet
+            closing = int(self.rng.integers(1, 25))
+            begin = closing + int(self.rng.integers(0, 4))
+            for cycle in range(begin + self.drop_cycles):
+                complete = outstanding > (number is not None)
+                release = complete and cycle < closing and self.rng.random() < 0.3
+                ctx.set(part.release, release)
+                outstanding -= release
+                beat = await self.cycle(ctx, now + cycle, enable=cycle < closing, drop=cycle >= begin)
+                if beat and cycle <= begin:
+                    first, last = beat
+                    if first:
+                        number = 0
+                        outstanding += 1
+                    if number is not None and number < self.beats:
+                        taken.append(cycle)
+                        number += 1
+                        if last or number == self.beats:
+                            taken += [cycle + k + 1 for k in range(length - number)]
+                    self.ends_in_drop += last and cycle == begin
+                    if last:
+                        number = None
+            ready = [cycle + part.ready_cycle for cycle in taken[halves - 1::halves]]
+            self.expected += [now + cycle for cycle in ready if cycle < begin]
+            now += begin + self.drop_cycles
+
+
+@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("io_format, beats", [("bfloat16", 2), ("bfloat16", 3), ("float32", 3), ("float32", 4)])
+def test_drop_at_any_cycle(io_format, beats, seed):
+    """Only packets that begin after ``drop`` count, and all of them; one that lasts a cycle less is too short."""
+    def run(shorter):
+        config, rng = make_config(io_format=io_format), np.random.default_rng(seed)
+        drop_cycles = Ingress(config, lead=Timing(config).block_lead).drop_cycles
+        bench = Interrupted(config, rng, beats=beats, drop_cycles=drop_cycles - shorter)
+        simulate(bench.part, lambda ctx: bench.run(ctx, 100))
+        assert bench.ends_in_drop > 0
+        return bench.announced, bench.expected
+
+    announced, expected = run(0)
+    assert announced == expected
+    announced, expected = run(1)
+    assert announced != expected
+
+
 @pytest.mark.parametrize("io_format", IO_FORMATS)
 def test_full_speed(io_format):
     """With early release a beat is taken in every cycle, also from one packet to the next."""

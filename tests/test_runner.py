@@ -108,6 +108,12 @@ def test_same_build_is_found_again(test4):
     assert binary.stat().st_mtime_ns == before
 
 
+def test_run_time_library_is_kept(test4):
+    """The objects of Verilator's run-time library, for the next simulator that is built."""
+    kept = {path.stem for path in test4.folder.parent.glob("library-*/*.o")}
+    assert {"verilated", "verilated_vpi"} <= kept
+
+
 def test_only_the_ports_are_visible(test4, module, tmp_path):
     name = module("tb_ports", """
 import cocotb, json, os
@@ -130,6 +136,7 @@ def test_waves_need_their_build(test4, tmp_path):
         run(test4, "spiccato_sim.tb_smoke", results_dir=tmp_path, waves=True)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("simulator", ["verilator", pytest.param("icarus", marks=needs_icarus)])
 def test_waves(simulator, tmp_path):
     built = build(configuration("test4"), simulator=simulator, waves=True, folder=BUILD)

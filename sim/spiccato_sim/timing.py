@@ -241,7 +241,15 @@ def check(verilog_files, top: str, rules: Rules = Rules()) -> Report:
 
     Raises :class:`TimingError` when yosys refuses the design.
     """
-    modules = _synthesise([Path(file) for file in verilog_files], top, rules)
+    return judge(synthesise(verilog_files, top, rules), top, rules)
+
+
+def judge(modules: dict, top: str, rules: Rules = Rules()) -> Report:
+    """What :func:`check` tells, of a netlist that :func:`synthesise` has made.
+
+    The rules may be others than those of the synthesis, but for ``lut_inputs``, ``lut_adder_bits`` and
+    ``flatten_cells``.
+    """
     report = Report(top, rules)
     summaries = {}
     names = _display_names(modules)
@@ -367,12 +375,12 @@ write_json netlist.json
 """
 
 
-def _synthesise(files: list[Path], top: str, rules: Rules) -> dict:
-    """The modules of the mapped netlist, as in the JSON of yosys."""
+def synthesise(verilog_files, top: str, rules: Rules = Rules()) -> dict:
+    """The modules of the mapped netlist, as in the JSON of yosys; parameters and errors as of :func:`check`."""
     with tempfile.TemporaryDirectory() as work:
         work = Path(work)
         names = []
-        for number, file in enumerate(files):
+        for number, file in enumerate(map(Path, verilog_files)):
             # Copies, because the sandbox of yowasp sees nothing of the host's /tmp; without memory contents,
             # which do not matter here and may be large.
             text = re.sub(r"\$readmem[hb]\s*\([^;]*\)\s*;", ";", file.read_text())

@@ -82,6 +82,8 @@ class Accelerator(Part):
         # Vector file and cores never wait: they have run empty when a reset of the others ends.
         sequencer = place(m, "sequencer", Sequencer(config), reset=control.reset)
         ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=control.reset)
+        if control.least_drop_cycles < ingress.drop_cycles:
+            raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
         vectors = place(m, "vectors", VectorFile(config))
         egress = place(m, "egress", Egress(config), reset=control.reset)
         cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]

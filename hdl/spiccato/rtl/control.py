@@ -61,6 +61,8 @@ class Control(Part):
     """
 
     probe_cycles = 40
+    #: What ``drop`` lasts at least: from ``idle``, or a load's begin, to the end of the shortest load.
+    least_drop_cycles = 9
 
     #: Cycles of a reset by command: as many as it takes the cores and the vector file, which have none, to run empty.
     reset_cycles = Sequencer.drain_cycles

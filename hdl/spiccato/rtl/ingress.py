@@ -158,7 +158,7 @@ class Ingress(Part):
     block_ready : out, a pulse for each block, ``lead`` cycles before ``x_en`` has put it in the write register
     release : in, the older packet's inference has ended
     enable : in, begin to take packets
-    drop : in, forget all packets; the rest of one that is being received is discarded
+    drop : in, for ``drop_cycles`` or more: forget all packets; the rest of one that is being received is discarded
     half_packet : out, a pulse: ``drop`` came, and there is such a rest
     flags, started : out, of both packets: marks, and the cycle counter at the first beat
     """
@@ -172,6 +172,8 @@ class Ingress(Part):
         self.ready_cycle = self.latency + 1 - lead
         if self.ready_cycle < 1:
             raise ValueError(f"a block cannot be announced {lead} cycles ahead")
+        #: By then nothing that was taken before, or in the first cycle of ``drop``, is still to be announced.
+        self.drop_cycles = self.ready_cycle + 1
         beat_index_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
         self.feature_bits = feature_word.size * config.beat_values
         super().__init__("ingress", {
