@@ -260,6 +260,7 @@ RESULT = {
 @pytest.mark.parametrize(("change", "message"), [
     ({"schema": 2}, "not a result of schema 1"),
     ({"board": "u250"}, "unknown board 'u250'"),
+    ({"board": "x.py"}, "unknown board 'x.py'; known: ulx3s, ia420f"),
     ({"part": "AGFB027R25A2E2V"}, "the part of ia420f is AGFB014R24B2E2V, not AGFB027R25A2E2V"),
     ({"target": 7}, "target must not be 7"),
     ({"clock": 7}, "clock is not an object"),
