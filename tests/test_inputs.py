@@ -149,5 +149,5 @@ def test_npz(tmp_path, names):
         with pytest.raises(SpiccatoError, match=r"x.npz: not a .npy file of numbers"):
             models.load_inputs(path, FEATURES)
     else:
-        with pytest.raises(SpiccatoError, match=rf"x.npz: holds {len(names)} arrays \({', '.join(names)}\); expected "):
+        with pytest.raises(SpiccatoError, match=r"x.npz: holds (several arrays \(x, y\)|no array); expected one"):
             models.load_inputs(path, FEATURES)
