@@ -66,8 +66,8 @@ def series(tmp_path):
     (["inspect", "pyproject.toml"], "damaged, or not a program file"),
     (["run", "none.spiccato", "--input", "none.npy"], "none.spiccato: no such file"),
     (["verilog", "--board", "nonesuch"], "unknown board"),
-    (["run", "model.pt", "--input", "none.npy"], "model.pt is a model, not a program: compile it first (spiccato compile "
-                                                 "model.pt -o NAME.spiccato)"),
+    (["run", "model.pt", "--input", "none.npy"],
+     "model.pt is a model, not a program: compile it first (spiccato compile model.pt -o NAME.spiccato)"),
     (["inspect", "lstm_tiny"], "lstm_tiny is a model, not a program"),
     (["inspect", "."], ".: is a folder; expected a program file"),
     (["report", "lstm_tiny", "-o", "."], "cannot be written: it is a folder"),
