@@ -1,8 +1,8 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed outside this folder.
 #
-# Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests), MODEL (a benchmark or example by name, or
-# a file), STEPS, SEED, WAVES=1, PORT (of a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the
-# virtual environment).
+# Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), MODEL (a benchmark or
+# example by name, or a file), STEPS, SEED, WAVES=1, PORT (of a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests),
+# PYTHON (of the virtual environment).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)

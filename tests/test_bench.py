@@ -140,8 +140,8 @@ def test_a_simulation_that_fails_is_a_failure(replace_simulate, tmp_path):
     assert all(row["spaced_cycles"] is None and row["bit_exact"] is False for row in result.rows)
 
 
-@pytest.mark.parametrize(("best", "configuration"), [("test8", "test8"), ("test4", "test4")])
-def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_path, best, configuration):
+@pytest.mark.parametrize(("best", "name"), [("test8", "test8"), ("test4", "test4")])
+def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_path, best, name):
     """With a search that always finds the same; the board's own configuration is not measured twice."""
     simulated = []
 
@@ -159,7 +159,7 @@ def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_p
     assert sorted(simulated) == ["test4"] * 2 + ["test8"] * 2 * (best == "test8")
     kinds = [(row["kind"], row["configuration"], row["weight_format"]) for row in result.rows]
     assert kinds == [("preset", "test4", "int16"), ("preset", "test4", "int8"),
-                     ("best", configuration, "int16"), ("best", configuration, "int8")]
+                     ("best", name, "int16"), ("best", name, "int8")]
     assert "The best for one model alone" in (tmp_path / "latency.md").read_text()
 
 

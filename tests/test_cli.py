@@ -99,22 +99,31 @@ def test_a_stated_order_is_told(doubtful, series, program, tmp_path):
     (["inspect", "pyproject.toml"], "damaged, or not a program file"),
     (["run", "none.spiccato", "--input", "none.npy"], "none.spiccato: no such file"),
     (["verilog", "--board", "nonesuch"], "unknown board"),
+    (["run", "model.pt", "--input", "none.npy"],
+     "model.pt is a model, not a program: compile it first (spiccato compile model.pt -o NAME.spiccato)"),
+    (["inspect", "lstm_tiny"], "lstm_tiny is a model, not a program"),
+    (["inspect", "."], ".: is a folder; expected a program file"),
+    (["report", "lstm_tiny", "-o", "."], "cannot be written: it is a folder"),
+    (["report", "lstm_tiny", "--calibration", ""], "cannot be read: No such file"),
+    (["verilog", "--board", "test4", "-o", "pyproject.toml/x"], "pyproject.toml is not a folder"),
+    (["estimate", "lstm_tiny", "--board", "none.py"], "none.py: no such file; a board is a name or a Python file"),
+    (["boards", "--board", "test4"], "'test4' is for simulation only, it has no device; boards: ulx3s, ia420f"),
 ])
 def test_refusals(arguments, text):
     refused(text, *arguments)
 
 
 @pytest.mark.parametrize("array, text", [
-    (np.ones((8, 5), dtype=bool), "x.npy: array holds bool; expected real numbers"),
-    (np.ones((8, 5), dtype=complex), "x.npy: array holds complex128"),
-    (np.array([["a"] * 5]), "x.npy: array holds <U1"),
-    (np.ones((8, 5), dtype="V2"), "x.npy: array holds |V2"),
-    (np.ones((8, 4)), "x.npy: array has shape (8, 4); expected (steps, 5)"),
-    (np.ones(5), "x.npy: array has shape (5,); expected (steps, 5)"),
-    (np.ones((1, 8, 5)), "x.npy: array has shape (1, 8, 5)"),
-    (np.ones((0, 5)), "x.npy: array has shape (0, 5)"),
-    (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: array[0, 4] is nan; every value must be finite"),
-    (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: array[0, 1] is inf"),
+    (np.ones((8, 5), dtype=bool), "x.npy: holds bool; expected real numbers"),
+    (np.ones((8, 5), dtype=complex), "x.npy: holds complex128"),
+    (np.array([["a"] * 5]), "x.npy: holds <U1"),
+    (np.ones((8, 5), dtype="V2"), "x.npy: holds |V2"),
+    (np.ones((8, 4)), "x.npy: has shape (8, 4); expected (steps, 5)"),
+    (np.ones(5), "x.npy: has shape (5,); expected (steps, 5)"),
+    (np.ones((1, 8, 5)), "x.npy: has shape (1, 8, 5)"),
+    (np.ones((0, 5)), "x.npy: has shape (0, 5)"),
+    (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: [0, 4] is nan; every value must be finite"),
+    (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: [0, 1] is inf"),
     (np.array([[0, 1, 1e300, 3, 4]]), "input [0, 2] is beyond the range of bfloat16"),
 ])
 def test_refused_inputs(array, text, program, tmp_path):
@@ -139,7 +148,37 @@ def test_nothing_is_half_written(program, series, tmp_path, monkeypatch):
     assert (tmp_path / "y.npy").read_text() == "old"
 
 
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in main.commands)])
+def test_help(verb):
+    shown = [run(*verb, option) for option in ("-h", "--help")]
+    assert {result.exit_code for result in shown} == {0} and shown[0].output == shown[1].output
+    assert shown[0].output.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("output", ["nodir/y.npy", "", "program.spiccato/y"])
+def test_the_way_to_the_output_is_looked_at_first(program, series, monkeypatch, output):
+    """Before the long work, and told with the name that the user gave."""
+    Path("program.spiccato").write_bytes(program.read_bytes())
+    for name in ("Program.load", "compile_network"):
+        monkeypatch.setattr(f"spiccato_sim.cli.{'common' if '.' in name else 'model'}.{name}",
+                            lambda *_, **__: pytest.fail("worked"))
+    for arguments in (["run", "program.spiccato", "--input", series], ["compile", ONNX], ["report", ONNX],
+                      ["report", "program.spiccato"]):
+        refused(f"error: {output or '.'}: cannot be written: ", *arguments, "-o", output)
+
+
+def test_too_little_memory(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 7 EiB")
+
+    monkeypatch.setattr("spiccato_sim.cli.model.compile_network", fail)
+    refused("error: not enough memory: Unable to allocate 7 EiB", "compile", ONNX)
+
+
 @pytest.mark.parametrize("arguments", [
+    ["sim", "--seed", "-1"], ["estimate", "lstm_tiny", "--steps", "0"], ["estimate", "lstm_tiny", "--steps", "1e3"],
+    ["estimate", "lstm_tiny", "--steps", "9" * 20], ["demo", "--baud", "9" * 20], ["demo", "--steps", "-1"],
+    ["bitstream", "--seeds", "0"], ["report", "lstm_tiny", "--seed", "0.5"], ["run", "p.spiccato", "--input", "."],
     ["nonesuch"], ["compile"], ["compile", "lstm_tiny", "--nonesuch"], ["sim", "--steps", "4"], ["run", "p.spiccato"],
     ["compile", "lstm_tiny", "--format", "float16"],
 ])

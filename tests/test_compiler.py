@@ -204,3 +204,68 @@ def test_odd_sizes():
         xs = models.inputs(network, 20)
         difference = VirtualMachine(compile_network(network, config)).run(xs) - Reference(network).run(xs)
         assert np.abs(difference).max() < 5e-4
+
+
+@pytest.mark.parametrize("field, value", [
+    ("name", 3), ("name", ""), ("name", "a/b"), ("name", "-x"), ("name", None), ("cores", True), ("cores", 1.0),
+    ("cores", "1"), ("cores", None), ("block", 8.0), ("block", "8"), ("block", True), ("block", [8]), ("slots", 32.0),
+    ("slots", -32), ("input_blocks", "x"), ("vector_blocks", 24), ("program_depth", 1e3), ("output_beats", None),
+    ("io_format", 16), ("io_format", ["bfloat16"]), ("pair_sum", 1), ("pair_sum", "yes"), ("relaxed_cells", None),
+    ("clock_mhz", "300"), ("clock_mhz", True), ("clock_mhz", None), ("clock_mhz", -1), ("clock_mhz", np.nan),
+    ("clock_mhz", np.inf), ("clock_mhz", 1j), ("clock_mhz", 10**400 * -1),
+])
+def test_configurations_are_strict(field, value):
+    """No value of another type is taken for one that is meant: one line, with the field and the value."""
+    with pytest.raises(ConfigError, match=f"configuration .*: {field} must be .*, not ") as caught:
+        dataclasses.replace(configuration("test4"), **{field: value})
+    assert str(caught.value).endswith(f"not {value!r}") and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("data, message", [
+    (None, "expected a dictionary, not None"), ([1], "expected a dictionary, not"), ("x", "expected a dictionary, not"),
+    ({}, "missing name, cores, block"), ({"name": "x", "cores": 1}, "missing block"),
+    ({"name": "x", "cores": 1, "block": 4, "colour": 1, 2: 3}, "unknown colour, 2"),
+    ({"name": "x", "cores": "1", "block": 4}, "cores must be an integer in 1..12, not '1'"),
+])
+def test_configuration_of_garbage(data, message):
+    with pytest.raises(ConfigError, match=message):
+        Config.from_dict(data)
+    config = configuration("test4")
+    assert Config.from_dict(config.to_dict()) == config
+
+
+@pytest.mark.parametrize("depth, fits", [(77, False), (78, True)])
+def test_program_memory_is_counted_with_idle_words(tiny, depth, fits):
+    """lstm_tiny has 59 tiles and slots, and its program 78 words: what would fit is what then does."""
+    config = dataclasses.replace(configuration("ia420f"), name="mine", program_depth=depth)
+    if fits:
+        assert len(compile_network(tiny, config).words) == 78
+        return
+    with pytest.raises(FitError) as caught:
+        compile_network(tiny, config)
+    needs, _, fitting = str(caught.value).partition("; would fit: ")
+    assert needs == ("network 'lstm_tiny' does not fit 'mine' with auto weights: needs program memory 78 of 77 issue "
+                     "words")
+    assert {option.split()[0] for option in fitting.split(", ")} == {"ia420f", "ia840f", "v80"}
+    for option in fitting.split(", "):
+        board, weights = option.split()[::2]
+        assert len(compile_network(tiny, configuration(board), weight_format=weights).words) > 0
+
+
+def test_what_would_fit_is_named_alone():
+    """A wide input fits one board: each claim as it then turns out."""
+    network = Network((LSTMLayer(np.zeros((4, 2000)), np.zeros((4, 1))),))
+    with pytest.raises(FitError, match="needs input buffer 63 of 32 blocks; would fit: ia840f with int16 weights, "
+                                       "ia840f with int8 weights$"):
+        compile_network(network, configuration("ia420f"))
+    for weights in ("int16", "int8"):
+        compile_network(network, configuration("ia840f"), weight_format=weights)
+
+
+def test_far_too_large_a_network_is_refused_without_its_schedule(monkeypatch):
+    """Which would take minutes for some."""
+    monkeypatch.setattr("spiccato.compiler.compile.schedule", lambda *_: pytest.fail("scheduled"))
+    network = Network((LSTMLayer(np.zeros((8000, 2000)), np.zeros((8000, 2000))),))
+    with pytest.raises(FitError, match=r"needs weight memory \d+ of 512.* program memory at least \d+ of 1024 issue "
+                                       r".*would fit: no board"):
+        compile_network(network, dataclasses.replace(configuration("test4"), weight_depth=512))

@@ -257,8 +257,8 @@ def inputs_folder(tmp_path, monkeypatch):
     np.save("wide.npy", np.zeros((4, network.input_size + 1)))
     np.save("flat.npy", good[0])
     np.save("none.npy", good[:0])
-    np.save("whole.npy", np.zeros(good.shape, dtype=np.int64))
-    np.savez("several.npy.npz", good)
+    np.save("whole.npy", np.zeros(good.shape, dtype=bool))
+    np.savez("several.npy.npz", good, good)
     bad = good.copy()
     bad[2, 3] = np.nan
     np.save("nan.npy", bad)
@@ -279,7 +279,7 @@ def inputs_folder(tmp_path, monkeypatch):
     (["net.spiccato", "--input", "none_there.npy"], "none_there.npy: cannot be read: No such file or directory"),
     (["net.spiccato", "--input", "text.npy"], "text.npy: not a .npy file of numbers"),
     (["net.spiccato", "--input", "several.npy.npz"], "several.npy.npz: holds several arrays"),
-    (["net.spiccato", "--input", "whole.npy"], "whole.npy: holds int64; expected one array of floating-point"),
+    (["net.spiccato", "--input", "whole.npy"], "whole.npy: holds bool; expected real numbers"),
     (["net.spiccato", "--input", "wide.npy"], "wide.npy: has shape (4, "),
     (["net.spiccato", "--input", "flat.npy"], "flat.npy: has shape ("),
     (["net.spiccato", "--input", "none.npy"], "none.npy: has shape (0, "),

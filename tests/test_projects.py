@@ -241,7 +241,7 @@ def test_comparison(project):
     assert rows["DSP blocks"] == [result.resources.dsp, estimate(board.config, board).dsp, board.resources.dsp]
     assert rows["clock, MHz"][1] == board.config.clock_mhz
     assert {kind.upper() for kind in board.family.memory} < set(rows)
-    with pytest.raises(ResultError, match=r"for configuration test4 \(\w+\), not for"):
+    with pytest.raises(ResultError, match=rf"for configuration {board.name} \(\w+\), not for {board.name}"):
         compare(result, find(board.name))
     with pytest.raises(ResultError, match=f"the result is for {board.name}, not for"):
         compare(result, next(other for other in boards().values() if other.name != board.name))
@@ -260,6 +260,7 @@ RESULT = {
 @pytest.mark.parametrize(("change", "message"), [
     ({"schema": 2}, "not a result of schema 1"),
     ({"board": "u250"}, "unknown board 'u250'"),
+    ({"board": "x.py"}, "unknown board 'x.py'; known: ulx3s, ia420f"),
     ({"part": "AGFB027R25A2E2V"}, "the part of ia420f is AGFB014R24B2E2V, not AGFB027R25A2E2V"),
     ({"target": 7}, "target must not be 7"),
     ({"clock": 7}, "clock is not an object"),
@@ -310,7 +311,7 @@ def test_old_results_do_not_survive_a_new_project(project):
 
 
 @pytest.mark.parametrize(("arguments", "message"), [
-    (["project", "--board", "u250"], "unknown board 'u250'; known: ulx3s, ia420f"),
+    (["project", "--board", "u250"], "unknown board 'u250'; known: ia420f, ia840f"),
     (["project", "--compare", "none.json"], "none.json: No such file"),
 ])
 def test_command_refuses(arguments, message):

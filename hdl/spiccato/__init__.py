@@ -34,7 +34,8 @@ def compile(network: Network | Any, *, board: str | os.PathLike | Target | None 
     ----------
     network : Network, or whatever :func:`load` takes
     board : str, path or Target
-        Name of a board (:func:`targets` has them all), or its file. Either this or ``config`` has to be given.
+        Name of a board (:func:`spiccato.registry.targets` has them all), or its file. Either this or ``config`` has
+        to be given.
     config : Config
     weights : str or sequence of str
         "int16", "int8", "auto" or one format for each layer; see :func:`spiccato.compiler.compile_network`.

@@ -18,7 +18,7 @@ def real_array(value: ArrayLike, shape: tuple[int | str, ...], name: str, *, emp
     shape : tuple of int or str
         Sizes that it has to have; a word is any size, and is what messages call it.
     name : str
-        What messages call the array.
+        What messages begin with: the array's name, or where it comes from and a colon.
     empty : bool
         Whether a size with a word may be 0.
     finite : bool
@@ -43,7 +43,8 @@ def real_array(value: ArrayLike, shape: tuple[int | str, ...], name: str, *, emp
     array = array.astype(np.float64)
     if finite and not np.isfinite(array).all():
         index = np.unravel_index(np.argmin(np.isfinite(array)), array.shape)
-        raise error(f"{name}[{', '.join(map(str, index))}] is {array[index]}; every value must be finite")
+        where = f"{name}{' ' * name.endswith(':')}[{', '.join(map(str, index))}]"
+        raise error(f"{where} is {array[index]}; every value must be finite")
     return array
 
 

@@ -10,10 +10,10 @@ import functools
 import hashlib
 import importlib
 import importlib.metadata
-import importlib.util
 import os
 import pkgutil
 import sys
+import types
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -148,10 +148,11 @@ def _load(path: str) -> Target:
         return _target(sys.modules[name], path)
     if not resolved.is_file():
         raise BoardError(f"{path}: no such file; a board is a name or a Python file with a {_ATTRIBUTE}")
-    spec = importlib.util.spec_from_file_location(name, resolved)
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = types.ModuleType(name)
+    module.__file__ = str(resolved)
     try:
-        _import(path, lambda: spec.loader.exec_module(module))
+        # Not by an import, which would leave a __pycache__ beside the user's file.
+        _import(path, lambda: exec(compile(resolved.read_bytes(), resolved, "exec"), vars(module)))
         target = _target(module, path)
         if target.name in targets():
             raise BoardError(f"{path}: there is a board {target.name!r} already: give this one another name")

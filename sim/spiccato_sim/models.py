@@ -153,7 +153,8 @@ def load_inputs(path: str, input_size: int) -> Array:
             loaded = np.load(file, allow_pickle=False)
             names = getattr(loaded, "files", None)
             if names is not None and len(names) != 1:
-                raise ModelError(f"{path}: holds {len(names)} arrays ({', '.join(names)}); expected one")
+                what = f"several arrays ({', '.join(names)})" if names else "no array"
+                raise ModelError(f"{path}: holds {what}; expected one")
             array = loaded if names is None else loaded[names[0]]
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
@@ -161,7 +162,7 @@ def load_inputs(path: str, input_size: int) -> Array:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ModelError(f"{path}: not a .npy file of numbers") from None
-    return real_array(array, ("steps", input_size), f"{path}: array", error=ModelError)
+    return real_array(array, ("steps", input_size), f"{path}:", error=ModelError)
 
 
 def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: int = 64) -> Network:

@@ -152,6 +152,8 @@ class Program:
             If the file is missing, damaged, or not a program of this version.
         """
         path = os.fspath(path)
+        if os.path.isdir(path):
+            raise ProgramError(f"{path}: is a folder; expected a program file")
         try:
             with safetensors.safe_open(path, framework="numpy") as file:
                 header = json.loads((file.metadata() or {}).get(_HEADER, "null"))

@@ -128,7 +128,9 @@ def program_of(path):
 def network_of(model, seed, calibration=None, layers=None):
     """The network that MODEL names, with calibration inputs from a file if one is given."""
     network = resolve(model, seed, layers)
-    return replace(network, calibration=load_inputs(calibration, network.input_size)) if calibration else network
+    if calibration is None:
+        return network
+    return replace(network, calibration=load_inputs(calibration, network.input_size))
 
 
 def spaced_of(steps):

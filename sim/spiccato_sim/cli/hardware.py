@@ -53,7 +53,7 @@ def project(board, io_format, output, result):
 
     board = find(board)
     config = configuration(board, io_format)
-    if result:
+    if result is not None:
         _print_result(read_result(result), board, config)
         return
     folder = Path(output) / board.name
@@ -183,7 +183,8 @@ def sim(board, model, weights, io_format, calibration, layers, steps, seed, simu
 @layers_option
 @steps_option(help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
-@click.option("--baud", type=click.IntRange(min=1), default=BAUD, show_default=True, help="Bits a second of the port.")
+@click.option("--baud", type=click.IntRange(1, 2**31 - 1), default=BAUD, show_default=True,
+              help="Bits a second of the port.")
 @reports_errors
 def demo(board, port, model, weights, calibration, layers, steps, seed, baud):
     """Run a model on a board through its serial port and compare every output with the virtual machine."""

@@ -38,13 +38,13 @@ def compile_command(model, board, weights, io_format, calibration, layers, seed,
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
     model (.onnx) or a Keras model (.keras, .h5).
     """
-    if output:
+    if output is not None:
         check_file(output)
     config = configuration(board, io_format)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
     network = network_of(model, seed, calibration, layers)
     program = compile_network(network, config, weight_format=weights)
-    if output:
+    if output is not None:
         program.save(output)
     if as_json:
         emit_json(program_summary(program) | {"origin": network.origin, "output": output})
@@ -114,7 +114,7 @@ def _inputs(model, network, path, steps, seed):
     from .. import series
     from ..models import inputs, load_inputs
 
-    if path:
+    if path is not None:
         return path, load_inputs(path, network.input_size)[:steps]
     if model in series.TASKS:
         return "series", series.load(model).inputs[:steps]
@@ -172,7 +172,7 @@ def run(program, inputs, output, rtl, as_json):
     from ..models import load_inputs
     from ..vm import VirtualMachine
 
-    if output:
+    if output is not None:
         check_file(output)
     loaded = program_of(program)
     xs = as_streamed(load_inputs(inputs, loaded.input_size), loaded.config.io_format)
