@@ -20,7 +20,7 @@ from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
     "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "complete", "console", "emit_json", "io_option",
-    "json_option", "model_argument", "model_option", "network_of", "print_counts", "print_summary", "print_table",
+    "json_option", "model_argument", "model_option", "network_of", "print_counts", "print_notes", "print_summary", "print_table",
     "program_summary", "progress_bar", "progress_console", "reports_errors", "resource_notes", "seed_option",
     "spaced_of", "status", "tracker", "weights_option",
 ]
@@ -99,6 +99,12 @@ def emit_json(data):
     click.echo(json.dumps(data, indent=2, allow_nan=False))
 
 
+def print_notes(notes):
+    """One line on standard error for each of ``notes``, sentences on what may be less accurate than usual."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
 def status(text):
     """Context that tells on a terminal what is being done."""
     return progress_console.status(text)
@@ -174,6 +180,7 @@ def program_summary(program):
         "mac_bound_cycles": program.critical_mac_bound,
         "full_mac_bound_cycles": program.full_mac_bound,
         **(resource_notes(config) or {}),
+        "notes": list(program.notes),
     }
 
 
@@ -194,3 +201,4 @@ def print_summary(program):
     notes = resource_notes(config)
     if notes:
         console.print(f"resources of {config.name}: {usage(notes['resources'])}", soft_wrap=True)
+    print_notes(program.notes)

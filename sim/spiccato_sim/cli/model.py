@@ -12,7 +12,7 @@ from spiccato.errors import FitError, SpiccatoError
 from spiccato.files import write_whole
 
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
-                     io_option, json_option, model_argument, network_of, print_summary, print_table, program_summary,
+                     io_option, json_option, model_argument, network_of, print_notes, print_summary, print_table, program_summary,
                      reports_errors, seed_option, spaced_of, status, tracker, weights_option)
 
 __all__ = ["VERBS"]
@@ -35,8 +35,16 @@ def compile_command(model, board, weights, io_format, calibration, seed, output,
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth), an ONNX model
     (.onnx) or a Keras model (.keras, .h5).
     """
+    from ..estimate import default_steps
+    from ..slow_gates import slow_gate_notes
+
     network = network_of(model, seed, calibration)
     program = compile_network(network, preset(board, io_format), weight_format=weights)
+    if network.calibration is not None:
+        samples = network.calibration[:default_steps(network)]
+        with tracker("calibration inputs") as track:
+            program = dataclasses.replace(
+                program, notes=(*program.notes, *slow_gate_notes(network, samples, track=track)))
     if output:
         program.save(output)
     if as_json:
@@ -75,8 +83,8 @@ def inspect(program, as_json):
 def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
 
-    MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64, before the outputs are
-    rounded to the streams' format, and as they are sent.
+    MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64: of its arithmetic, with
+    outputs as they are sent, and as seen from outside, where the rounding of the inputs to the streams' format counts.
     """
     from ..estimate import default_steps, estimate
 
@@ -92,6 +100,7 @@ def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
             "parameters": network.parameters, "inputs": source, **dataclasses.asdict(result)})
     else:
         _print_estimate(network, result, source)
+        print_notes(result.notes)
     if not result.fits:
         last = result.rows[-1]
         raise FitError(f"network {network.name!r} fits no board in any weight format; {last.board} with {last.weights} "
@@ -118,12 +127,12 @@ def _print_estimate(network, result, source):
                   f"{network.parameters} parameters; {result.io_format} streams", soft_wrap=True)
     published = any(row.published_us is not None for row in result.rows)
     columns = [("board", "left"), ("weights", "left"), ("spaced", "right"), ("us", "right"), ("interval", "right"),
-               ("us", "right"), ("error", "right"), ("as sent", "right")]
+               ("us", "right"), ("error", "right"), ("as seen", "right")]
     rows = []
     for row in result.rows:
         if row.fits:
             cells = [row.board, row.weights, row.spaced_cycles, f"{row.spaced_us:.3f}", row.interval_cycles,
-                     f"{row.interval_us:.3f}", f"{row.rms_error:.1e}", f"{row.rms_error_sent:.1e}"]
+                     f"{row.interval_us:.3f}", f"{row.rms_error:.1e}", f"{row.rms_error_seen:.1e}"]
         else:
             cells = [row.board, row.weights, "no fit", *[""] * 5]
         rows.append(cells + [f"{row.published_us:.2f}" if row.published_us is not None else ""] * published)
@@ -134,8 +143,11 @@ def _print_estimate(network, result, source):
     if result.fits:
         console.print("spaced latency, and initiation interval when inputs are always waiting: cycles, and us at the "
                       "board's clock", soft_wrap=True)
-        console.print(f"error: RMS against float64 over {result.steps} steps of inputs ({source}), before and after "
-                      f"rounding the outputs to {result.io_format}", soft_wrap=True)
+        console.print(f"error: RMS against float64 over {result.steps} steps of inputs ({source}), of the arithmetic "
+                      f"alone: float64 gets inputs rounded to {result.io_format}, too, and outputs are not rounded",
+                      soft_wrap=True)
+        console.print(f"as seen: with the rounding of inputs and outputs to {result.io_format}, against float64 on the "
+                      "inputs as given", soft_wrap=True)
         console.print(f"a bfloat16 pipeline's error: {result.rms_error_bfloat16:.1e}; RMS of the outputs: "
                       f"{result.rms_output:.1e}", soft_wrap=True)
     if published:
@@ -157,7 +169,7 @@ def run(program, inputs, output, rtl, as_json):
 
     The virtual machine computes every bit as the hardware does; --rtl checks that on the simulated hardware.
     """
-    from ..accuracy import as_streamed
+    from ..accuracy import as_streamed, input_saturation, saturation_notes
     from ..models import load_inputs
     from ..vm import VirtualMachine
 
@@ -178,6 +190,9 @@ def run(program, inputs, output, rtl, as_json):
         file = io.BytesIO()
         np.save(file, ys.astype(np.float32))  # exact: the streams have no wider format
         write_whole(output, file.getvalue())
+    saturated = input_saturation(loaded, xs)
+    notes = [*loaded.notes, *saturation_notes(loaded, xs)]
+    print_notes(notes)
     if as_json:
         emit_json({
             "program": loaded.name, "digest": loaded.digest, "board": loaded.config.name, "steps": len(xs),
@@ -185,7 +200,8 @@ def run(program, inputs, output, rtl, as_json):
             "rtl": comparison and {"passed": comparison.passed, "bit_exact": comparison.bit_exact,
                                    "spaced_cycles": comparison.spaced_cycles,
                                    "interval_cycles": comparison.initiation_interval,
-                                   "failures": comparison.failures}})
+                                   "failures": comparison.failures},
+            "saturated": saturated and dataclasses.asdict(saturated), "notes": notes})
     else:
         console.print(f"{loaded.name} on {loaded.config.name}: {len(xs)} steps, {loaded.output_size} outputs each, RMS "
                       f"{np.sqrt(np.mean(ys**2)):.4g}", soft_wrap=True)
@@ -230,9 +246,9 @@ def report(model, board, weights, io_format, calibration, inputs, steps, seed, o
         network = network_of(model, seed, calibration)
         program = compile_network(network, preset(board or "ia420f", io_format), weight_format=weights)
     with tracker("timesteps") as track:
-        write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
-                     track=track)
-    print_summary(program)
+        shown = write_report(output, model, program, network, weights=weights, inputs=inputs, steps=steps, seed=seed,
+                             track=track)
+    print_summary(dataclasses.replace(program, notes=shown.notes))
     console.print(f"wrote {output}", soft_wrap=True)
 
 
