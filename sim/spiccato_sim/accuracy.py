@@ -19,7 +19,7 @@ __all__ = ["Accuracy", "Errors", "MatrixError", "accuracy", "as_streamed", "inpu
 #: Rounding the inputs is told of when it costs more than this many times all else,
 _INPUTS_DOMINATE = 2
 #: rounding the outputs when it costs an output more than this share of what it varies by.
-_OUTPUTS_COARSE = 0.02
+_OUTPUTS_COARSE = 0.05
 #: Means of this many times a feature's or output's spread are what makes rounding expensive.
 _FAR_FROM_ZERO = 8
 

@@ -144,8 +144,7 @@ def _print_estimate(network, result, source):
         console.print("spaced latency, and initiation interval when inputs are always waiting: cycles, and us at the "
                       "board's clock", soft_wrap=True)
         console.print(f"error: RMS against float64 over {result.steps} steps of inputs ({source}), of the arithmetic "
-                      f"alone: float64 gets inputs rounded to {result.io_format}, too, and outputs are not rounded",
-                      soft_wrap=True)
+                      "alone: without the rounding of inputs and outputs", soft_wrap=True)
         console.print(f"as seen: with the rounding of inputs and outputs to {result.io_format}, against float64 on the "
                       "inputs as given", soft_wrap=True)
         console.print(f"a bfloat16 pipeline's error: {result.rms_error_bfloat16:.1e}; RMS of the outputs: "
