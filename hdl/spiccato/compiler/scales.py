@@ -148,7 +148,7 @@ def _patterns(weight_ih, calibration, block):
     quiet = largest < 2.0**_LEAST
 
     def exponents(magnitudes):
-        return np.clip(np.frexp(np.where(quiet, 2.0**_LEAST, magnitudes))[1] - 1, _LEAST, _LARGEST).astype(np.int64)
+        return np.frexp(np.where(quiet, 2.0**_LEAST, magnitudes))[1].astype(np.int64) - 1
 
     def per_block(values, function):
         starts = np.arange(0, len(values), block)
