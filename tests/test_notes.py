@@ -1,5 +1,5 @@
-"""What summaries must not hide: rounding on the streams, saturation, calibration that hurts, outputs of unlike size, and
-gates too slow for their resolution. Each is measured on the virtual machine, and told of in one line."""
+"""What summaries must not hide: rounding on the streams, saturation, calibration that hurts, outputs of unlike size,
+and gates too slow for their resolution. Each is measured on the virtual machine, and told of in one line."""
 
 import dataclasses
 import importlib.util
@@ -128,13 +128,17 @@ def test_saturation_is_what_the_machine_marks(io_format):
     adjust = program.adjust.reshape(-1)[:network.input_size]
     rng = np.random.default_rng(3)
     limits = input_limits(adjust)
-    xs = limits * rng.choice([0.1, 0.999, 0.9999999, 1, 1.5, -2], (60, network.input_size), p=[.8, .1, .02, .02, .03, .03])
+    xs = limits * rng.choice([0.1, 0.999, 0.9999999, 1, 1.5, -2], (60, network.input_size),
+                             p=[.8, .1, .02, .02, .03, .03])
     machine = VirtualMachine(program)
     marked = [machine.step_bits(to_bits(x, io_format)).flags["saturated"] for x in xs]
     found = saturation(xs, adjust, io_format)
     assert found.steps == np.flatnonzero(marked).tolist() and 0 < len(found.steps) < len(xs)
     assert saturation(0.5 * limits[None], adjust, io_format) is None
     assert (found.of, found.of_steps, found.largest) == (xs.size, len(xs), 2)
+    xs[0, :2] = np.inf, np.nan  # which is zero
+    found = saturation(xs[:1, :2], adjust[:2], io_format)
+    assert (found.values, found.features, found.largest) == (1, [0], None) and "infinity" in str(found)
 
 
 def test_run_counts_what_saturates(tmp_path, monkeypatch):

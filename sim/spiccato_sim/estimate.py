@@ -93,7 +93,8 @@ class Estimate:
     steps : int
         Timesteps over which errors were measured; 0 if it fits nowhere.
     rms_output, rms_error_bfloat16 : float or None
-        RMS of the outputs in float64, and of the error of a bfloat16 pipeline, on inputs rounded to the streams' format.
+        RMS of the outputs in float64, and of the error of a bfloat16 pipeline, on inputs rounded to the streams'
+        format.
     rms_error_inputs : float or None
         What rounding the inputs to the streams' format changes of the outputs, in float64.
     notes : tuple of str

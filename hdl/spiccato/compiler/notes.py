@@ -37,8 +37,8 @@ class Saturation:
     features, steps : list of int
         Where.
     of_steps : int
-    largest : float
-        The largest of them, as a multiple of its feature's limit.
+    largest : float or None
+        The largest of them, as a multiple of its feature's limit; None if it is infinite.
     """
 
     values: int
@@ -46,12 +46,13 @@ class Saturation:
     features: list
     steps: list
     of_steps: int
-    largest: float
+    largest: float | None
 
     def __str__(self):
         return (f"{self.values:,} of {self.of:,} values are beyond the program's range and saturate: "
                 f"feature{'s' * (len(self.features) > 1)} {numbers_text(self.features)}, in {len(self.steps):,} of "
-                f"{self.of_steps:,} steps (first: {self.steps[0]}), up to {self.largest:.2g} times the limit")
+                f"{self.of_steps:,} steps (first: {self.steps[0]}), up to "
+                f"{'infinity' if self.largest is None else f'{self.largest:.2g} times the limit'}")
 
 
 def saturation(xs, adjust, io_format):
@@ -72,8 +73,10 @@ def saturation(xs, adjust, io_format):
     beyond = ratio >= 1
     if not beyond.any():
         return None
+    largest = float(ratio[beyond].max())
     return Saturation(int(beyond.sum()), beyond.size, np.flatnonzero(beyond.any(axis=0)).tolist(),
-                      np.flatnonzero(beyond.any(axis=1)).tolist(), len(beyond), float(ratio.max()))
+                      np.flatnonzero(beyond.any(axis=1)).tolist(), len(beyond),
+                      largest if np.isfinite(largest) else None)
 
 
 def calibration_note(calibration, adjust, io_format):
@@ -112,7 +115,8 @@ def output_note(weight, bias, frac_bits):
 
 def numbers_text(numbers):
     """Ascending integers in words: "0 to 3, 7 and 9"; long lists are cut."""
-    runs = [list(group) for _, group in itertools.groupby(numbers, key=lambda n, count=itertools.count(): n - next(count))]
+    places = itertools.count()
+    runs = [list(group) for _, group in itertools.groupby(numbers, key=lambda number: number - next(places))]
     texts = [f"{run[0]} to {run[-1]}" if len(run) > 2 else ", ".join(map(str, run)) for run in runs]
     shown = 6
     if len(texts) > shown:

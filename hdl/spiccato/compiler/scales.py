@@ -26,8 +26,8 @@ _LEAST, _LARGEST = -126, 127
 _BIAS = 127
 #: Samples that scales are compared on, evenly spaced.
 _SAMPLES = 256
-#: Errors that other scales have to stay below, as a share of those without samples: smaller gains drown in the roundings
-#: of h and of the gates, which are as likely to turn them into a loss.
+#: Errors that other scales have to stay below, as a share of those without samples: smaller gains drown in the
+#: roundings of h and of the gates, which are as likely to turn them into a loss.
 _GAIN = 0.75
 
 

@@ -20,9 +20,9 @@ from ..models import MODELS, TRAINED, load_inputs, resolve
 
 __all__ = [
     "PROGRAM_SUFFIX", "STREAMED", "board_option", "calibration_option", "complete", "console", "emit_json", "io_option",
-    "json_option", "model_argument", "model_option", "network_of", "print_counts", "print_notes", "print_summary", "print_table",
-    "program_summary", "progress_bar", "progress_console", "reports_errors", "resource_notes", "seed_option",
-    "spaced_of", "status", "tracker", "weights_option",
+    "json_option", "model_argument", "model_option", "network_of", "print_counts", "print_notes", "print_summary",
+    "print_table", "program_summary", "progress_bar", "progress_console", "reports_errors", "resource_notes",
+    "seed_option", "spaced_of", "status", "tracker", "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.

@@ -12,8 +12,8 @@ from spiccato.errors import FitError, SpiccatoError
 from spiccato.files import write_whole
 
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, calibration_option, complete, console, emit_json,
-                     io_option, json_option, model_argument, network_of, print_notes, print_summary, print_table, program_summary,
-                     reports_errors, seed_option, spaced_of, status, tracker, weights_option)
+                     io_option, json_option, model_argument, network_of, print_notes, print_summary, print_table,
+                     program_summary, reports_errors, seed_option, spaced_of, status, tracker, weights_option)
 
 __all__ = ["VERBS"]
 
@@ -83,8 +83,8 @@ def inspect(program, as_json):
 def estimate(model, io_format, calibration, inputs, steps, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
 
-    MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64: of its arithmetic, with
-    outputs as they are sent, and as seen from outside, where the rounding of the inputs to the streams' format counts.
+    MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64: of its arithmetic, and
+    as seen from outside, with the rounding of inputs and outputs to the streams' format.
     """
     from ..estimate import default_steps, estimate
 
