@@ -5,7 +5,7 @@ Gates are multiples of 2^-17 and off by up to 1.4 of these; c is a multiple of 2
 little is forgotten, an input gate that is as small makes what is added up wrong. ``docs/accuracy.md`` has a table.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -103,7 +103,7 @@ class GateWatch:
                 f"{error}, which runs shorter than its time constant of {steps} steps do not show"]
 
 
-def slow_gate_notes(network: Network, xs: ArrayLike, track=iter) -> Iterable[str]:
+def slow_gate_notes(network: Network, xs: ArrayLike, track: Callable[[list], Iterable] = iter) -> list[str]:
     """Notes on the slow units of a network, seen over inputs (steps, features) from a cleared state."""
     reference, watch = Reference(network), GateWatch(network)
     for x in track(list(np.asarray(xs, dtype=np.float64))):

@@ -24,8 +24,9 @@ _SCALE_LIMIT = 60
 #: Exponents of the streams' normal numbers.
 _LEAST, _LARGEST = -126, 127
 _BIAS = 127
-#: Samples that scales are compared on, evenly spaced.
-_SAMPLES = 256
+#: Samples that scales are compared on, evenly spaced: as many as this many input weights times samples allow.
+_SAMPLES = range(32, 257)
+_WORK = 100_000_000
 #: Errors that other scales have to stay below, as a share of those without samples: smaller gains drown in the
 #: roundings of h and of the gates, which are as likely to turn them into a loss.
 _GAIN = 0.75
@@ -178,14 +179,15 @@ class _Measure:
     """Called with a scale: (error of :func:`scale_error`, the scale, RMS error that each block would cause alone)."""
 
     def __init__(self, layer, calibration, block, int8, io_format, name):
-        steps = np.linspace(0, len(calibration) - 1, min(len(calibration), _SAMPLES)).astype(int)
+        samples = min(len(calibration), max(_SAMPLES[0], min(_SAMPLES[-1], _WORK // layer.weight_ih.size)))
+        steps = np.linspace(0, len(calibration) - 1, samples).astype(int)
         self._block, self._int8, self._io_format, self._name = block, int8, io_format, name
         self._weights = self._columns(_unit_rows(layer.weight_ih))
         self._bits = self._columns(to_bits(calibration[steps], io_format))
         self._features = layer.input_size
         self._halved = 1 + sigmoid_rows((len(self._weights),))
         inputs = from_bits(self._bits, io_format)
-        self._sums = np.einsum("sbk,rbk->bsr", inputs, self._weights, optimize=True)
+        self._sums = _products(inputs, self._weights)
         self._arguments = self._sums.sum(axis=0) + _unit_rows(layer.bias_ih + layer.bias_hh)
         self._gates = np.tanh(self._arguments / self._halved) / self._halved
 
@@ -209,7 +211,7 @@ class _Measure:
         row_exponents = (point - quantised.shifts)[0, 0]
         weights = np.ldexp(quantised.mantissas[0, 0].astype(np.float64),
                            (row_exponents - WEIGHT_FRAC_BITS)[:, None, None])
-        errors = np.einsum("sbk,rbk->bsr", inputs, weights, optimize=True) - self._sums
+        errors = _products(inputs, weights) - self._sums
         alone = np.array([self._rms(one) for one in errors])
         return self._rms(errors.sum(axis=0)), scale, alone
 
@@ -217,6 +219,11 @@ class _Measure:
         """RMS change of the gates, sigmoid(z) = tanh(z / 2) / 2 + 1/2, when errors (steps, rows) are added."""
         changed = np.tanh((self._arguments + errors) / self._halved) / self._halved
         return float(np.sqrt(np.mean(np.square(changed - self._gates))))
+
+
+def _products(inputs, weights):
+    """Sums of each block: inputs (steps, blocks, block) and weights (rows, blocks, block) to (blocks, steps, rows)."""
+    return inputs.swapaxes(0, 1) @ weights.transpose(1, 2, 0)
 
 
 def _unit_rows(array):
