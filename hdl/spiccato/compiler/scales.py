@@ -3,7 +3,7 @@
 A feature's weight column carries the scale inversely. Scales decide what is lost: features that are much smaller than
 others of their block lose mantissa bits, but a column that is scaled up costs the other columns of its rows bits, for
 a row has one exponent, too. Without samples the scales come from the weight columns. With samples, several ways to
-choose them are tried on the samples, block by block, and the best is taken: never one that is worse than none.
+choose them are tried on the samples, block by block, and the best is taken: never one that measures worse than none.
 """
 
 from dataclasses import dataclass
@@ -98,8 +98,8 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
 
     Each block of features tries the scales of their largest magnitudes, of their RMS, of their weight columns, and one
     scale for all. The blocks' best together, each of these for all blocks, and the scales that there would be without
-    samples are compared; the last are kept unless another one is clearly better. So samples never make errors larger
-    on these samples.
+    samples are compared; the last are kept unless another one is clearly better. So by that measure samples
+    never make errors larger on these samples; output errors nearly always follow.
 
     Parameters
     ----------
