@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from spiccato.importers import load_network, save_safetensors
 from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato_sim.bfloat16 import round_bfloat16
 from spiccato_sim.reference import Reference
 from spiccato_sim.series import Split, load
 
@@ -49,7 +50,7 @@ def train(part: Split, validation: Split, mean: np.ndarray, std: np.ndarray) -> 
 
     def tensors(data: Split) -> tuple[torch.Tensor, torch.Tensor]:
         change = (data.targets - data.current) / OUTPUT_SCALE
-        return torch.tensor((data.inputs - mean) / std).float(), torch.tensor(change).float()
+        return torch.tensor((round_bfloat16(data.inputs) - mean) / std).float(), torch.tensor(change).float()
 
     inputs, changes = tensors(part)
     check_inputs, check_changes = tensors(validation)
@@ -98,10 +99,11 @@ def main() -> None:
     torch.use_deterministic_algorithms(True)
 
     task = load(NAME)
-    mean, std = task.train.inputs.mean(axis=0), task.train.inputs.std(axis=0)
+    streamed = round_bfloat16(task.train.inputs)  # what the accelerator will see
+    mean, std = streamed.mean(axis=0), streamed.std(axis=0)
     model = train(task.train, task.validation, mean, std)
-    every = len(task.train.inputs) // CALIBRATION_STEPS  # all seasons
-    save_safetensors(fold(model, mean, std, task.train.inputs[::every][:CALIBRATION_STEPS]), path)
+    every = len(streamed) // CALIBRATION_STEPS  # all seasons
+    save_safetensors(fold(model, mean, std, streamed[::every][:CALIBRATION_STEPS]), path)
 
     forecast = task.metric(task.predict(Reference(load_network(path)).run(task.inputs)))
     print(f"{path}: {path.stat().st_size} bytes")

@@ -183,7 +183,7 @@ def test_no_made_up_comparison(tmp_path):
     network = models.build("lstm_med")
     shown = content(compile_network(network, configuration("ia420f")), network, models.inputs(network, 2), inputs="")
     assert shown.comparison is None
-    assert shown.notes["published"] == ("No latency of the published product is known for lstm_med on "
+    assert shown.texts["published"] == ("No latency of the published product is known for lstm_med on "
                                         "BittWare IA-420F.")
     # The name alone makes no benchmark model.
     network, program = small(board="ia420f", name="lstm_tiny")

@@ -5,14 +5,24 @@ from dataclasses import dataclass
 import numpy as np
 from spiccato.arrays import real_array
 from spiccato.compiler import quantised_network
+from spiccato.compiler.notes import numbers_text, saturation
 from spiccato.network import ModelError
 from spiccato.numbers import H_FRAC_BITS
 
 from .bfloat16 import BFloat16Pipeline, round_bfloat16
 from .reference import Reference
+from .slow_gates import GateWatch
 from .vm import VirtualMachine, from_bits, to_bits
 
-__all__ = ["Accuracy", "Errors", "MatrixError", "accuracy", "as_streamed", "matrix_errors", "rms"]
+__all__ = ["Accuracy", "Errors", "MatrixError", "accuracy", "as_streamed", "input_saturation", "matrix_errors", "rms",
+           "saturation_notes", "stream_notes"]
+
+#: Rounding the inputs is told of when it costs more than this many times all else,
+_INPUTS_DOMINATE = 2
+#: rounding the outputs when it costs an output more than this share of what it varies by.
+_OUTPUTS_COARSE = 0.05
+#: Means of this many times a feature's or output's spread are what makes rounding expensive.
+_FAR_FROM_ZERO = 8
 
 
 def rms(values):
@@ -34,6 +44,69 @@ def as_streamed(xs, io_format):
         step, feature = np.argwhere(~np.isfinite(xs))[0].tolist()
         raise ModelError(f"input [{step}, {feature}] is beyond the range of {io_format}")
     return xs
+
+
+def _spread(values):
+    """Means and standard deviations over the steps (steps, n)."""
+    return np.abs(values.mean(axis=0)), values.std(axis=0)
+
+
+def _far(values):
+    """Columns of values (steps, n) whose mean is many times their spread, in words; empty if there are none."""
+    mean, spread = _spread(values)
+    far = np.flatnonzero((mean > _FAR_FROM_ZERO * spread) & (spread > 0))
+    return numbers_text(far.tolist()) if far.size else ""
+
+
+def saturation_notes(program, xs):
+    """Notes (none or one) on inputs (steps, features) that are beyond the program's range."""
+    found = input_saturation(program, xs)
+    return [] if found is None else [f"inputs: {found}; smaller inputs help, and calibration inputs like these if "
+                                     "compile then has nothing to say"]
+
+
+def input_saturation(program, xs):
+    """What of inputs (steps, features) saturates in ``program``: a Saturation, or None if nothing does."""
+    return saturation(xs, program.adjust.reshape(-1)[:program.input_size], program.config.io_format)
+
+
+def stream_notes(xs, given, streamed, exact, sent, io_format):
+    """Notes on what the streams' format costs, where that is most of the error.
+
+    Parameters
+    ----------
+    xs : float array (steps, features)
+        Inputs as they are given.
+    given, streamed : float arrays (steps, outputs)
+        The reference's outputs, for these inputs and for the same rounded to the streams' format.
+    exact, sent : float arrays (steps, outputs)
+        The accelerator's outputs, before and after they are rounded to it.
+    io_format : "bfloat16" or "float32"
+
+    Returns
+    -------
+    list of str
+    """
+    notes = []
+    wider = "float32 streams avoid it (--format float32)" if io_format == "bfloat16" else ""
+    inputs, rest = rms(given - streamed), rms(sent - streamed)
+    if inputs > _INPUTS_DOMINATE * rest:
+        far = _far(np.asarray(xs))
+        ways = [wider, f"subtract the means of features {far} before they are sent, they are large beside the spread, "
+                       "and add W_ih times these to the bias" if far else ""]
+        notes.append(f"rounding the inputs to {io_format} costs an RMS error of {inputs:.1e}, all else {rest:.1e}"
+                     + "".join(f"; {way}" for way in ways if way))
+    rounding = np.sqrt(np.square(sent - exact).mean(axis=0))
+    _, spread = _spread(streamed)
+    coarse = np.flatnonzero((spread > 0) & (rounding > _OUTPUTS_COARSE * spread))
+    if coarse.size:
+        worst = (rounding[coarse] / spread[coarse]).max()
+        ways = [wider, "take large constants out of the last bias and add them behind the outputs"
+                if _far(streamed[:, coarse]) else ""]
+        notes.append(f"rounding the outputs to {io_format} costs output{'s' * (coarse.size > 1)} "
+                     f"{numbers_text(coarse.tolist())} up to {worst:.1%} of the spread"
+                     + "".join(f"; {way}" for way in ways if way))
+    return notes
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,8 +133,12 @@ class Accuracy:
 
     Attributes
     ----------
+    seen : Errors
+        Of the outputs as the accelerator sends them, from what they would be for the inputs as given: what a user
+        sees, the rounding of inputs and outputs to the streams' format included.
     sent : Errors
-        Of the outputs as the accelerator sends them, rounded to the streams' format.
+        Of the same outputs, but from the reference on inputs that are rounded to the streams' format, as is all that
+        follows: the accelerator's own error.
     exact : Errors
         Of the same before that rounding.
     weights : Errors or None
@@ -72,14 +149,18 @@ class Accuracy:
         RMS of the reference's outputs, to compare errors with.
     flags : dict
         Number of steps that the accelerator marked, by the mark's name.
+    notes : list of str
+        What these inputs show that a user should know.
     """
 
+    seen: Errors
     sent: Errors
     exact: Errors
     weights: Errors | None
     bfloat16: Errors | None
     output_rms: float
     flags: dict
+    notes: list
 
 
 class _Machine:
@@ -110,7 +191,7 @@ def accuracy(program, network, xs, *, track=iter):
         What the program was compiled from: the reference. Without it the reference is float64 arithmetic with the
         program's own weights, and there is nothing to tell of weights and bfloat16.
     xs : float array (steps, input_size)
-        Rounded to the streams' format here, for the reference as well.
+        As given. Rounded to the streams' format here, for the reference as well where ``seen`` is not concerned.
     track : function
         Wraps the list of steps, to show progress.
 
@@ -123,34 +204,43 @@ def accuracy(program, network, xs, *, track=iter):
     ModelError
         If an input is beyond the streams' format.
     """
-    xs = as_streamed(xs, program.config.io_format)
+    io_format, raw = program.config.io_format, np.asarray(xs, dtype=np.float64)
+    xs = as_streamed(raw, io_format)
     quantised = quantised_network(program)
     machine = _Machine(program)
-    models = {"reference": Reference(network or quantised), "exact": machine}
+    truth = network or quantised
+    models = {"given": Reference(truth), "reference": Reference(truth), "exact": machine}
     if network is not None:
         models |= {"weights": Reference(quantised), "bfloat16": BFloat16Pipeline(network)}
+    # What each is compared with, and whose h that is about.
+    compared = {"seen": ("given", "exact"), "sent": ("reference", "exact"),
+                **{name: ("reference", name) for name in models if name not in ("given", "reference")}}
+    watch = GateWatch(truth)
     outputs = {name: [] for name in models}
-    squares = {name: [np.zeros(len(program.layers))] for name in models}
-    for x in track(list(xs)):
+    squares = {name: np.zeros(len(program.layers)) for name in compared}
+    for given, x in track(list(zip(raw, xs))):
         for name, model in models.items():
-            outputs[name].append(model.step(x))
+            outputs[name].append(model.step(given if name == "given" else x))
+        watch.see(models["reference"])
         states = {name: model.h for name, model in models.items()}
-        for name, state in states.items():
-            squares[name].append([np.mean(np.square(h - exact)) for h, exact in zip(state, states["reference"])])
-    outputs["sent"], squares["sent"] = machine.sent, squares["exact"]
-    reference = np.array(outputs.pop("reference"))
+        for name, (base, own) in compared.items():
+            squares[name] += [np.mean(np.square(h - exact)) for h, exact in zip(states[own], states[base])]
+    outputs["seen"] = outputs["sent"] = machine.sent
+    outputs = {name: np.array(values) for name, values in outputs.items()}
 
     def errors(name):
-        if name not in outputs:
+        if name not in compared:
             return None
-        difference = np.array(outputs[name]) - reference
-        layers = np.sqrt(np.sum(squares[name], axis=0) / len(xs))
+        difference = outputs[name] - outputs[compared[name][0]]
         return Errors(steps=np.sqrt(np.mean(np.square(difference), axis=1)), rms=rms(difference),
-                      largest=float(np.abs(difference).max()), layers=layers.tolist())
+                      largest=float(np.abs(difference).max()), layers=np.sqrt(squares[name] / len(xs)).tolist())
 
-    return Accuracy(**{name: errors(name) for name in ("sent", "exact", "weights", "bfloat16")},
-                    output_rms=rms(reference),
-                    flags={name: sum(flags[name] for flags in machine.flags) for name in machine.flags[0]})
+    notes = [*saturation_notes(program, xs),
+             *stream_notes(raw, outputs["given"], outputs["reference"], outputs["exact"], outputs["sent"], io_format)]
+    return Accuracy(**{name: errors(name) for name in ("seen", "sent", "exact", "weights", "bfloat16")},
+                    output_rms=rms(outputs["reference"]),
+                    flags={name: sum(flags[name] for flags in machine.flags) for name in machine.flags[0]},
+                    notes=notes + watch.notes())
 
 
 @dataclass(frozen=True)

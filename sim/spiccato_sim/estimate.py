@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 from spiccato.program import Program
+from spiccato.arrays import real_array
 from spiccato.compiler import compile_network
 from spiccato.compiler.compile import WEIGHT_FORMATS, fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
@@ -18,10 +19,11 @@ from spiccato.rtl.accelerator import Timing
 from spiccato_boards import boards as all_boards
 
 from . import published
-from .accuracy import as_streamed, rms
+from .accuracy import as_streamed, rms, saturation_notes, stream_notes
 from .bfloat16 import BFloat16Pipeline
 from .models import benchmark_like
 from .reference import Reference
+from .slow_gates import GateWatch
 from .vm import VirtualMachine, from_bits, to_bits
 
 __all__ = ["Estimate", "Row", "default_steps", "estimate", "format_name"]
@@ -58,6 +60,11 @@ class Row:
         RMS error of the outputs against float64, before they are rounded to the streams' format.
     rms_error_sent : float or None
         The same of the outputs as they are sent.
+    rms_error_seen : float or None
+        The same from what the outputs would be had the inputs not been rounded to the streams' format: what a user
+        sees.
+    notes : tuple of str
+        What a user should know of this program's numbers.
     """
 
     board: str
@@ -75,6 +82,8 @@ class Row:
     published_us: float | None = None
     rms_error: float | None = None
     rms_error_sent: float | None = None
+    rms_error_seen: float | None = None
+    notes: tuple = ()
 
 
 @dataclass(frozen=True)
@@ -88,7 +97,12 @@ class Estimate:
     steps : int
         Timesteps over which errors were measured; 0 if it fits nowhere.
     rms_output, rms_error_bfloat16 : float or None
-        RMS of the outputs in float64, and of the error of a bfloat16 pipeline on the same inputs.
+        RMS of the outputs in float64, and of the error of a bfloat16 pipeline, on inputs rounded to the streams'
+        format.
+    rms_error_inputs : float or None
+        What rounding the inputs to the streams' format changes of the outputs, in float64.
+    notes : tuple of str
+        What a user should know: of the inputs on the streams and of the network's gates, then of the programs.
     """
 
     rows: tuple
@@ -96,6 +110,8 @@ class Estimate:
     steps: int
     rms_output: float | None
     rms_error_bfloat16: float | None
+    rms_error_inputs: float | None
+    notes: tuple
 
     @property
     def fits(self) -> bool:
@@ -116,7 +132,7 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str | Target] 
     ----------
     network : Network
     xs : float array (steps, input_size)
-        Inputs to measure errors with; rounded to the streams' format, for the reference as well.
+        Inputs to measure errors with, as given; the accelerator gets them rounded to the streams' format.
     boards : names or files of boards, optional
         Default: all that have a device.
     io_format : "bfloat16" or "float32"
@@ -131,11 +147,12 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str | Target] 
     ModelError
         If an input is beyond the streams' format.
     """
-    xs = as_streamed(xs, io_format)
+    raw = real_array(xs, ("steps", network.input_size), "inputs")
+    xs = as_streamed(raw, io_format)
     configs = [configuration(board, io_format) for board in (all_boards() if boards is None else boards)]
     tasks = [(config, formats) for config in configs for formats in _formats(Layout(network, config))]
-    exact = pipeline_error = None
-    measured: dict[Any, tuple[float, float]] = {}
+    truth: _Truth | None = None
+    measured: dict[Any, dict[str, Any]] = {}
     rows = []
     for config, formats in track(tasks):
         row = {"board": config.name, "clock_mhz": config.clock_mhz, "weights": format_name(formats),
@@ -149,22 +166,23 @@ def estimate(network: Network, xs: ArrayLike, *, boards: Iterable[str | Target] 
         except FitError as error:
             rows.append(Row(**row, fits=False, reason=str(error), published_us=published_us))
             continue
-        if exact is None:
-            exact = Reference(network).run(xs)
-            pipeline_error = rms(BFloat16Pipeline(network).run(xs) - exact)
+        truth = truth or _Truth(network, raw, xs)
         # Rows of weights are independent of each other: how many cores share them changes no bit.
         key = config.block, formats
         if key not in measured:
-            measured[key] = _errors(program, xs, exact)
+            measured[key] = _measure(program, truth)
         rows.append(Row(
             **row, fits=True, reason=None, published_us=published_us,
             spaced_cycles=program.spaced_latency, interval_cycles=program.initiation_interval,
             spaced_us=program.spaced_latency / config.clock_mhz,
             interval_us=program.initiation_interval / config.clock_mhz,
             mac_bound_cycles=program.critical_mac_bound, full_mac_bound_cycles=program.full_mac_bound,
-            rms_error=measured[key][0], rms_error_sent=measured[key][1]))
-    return Estimate(tuple(rows), io_format, 0 if exact is None else len(xs),
-                    None if exact is None else rms(exact), pipeline_error)
+            **measured[key]))
+    if truth is None:
+        return Estimate(tuple(rows), io_format, 0, None, None, None, ())
+    notes = dict.fromkeys([*truth.notes, *(note for row in rows for note in row.notes)])
+    return Estimate(tuple(rows), io_format, len(xs), rms(truth.streamed), truth.pipeline_error,
+                    rms(truth.given - truth.streamed), tuple(notes))
 
 
 def _formats(layout: Layout) -> list[tuple]:
@@ -178,13 +196,38 @@ def format_name(formats: tuple) -> str:
     return lstm.pop() if len(lstm) == 1 else "mixed"
 
 
-def _errors(program: Program, xs, exact) -> tuple[float, float]:
-    """RMS errors of the outputs before and after they are rounded to the streams' format."""
+class _Truth:
+    """Outputs in float64 for inputs as given (``raw``) and rounded to the streams' format (``xs``), and what shows."""
+
+    def __init__(self, network: Network, raw, xs) -> None:
+        self.raw, self.xs = raw, xs
+        reference, watch, outputs = Reference(network), GateWatch(network), []
+        for x in xs:
+            outputs.append(reference.step(x))
+            watch.see(reference)
+        self.streamed = np.array(outputs)
+        self.given = self.streamed if np.array_equal(raw, xs) else Reference(network).run(raw)
+        self.pipeline_error = rms(BFloat16Pipeline(network).run(xs) - self.streamed)
+        self.gate_notes = watch.notes()
+        self.stream_notes: list[str] | None = None  # with the first program, which has the widest weights
+
+    @property
+    def notes(self) -> list[str]:
+        return [*(self.stream_notes or []), *self.gate_notes]
+
+
+def _measure(program: Program, truth: _Truth) -> dict[str, Any]:
+    """RMS errors of the outputs before and after they are rounded to the streams' format, and notes, as in Row."""
     machine, io_format = VirtualMachine(program), program.config.io_format
-    results = [machine.step_bits(to_bits(x, io_format)) for x in xs]
+    results = [machine.step_bits(to_bits(x, io_format)) for x in truth.xs]
     sums = np.array([result.sums for result in results], dtype=np.float64)
+    exact = np.ldexp(sums, -program.output_frac_bits)
     sent = from_bits(np.array([result.bits for result in results]), io_format)
-    return rms(np.ldexp(sums, -program.output_frac_bits) - exact), rms(sent - exact)
+    if truth.stream_notes is None:
+        truth.stream_notes = stream_notes(truth.raw, truth.given, truth.streamed, exact, sent, io_format)
+    notes = [*program.notes, *saturation_notes(program, truth.xs)]
+    return {"rms_error": rms(exact - truth.streamed), "rms_error_sent": rms(sent - truth.streamed),
+            "rms_error_seen": rms(sent - truth.given), "notes": tuple(notes)}
 
 
 def _published_us(network: Network, config: Config) -> float | None:

@@ -28,10 +28,12 @@ class Reference:
     Members:
         network: the network.
         h, c: lists of the state vectors of shape (hidden_size,), one for each layer; zeros after `reset`.
+        gates: list of the last step's i, f, g, o of shape (4, hidden_size), one for each layer; zeros after `reset`.
     """
 
     h: list[Array]
     c: list[Array]
+    gates: list[Array]
 
     def __init__(self, network: Network) -> None:
         self.network = network
@@ -41,6 +43,7 @@ class Reference:
         """Clear h and c of all layers."""
         self.h = [np.zeros(layer.hidden_size) for layer in self.network.lstm]
         self.c = [np.zeros(layer.hidden_size) for layer in self.network.lstm]
+        self.gates = [np.zeros((4, layer.hidden_size)) for layer in self.network.lstm]
 
     def step(self, x: ArrayLike) -> Array:
         """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
@@ -52,8 +55,9 @@ class Reference:
         for k, layer in enumerate(self.network.lstm):
             gates = layer.weight_ih @ y + layer.bias_ih + layer.weight_hh @ self.h[k] + layer.bias_hh
             i, f, g, o = np.split(gates, 4)
-            self.c[k] = sigmoid(f) * self.c[k] + sigmoid(i) * np.tanh(g)
-            self.h[k] = y = sigmoid(o) * np.tanh(self.c[k])
+            self.gates[k] = i, f, g, o = np.array([sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)])
+            self.c[k] = f * self.c[k] + i * g
+            self.h[k] = y = o * np.tanh(self.c[k])
         for linear in self.network.linear:
             y = linear.weight @ y + linear.bias
         return y

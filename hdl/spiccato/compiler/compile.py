@@ -11,8 +11,9 @@ from ..program import LayerPlace, Program, memory_rows
 from ..registry import targets
 from ..rtl.accelerator import Timing
 from .layout import Layout
-from .quantise import (check_gate_range, gate_bias, gate_point, input_scale, output_frac_bits, output_point,
-                       quantise_matrix)
+from .notes import calibration_note, output_note
+from .quantise import check_gate_range, gate_bias, gate_point, output_frac_bits, output_point, quantise_matrix
+from .scales import calibrated_scale, weight_scale
 from .schedule import check_schedule, schedule
 
 __all__ = ["compile_network", "WEIGHT_FORMATS", "fitting_schedule", "issue_words", "weight_formats"]
@@ -34,6 +35,7 @@ def compile_network(network, config, *, weight_format="auto"):
     Returns
     -------
     Program
+        With ``notes`` on what may be less accurate than usual.
 
     Raises
     ------
@@ -51,7 +53,14 @@ def compile_network(network, config, *, weight_format="auto"):
     shifts = np.zeros((2, layout.slots, config.cores, config.block), dtype=np.uint8)
     biases = np.zeros((layout.slots, config.cores, config.block), dtype=np.int64)
 
-    scale = input_scale(network.lstm[0].weight_ih, network.calibration, f"{network.name}: layer 0")
+    notes = []
+    name = f"{network.name}: layer 0"
+    if network.calibration is None:
+        scale = weight_scale(network.lstm[0].weight_ih, name)
+    else:
+        scale = calibrated_scale(network.lstm[0], network.calibration, block=config.block,
+                                 int8=formats[0] == "int8", io_format=config.io_format, name=name)
+        notes += calibration_note(network.calibration, scale.adjust, config.io_format)
     for number, (layer, place) in enumerate(zip(network.lstm, layout.layers)):
         name = f"{network.name}: layer {number}"
         slots = slice(place.first_slot, place.first_slot + place.slots)
@@ -70,6 +79,7 @@ def compile_network(network, config, *, weight_format="auto"):
     slots = slice(linear.first_slot, linear.first_slot + linear.slots)
     weight, bias = network.output_map()
     frac_bits = output_frac_bits(weight, bias, f"{network.name}: linear layer")
+    notes += output_note(weight, bias, frac_bits)
     dealt = layout.columns(layout.output_rows(weight, linear.slots), linear.input.blocks)
     quantised = quantise_matrix(dealt, output_point(dealt.shape[:3], frac_bits), formats[-1] == "int8",
                                 f"{network.name}: linear layer")
@@ -89,7 +99,7 @@ def compile_network(network, config, *, weight_format="auto"):
         weights=weights.image, shifts=shifts, biases=biases,
         adjust=layout.columns(scale.adjust.astype(np.int16), layout.input_blocks),
         enable=layout.columns(np.ones(network.input_size, dtype=np.uint8), layout.input_blocks),
-        words=words)
+        words=words, notes=tuple(notes))
 
 
 def weight_formats(layout, weight_format):

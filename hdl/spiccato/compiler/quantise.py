@@ -1,4 +1,4 @@
-"""From real weights to integers: mantissas, row shifts, biases, and the features' scales.
+"""From real weights to integers: mantissas, row shifts and biases. (The features' scales are :mod:`.scales`.)
 
 A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent. The accumulator of a gate row holds
 ``z * 2^26`` (z/2 for the sigmoid rows: their tables are of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction
@@ -14,19 +14,27 @@ import numpy as np
 
 from ..errors import FitError
 from ..isa.issue import VectorFrom
-from ..numbers import (ACC_BITS, ADJUST_MIN, ADJUST_OFFSET, ALIGN_LEFT, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_BIAS,
-                       GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, MANTISSA_BITS, SHIFT_MAX, WEIGHT_BITS,
-                       WEIGHT_FRAC_BITS)
+from ..numbers import (
+    ACC_BITS,
+    ALIGN_LEFT,
+    FLOAT_BIAS,
+    GATE_FRAC_BITS,
+    GATES,
+    H_FRAC_BITS,
+    INT8_BITS,
+    MANTISSA_BITS,
+    SHIFT_MAX,
+    WEIGHT_BITS,
+    WEIGHT_FRAC_BITS,
+)
 
-__all__ = ["QuantisedMatrix", "InputScale", "quantise_matrix", "gate_bias", "input_scale", "gate_point",
-           "check_gate_range", "output_frac_bits", "sigmoid_rows",
-           "output_point"]
+__all__ = ["GATE_LIMIT", "QuantisedMatrix", "quantise_matrix", "gate_bias", "gate_point", "check_gate_range",
+           "output_frac_bits", "sigmoid_rows", "output_point"]
 
 #: Sums stay below this fraction of the accumulator's range, whatever the input.
 _HEADROOM_BITS = 2
 #: log2 of the largest gate argument that may be accumulated.
-_GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
-_SCALE_LIMIT = 60
+GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
 
 
 @dataclass(frozen=True)
@@ -35,16 +43,6 @@ class QuantisedMatrix:
 
     mantissas: np.ndarray
     shifts: np.ndarray
-
-
-@dataclass(frozen=True)
-class InputScale:
-    """How inputs become mantissas: ``adjust`` per feature (added to the IEEE exponent), the exponent ``cap``, and
-    ``log2_scale`` per feature (the weight columns are multiplied by 2**log2_scale)."""
-
-    adjust: np.ndarray
-    log2_scale: np.ndarray
-    cap: int
 
 
 def _exponents(magnitude, int8):
@@ -111,42 +109,12 @@ def gate_bias(bias, terms):
     return np.rint(halved).astype(np.int64) + terms // 2
 
 
-def input_scale(weight_ih, calibration, name):
-    """Choose the features' scales and the exponent range.
-
-    With ``calibration`` (steps, features) each feature is scaled by its largest magnitude there; without, features
-    whose weight columns are smaller than the largest are taken to be as much larger than the others, which is right
-    for networks trained on raw features and costs nothing for others.
-    """
-    rows = np.abs(weight_ih)
-    if calibration is not None:
-        largest = np.abs(calibration).max(axis=0)
-        log2_scale = np.where(largest > 0, np.frexp(largest)[1] - 1, 0)
-        typical = 0
-    else:
-        norms = np.sqrt((rows**2).sum(axis=0))
-        ratio = np.where(norms > 0, norms.max() / np.where(norms > 0, norms, 1), 1)
-        log2_scale = np.rint(np.log2(ratio)).astype(np.int64)
-        typical = 1
-    log2_scale = np.clip(log2_scale, -_SCALE_LIMIT, _SCALE_LIMIT).astype(np.int64)
-    row_sum = np.ldexp(rows, log2_scale).sum(axis=1).max()
-    limit = _GATE_LIMIT - 1 - (int(np.ceil(np.log2(row_sum))) if row_sum > 0 else 0)
-    # The typical largest value sits at the top of its group of exponents, where mantissas have most bits.
-    cap = limit - (limit - typical) % EXPONENT_STEP
-    cap = min(cap, typical + EXPONENT_RANGE // 2)
-    adjust = EXPONENT_RANGE - 1 - FLOAT_BIAS - cap - log2_scale
-    if cap < typical or adjust.min() < ADJUST_MIN or adjust.max() >= ADJUST_OFFSET:
-        raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range; "
-                       "if the features are small, calibration inputs tell so")
-    return InputScale(adjust, log2_scale, cap)
-
-
 def check_gate_range(weight_hh, weight_ih, bias, name):
     """Refuse recurrent weights and biases that could overflow a gate's accumulator (inputs are capped already)."""
     largest = (np.abs(weight_hh).sum(axis=1) + (0 if weight_ih is None else np.abs(weight_ih).sum(axis=1))
                + np.abs(bias)).max()
-    if largest >= 2.0**_GATE_LIMIT:
-        raise FitError(f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**_GATE_LIMIT:.3g} "
+    if largest >= 2.0**GATE_LIMIT:
+        raise FitError(f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**GATE_LIMIT:.3g} "
                        "fits the accumulators")
 
 

@@ -72,6 +72,9 @@ class Program:
     adjust, enable : int16, uint8 (input blocks, block)
         Feature memory.
     words : uint32 (issue words, 32-bit words each)
+    notes : tuple of str
+        What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
+        it computes.
     """
 
     name: str
@@ -92,6 +95,7 @@ class Program:
     adjust: np.ndarray
     enable: np.ndarray
     words: np.ndarray
+    notes: tuple = ()
 
     @property
     def input_beats(self):
@@ -113,6 +117,7 @@ class Program:
     def digest(self):
         """64-bit hexadecimal digest of everything that decides what the program computes, and when (no names)."""
         relevant = self._metadata() | {"name": None, "config": self.config.digest}
+        del relevant["notes"]
         state = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
         for name, dtype in _ARRAYS.items():
             array = np.ascontiguousarray(getattr(self, name), dtype=np.dtype(dtype).newbyteorder("<"))
@@ -125,11 +130,11 @@ class Program:
                  if field.name not in _ARRAYS}
         plain["config"] = self.config.to_dict()
         plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
-        plain["weight_formats"] = list(self.weight_formats)
+        plain["weight_formats"], plain["notes"] = list(self.weight_formats), list(self.notes)
         return plain
 
     def _checksum(self):
-        """CRC-32 of the metadata, with the names that the digest leaves out."""
+        """CRC-32 of the metadata, with the names and notes that the digest leaves out."""
         return zlib.crc32(json.dumps(self._metadata(), sort_keys=True).encode())
 
     def save(self, path):
@@ -176,7 +181,7 @@ class Program:
             plain = dict(header["program"])
             plain["config"] = Config.from_dict(plain["config"])
             plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
-            plain["weight_formats"] = tuple(plain["weight_formats"])
+            plain["weight_formats"], plain["notes"] = tuple(plain["weight_formats"]), tuple(plain["notes"])
             program = cls(**plain, **arrays)
             damaged = ([program.digest, program.config.digest, program._checksum()]
                        != [header[key] for key in ("digest", "config_digest", "checksum")])

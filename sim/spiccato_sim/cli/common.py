@@ -25,9 +25,9 @@ from ..models import MODELS, TRAINED, load_inputs, resolve
 __all__ = [
     "PROGRAM_SUFFIX", "STREAMED", "board_option", "boards_option", "calibration_option", "complete", "console",
     "emit_json", "io_option", "json_option", "layers_option", "model_argument", "model_option", "network_of",
-    "print_counts", "print_origin", "print_summary", "print_table", "program_of", "program_summary", "progress_bar",
-    "progress_console", "refuse_layers", "reports_errors", "resource_notes", "seed_option", "spaced_of", "status",
-    "steps_option", "tracker", "weights_option",
+    "print_counts", "print_notes", "print_origin", "print_summary", "print_table", "program_of", "program_summary",
+    "progress_bar", "progress_console", "refuse_layers", "reports_errors", "resource_notes", "seed_option",
+    "spaced_of", "status", "steps_option", "tracker", "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.
@@ -143,6 +143,12 @@ def emit_json(data):
     click.echo(json.dumps(data, indent=2, allow_nan=False))
 
 
+def print_notes(notes):
+    """One line on standard error for each of ``notes``, sentences on what may be less accurate than usual."""
+    for note in notes:
+        click.echo(f"note: {note}", err=True)
+
+
 def status(text):
     """Context that tells on a terminal what is being done."""
     return progress_console.status(text)
@@ -219,6 +225,7 @@ def program_summary(program):
         "mac_bound_cycles": program.critical_mac_bound,
         "full_mac_bound_cycles": program.full_mac_bound,
         **(resource_notes(config) or {}),
+        "notes": list(program.notes),
     }
 
 
@@ -251,3 +258,4 @@ def print_summary(program):
     notes = resource_notes(config)
     if notes:
         console.print(f"resources of {config.name}: {usage(notes['resources'])}", soft_wrap=True)
+    print_notes(program.notes)

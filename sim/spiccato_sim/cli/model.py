@@ -12,10 +12,9 @@ from spiccato.files import check_file, write_whole
 from spiccato.registry import configuration
 
 from .common import (PROGRAM_SUFFIX, STREAMED, board_option, boards_option, calibration_option, console, emit_json,
-                     io_option, json_option, layers_option, model_argument, network_of, print_origin, print_summary,
-                     print_table, program_of, program_summary, refuse_layers, reports_errors, resource_notes,
-                     seed_option, spaced_of, status, steps_option,
-                     tracker, weights_option)
+                     io_option, json_option, layers_option, model_argument, network_of, print_notes, print_origin,
+                     print_summary, print_table, program_of, program_summary, refuse_layers, reports_errors,
+                     resource_notes, seed_option, spaced_of, status, steps_option, tracker, weights_option)
 
 __all__ = ["VERBS"]
 
@@ -38,12 +37,20 @@ def compile_command(model, board, weights, io_format, calibration, layers, seed,
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
     model (.onnx) or a Keras model (.keras, .h5).
     """
+    from ..estimate import default_steps
+    from ..slow_gates import slow_gate_notes
+
     if output is not None:
         check_file(output)
     config = configuration(board, io_format)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
     network = network_of(model, seed, calibration, layers)
     program = compile_network(network, config, weight_format=weights)
+    if network.calibration is not None:
+        samples = network.calibration[:default_steps(network)]
+        with tracker("calibration inputs") as track:
+            program = dataclasses.replace(
+                program, notes=(*program.notes, *slow_gate_notes(network, samples, track=track)))
     if output is not None:
         program.save(output)
     if as_json:
@@ -84,8 +91,8 @@ def inspect(program, as_json):
 def estimate(model, io_format, calibration, layers, inputs, steps, boards, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
 
-    MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64, before the outputs are
-    rounded to the streams' format, and as they are sent.
+    MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64: of its arithmetic, and
+    as seen from outside, with the rounding of inputs and outputs to the streams' format.
     """
     from ..estimate import default_steps, estimate
 
@@ -102,6 +109,7 @@ def estimate(model, io_format, calibration, layers, inputs, steps, boards, seed,
     else:
         print_origin(network)
         _print_estimate(network, result, source)
+        print_notes(result.notes)
     if not result.fits:
         last = result.rows[-1]
         which = "none of these boards" if boards else "no board"
@@ -129,12 +137,12 @@ def _print_estimate(network, result, source):
                   f"{network.parameters} parameters; {result.io_format} streams", soft_wrap=True)
     published = any(row.published_us is not None for row in result.rows)
     columns = [("board", "left"), ("weights", "left"), ("spaced", "right"), ("us", "right"), ("interval", "right"),
-               ("us", "right"), ("error", "right"), ("as sent", "right")]
+               ("us", "right"), ("error", "right"), ("as seen", "right")]
     rows = []
     for row in result.rows:
         if row.fits:
             cells = [row.board, row.weights, row.spaced_cycles, f"{row.spaced_us:.3f}", row.interval_cycles,
-                     f"{row.interval_us:.3f}", f"{row.rms_error:.1e}", f"{row.rms_error_sent:.1e}"]
+                     f"{row.interval_us:.3f}", f"{row.rms_error:.1e}", f"{row.rms_error_seen:.1e}"]
         else:
             cells = [row.board, row.weights, "no fit", *[""] * 5]
         rows.append(cells + [f"{row.published_us:.2f}" if row.published_us is not None else ""] * published)
@@ -145,8 +153,10 @@ def _print_estimate(network, result, source):
     if result.fits:
         console.print("spaced latency, and initiation interval when inputs are always waiting: cycles, and us at the "
                       "board's clock", soft_wrap=True)
-        console.print(f"error: RMS against float64 over {result.steps} steps of inputs ({source}), before and after "
-                      f"rounding the outputs to {result.io_format}", soft_wrap=True)
+        console.print(f"error: RMS against float64 over {result.steps} steps of inputs ({source}), of the arithmetic "
+                      "alone: without the rounding of inputs and outputs", soft_wrap=True)
+        console.print(f"as seen: with the rounding of inputs and outputs to {result.io_format}, against float64 on the "
+                      "inputs as given", soft_wrap=True)
         console.print(f"a bfloat16 pipeline's error: {result.rms_error_bfloat16:.1e}; RMS of the outputs: "
                       f"{result.rms_output:.1e}", soft_wrap=True)
     if published:
@@ -168,7 +178,7 @@ def run(program, inputs, output, rtl, as_json):
 
     The virtual machine computes every bit as the hardware does; --rtl checks that on the simulated hardware.
     """
-    from ..accuracy import as_streamed
+    from ..accuracy import as_streamed, input_saturation, saturation_notes
     from ..models import load_inputs
     from ..vm import VirtualMachine
 
@@ -191,6 +201,9 @@ def run(program, inputs, output, rtl, as_json):
         file = io.BytesIO()
         np.save(file, ys.astype(np.float32))  # exact: the streams have no wider format
         write_whole(output, file.getvalue())
+    saturated = input_saturation(loaded, xs)
+    notes = [*loaded.notes, *saturation_notes(loaded, xs)]
+    print_notes(notes)
     if as_json:
         emit_json({
             "program": loaded.name, "digest": loaded.digest, "board": loaded.config.name, "steps": len(xs),
@@ -198,7 +211,8 @@ def run(program, inputs, output, rtl, as_json):
             "rtl": comparison and {"passed": comparison.passed, "bit_exact": comparison.bit_exact,
                                    "spaced_cycles": comparison.spaced_cycles,
                                    "interval_cycles": comparison.initiation_interval,
-                                   "failures": comparison.failures}})
+                                   "failures": comparison.failures},
+            "saturated": saturated and dataclasses.asdict(saturated), "notes": notes})
     else:
         console.print(f"{loaded.name} on {loaded.config.name}: {len(xs)} steps, {loaded.output_size} outputs each, RMS "
                       f"{np.sqrt(np.mean(ys**2)):.4g}", soft_wrap=True)
@@ -247,9 +261,9 @@ def report(model, board, weights, io_format, calibration, layers, inputs, steps,
         program = compile_network(network, config, weight_format=weights)
     resource_notes(program.config)  # before the page is written: refuses what does not fit the device
     with tracker("timesteps") as track:
-        write_report(output, model, program, network, board=board, weights=weights, inputs=inputs, steps=steps,
-                     seed=seed, layers=layers, track=track)
-    print_summary(program)
+        shown = write_report(output, model, program, network, board=board, weights=weights, inputs=inputs,
+                             steps=steps, seed=seed, layers=layers, track=track)
+    print_summary(dataclasses.replace(program, notes=shown.notes))
     print_origin(network)
     console.print(f"wrote {output}", soft_wrap=True)
 

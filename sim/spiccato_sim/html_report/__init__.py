@@ -26,40 +26,20 @@ class ReportError(SpiccatoError):
     """A page that cannot be made or written; the message says what is missing."""
 
 
-def page(program, network, xs, *, inputs, commands=(), track=iter):
-    """The page as text, the same for the same arguments.
-
-    Parameters
-    ----------
-    program : spiccato.compiler.Program
-    network : spiccato.network.Network or None
-        What it was compiled from. Without it the page has no errors of weights and no bfloat16 pipeline.
-    xs : float array (steps, input_size)
-        Inputs of consecutive timesteps from a cleared state, over which errors are measured.
-    inputs : str
-        What these are, in words.
-    commands : sequence of (what for, command line)
-        How to get the same again.
-    track : function
-        Wraps the list of steps, to show progress.
+def page(shown):
+    """The page as text, the same for the same :class:`.content.Content`.
 
     Raises
     ------
     ReportError
         If Bokeh or Jinja2 is not installed.
-    SpiccatoError
-        If an input is beyond the streams' format.
     """
-    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
-    if missing:
-        raise ReportError(f"the report needs {' and '.join(missing)}: pip install 'spiccato[report]'")
+    _require_extra()
     import jinja2
     from bokeh.resources import Resources
 
     from .charts import charts
-    from .content import content
 
-    shown = content(program, network, xs, inputs=inputs, commands=commands, track=track)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, keep_trailing_newline=True,
                                      trim_blocks=True)
     # Bokeh wants models defined before they are referred to, so keys keep their order.
@@ -73,9 +53,14 @@ def page(program, network, xs, *, inputs, commands=(), track=iter):
         sources=f"{published.source()} {published.source('published_io.csv')}")
 
 
+def _require_extra():
+    missing = [name for name in _NEEDED if importlib.util.find_spec(name) is None]
+    if missing:
+        raise ReportError(f"the report needs {' and '.join(missing)}: pip install 'spiccato[report]'")
+
+
 def write_report(path, model, program, network=None, *, board=None, weights="auto", inputs=None, steps=None, seed=0,
-                 layers=None,
-                 track=iter):
+                 layers=None, track=iter):
     """Write the page on ``program`` to ``path``, all or nothing; what ``spiccato report`` does.
 
     Parameters
@@ -83,7 +68,9 @@ def write_report(path, model, program, network=None, *, board=None, weights="aut
     path : str
     model : str
         What the user named: a benchmark or example, or a file of a network or program.
-    program, network : as for :func:`page`
+    program : spiccato.program.Program
+    network : spiccato.network.Network or None
+        What it was compiled from. Without it the page has no errors of weights and no bfloat16 pipeline.
     board : str, optional
         Board that the user named, perhaps a file. Default: the name of the program's configuration.
     weights : str
@@ -96,13 +83,24 @@ def write_report(path, model, program, network=None, *, board=None, weights="aut
         Of random weights and inputs.
     layers : str, optional
         Order of a state dict's modules that the user stated.
-    track : as for :func:`page`
+    track : function
+        Wraps the list of steps, to show progress.
+
+    Returns
+    -------
+    Content
+        What the page says.
 
     Raises
     ------
+    ReportError
+        If Bokeh or Jinja2 is not installed, or the file cannot be written. Nothing is written then.
     SpiccatoError
-        As :func:`page`; if the inputs cannot be used; if the file cannot be written. Nothing is written then.
+        If the inputs cannot be used. Likewise.
     """
+    _require_extra()
+    from .content import content
+
     shape = network or quantised_network(program)
     if inputs is not None:
         xs, what = models.load_inputs(inputs, program.input_size), f"file {inputs}"
@@ -115,13 +113,15 @@ def write_report(path, model, program, network=None, *, board=None, weights="aut
     if steps is not None and steps > len(xs):
         raise ReportError(f"{what}: has {len(xs)} timesteps; {steps} were asked for")
     xs = xs[:steps]
-    text = page(program, network, xs, inputs=what, track=track,
-                commands=_commands(model, program, network, board or program.config.name, weights, inputs, len(xs),
-                                   seed, layers))
+    shown = content(program, network, xs, inputs=what, track=track,
+                    commands=_commands(model, program, network, board or program.config.name, weights, inputs, len(xs),
+                                       seed, layers))
+    text = page(shown)
     try:
         write_whole(path, text.encode())
     except OSError as error:
         raise ReportError(f"{path}: cannot be written: {error.strerror}") from None
+    return shown
 
 
 def _commands(model, program, network, board, weights, inputs, steps, seed, layers):

@@ -16,7 +16,7 @@ __all__ = ["charts"]
 
 _COLOURS = KIND_COLOURS | {"path": "#8c8c8c", "bound": "#a3bedc", "other": "#7d6ba6", "free": "#f0f0f0"}
 _OURS, _THEIRS, _INK = "#1f5fa8", "#5f5f5f", "#222222"
-_LINES = ("#1f5fa8", "#3c9a5f", "#7d6ba6", "#e8963c")
+_LINES = ("#b3446c", "#1f5fa8", "#3c9a5f", "#7d6ba6", "#e8963c")
 _ROW = 26  # pixels of a row of bars
 
 

@@ -18,7 +18,7 @@ from .. import models, published
 from ..accuracy import Accuracy, accuracy, matrix_errors
 from ..memory_map import memory_map
 from ..trace import KIND_COLOURS, Trace, layer_names, trace
-from ..vm import Timeline, to_bits
+from ..vm import Timeline, from_bits, to_bits
 
 __all__ = ["Comparison", "Content", "Table", "content", "error_rows"]
 
@@ -77,7 +77,8 @@ class Content:
     tables : dict of Table
     figures : dict, the page's main figures, as plain data
     commands : list of (what for, command line)
-    notes : dict of texts that depend on what is compared
+    texts : dict of texts that depend on what is compared
+    notes : tuple of str, what a user should know: the program's own notes and those of these inputs
     """
 
     title: str
@@ -95,7 +96,8 @@ class Content:
     tables: dict
     figures: dict
     commands: list
-    notes: dict
+    texts: dict
+    notes: tuple
 
 
 def content(program, network, xs, *, inputs, commands=(), track=iter):
@@ -129,7 +131,9 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
     matrices = [] if network is None else matrix_errors(program, network)
     comparison = _comparison(program, model, board)
     counts = {kind: int((words.kinds == kind).sum()) for kind in KIND_COLOURS}
-    figures = _figures(program, model, board, counts, errors, len(xs))
+    # A program that was compiled with calibration inputs may have said the same of them.
+    notes = tuple(dict.fromkeys([*program.notes, *errors.notes]))
+    figures = _figures(program, model, board, counts, errors, len(xs)) | {"notes": list(notes)}
     tables = {
         "model": _model_table(program, model),
         "layers": _layer_table(program),
@@ -152,9 +156,11 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
                              + [["spaced latency", _count(program.spaced_latency),
                                  _us(program.spaced_latency, config)]], "lrr")
     bits = to_bits(xs, config.io_format)
+    kept = np.array_equal(from_bits(bits, config.io_format), xs)
     tables["inputs"] = Table(["inputs", ""], [
         ["what", inputs],
         ["timesteps", _count(len(xs))],
+        [f"rounded to {config.io_format}", "no value changes" if kept else "changes them"],
         ["digest of their bit patterns", hashlib.sha256(np.ascontiguousarray(bits)).hexdigest()[:16]],
         ["marked by the accelerator", ", ".join(f"{name} in {count} steps" for name, count in errors.flags.items()
                                                 if count) or "none"],
@@ -169,7 +175,8 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
         title=f"{program.name} on {board.title if board else config.name}", board=board, program=program,
         network=network, trace=words, phases=phases, words_by_kind=counts, comparison=comparison, accuracy=errors,
         matrices=matrices, regions=memory_map(program), instructions=_instructions(program, words), tables=tables,
-        figures=figures, commands=list(commands), notes=_notes(program, model, board, comparison, network))
+        figures=figures, commands=list(commands), texts=_texts(program, model, board, comparison, network),
+        notes=notes)
 
 
 def _board(config):
@@ -233,6 +240,7 @@ def _figures(program, model, board, counts, errors, steps):
         "issue_words": words,
         "memory_use": {memory: [used, capacity] for memory, used, capacity, _ in program.memory_use()},
         "steps": steps,
+        "rms_error_seen": errors.seen.rms,
         "rms_error_sent": errors.sent.rms,
         "rms_error_exact": errors.exact.rms,
         "rms_error_weights": errors.weights.rms if errors.weights else None,
@@ -240,19 +248,19 @@ def _figures(program, model, board, counts, errors, steps):
     }
 
 
-def _notes(program, model, board, comparison, network):
-    notes = {"reference": "float64 arithmetic with the network's own weights"}
+def _texts(program, model, board, comparison, network):
+    texts = {"reference": "float64 arithmetic with the network's own weights"}
     if network is None:
-        notes["reference"] = "float64 arithmetic with the weights that are in the program, already rounded"
+        texts["reference"] = "float64 arithmetic with the weights that are in the program, already rounded"
     if comparison is None:
         benchmark = models.benchmark_like(model)
         if benchmark is None:
-            notes["published"] = ("No latency was published for a network of this shape, and none is made up here: "
+            texts["published"] = ("No latency was published for a network of this shape, and none is made up here: "
                                   "there is nothing to compare with but the bound of the multipliers.")
         else:
             where = board.title if board else f"the configuration {program.config.name}"
-            notes["published"] = f"No latency of the published product is known for {benchmark.name} on {where}."
-    return notes
+            texts["published"] = f"No latency of the published product is known for {benchmark.name} on {where}."
+    return texts
 
 
 # Tables.
@@ -361,7 +369,8 @@ def _device_table(config, board):
 def error_rows(program, errors):
     """(name, Errors) of everything that was compared with the reference, in the order of tables and legends."""
     io_format = program.config.io_format
-    rows = [(f"accelerator, outputs as sent ({io_format})", errors.sent),
+    rows = [(f"accelerator, as seen from outside ({io_format} inputs and outputs)", errors.seen),
+            (f"accelerator, outputs as sent ({io_format})", errors.sent),
             ("accelerator, before the outputs are rounded", errors.exact),
             ("rounding of the weights alone", errors.weights), ("bfloat16 pipeline", errors.bfloat16)]
     return [row for row in rows if row[1] is not None]
