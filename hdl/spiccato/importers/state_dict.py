@@ -41,8 +41,8 @@ def network_from_state_dict(
 
     Accepted are, under any names, one nn.LSTM, or one nn.LSTMCell or several that are numbered, or several nn.LSTM that
     are numbered and differ in size from one to the next (otherwise one nn.LSTM would do); then one nn.Linear with a
-    bias, or none. The modules have to come in this order, or, where the order is unknown, their sizes have to admit no other
-    one. Missing biases are zeros. A tensor ``calibration`` becomes :attr:`Network.calibration`.
+    bias, or none. The modules have to come in this order, or, where the order is unknown, their sizes have to admit no
+    other one. Missing biases are zeros. A tensor ``calibration`` becomes :attr:`Network.calibration`.
 
     Parameters
     ----------
