@@ -366,6 +366,9 @@ KERAS_REFUSED = {
     "backwards": (setting("second", go_backwards=True), "layer 'second' (LSTM): go_backwards=True"),
     "cell state": (together(setting("second", return_state=True), reads("head", "second", result=2)),
                    "layer 'head' (Dense) reads the cell state of layer 'second' (LSTM)"),
+    "cell state, in a model inside": (together(
+        setting("second", return_state=True), reads("head", "second", result=2), renamed("head", "Sequential"),
+        setting("head", layers=[{"class_name": "Dropout", "config": {"name": "drop"}}])), "the model gives 'drop'; "),
     "state that is not there": (reads("head", "second", result=1), "layer 'head' (Dense) reads result 1 of the"),
     "dense": (setting("head", activation="softmax"), "layer 'head' (Dense): activation='softmax' is not supported"),
     "last step": (setting("first", return_sequences=False),
