@@ -63,10 +63,10 @@ MUTATIONS = [
     Mutation("accelerator.py", "credits >= parameters", "credits + 1 >= parameters", f"{_QUEUE}[1]"),
     Mutation("accelerator.py", "credits >= parameters", "credits + 2 >= parameters", f"{_QUEUE}[3]"),
     Mutation("accelerator.py", "credits >= parameters", "credits > parameters", f"{_QUEUE}[1]"),
-    Mutation("sequencer.py", "have_block & self.enable & ~self.room", "self.enable & ~self.room", f"{_QUEUE}[1]"),
     Mutation("egress.py", "push.eq(valid & ~through)", "push.eq(valid & waiting)", "test_rtl_egress.py::test_queue"),
     # What the reset has to reset.
-    Mutation("accelerator.py", "init=config.output_beats)", "init=config.output_beats, reset_less=True)", _POWER_UP),
+    Mutation("control.py", "inferences, stall_cycles, latency = Signal(32), Signal(32)",
+             "inferences, stall_cycles, latency = Signal(32, reset_less=True), Signal(32)", _POWER_UP),
 ]
 
 

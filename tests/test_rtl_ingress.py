@@ -346,6 +346,7 @@ class Interrupted:
                 ctx.set(part.release, release)
                 outstanding -= release
                 beat = await self.cycle(ctx, now + cycle, enable=cycle < closing, drop=cycle >= begin)
+                assert not beat or not beat[0] or cycle < closing, "a packet was begun that nobody waits for"
                 if beat and cycle <= begin:
                     first, last = beat
                     if first:
