@@ -210,7 +210,7 @@ def test_odd_sizes():
     ("name", 3), ("name", ""), ("name", "a/b"), ("name", "-x"), ("name", None), ("cores", True), ("cores", 1.0),
     ("cores", "1"), ("cores", None), ("block", 8.0), ("block", "8"), ("block", True), ("block", [8]), ("slots", 32.0),
     ("slots", -32), ("input_blocks", "x"), ("vector_blocks", 24), ("program_depth", 1e3), ("output_beats", None),
-    ("io_format", 16), ("io_format", ["bfloat16"]), ("pair_sum", 1), ("pair_sum", "yes"), ("relaxed_cells", None),
+    ("io_format", 16), ("io_format", ["bfloat16"]), ("family", 1), ("family", "none"), ("profile", None), ("profile", "none"),
     ("clock_mhz", "300"), ("clock_mhz", True), ("clock_mhz", None), ("clock_mhz", -1), ("clock_mhz", np.nan),
     ("clock_mhz", np.inf), ("clock_mhz", 1j), ("clock_mhz", 10**400 * -1),
 ])

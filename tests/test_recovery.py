@@ -20,7 +20,7 @@ pytestmark = pytest.mark.simulates
 CONFIG = configuration("test4")
 #: What a program for another configuration differs in.
 ALIENS = {"slots": 16, "weight_depth": 256, "vector_blocks": 32, "input_blocks": 16, "output_beats": 16,
-          "pair_sum": True, "program_depth": 512, "cores": 2, "block": 8, "io_format": "float32"}
+          "family": "agilex7", "program_depth": 512, "cores": 2, "block": 8, "io_format": "float32"}
 STEPS = 5
 
 

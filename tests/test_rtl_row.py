@@ -40,7 +40,7 @@ def test_widen():
     assert DotProductRow.widen(words, 1, 1).tolist() == [127 * 256, -128 * 256, 0]
 
 
-def test_pair_sum_saves_a_level():
+def test_adding_blocks_save_a_level():
     """The DSP block's own adder takes the place of the first level of the tree."""
     plain, pairs = (DotProductRow(make_config(block=16, family=family)) for family in ("portable", "agilex7"))
     assert plain.latency == pairs.latency + 1

@@ -14,19 +14,8 @@ import numpy as np
 
 from ..errors import FitError
 from ..isa.issue import VectorFrom
-from ..numbers import (
-    ACC_BITS,
-    ALIGN_LEFT,
-    FLOAT_BIAS,
-    GATE_FRAC_BITS,
-    GATES,
-    H_FRAC_BITS,
-    INT8_BITS,
-    MANTISSA_BITS,
-    SHIFT_MAX,
-    WEIGHT_BITS,
-    WEIGHT_FRAC_BITS,
-)
+from ..numbers import (ACC_BITS, ALIGN_LEFT, FLOAT_BIAS, GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, MANTISSA_BITS,
+                       SHIFT_MAX, WEIGHT_BITS, WEIGHT_FRAC_BITS)
 
 __all__ = ["GATE_LIMIT", "QuantisedMatrix", "quantise_matrix", "gate_bias", "gate_point", "check_gate_range",
            "output_frac_bits", "sigmoid_rows", "output_point"]
