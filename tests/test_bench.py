@@ -34,7 +34,8 @@ FIGURES = ("spaced_cycles", "predicted_spaced_cycles", "initiation_interval_cycl
 
 NETWORK = random_network(np.random.default_rng(1), layers=2, min_size=4, max_size=10, name="small")
 TOO_LARGE = random_network(np.random.default_rng(0), layers=3, min_size=40, name="large")
-BOARD = dataclasses.replace(find("ia420f"), title="Test", config=configuration("test4"))
+BOARD = dataclasses.replace(find("ia420f"), title="Test",
+                            config=dataclasses.replace(configuration("test4"), family="agilex7"))
 
 
 def run(folder, networks=(NETWORK,), best=False):

@@ -112,7 +112,8 @@ def test_blocks_are_those_that_yosys_finds(name, tmp_path):
                                       for inner, count in cells[module].items() if inner in cells)
 
     board = dataclasses.replace(
-        find("ia840f"), family=family, resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
+        find("ia840f"), config=dataclasses.replace(find("ia840f").config, family=name),
+        resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
         sources=dict.fromkeys(("part", "logic", "dsp", *family.memory), RECALLED))
     for config in configs:
         dsp, memory = 0, dict.fromkeys(family.memory, 0)

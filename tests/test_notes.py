@@ -15,7 +15,8 @@ from spiccato.compiler.notes import input_limits, numbers_text, saturation
 from spiccato.registry import configuration
 from spiccato.errors import FitError
 from spiccato.formats import to_bits
-from spiccato.network import LinearLayer, LSTMLayer, Network, save_safetensors
+from spiccato.importers import save_safetensors
+from spiccato.network import LinearLayer, LSTMLayer, Network
 from spiccato_sim import models
 from spiccato_sim.accuracy import accuracy, rms
 from spiccato_sim.cli import main

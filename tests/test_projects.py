@@ -29,7 +29,8 @@ from tclint.parser import Parser
 DATA = Path(__file__).parent / "data"
 TCL = (".tcl", ".qsf", ".sdc", ".xdc")
 #: Boards with projects, with an accelerator that is quick to write.
-SMALL = {name: dataclasses.replace(board, config=dataclasses.replace(configuration("test4"), name=name))
+SMALL = {name: dataclasses.replace(board, config=dataclasses.replace(configuration("test4"), name=name,
+                                                               family=board.config.family))
          for name, board in boards().items()
          if board.family.tool in ("Quartus Prime Pro", "Vivado")}
 
