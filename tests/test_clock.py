@@ -18,7 +18,7 @@ def files(request, tmp_path_factory):
 
 def test_discipline(files):
     """One DSP stage, one adder or three LUT levels between registers; multipliers and memories registered."""
-    report = check(files, "spiccato")
+    report = check(files, "spiccato_accelerator")
     assert report.ok, "\n".join(map(str, report.violations))
     # Not blind: the parts that the rules are about are there.
     assert sum(m.multipliers * m.instances for m in report.modules.values()) > 100
@@ -28,5 +28,5 @@ def test_discipline(files):
 def test_tighter_rules_are_broken(tmp_path):
     """The same design does not pass rules that it does not keep."""
     files = write_verilog(SMALL, tmp_path / "verilog")["files"]
-    report = check(files, "spiccato", dataclasses.replace(Rules(), lut_levels=1, carry_bits=40))
+    report = check(files, "spiccato_accelerator", dataclasses.replace(Rules(), lut_levels=1, carry_bits=40))
     assert not report.ok

@@ -168,7 +168,7 @@ class Control(Part):
         first_word = Signal()
         wrong_crc = Signal()
         wrong_format = Signal()
-        crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=32).create()
+        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=32).create()
         header, place_word = data.View(_header, value), data.View(_place, value)
         begin = command("load")
         m.d.comb += [

@@ -131,7 +131,7 @@ def place(m, name, part, *, reset=None):
     # What the instance's ports are connected to gets the instance's name.
     for path, _, value in part.signature.flatten(part):
         signal = Value.cast(value)
-        signal.name = "_".join(map(str, (name, *path)))
+        signal.name = "__".join(map(str, (name, *path)))
     return part
 
 

@@ -271,7 +271,7 @@ def timing(board):
 
     with tempfile.TemporaryDirectory() as folder, status(f"{board}: elaborating and mapping"):
         written = write_verilog(preset(board), Path(folder) / board)
-        report = check(written["files"], "spiccato")
+        report = check(written["files"], "spiccato_accelerator")
     print_report(report)
     sys.exit(0 if report.ok else 1)
 
