@@ -20,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project bitstream sim demo report test gates lint timing bench docs clean
+.PHONY: help venv verilog project bitstream sim demo report test gates lint equivalence timing bench docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -64,6 +64,9 @@ gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the plac
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 	@$(BIN)/spiccato lint --board $(BOARD)
+
+equivalence: $(STAMP) ## Prove the Verilog of BOARD equal to Amaranth's netlist, module by module (many minutes)
+	@$(BIN)/python -m spiccato_sim.equivalence $(BOARD)
 
 timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
 	@$(BIN)/spiccato timing --board $(BOARD)

@@ -87,7 +87,7 @@ def test_text_names_no_machine(test4):
 
 def test_never_half_written(test4, tmp_path, monkeypatch):
     """A disk that fills up leaves what was there before, and nothing beside it."""
-        config, folder = PRESETS["test4"], tmp_path / "verilog"
+    config, folder = PRESETS["test4"], tmp_path / "verilog"
     written = write_verilog(config, folder)
     assert [path.name for path in written["files"]] == written["file_list"].read_text().split()
     before = contents(folder)

@@ -306,8 +306,8 @@ class Netlist:
         nameless = [register.wire.name for register in self.registers if register.wire.anonymous]
         if nameless:
             raise RtlilError(
-                f"module {self.name}: {len(nameless)} registers without a name ({', '.join(nameless[:3])}): "
-                f"give their Signals one where they are made (name=...)")
+                f"module {self.name}: registers without a name ({', '.join(nameless)}); give their Signals one where "
+                f"they are made (name=...)")
 
     # Registers
 
@@ -360,8 +360,9 @@ def _shifted(cell, a, by, bits):
         a = joined(["0" * by, *a]) if by else a
         fill = a[-1:] and piece(a, width(a) - 1, 1) if cell.signed else ("0",)
         return low(joined([*a, *fill * max(0, bits - width(a))]), bits)
-    fill = piece(a, width(a) - 1, 1) if cell.signed and a else ("0",)
-    return piece(joined([*a, *fill * max(0, bits + by - width(a))]), by, bits)
+    sign = piece(a, width(a) - 1, 1) if cell.signed and a else ("0",)
+    a = joined([*a, *sign * max(0, bits - width(a))])
+    return piece(joined([*a, *(sign if cell.type == "$sshr" else ("0",)) * by]), by, bits)
 
 
 def _as_mux(body):
