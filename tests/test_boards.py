@@ -16,7 +16,7 @@ from spiccato.config import PRESETS, Config
 from spiccato.errors import ConfigError, SpiccatoError
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
-from spiccato.rtl.part import VerilogLibrary
+from spiccato.verilog.library import VerilogLibrary
 from spiccato.verilog import generate_verilog
 from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato_boards import BOARDS, find

@@ -113,7 +113,8 @@ def compare(parts, library, folder):
     """{kind: (compared cycles, cycles with a difference)}"""
     portable, text = VerilogLibrary(), ""
     for part in parts:
-        text += re.sub(rf"^module {part.module}\b", f"module portable_{part.module}", portable.convert(part), flags=re.M)
+        text += re.sub(rf"^module {part.module}\b", f"module portable_{part.module}", portable.convert(part),
+                       flags=re.M)
         text += library.convert(part)
     (folder / "compare.sv").write_text(text + bench_of(parts))
     environment = {**os.environ, "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0"}

@@ -52,12 +52,11 @@ class Recorder(VerilogLibrary):
         taken = set(names.values())
 
         def renamed(found):
-            old = found[1]
-            return "\\" + (names.get(old) or (f"{old}_unused" if old in taken else old))
+            # A cell's port or parameter keeps its name.
+            old = found[2]
+            return found[1] or "\\" + (names.get(old) or (f"{old}_unused" if old in taken else old))
 
-        # Not the names of cells' parameters and ports.
-        lines = [re.sub(r"\\(\S+)", renamed, line) if not re.match(r"    (parameter|connect) ", line) else
-                 re.sub(r"^(    connect \\\S+)(.*)", lambda found: found[1] + re.sub(r"\\(\S+)", renamed, found[2]), line)
+        lines = [re.sub(r"(^    (?:connect|parameter(?: \w+)?) \\\S+ )|\\(\S+)", renamed, line)
                  for line in self.netlists[module_name(original)].splitlines()]
         netlist = "\n".join(lines) + "\n"
         # Amaranth's way to put an assignment behind a switch; yosys 0.70 would take it for one before.

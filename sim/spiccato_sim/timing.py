@@ -11,10 +11,10 @@ reports every path that is longer.
 
 How: a module that is placed once or is small is flattened into its parent, so that LUTs merge across its
 border as they do in a vendor's tool. A larger module placed more often is kept, as are
-``spiccato_dsp_*`` and ``spiccato_ram_*`` modules. Kept modules are measured once each, bottom up: a module is summarised by the paths from
-each input bit to its registers, from its registers to each output bit, and from input bits to output bits,
-and parents work with the summary. The effort therefore depends on the size of the source, not on the number
-of instances. LUTs do not merge across the border of a kept module, so a path across it may count one level
+``spiccato_dsp_*`` and ``spiccato_ram_*`` modules. Kept modules are measured once each, bottom up: a module is
+summarised by the paths from each input bit to its registers, from its registers to each output bit, and from
+input bits to output bits, and parents work with the summary. The effort therefore depends on the size of the
+source, not on the number of instances. LUTs do not merge across the border of a kept module, so a path across it may count one level
 more than a vendor's tool would.
 
 What counts as what:
@@ -406,7 +406,8 @@ def _yosys(work: Path, script: str):
 
 
 def _mark_kept(rtlil: str, flatten_cells: int) -> str:
-    """Set ``keep_hierarchy`` on ``spiccato_dsp_*`` and ``spiccato_ram_*`` modules and on large ones placed more than once."""
+    """Set ``keep_hierarchy`` on ``spiccato_dsp_*`` and ``spiccato_ram_*`` modules and on large ones placed more than
+    once."""
     cells = {}
     for line in rtlil.splitlines():
         if match := re.match(r"module (\S+)", line):

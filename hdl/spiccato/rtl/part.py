@@ -94,7 +94,8 @@ class Library:
         if type(known) is not type(part):
             differing = f"{type(known).__name__} and {type(part).__name__}"
         elif differing := [name for name, value in part.arguments.items() if known.arguments[name] != value]:
-            differing = ", ".join(f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}" for name in differing)
+            differing = ", ".join(f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}"
+                                  for name in differing)
         elif known.signature != part.signature:
             differing = "ports"
         if differing:

@@ -65,7 +65,9 @@ def _merged(bodies):
 def _is_reset(body):
     """Whether the last item is one condition under which every register of the body is set."""
     last = body[-1]
-    if not isinstance(last, Switch) or width(last.test) != 1 or last.test == ALWAYS or len(last.cases) != 1 or last.cases[0][0] != ("1",):
+    if not isinstance(last, Switch) or width(last.test) != 1 or last.test == ALWAYS:
+        return False
+    if [patterns for patterns, _ in last.cases] != [("1",)]:
         return False
     values = last.cases[0][1]
     whole = {item.target.wire for item in values

@@ -305,7 +305,8 @@ class Expressions:
         text = self.exact(value)
         if text.kind == _LEAF:
             wire = value[0].wire
-            return _Leaf(text.text, bits, _is_signed(wire), demand, top=f"{text.text}[{bits - 1}]" if bits > 1 else text.text)
+            top = f"{text.text}[{bits - 1}]" if bits > 1 else text.text
+            return _Leaf(text.text, bits, _is_signed(wire), demand, top=top)
         # Braces make a region of its own, and unsigned.
         return _Leaf(f"{{{text.text}}}", bits, False, demand)
 

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple, Union
 
-__all__ = ["ALWAYS", "Assign", "Cell", "Module", "RtlilError", "Slice", "Switch", "Value", "Wire", "chunk_width", "joined", "low",
-           "mapped", "parse", "piece", "whole", "width", "wires_of"]
+__all__ = ["ALWAYS", "Assign", "Cell", "Module", "RtlilError", "Slice", "Switch", "Value", "Wire", "chunk_width",
+           "joined", "low", "mapped", "parse", "piece", "whole", "width", "wires_of"]
 
 
 class RtlilError(ValueError):
@@ -89,8 +89,8 @@ class Cell:
 
 @dataclass(eq=False)
 class Module:
-    """A module; ``processes`` are bodies (:class:`Assign`, then :class:`Switch`), each of which drives one wire that its
-    first assignment sets whole."""
+    """A module; ``processes`` are bodies (:class:`Assign`, then :class:`Switch`), each of which drives one wire that
+    its first assignment sets whole."""
 
     name: str
     wires: dict[str, Wire] = field(default_factory=dict)
