@@ -20,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project bitstream sim demo report test gates mutate lint timing bench docs clean
+.PHONY: help venv verilog project bitstream sim demo report test gates mutate lint equivalence timing bench docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -67,6 +67,9 @@ mutate: $(STAMP) ## Put faults into the hardware and see that a test fails on ea
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 	@$(BIN)/spiccato lint --board $(BOARD)
+
+equivalence: $(STAMP) ## Prove the Verilog of BOARD equal to Amaranth's netlist, module by module (many minutes)
+	@$(BIN)/python -m spiccato_sim.equivalence $(BOARD)
 
 timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
 	@$(BIN)/spiccato timing --board $(BOARD)

@@ -15,10 +15,10 @@ from spiccato.config import Config
 from spiccato.errors import BoardError, ConfigError
 from spiccato.registry import configuration
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
-from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.rtl.memory import Ram, Rom
-from spiccato.rtl.part import VerilogLibrary
+from spiccato.verilog.library import VerilogLibrary
 from spiccato.verilog import generate_verilog
+from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
 from spiccato.families import FAMILIES
@@ -82,12 +82,12 @@ def write_netlists(folder, configs, library, whole):
         texts = generate_verilog(config, library=library())
         modules = [name.removesuffix(".v") for name in texts if name.endswith(".v")]
         if not whole:
-            modules = [kind for kind, (part, _, _) in census(config).items()
+            modules = [part.module for part, _, _ in census(config).values()
                        if isinstance(part, (Ram, Rom, Multiply, MultiplyAdd, MultiplyPair))]
         renamed = re.compile(rf"\b({'|'.join(modules)})\b")
         for module in modules:
             (folder / f"{config.name}_{module}.v").write_text(renamed.sub(rf"{config.name}_\1", texts[f"{module}.v"]))
-        for module in ["spiccato"] if whole else modules:
+        for module in ["spiccato_accelerator"] if whole else modules:
             instances += f"  (* keep *) {config.name}_{module} {config.name}_{module}_0 ();\n"
     (folder / "both.v").write_text(f"module both;\n{instances}endmodule\n")
 
@@ -117,8 +117,8 @@ def test_blocks_are_those_that_yosys_finds(name, tmp_path):
         sources=dict.fromkeys(("part", "logic", "dsp", *family.memory), RECALLED))
     for config in configs:
         dsp, memory = 0, dict.fromkeys(family.memory, 0)
-        for kind, (part, count, _) in census(config).items():
-            module = f"{config.name}_{kind}"
+        for part, count, _ in census(config).values():
+            module = f"{config.name}_{part.module}"
             if whole:
                 assert instances("both", module) == count, module
             if isinstance(part, (Ram, Rom)):

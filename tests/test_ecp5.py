@@ -10,9 +10,9 @@ from amaranth.lib import wiring
 
 from spiccato.rtl.activation import ActivationTable
 from spiccato.rtl.dsp import Multiply
-from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.rtl.memory import Ram, Rom
-from spiccato.rtl.part import VerilogLibrary
+from spiccato.verilog.ecp5 import Ecp5Library
+from spiccato.verilog.library import VerilogLibrary
 from spiccato_sim.gates import ECP5_BLOCKS
 from spiccato_sim.runner import verilator_executable
 
@@ -81,7 +81,7 @@ def bench_of(parts):
                     declarations.append(f"wire [{bits - 1}:0] {prefix}{kind}_{name};")
                     copy.append(f".{name}({prefix}{kind}_{name})")
         declarations.append(f"integer {kind}_compared = 0, {kind}_wrong = 0;")
-        copies += [f"{prefix}{kind} {prefix}copy_of_{kind}({', '.join(copy)});" for prefix, copy in pins.items()]
+        copies += [f"{prefix}{part.module} {prefix}copy_of_{kind}({', '.join(copy)});" for prefix, copy in pins.items()]
         drive.append(stimulus(part))
         differs = " || ".join(f"{kind}_{name} !== portable_{kind}_{name}" for name in outputs)
         check.append(f"{kind}_compared = {kind}_compared + 1; if ({differs}) {kind}_wrong = {kind}_wrong + 1;")
@@ -113,7 +113,8 @@ def compare(parts, libraries, folder):
     """{kind: (compared cycles, cycles with a difference)} of parts, each converted by its own library."""
     portable, text = VerilogLibrary(), ""
     for part, library in zip(parts, libraries, strict=True):
-        text += re.sub(rf"\bmodule {part.kind}\b", f"module portable_{part.kind}", portable.convert(part))
+        text += re.sub(rf"^module {part.module}\b", f"module portable_{part.module}", portable.convert(part),
+                       flags=re.M)
         text += library.convert(part)
     (folder / "compare.sv").write_text(text + bench_of(parts))
     environment = {**os.environ, "MAKEFLAGS": "CFG_CXXFLAGS_PCH_I=-include OPT_FAST=-O0 VM_PARALLEL_BUILDS=0"}

@@ -58,7 +58,7 @@ def test_a_changed_netlist_is_another_simulator(synthesised, tmp_path):
     netlist.write_text(netlist.read_text().replace(".INIT(16'h", ".INIT(~16'h", 1))
     listed = []
     for folder in (synthesised, tmp_path / "changed"):
-        write_gates(folder, "spiccato", [ECP5_BLOCKS], tmp_path / "gates")
+        write_gates(folder, "spiccato_accelerator", [ECP5_BLOCKS], tmp_path / "gates")
         listed.append(json.loads((tmp_path / "gates" / SIDE_CAR).read_text())["files"])
     assert listed[0]["cells.v"] == listed[1]["cells.v"]
     assert listed[0][NETLIST] != listed[1][NETLIST]

@@ -118,7 +118,7 @@ def test_attributes_are_those_of_the_tool(written):
                          'use_dsp = "yes"')}[board.family.name]
     kinds = ("ram_weights", "ram_output_queue", "rom_tanh_2", "dsp_gate_product")
     for kind, attribute in zip(kinds, wanted):
-        assert f"(* {attribute}" in texts[kind] or attribute in texts[kind], kind
+        assert attribute in texts[f"spiccato_{kind}"], kind
     foreign = "ram_style" if board.family.name == "agilex7" else "ramstyle"
     assert not [kind for kind, text in texts.items() if re.search(rf"\b{foreign}\b", text)]
 
@@ -327,7 +327,7 @@ def test_command(tmp_path):
     assert "vivado -mode batch -source compile.tcl" in done.output
     folder = tmp_path / "v80"
     assert "-period 3.333 " in (folder / "out_of_context.xdc").read_text()
-    assert 'ram_style = "ultra"' in (folder / "rtl" / "ram_weights.v").read_text()
+    assert 'ram_style = "ultra"' in (folder / "rtl" / "spiccato_ram_weights.v").read_text()
     noted = json.loads((folder / "rtl" / "spiccato.json").read_text())["resources"]
     needed = estimate(configuration("v80"), find("v80"))
     assert noted["estimate"] == needed.counts and noted["registers"] == needed.registers

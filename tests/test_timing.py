@@ -11,14 +11,14 @@ from rich.console import Console  # noqa: E402
 from spiccato_sim.timing import Rules, TimingError, check, print_report  # noqa: E402
 
 DSP = """
-module dsp_mac(input clk, input signed [15:0] a, b, c, d, output reg signed [32:0] q);
+module spiccato_dsp_mac(input clk, input signed [15:0] a, b, c, d, output reg signed [32:0] q);
   reg signed [15:0] ar, br, cr, dr;
   always @(posedge clk) begin ar <= a; br <= b; cr <= c; dr <= d; q <= ar * br + cr * dr; end
 endmodule
 """
 
 RAM = """
-module ram_simple #(parameter DEPTH = 256, parameter INIT = "data.hex", parameter STAGES = 2)
+module spiccato_ram_simple #(parameter DEPTH = 256, parameter INIT = "data.hex", parameter STAGES = 2)
     (input clk, input we, input [7:0] wa, ra, input [15:0] wd, output [15:0] q);
   reg [15:0] mem [0:DEPTH-1];
   initial $readmemh(INIT, mem);
@@ -36,7 +36,7 @@ module row(input clk, rst, clear, input [511:0] x, w, output reg signed [39:0] a
   genvar i;
   generate
     for (i = 0; i < 16; i = i + 1)
-      dsp_mac mac(clk, x[32*i+:16], w[32*i+:16], x[32*i+16+:16], w[32*i+16+:16], p[i]);
+      spiccato_dsp_mac mac(clk, x[32*i+:16], w[32*i+:16], x[32*i+16+:16], w[32*i+16+:16], p[i]);
     for (i = 8; i < 16; i = i + 1) always @(posedge clk) s[i] <= p[2*i-16] + p[2*i-15];
     for (i = 1; i < 8; i = i + 1) always @(posedge clk) s[i] <= s[2*i] + s[2*i+1];
   endgenerate
@@ -52,7 +52,7 @@ module core(input clk, rst, we, input [7:0] wa, input [511:0] x, input [15:0] wd
   genvar i;
   generate
     for (i = 0; i < 32; i = i + 1) begin
-      ram_simple ram(.clk(clk), .we(we), .wa(wa), .ra(ra), .wd(wd), .q(w[16*i+:16]));
+      spiccato_ram_simple ram(.clk(clk), .we(we), .wa(wa), .ra(ra), .wd(wd), .q(w[16*i+:16]));
       row u_row(clk, rst, clear, xr, w, acc[i]);
     end
   endgenerate
@@ -112,12 +112,12 @@ def test_hierarchy_passes(measure):
     assert report.ok, problems(report)
     modules = report.modules
     assert {name: module.instances for name, module in modules.items()} == {
-        "top": 1, "core": 6, "row": 6 * 32, "dsp_mac": 6 * 32 * 16, "ram_simple": 6 * 32}
-    assert modules["dsp_mac"].multipliers == 2
-    assert modules["dsp_mac"].registers == 4 * 16 + 33
-    assert modules["dsp_mac"].multiplier_inputs_registered
-    assert modules["dsp_mac"].multiplier_outputs_registered
-    assert modules["ram_simple"].memories == 1 and modules["ram_simple"].memory_outputs_registered
+        "top": 1, "core": 6, "row": 6 * 32, "spiccato_dsp_mac": 6 * 32 * 16, "spiccato_ram_simple": 6 * 32}
+    assert modules["spiccato_dsp_mac"].multipliers == 2
+    assert modules["spiccato_dsp_mac"].registers == 4 * 16 + 33
+    assert modules["spiccato_dsp_mac"].multiplier_inputs_registered
+    assert modules["spiccato_dsp_mac"].multiplier_outputs_registered
+    assert modules["spiccato_ram_simple"].memories == 1 and modules["spiccato_ram_simple"].memory_outputs_registered
     assert (modules["row"].carry_bits, modules["row"].carry_luts) == (40, 1)
     assert modules["core"].lut_levels == 3  # 32 to 1 multiplexer: 37 inputs
     assert "clock discipline kept" in printed(report)
@@ -190,16 +190,16 @@ def test_latch_and_loop(measure):
 def test_memories(measure, depth, stages, body, problem):
     report = measure(RAM + wrap(f"""
         wire [15:0] m;
-        ram_simple #(.DEPTH({depth}), .STAGES({stages})) ram(clk, a[0], a[8:1], b[7:0], b[31:16], m);
+        spiccato_ram_simple #(.DEPTH({depth}), .STAGES({stages})) ram(clk, a[0], a[8:1], b[7:0], b[31:16], m);
         always @(posedge clk) begin {body} end"""))
     assert (problem in problems(report)) if problem else report.ok, problems(report)
-    assert report.modules["ram_simple"].memory_outputs_registered == (problem is None or depth <= 64)
+    assert report.modules["spiccato_ram_simple"].memory_outputs_registered == (problem is None or depth <= 64)
 
 
 def test_block_attribute_makes_a_small_memory_a_block(measure):
     text = RAM.replace("reg [15:0] mem", '(* ram_style = "block" *) reg [15:0] mem') + wrap("""
         wire [15:0] m;
-        ram_simple #(.DEPTH(64), .STAGES(1)) ram(clk, a[0], a[8:1], b[7:0], b[31:16], m);
+        spiccato_ram_simple #(.DEPTH(64), .STAGES(1)) ram(clk, a[0], a[8:1], b[7:0], b[31:16], m);
         always @(posedge clk) q <= m ^ c;""")
     assert problems(measure(text)) == ["memory output does not go straight into a register"]
 
@@ -252,19 +252,19 @@ def test_dsp_module_with_unregistered_input_and_output(measure):
     raw = DSP.replace("reg signed [15:0] ar, br, cr, dr;",
                       "wire signed [15:0] ar = a, br = b, cr = c, dr = d;")
     raw = raw.replace("ar <= a; br <= b; cr <= c; dr <= d;", "")
-    inputs = raw + wrap("wire [32:0] p; dsp_mac mac(clk, a ^ b, b, c, d, p); always @(posedge clk) q <= p;")
+    inputs = raw + wrap("wire [32:0] p; spiccato_dsp_mac mac(clk, a ^ b, b, c, d, p); always @(posedge clk) q <= p;")
     report = measure(inputs)
     assert set(problems(report)) == {"multiplier with logic between it and its registers"}
-    assert not report.modules["dsp_mac"].multiplier_inputs_registered
-    assert report.modules["dsp_mac"].multiplier_outputs_registered
+    assert not report.modules["spiccato_dsp_mac"].multiplier_inputs_registered
+    assert report.modules["spiccato_dsp_mac"].multiplier_outputs_registered
     assert measure(inputs.replace("a ^ b", "a")).ok
 
     outputs = DSP.replace("q <= ar", "end always @* begin q = ar") + wrap(
-        "wire [32:0] p; dsp_mac mac(clk, a, b, c, d, p); always @(posedge clk) q <= p ^ c;")
+        "wire [32:0] p; spiccato_dsp_mac mac(clk, a, b, c, d, p); always @(posedge clk) q <= p ^ c;")
     report = measure(outputs)
     assert set(problems(report)) == {"multiplier with logic between it and its registers"}
-    assert report.modules["dsp_mac"].multiplier_inputs_registered
-    assert not report.modules["dsp_mac"].multiplier_outputs_registered
+    assert report.modules["spiccato_dsp_mac"].multiplier_inputs_registered
+    assert not report.modules["spiccato_dsp_mac"].multiplier_outputs_registered
     assert measure(outputs.replace("p ^ c", "p")).ok
 
 

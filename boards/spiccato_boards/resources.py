@@ -20,7 +20,7 @@ from spiccato.errors import ConfigError
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
-from spiccato.rtl.part import Part
+from spiccato.rtl.part import Library, Part
 
 from .board import Resources
 
@@ -42,11 +42,12 @@ class Kind(NamedTuple):
     registers: int
 
 
-class _Census:
-    """Takes the place of a Verilog library: notes what each kind of part places instead of converting it."""
+class _Census(Library):
+    """Notes what each kind of part places, instead of converting it."""
 
     def __init__(self):
-        self.parts, self.places, self.registers = {}, {}, {}
+        super().__init__()
+        self.places, self.registers = {}, {}
         self._inside = []
 
     def instance(self, part, reset=None):
@@ -57,14 +58,15 @@ class _Census:
 
     def visit(self, part):
         """Elaborate ``part`` unless its kind is known already."""
-        if part.kind in self.parts:
+        if self.knows(part):
             return
         self.parts[part.kind], self.places[part.kind], self.registers[part.kind] = part, Counter(), 0
         # A part with Verilog of its own is a memory: blocks, not registers.
         if not hasattr(part, "verilog"):
             self._inside.append(part.kind)
             # The part's own module: DSP stages are counted as blocks, with their registers.
-            self.registers[part.kind] = _register_bits(Fragment.get(part.elaborate(self), self))
+            with self.active():
+                self.registers[part.kind] = _register_bits(Fragment.get(part.elaborate(None), None))
             self._inside.pop()
 
     def counts(self, top):

@@ -31,7 +31,7 @@ def simulate_gates(folder, program, xs, *, spaced, simulator="verilator", build_
     simulate.Comparison
     """
     gates = Path(folder) / "gates" / "accelerator"
-    write_gates(folder, "spiccato", [ECP5_BLOCKS], gates)
+    write_gates(folder, "spiccato_accelerator", [ECP5_BLOCKS], gates)
     return simulate(program, xs, spaced=spaced, simulator=simulator, preload=False, build_folder=build_folder,
                     netlist=gates)
 

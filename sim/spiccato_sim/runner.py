@@ -33,7 +33,7 @@ _GENERATOR = hashlib.sha256(b"".join(
 
 # The core is compiled once, not once for each copy; but there are no waves of the inside of such a block. So with
 # waves, small configurations go without, for which that takes no more than a minute or two.
-_BLOCK = "core"
+_BLOCK = "spiccato_core"
 _VERILATOR_BLOCKS = f'hier_block -module "{_BLOCK}"\n'
 _FLAT_MULTIPLIERS = 256
 

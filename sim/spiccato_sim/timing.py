@@ -10,11 +10,11 @@ and the data read from a memory go straight into a register. :func:`check` runs 
 reports every path that is longer.
 
 How: a module that is placed once or is small is flattened into its parent, so that LUTs merge across its
-border as they do in a vendor's tool. A larger module placed more often is kept, as are ``dsp_*`` and
-``ram_*`` modules. Kept modules are measured once each, bottom up: a module is summarised by the paths from
-each input bit to its registers, from its registers to each output bit, and from input bits to output bits,
-and parents work with the summary. The effort therefore depends on the size of the source, not on the number
-of instances. LUTs do not merge across the border of a kept module, so a path across it may count one level
+border as they do in a vendor's tool. A larger module placed more often is kept, as are
+``spiccato_dsp_*`` and ``spiccato_ram_*`` modules. Kept modules are measured once each, bottom up: a module is
+summarised by the paths from each input bit to its registers, from its registers to each output bit, and from
+input bits to output bits, and parents work with the summary. The effort therefore depends on the size of the
+source, not on the number of instances. LUTs do not merge across the border of a kept module, so a path across it may count one level
 more than a vendor's tool would.
 
 What counts as what:
@@ -414,7 +414,8 @@ def _yosys(work: Path, script: str):
 
 
 def _mark_kept(rtlil: str, flatten_cells: int) -> str:
-    """Set ``keep_hierarchy`` on ``dsp_*`` and ``ram_*`` modules and on large ones placed more than once."""
+    """Set ``keep_hierarchy`` on ``spiccato_dsp_*`` and ``spiccato_ram_*`` modules and on large ones placed more than
+    once."""
     cells = {}
     for line in rtlil.splitlines():
         if match := re.match(r"module (\S+)", line):
@@ -430,7 +431,7 @@ def _mark_kept(rtlil: str, flatten_cells: int) -> str:
                 visit(kind)
         sizes[name] = sum(1 if kind in kept else sizes.get(kind, 1) for kind in cells[name])
         many = placed[name] > 1 and placed[name] * sizes[name] > flatten_cells
-        if many or _source_name(name).startswith(("dsp_", "ram_")):
+        if many or _source_name(name).removeprefix("spiccato_").startswith(("dsp_", "ram_")):
             kept.add(name)
 
     for name in cells:

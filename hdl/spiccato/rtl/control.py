@@ -152,11 +152,14 @@ class Control(Part):
         entry_done = Signal()
         next_word = Signal()
         first_word = Signal()
-        wrong_crc, wrong_format, wrong_configuration, wrong_program, no_program = (
-            Signal(name=name) for name in ("wrong_crc", "wrong_format", "wrong_configuration", "wrong_program",
-                                           "no_program"))
-        crc = m.submodules.crc = CRC32_ISO_HDLC(data_width=32).create()
-        header, place = data.View(layout(header_word), value), data.View(layout(place_word), value)
+        wrong_crc = Signal()
+        wrong_format = Signal()
+        wrong_configuration = Signal()
+        wrong_program = Signal()
+        no_program = Signal()
+        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=32).create()
+        header = data.View(layout(header_word), value)
+        place = data.View(layout(place_word), value)
         begin = command("load")
         m.d.comb += [
             load_word.eq(strobe["load_data"] & loading & idle),

@@ -1,6 +1,6 @@
 """DSP stages: one multiplication (with an addition or a second product), then a register.
 
-Each is a module of its own, named ``dsp_*``, that a vendor's tool packs into one DSP block together with the
+Each is a module of its own, named ``spiccato_dsp_*``, that a vendor's tool packs into one DSP block together with the
 registers in front of it. Nothing but these modules multiplies. Operands are given by their Amaranth shapes.
 """
 

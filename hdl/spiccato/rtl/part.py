@@ -94,7 +94,8 @@ class Library:
         if type(known) is not type(part):
             differing = f"{type(known).__name__} and {type(part).__name__}"
         elif differing := [name for name, value in part.arguments.items() if known.arguments[name] != value]:
-            differing = ", ".join(f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}" for name in differing)
+            differing = ", ".join(f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}"
+                                  for name in differing)
         elif known.signature != part.signature:
             differing = "ports"
         if differing:
@@ -131,7 +132,7 @@ def place(m, name, part, *, reset=None):
     # What the instance's ports are connected to gets the instance's name.
     for path, _, value in part.signature.flatten(part):
         signal = Value.cast(value)
-        signal.name = "_".join(map(str, (name, *path)))
+        signal.name = "__".join(map(str, (name, *path)))
     return part
 
 

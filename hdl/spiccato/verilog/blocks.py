@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from .rtlil import Assign, Switch, Value, width
+from .rtlil import ALWAYS, Assign, Switch, Value, width
 
 __all__ = ["Block", "blocks"]
 
@@ -47,10 +47,7 @@ def _merged(bodies):
     """One body that does what all of ``bodies``, of which each assigns to a wire of its own, do."""
     groups: dict = {}
     for body in bodies:
-        kinds = [isinstance(item, Switch) for item in body]
-        # An assignment behind a switch overrides it; such a body stays by itself.
-        key = _conditions(body) if kinds == sorted(kinds) else body
-        groups.setdefault(key, []).append(body)
+        groups.setdefault(_conditions(body), []).append(body)
     found: list = []
     for same in groups.values():
         if len(same) == 1:
@@ -68,7 +65,9 @@ def _merged(bodies):
 def _is_reset(body):
     """Whether the last item is one condition under which every register of the body is set."""
     last = body[-1]
-    if not isinstance(last, Switch) or width(last.test) != 1 or len(last.cases) != 1 or last.cases[0][0] != ("1",):
+    if not isinstance(last, Switch) or width(last.test) != 1 or last.test == ALWAYS:
+        return False
+    if [patterns for patterns, _ in last.cases] != [("1",)]:
         return False
     values = last.cases[0][1]
     whole = {item.target.wire for item in values

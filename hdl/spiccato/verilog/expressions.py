@@ -305,7 +305,8 @@ class Expressions:
         text = self.exact(value)
         if text.kind == _LEAF:
             wire = value[0].wire
-            return _Leaf(text.text, bits, wire.signed, demand, top=f"{text.text}[{bits - 1}]" if bits > 1 else text.text)
+            top = f"{text.text}[{bits - 1}]" if bits > 1 else text.text
+            return _Leaf(text.text, bits, _is_signed(wire), demand, top=top)
         # Braces make a region of its own, and unsigned.
         return _Leaf(f"{{{text.text}}}", bits, False, demand)
 
@@ -372,9 +373,14 @@ class Expressions:
             self.kept[wire] = None
         name = self._name(wire)
         if bits == wire.width:
-            return name, wire.signed, f"{name}[{bits - 1}]" if bits > 1 else name
+            return name, _is_signed(wire), f"{name}[{bits - 1}]" if bits > 1 else name
         end = start + bits - 1
         return f"{name}[{start}]" if bits == 1 else f"{name}[{end}:{start}]", False, f"{name}[{end}]"
+
+
+def _is_signed(wire):
+    """Whether a wire is declared signed: single bits are not."""
+    return wire.signed and wire.width > 1
 
 
 def _is_single_bit(cell):

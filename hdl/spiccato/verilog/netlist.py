@@ -120,6 +120,8 @@ class Netlist:
         a, b = cell.ports["A"], cell.ports.get("B", ())
         if cell.type in SHIFTS and all(isinstance(chunk, str) for chunk in b):
             self._same[wire] = _shifted(cell, a, int(b[0], 2) if b else 0, wire.width)
+        elif (constant := _constant_comparison(cell, a, b)) is not None:
+            self._same[wire] = (constant,)
         elif cell.type in REDUCTIONS and width(a) == 1:
             self._same[wire] = joined([*a, *(["0" * (wire.width - 1)] if wire.width > 1 else [])])
         else:
@@ -249,8 +251,7 @@ class Netlist:
             value = self._resolve(value)
             if len(value) == 1 and isinstance(value[0], Slice) and value[0].width == value[0].wire.width:
                 driven = value[0].wire
-                if driven is not wire and (driven.anonymous or wire.direction and not driven.direction
-                                           and driven.name.split("$")[0] == wire.name):
+                if driven is not wire and self._is_better(wire, driven):
                     self._rename(driven, wire)
         by_value: dict = {}
         for wire, value in self._names.items():
@@ -270,6 +271,16 @@ class Netlist:
         self._replace(named)
         for value, wire in by_value.items():
             self.drivers[wire] = Cell(ALIAS, wire.name, ports={"A": value})
+
+    @staticmethod
+    def _is_better(wire, driven):
+        """Whether the name of ``wire`` says more than that of ``driven``, which drives it."""
+        if driven.anonymous or driven.direction:
+            return driven.anonymous
+        if wire.direction:
+            return driven.name.split("$")[0] == wire.name
+        # The name of an instance's port gives way to a signal's own.
+        return "__" in driven.name and "__" not in wire.name and not wire.anonymous
 
     def _rename(self, driven, wire):
         """What drives ``driven`` drives ``wire`` instead."""
@@ -295,8 +306,8 @@ class Netlist:
         nameless = [register.wire.name for register in self.registers if register.wire.anonymous]
         if nameless:
             raise RtlilError(
-                f"module {self.name}: {len(nameless)} registers without a name ({', '.join(nameless[:3])}): "
-                f"give their Signals one where they are made (name=...)")
+                f"module {self.name}: registers without a name ({', '.join(nameless)}); give their Signals one where "
+                f"they are made (name=...)")
 
     # Registers
 
@@ -329,14 +340,29 @@ class Netlist:
         return sum(chunk.wire is wire for value in values for chunk in wires_of(value))
 
 
+def _constant_comparison(cell, a, b):
+    """The result of a comparison of which the operands' ranges tell it; None for others."""
+    if cell.type not in ("$lt", "$le", "$gt", "$ge") or cell.signed or width(cell.ports["Y"]) != 1:
+        return None
+    results = {"$lt": "0", "$ge": "1", "$le": "1", "$gt": "0"}
+    for type_, value, other in ((cell.type, a, b), (cell.type.translate(str.maketrans("lg", "gl")), b, a)):
+        # `value < 0` and `value > its largest`, and their opposites.
+        if all(isinstance(chunk, str) for chunk in other):
+            number = int(other[0], 2) if other else 0
+            if type_ in ("$lt", "$ge") and number == 0 or type_ in ("$le", "$gt") and number >= 2 ** width(value) - 1:
+                return results[type_]
+    return None
+
+
 def _shifted(cell, a, by, bits):
     """The value of a shift by a constant."""
     if cell.type == "$shl":
         a = joined(["0" * by, *a]) if by else a
         fill = a[-1:] and piece(a, width(a) - 1, 1) if cell.signed else ("0",)
         return low(joined([*a, *fill * max(0, bits - width(a))]), bits)
-    fill = piece(a, width(a) - 1, 1) if cell.signed and a else ("0",)
-    return piece(joined([*a, *fill * max(0, bits + by - width(a))]), by, bits)
+    sign = piece(a, width(a) - 1, 1) if cell.signed and a else ("0",)
+    a = joined([*a, *sign * max(0, bits - width(a))])
+    return piece(joined([*a, *(sign if cell.type == "$sshr" else ("0",)) * by]), by, bits)
 
 
 def _as_mux(body):

@@ -11,8 +11,8 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple, Union
 
-__all__ = ["Assign", "Cell", "Module", "RtlilError", "Slice", "Switch", "Value", "Wire", "chunk_width", "joined", "low",
-           "mapped", "parse", "piece", "whole", "width", "wires_of"]
+__all__ = ["ALWAYS", "Assign", "Cell", "Module", "RtlilError", "Slice", "Switch", "Value", "Wire", "chunk_width",
+           "joined", "low", "mapped", "parse", "piece", "whole", "width", "wires_of"]
 
 
 class RtlilError(ValueError):
@@ -46,6 +46,9 @@ class Slice(NamedTuple):
 
 
 Value = tuple[Union[str, Slice], ...]
+
+#: The test of a switch that is always on, with one case: an assignment that comes behind another switch is within one.
+ALWAYS: Value = ("1",)
 
 
 class Assign(NamedTuple):
@@ -86,8 +89,8 @@ class Cell:
 
 @dataclass(eq=False)
 class Module:
-    """A module; ``processes`` are bodies (lists of :class:`Assign` and :class:`Switch`), each of which drives one wire
-    that its first assignment sets whole."""
+    """A module; ``processes`` are bodies (:class:`Assign`, then :class:`Switch`), each of which drives one wire that
+    its first assignment sets whole."""
 
     name: str
     wires: dict[str, Wire] = field(default_factory=dict)
@@ -235,8 +238,10 @@ class _Reader:
                 items.append(Assign(target, value))
             elif words[0] == "switch":
                 switch = self._switch(self._value(" ".join(words[1:])))
-                # Amaranth's way to put an assignment behind a switch.
-                items += switch.cases[0][1] if not width(switch.test) else [switch]
+                if not width(switch.test):
+                    # Amaranth's way to put an assignment behind a switch.
+                    switch = Switch(ALWAYS, ((("1",), switch.cases[0][1]),))
+                items.append(switch)
             else:
                 return tuple(items), words
         raise RtlilError("the text ends within a process")

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from .blocks import blocks
 from .expressions import Expressions, constant
 from .netlist import Netlist, operands
-from .rtlil import Assign, Cell, Module, Slice, piece, width, wires_of
+from .rtlil import ALWAYS, Assign, Cell, Module, Slice, piece, width, wires_of
 
 __all__ = ["LINE", "Written", "module_name", "write_module"]
 
@@ -264,6 +264,11 @@ class _Writer:
         return f"{self.name(wire)}[{start}]" if bits == 1 else f"{self.name(wire)}[{start + bits - 1}:{start}]"
 
     def _switch(self, switch, operator, indent):
+        if switch.test == ALWAYS:
+            # yosys 0.70 takes a bare assignment behind a choice within another for one before it.
+            ((_, body),) = switch.cases
+            return [f"{indent}if (1'd1) begin  // overrides what is above",
+                    *self._statements(body, operator, f"{indent}  "), f"{indent}end"]
         conditions = _conditions(switch)
         if conditions is not None:
             return self._choice(conditions, operator, indent)

@@ -287,7 +287,7 @@ def timing(board):
     config = configuration(board)
     with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):
         written = write_verilog(config, Path(folder) / config.name)
-        report = check(written["files"], "spiccato")
+        report = check(written["files"], "spiccato_accelerator")
     print_report(report)
     sys.exit(0 if report.ok else 1)
 
