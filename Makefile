@@ -60,16 +60,16 @@ test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation
 
 gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
-	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/test_gates.py
+	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/system/test_gates.py
 
 mutate: $(STAMP) ## Put faults into the hardware and see that a test fails on each (many minutes)
-	@$(BIN)/python tests/mutations.py
+	@$(BIN)/python tests/support/mutations.py
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 	@$(BIN)/spiccato lint --board $(BOARD)
 
 equivalence: $(STAMP) ## Prove the Verilog of BOARD equal to Amaranth's netlist, module by module (many minutes)
-	@$(BIN)/python -m spiccato_sim.equivalence $(BOARD)
+	@$(BIN)/python -m spiccato_sim.checks.equivalence $(BOARD)
 
 timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
 	@$(BIN)/spiccato timing --board $(BOARD)

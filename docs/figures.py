@@ -8,6 +8,7 @@ from pathlib import Path
 import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
+
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.dsp import MultiplyPair
@@ -26,19 +27,31 @@ def stages(t):
     tree = range(t.row + MultiplyPair.latency + 1, t.sum + 1)
     return [
         ("issue", 0, "issue", "logic"),
-        ("vector", 1, "latch", "memory"), ("vector", 2, "output", "memory"), ("vector", t.vector, "merge", "logic"),
+        ("vector", 1, "latch", "memory"),
+        ("vector", 2, "output", "memory"),
+        ("vector", t.vector, "merge", "logic"),
         ("vector", t.row, "copy", "wire"),
-        ("weights", 1, "copy", "wire"), ("weights", t.weight_addr, "addr", "wire"),
-        ("weights", t.weight_addr + 1, "latch", "memory"), ("weights", t.row, "output", "memory"),
-        ("row", t.row + 1, "operands", "logic"), ("row", t.row + 2, "products", "DSP"),
+        ("weights", 1, "copy", "wire"),
+        ("weights", t.weight_addr, "addr", "wire"),
+        ("weights", t.weight_addr + 1, "latch", "memory"),
+        ("weights", t.row, "output", "memory"),
+        ("row", t.row + 1, "operands", "logic"),
+        ("row", t.row + 2, "products", "DSP"),
         *(("row", cycle, "tree", "adder") for cycle in tree),
-        ("accumulator", t.sum + 1, "align", "logic"), ("accumulator", t.acc, "add", "adder"),
-        ("gates", t.acc + 1, "latch", "memory"), ("gates", t.acc + Rom.latency, "output", "memory"),
+        ("accumulator", t.sum + 1, "align", "logic"),
+        ("accumulator", t.acc, "add", "adder"),
+        ("gates", t.acc + 1, "latch", "memory"),
+        ("gates", t.acc + Rom.latency, "output", "memory"),
         ("gates", gates, "line", "DSP"),
-        ("c", products, "products", "DSP"), ("c", products + 1, "sum", "adder"), ("c", t.c, "saturate", "logic"),
-        ("tanh(c), h", products + 2, "latch", "memory"), ("tanh(c), h", products + 3, "output", "memory"),
-        ("tanh(c), h", t.h - 1, "line", "DSP"), ("tanh(c), h", t.h, "product", "DSP"),
-        ("write", t.h + 1, "rotate", "logic"), ("write", t.h + 2, "merge", "logic"),
+        ("c", products, "products", "DSP"),
+        ("c", products + 1, "sum", "adder"),
+        ("c", t.c, "saturate", "logic"),
+        ("tanh(c), h", products + 2, "latch", "memory"),
+        ("tanh(c), h", products + 3, "output", "memory"),
+        ("tanh(c), h", t.h - 1, "line", "DSP"),
+        ("tanh(c), h", t.h, "product", "DSP"),
+        ("write", t.h + 1, "rotate", "logic"),
+        ("write", t.h + 2, "merge", "logic"),
         ("next issue", t.dependency, "issue", "logic"),
     ]
 
@@ -61,9 +74,11 @@ def pipeline(board, path):
     axes.set_xticks(range(timing.h + 3))
     axes.set_xlim(-0.7, timing.h + 2.7)
     axes.invert_yaxis()
-    axes.set_xlabel(f"cycle after the issue of a slot's last word ({board}); "
-                    f"input: {Ingress.latency + 1} stages before, "
-                    f"output: {timing.output - timing.acc} after the accumulator")
+    axes.set_xlabel(
+        f"cycle after the issue of a slot's last word ({board}); "
+        f"input: {Ingress.latency + 1} stages before, "
+        f"output: {timing.output - timing.acc} after the accumulator"
+    )
     axes.legend(title="what limits the stage", loc="lower left", fontsize=8)
     axes.spines[["top", "right"]].set_visible(False)
     figure.savefig(path, metadata={"Date": None})
@@ -109,17 +124,37 @@ def architecture(path):
     axes = figure.add_axes([0, 0, 1, 1], xlim=(0, 135), ylim=(2, 46))
     axes.axis("off")
     for offset in (2, 1, 0):
-        axes.add_patch(FancyBboxPatch((53.5 + offset, 11.5 - offset * 0.7), 50, 25.5, facecolor="#f3f4f6",
-                                      edgecolor="#777777", boxstyle="round,pad=0,rounding_size=1"))
+        axes.add_patch(
+            FancyBboxPatch(
+                (53.5 + offset, 11.5 - offset * 0.7),
+                50,
+                25.5,
+                facecolor="#f3f4f6",
+                edgecolor="#777777",
+                boxstyle="round,pad=0,rounding_size=1",
+            )
+        )
     axes.text(54.7, 34.6, "core 0 .. n-1, in lock step on different rows", fontsize=9, color="#444444")
     for left, bottom, width, height, label, kind in BLOCKS:
-        axes.add_patch(FancyBboxPatch((left, bottom), width, height, boxstyle="round,pad=0,rounding_size=0.8",
-                                      facecolor=COLOURS[kind], edgecolor="none"))
+        axes.add_patch(
+            FancyBboxPatch(
+                (left, bottom),
+                width,
+                height,
+                boxstyle="round,pad=0,rounding_size=0.8",
+                facecolor=COLOURS[kind],
+                edgecolor="none",
+            )
+        )
         axes.text(left + width / 2, bottom + height / 2, label, ha="center", va="center", color="white", fontsize=9)
     for points, label, place in ARROWS:
         axes.plot(*zip(*points[:-1]), color="#333333", linewidth=1.3)
-        axes.annotate("", points[-1], points[-2], arrowprops={"arrowstyle": "-|>", "color": "#333333",
-                                                              "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0})
+        axes.annotate(
+            "",
+            points[-1],
+            points[-2],
+            arrowprops={"arrowstyle": "-|>", "color": "#333333", "linewidth": 1.3, "shrinkA": 0, "shrinkB": 0},
+        )
         axes.text(*place, label, fontsize=8, color="#333333")
     for number, kind in enumerate(("memory", "DSP", "adder", "logic")):
         axes.plot(100.5 + 8 * number, 6.3, "s", color=COLOURS[kind])

@@ -5,9 +5,10 @@ lets go when c is 1. The integers are those of the cell unit's model.
 """
 
 import numpy as np
+
 from spiccato.numbers import C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS
 from spiccato.rtl.activation import ActivationTable
-from spiccato_sim.reference import sigmoid
+from spiccato_sim.models.reference import sigmoid
 
 BIASES = (5, 7, 8, 9, 10, 11, 12)
 #: How far the bias is moved about, for the errors of single values are a matter of luck.
@@ -17,8 +18,10 @@ TIME_CONSTANTS = (1, 5)
 
 def cell(input_bias, forget_bias, steps):
     """c of the accelerator and in float64 after each of ``steps`` (ascending), the drive g being 1."""
-    gate, forget = (int(ActivationTable.compute("sigmoid", np.rint(np.ldexp(bias / 2, GATE_FRAC_BITS)),
-                                                GATE_FRAC_BITS)) for bias in (input_bias, forget_bias))
+    gate, forget = (
+        int(ActivationTable.compute("sigmoid", np.rint(np.ldexp(bias / 2, GATE_FRAC_BITS)), GATE_FRAC_BITS))
+        for bias in (input_bias, forget_bias)
+    )
     drive = int(ActivationTable.compute("tanh", 20 << GATE_FRAC_BITS, GATE_FRAC_BITS))
     shift = C_SUM_FRAC_BITS - C_FRAC_BITS
     added = gate * drive + (1 << shift - 1)
@@ -47,8 +50,12 @@ def rows():
 
 def table():
     """The table, as Markdown."""
-    header = ["bias of the forget gate", "time constant, steps", "1 - f, units of 2^-17",
-              *(f"c off after {n} time constant{'s' * (n > 1)}" for n in TIME_CONSTANTS)]
+    header = [
+        "bias of the forget gate",
+        "time constant, steps",
+        "1 - f, units of 2^-17",
+        *(f"c off after {n} time constant{'s' * (n > 1)}" for n in TIME_CONSTANTS),
+    ]
     lines = [header, ["---"] * len(header), *rows()]
     return "\n".join(f"| {' | '.join(line)} |".replace("| --- ", "|---").replace("---|", "---|") for line in lines)
 

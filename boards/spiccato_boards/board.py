@@ -6,7 +6,6 @@ from spiccato.errors import BoardError
 from spiccato.families import FAMILIES, Family
 from spiccato.registry import Target
 
-
 __all__ = ["Board", "Resources", "RECALLED"]
 
 #: Source of a figure that no document at hand confirms. It is good enough to tell what fits with room to
@@ -77,12 +76,15 @@ class Board(Target):
         super().__post_init__()
         kinds = tuple(self.family.memory)
         if tuple(self.resources.memory) != kinds:
-            raise BoardError(f"board {self.name}: memory kinds must be {', '.join(kinds)}, "
-                             f"not {', '.join(self.resources.memory)}")
+            raise BoardError(
+                f"board {self.name}: memory kinds must be {', '.join(kinds)}, not {', '.join(self.resources.memory)}"
+            )
         facts = {"part", *self.resources.counts} | ({"pins"} if self.platform.resources else set())
         if facts != set(self.sources) or not all(self.sources.values()):
-            raise BoardError(f"board {self.name}: sources must be given for {', '.join(sorted(facts))}, "
-                             f"not for {', '.join(sorted(self.sources))}")
+            raise BoardError(
+                f"board {self.name}: sources must be given for {', '.join(sorted(facts))}, "
+                f"not for {', '.join(sorted(self.sources))}"
+            )
 
     @property
     def simulated_only(self):

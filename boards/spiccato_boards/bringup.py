@@ -7,6 +7,7 @@ removes: most of the accelerator but its control.
 from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import In, Out
+
 from spiccato.isa.registers import ADDRESS_BITS, IDENTITY, REGISTERS
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.part import module_instance

@@ -1,7 +1,9 @@
 """BittWare IA-420F."""
 
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
+
 from spiccato.config import Config
+
 from .board import RECALLED, Board, Resources
 from .platforms import AgilexPlatform
 
@@ -18,17 +20,19 @@ class IA420FPlatform(AgilexPlatform):
     resources = [
         Resource("clk50", 0, Pins("DC52", dir="i"), Clock(50e6), Attrs(IO_STANDARD="1.2 V")),
         # The complementary pin follows from the pair.
-        Resource("clk33", 0, Pins("CU50", dir="i"), Clock(1e9 / 30),
-                 Attrs(IO_STANDARD="True Differential Signaling")),
+        Resource("clk33", 0, Pins("CU50", dir="i"), Clock(1e9 / 30), Attrs(IO_STANDARD="True Differential Signaling")),
         Resource("led_green", 0, Pins("CU48", dir="o"), Attrs(IO_STANDARD="1.2 V")),
         Resource("led_red", 0, Pins("CT49", dir="o"), Attrs(IO_STANDARD="1.2 V")),
-        Resource("i2c", 0,
-                 Subsignal("scl", Pins("CE52", dir="io")),
-                 Subsignal("sda", Pins("CM57", dir="io")),
-                 # The bus is shared with the card's controller: ask, then wait for the grant.
-                 Subsignal("request", PinsN("CN56", dir="o")),
-                 Subsignal("grant", Pins("CK57", dir="i")),
-                 Attrs(IO_STANDARD="1.2 V")),
+        Resource(
+            "i2c",
+            0,
+            Subsignal("scl", Pins("CE52", dir="io")),
+            Subsignal("sda", Pins("CM57", dir="io")),
+            # The bus is shared with the card's controller: ask, then wait for the grant.
+            Subsignal("request", PinsN("CN56", dir="o")),
+            Subsignal("grant", Pins("CK57", dir="i")),
+            Attrs(IO_STANDARD="1.2 V"),
+        ),
     ]
     settings = {
         # Configuration.
@@ -58,11 +62,5 @@ BOARD = Board(
     device="Agilex 7 AGF014",
     platform=IA420FPlatform,
     resources=Resources(logic=487_200, dsp=4_510, memory={"m20k": 7_110}),
-    sources={
-        "part": _CORUNDUM,
-        "pins": _CORUNDUM,
-        "logic": RECALLED,
-        "dsp": RECALLED,
-        "m20k": RECALLED,
-    },
+    sources={"part": _CORUNDUM, "pins": _CORUNDUM, "logic": RECALLED, "dsp": RECALLED, "m20k": RECALLED},
 )

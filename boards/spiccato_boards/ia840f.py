@@ -1,6 +1,7 @@
 """BittWare IA-840F."""
 
 from spiccato.config import Config
+
 from .board import RECALLED, Board, Resources
 from .platforms import AgilexPlatform
 
@@ -19,10 +20,5 @@ BOARD = Board(
     device="Agilex 7 AGF027",
     platform=IA840FPlatform,
     resources=Resources(logic=912_800, dsp=8_528, memory={"m20k": 13_272}),
-    sources={
-        "part": RECALLED,
-        "logic": RECALLED,
-        "dsp": RECALLED,
-        "m20k": RECALLED,
-    },
+    sources={"part": RECALLED, "logic": RECALLED, "dsp": RECALLED, "m20k": RECALLED},
 )

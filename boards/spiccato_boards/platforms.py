@@ -63,7 +63,8 @@ class AgilexPlatform(AlteraPlatform):
             "{{platform.device}}{{platform.package}}{{platform.speed}}{{platform.suffix}}",
             """{% for name, value in platform.assignments().items() -%}
                 set_global_assignment -name {{name}} {{value|tcl_quote}}
-            {% endfor %}"""),
+            {% endfor %}""",
+        )
     }
 
     def create_missing_domain(self, name):
@@ -119,5 +120,6 @@ class VersalPlatform(XilinxPlatform):
 
     _vivado_file_templates = XilinxPlatform._vivado_file_templates | {
         "{{name}}.tcl": XilinxPlatform._vivado_file_templates["{{name}}.tcl"].replace(
-            "write_bitstream -force -bin_file {{name}}.bit", "write_device_image -force {{name}}.pdi"),
+            "write_bitstream -force -bin_file {{name}}.bit", "write_device_image -force {{name}}.pdi"
+        )
     }

@@ -16,6 +16,7 @@ from collections import Counter
 from typing import NamedTuple
 
 from amaranth.hdl import Fragment, Module
+
 from spiccato.errors import ConfigError
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
@@ -30,7 +31,6 @@ __all__ = ["Kind", "census", "check", "describe", "estimate", "logic_registers",
 def _is_dsp_stage(part):
     """Whether the part is made of DSP blocks alone: all that multiplies and has not placed a stage to do so."""
     return isinstance(part, (Multiply, MultiplyPair)) or (isinstance(part, MultiplyAdd) and part.stages == 1)
-
 
 
 class Kind(NamedTuple):
@@ -98,14 +98,16 @@ def logic_registers(config):
 
     Those of the DSP stages are the blocks' own.
     """
-    return sum(count * registers for part, count, registers in census(config).values()
-               if not _is_dsp_stage(part))
+    return sum(count * registers for part, count, registers in census(config).values() if not _is_dsp_stage(part))
 
 
 def products(config):
     """Multiplications a cycle, those of the cell units and the number formats included."""
-    return sum(count * (2 if isinstance(part, MultiplyPair) else 1)
-               for part, count, _ in census(config).values() if _is_dsp_stage(part))
+    return sum(
+        count * (2 if isinstance(part, MultiplyPair) else 1)
+        for part, count, _ in census(config).values()
+        if _is_dsp_stage(part)
+    )
 
 
 def memory_blocks(part, family):
@@ -155,8 +157,9 @@ def estimate(config, board):
     logic = registers * family.logic_per_register
     # Two digits are more than such a figure is worth already.
     logic = round(logic, 1 - math.floor(math.log10(logic)))
-    return Resources(logic=int(logic), dsp=dsp, registers=registers,
-                     memory={kind: _whole(blocks) for kind, blocks in memory.items()})
+    return Resources(
+        logic=int(logic), dsp=dsp, registers=registers, memory={kind: _whole(blocks) for kind, blocks in memory.items()}
+    )
 
 
 def check(config, board, share=1.0):
@@ -175,13 +178,15 @@ def check(config, board, share=1.0):
         If they do not: each kind that is short, with what it takes and what there is.
     """
     needed, available = estimate(config, board), board.resources
-    rows = [("DSP blocks", needed.dsp, available.dsp),
-            *((kind.upper(), count, available.memory[kind]) for kind, count in needed.memory.items())]
-    short = [f"{count:,} of {int(share * there):,} {unit}"
-             for unit, count, there in rows if count > share * there]
+    rows = [
+        ("DSP blocks", needed.dsp, available.dsp),
+        *((kind.upper(), count, available.memory[kind]) for kind, count in needed.memory.items()),
+    ]
+    short = [f"{count:,} of {int(share * there):,} {unit}" for unit, count, there in rows if count > share * there]
     if short:
-        raise ConfigError(f"configuration {config.name!r} does not fit {board.title} ({board.device}): "
-                          f"needs {', '.join(short)}")
+        raise ConfigError(
+            f"configuration {config.name!r} does not fit {board.title} ({board.device}): needs {', '.join(short)}"
+        )
     return needed
 
 
@@ -189,8 +194,13 @@ def describe(config, board):
     """The estimate and the device as plain data, for files that describe a design; raises as :func:`check`."""
     needed = check(config, board)
     return {
-        "board": board.name, "part": board.part, "clock_mhz": config.clock_mhz,
-        "logic_unit": board.family.logic_unit, "multiplications_per_cycle": products(config),
-        "registers": needed.registers, "estimate": needed.counts, "device": board.resources.counts,
+        "board": board.name,
+        "part": board.part,
+        "clock_mhz": config.clock_mhz,
+        "logic_unit": board.family.logic_unit,
+        "multiplications_per_cycle": products(config),
+        "registers": needed.registers,
+        "estimate": needed.counts,
+        "device": board.resources.counts,
         "recalled": [fact for fact in board.recalled if fact in board.resources.counts],
     }

@@ -32,9 +32,8 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 
-from spiccato.errors import SpiccatoError
-
 import spiccato_boards
+from spiccato.errors import SpiccatoError
 
 from .board import Resources
 from .resources import estimate
@@ -44,9 +43,21 @@ __all__ = ["Result", "ResultError", "compare", "read_result"]
 SCHEMA = 1
 _OPTIONAL = (Real, type(None))
 _MEMBERS = {
-    "board": str, "part": str, "configuration": str, "digest": str, "tool": str, "tool_version": str, "target": str,
-    "clock": {"target_mhz": Real, "period_ns": Real, "setup_slack_ns": _OPTIONAL, "hold_slack_ns": _OPTIONAL,
-              "fmax_mhz": _OPTIONAL, "met": bool},
+    "board": str,
+    "part": str,
+    "configuration": str,
+    "digest": str,
+    "tool": str,
+    "tool_version": str,
+    "target": str,
+    "clock": {
+        "target_mhz": Real,
+        "period_ns": Real,
+        "setup_slack_ns": _OPTIONAL,
+        "hold_slack_ns": _OPTIONAL,
+        "fmax_mhz": _OPTIONAL,
+        "met": bool,
+    },
     "resources": {"logic": _OPTIONAL, "registers": _OPTIONAL, "dsp": _OPTIONAL, "memory": dict},
 }
 
@@ -142,12 +153,18 @@ def compare(result, board, config=None):
     if result.board != board.name:
         raise ResultError(f"the result is for {result.board}, not for {board.name}")
     if result.digest != config.digest:
-        raise ResultError(f"the result is for configuration {result.configuration} ({result.digest}), "
-                          f"not for {config.name} ({config.digest})")
+        raise ResultError(
+            f"the result is for configuration {result.configuration} ({result.digest}), "
+            f"not for {config.name} ({config.digest})"
+        )
     expected, device = estimate(config, board), board.resources
-    rows = [("clock, MHz", result.clock["fmax_mhz"], result.clock["target_mhz"], None),
-            (f"{board.family.logic_unit}s", result.resources.logic, expected.logic, device.logic),
-            ("registers", result.resources.registers, expected.registers, None),
-            ("DSP blocks", result.resources.dsp, expected.dsp, device.dsp)]
-    return rows + [(kind.upper(), result.resources.memory[kind], expected.memory[kind], device.memory[kind])
-                   for kind in expected.memory]
+    rows = [
+        ("clock, MHz", result.clock["fmax_mhz"], result.clock["target_mhz"], None),
+        (f"{board.family.logic_unit}s", result.resources.logic, expected.logic, device.logic),
+        ("registers", result.resources.registers, expected.registers, None),
+        ("DSP blocks", result.resources.dsp, expected.dsp, device.dsp),
+    ]
+    return rows + [
+        (kind.upper(), result.resources.memory[kind], expected.memory[kind], device.memory[kind])
+        for kind in expected.memory
+    ]

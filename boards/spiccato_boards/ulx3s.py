@@ -4,10 +4,12 @@ from amaranth.hdl import ClockDomain, ClockSignal, Elaboratable, Instance, Modul
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
+
 from spiccato.config import Config
 from spiccato.rtl.part import module_instance
 from spiccato.rtl.serial.system import SerialSystem
 from spiccato.rtl.serial.uart import BAUD
+
 from .board import Board, Resources
 
 __all__ = ["ULX3SPlatform", "SerialBoard", "BOARD", "pll_dividers"]
@@ -36,8 +38,11 @@ def pll_dividers(input_hz, output_hz):
         for feedback in range(1, 81):
             if input_hz * feedback != output_hz * reference or input_hz < 10_000_000 * reference:
                 continue
-            found += [(abs(output_hz * divider - 600_000_000), reference, feedback, divider)
-                      for divider in range(1, 129) if 400_000_000 <= output_hz * divider <= 800_000_000]
+            found += [
+                (abs(output_hz * divider - 600_000_000), reference, feedback, divider)
+                for divider in range(1, 129)
+                if 400_000_000 <= output_hz * divider <= 800_000_000
+            ]
     if not found:
         raise ValueError(f"the PLL cannot make {output_hz} Hz of {input_hz} Hz")
     _, reference, feedback, divider = min(found)
@@ -70,14 +75,31 @@ class SerialBoard(Elaboratable):
         locked = Signal()
         m.submodules.pll = Instance(
             "EHXPLLL",
-            p_PLLRST_ENA="DISABLED", p_INTFB_WAKE="DISABLED", p_STDBY_ENABLE="DISABLED", p_DPHASE_SOURCE="DISABLED",
-            p_OUTDIVIDER_MUXA="DIVA", p_CLKOP_ENABLE="ENABLED", p_FEEDBK_PATH="CLKOP",
+            p_PLLRST_ENA="DISABLED",
+            p_INTFB_WAKE="DISABLED",
+            p_STDBY_ENABLE="DISABLED",
+            p_DPHASE_SOURCE="DISABLED",
+            p_OUTDIVIDER_MUXA="DIVA",
+            p_CLKOP_ENABLE="ENABLED",
+            p_FEEDBK_PATH="CLKOP",
             # The output's edges in the middle of the oscillator's count, as Lattice's own tool sets it.
-            p_CLKOP_CPHASE=dividers["CLKOP_DIV"] // 2 - 1, p_CLKOP_FPHASE=0,
+            p_CLKOP_CPHASE=dividers["CLKOP_DIV"] // 2 - 1,
+            p_CLKOP_FPHASE=0,
             **{f"p_{name}": value for name, value in dividers.items()},
-            i_CLKI=clock.i, i_CLKFB=fast, o_CLKOP=fast, o_LOCK=locked,
-            i_RST=0, i_STDBY=0, i_PHASESEL0=0, i_PHASESEL1=0, i_PHASEDIR=1, i_PHASESTEP=1, i_PHASELOADREG=1,
-            i_PLLWAKESYNC=0, i_ENCLKOP=0)
+            i_CLKI=clock.i,
+            i_CLKFB=fast,
+            o_CLKOP=fast,
+            o_LOCK=locked,
+            i_RST=0,
+            i_STDBY=0,
+            i_PHASESEL0=0,
+            i_PHASESEL1=0,
+            i_PHASEDIR=1,
+            i_PHASESTEP=1,
+            i_PHASELOADREG=1,
+            i_PLLWAKESYNC=0,
+            i_ENCLKOP=0,
+        )
         platform.add_clock_constraint(fast, output_hz)
         m.domains += ClockDomain("sync")
         m.d.comb += ClockSignal("sync").eq(fast)
@@ -91,8 +113,14 @@ class SerialBoard(Elaboratable):
         # Counts 2**25 cycles: a third of a second at 100 MHz.
         alive = Signal(26)
         m.d.sync += alive.eq(alive + 1)
-        lights = (alive[-1], self.system.led_opened, self.system.led_ready, self.system.led_rx, self.system.led_tx,
-                  self.system.led_fault)
+        lights = (
+            alive[-1],
+            self.system.led_opened,
+            self.system.led_ready,
+            self.system.led_rx,
+            self.system.led_tx,
+            self.system.led_fault,
+        )
         for number, light in enumerate(lights):
             m.submodules[f"led_{number}"] = led = io.Buffer("o", platform.request("led", number, dir="-"))
             m.d.comb += led.o.eq(light)
@@ -100,8 +128,19 @@ class SerialBoard(Elaboratable):
 
 
 BOARD = Board(
-    config=Config(name="ulx3s", family="ecp5", cores=1, block=8, weight_depth=1024, slots=64, vector_blocks=32, input_blocks=16,
-                  program_depth=2048, output_beats=16, clock_mhz=100.0),
+    config=Config(
+        name="ulx3s",
+        family="ecp5",
+        cores=1,
+        block=8,
+        weight_depth=1024,
+        slots=64,
+        vector_blocks=32,
+        input_blocks=16,
+        program_depth=2048,
+        output_beats=16,
+        clock_mhz=100.0,
+    ),
     title="Radiona ULX3S 85F",
     device="ECP5 LFE5U-85F",
     platform=ULX3SPlatform,

@@ -1,6 +1,7 @@
 """AMD Alveo V80."""
 
 from spiccato.config import Config
+
 from .board import Board, Resources
 from .platforms import VersalPlatform
 
@@ -16,7 +17,9 @@ class V80Platform(VersalPlatform):
 
 
 BOARD = Board(
-    config=Config(name="v80", family="versal", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0),
+    config=Config(
+        name="v80", family="versal", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0
+    ),
     title="AMD Alveo V80",
     device="Versal XCV80",
     platform=V80Platform,

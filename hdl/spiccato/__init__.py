@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 __all__ = ["Config", "Network", "SpiccatoError", "Target", "compile", "configuration", "load", "targets"]
 
 
-def compile(network: Network | Any, *, board: str | os.PathLike | Target | None = None, config: Config | None = None,
-            weights: Any = "auto", io_format: str | None = None) -> "Program":
+def compile(
+    network: Network | Any,
+    *,
+    board: str | os.PathLike | Target | None = None,
+    config: Config | None = None,
+    weights: Any = "auto",
+    io_format: str | None = None,
+) -> "Program":
     """Compile a network for a board or a configuration.
 
     Parameters
@@ -58,5 +64,6 @@ def compile(network: Network | Any, *, board: str | os.PathLike | Target | None 
 
     if (board is None) == (config is None):
         raise TypeError("compile() takes either board or config")
-    return compile_network(load(network), configuration(board, io_format) if config is None else config,
-                           weight_format=weights)
+    return compile_network(
+        load(network), configuration(board, io_format) if config is None else config, weight_format=weights
+    )

@@ -8,8 +8,15 @@ from .errors import InputError, SpiccatoError
 __all__ = ["bit_array", "real_array"]
 
 
-def real_array(value: ArrayLike, shape: tuple[int | str, ...], name: str, *, empty: bool = False, finite: bool = True,
-               error: type[SpiccatoError] = InputError) -> NDArray[np.float64]:
+def real_array(
+    value: ArrayLike,
+    shape: tuple[int | str, ...],
+    name: str,
+    *,
+    empty: bool = False,
+    finite: bool = True,
+    error: type[SpiccatoError] = InputError,
+) -> NDArray[np.float64]:
     """``value`` in float64, unless it has another shape or holds something else than real numbers.
 
     Parameters
@@ -37,8 +44,9 @@ def real_array(value: ArrayLike, shape: tuple[int | str, ...], name: str, *, emp
         raise error(f"{name} is not an array of real numbers: {str(reason).splitlines()[0]}") from None
     if array.dtype.kind not in "fiu":
         raise error(f"{name} holds {array.dtype}; expected real numbers")
-    if array.ndim != len(shape) or any(have < (not empty) if isinstance(want, str) else have != want
-                                       for have, want in zip(array.shape, shape)):
+    if array.ndim != len(shape) or any(
+        have < (not empty) if isinstance(want, str) else have != want for have, want in zip(array.shape, shape)
+    ):
         raise error(f"{name} has shape {array.shape}; expected ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})")
     array = array.astype(np.float64)
     if finite and not np.isfinite(array).all():

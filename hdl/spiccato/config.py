@@ -80,11 +80,15 @@ class Config:
 
         def require_integer(field, low, high, power=False):
             value = getattr(self, field)
-            require(type(value) is int and low <= value <= high and not (power and value & (value - 1)),
-                    f"{field} must be {'a power of two' if power else 'an integer'} in {low}..{high}, not {value!r}")
+            require(
+                type(value) is int and low <= value <= high and not (power and value & (value - 1)),
+                f"{field} must be {'a power of two' if power else 'an integer'} in {low}..{high}, not {value!r}",
+            )
 
-        require(isinstance(self.name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name),
-                f"name must be letters, digits, _ and -, not {self.name!r}")
+        require(
+            isinstance(self.name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", self.name),
+            f"name must be letters, digits, _ and -, not {self.name!r}",
+        )
         require_integer("cores", 1, 12)
         require_integer("block", 4, 64, power=True)
         require_integer("weight_depth", 2, 1 << 16)
@@ -93,19 +97,28 @@ class Config:
         require_integer("input_blocks", 2, 64, power=True)
         require_integer("program_depth", 4, 1 << 18)
         require_integer("output_beats", 2, 64)
-        require(isinstance(self.io_format, str) and self.io_format in IO_FORMATS,
-                f"io_format must be one of {', '.join(IO_FORMATS)}, not {self.io_format!r}")
-        require(self.input_blocks * self.beats_per_block <= 64,
-                f"input_blocks must be at most {64 // self.beats_per_block} with {self.io_format} streams, "
-                f"not {self.input_blocks!r}")
-        require(isinstance(self.family, str) and self.family in FAMILIES,
-                f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}")
+        require(
+            isinstance(self.io_format, str) and self.io_format in IO_FORMATS,
+            f"io_format must be one of {', '.join(IO_FORMATS)}, not {self.io_format!r}",
+        )
+        require(
+            self.input_blocks * self.beats_per_block <= 64,
+            f"input_blocks must be at most {64 // self.beats_per_block} with {self.io_format} streams, "
+            f"not {self.input_blocks!r}",
+        )
+        require(
+            isinstance(self.family, str) and self.family in FAMILIES,
+            f"family must be one of {', '.join(FAMILIES)}, not {self.family!r}",
+        )
         profiles = FAMILIES[self.family].profiles
-        require(isinstance(self.profile, str) and self.profile in profiles,
-                f"profile of {self.family} must be one of {', '.join(profiles)}, not {self.profile!r}")
+        require(
+            isinstance(self.profile, str) and self.profile in profiles,
+            f"profile of {self.family} must be one of {', '.join(profiles)}, not {self.profile!r}",
+        )
         clock = self.clock_mhz
-        require(type(clock) in (int, float) and 0 < clock < math.inf,
-                f"clock_mhz must be a positive number, not {clock!r}")
+        require(
+            type(clock) in (int, float) and 0 < clock < math.inf, f"clock_mhz must be a positive number, not {clock!r}"
+        )
 
     @property
     def stages(self) -> Profile:
@@ -180,8 +193,9 @@ class Config:
 
         Of the family only what decides latencies counts.
         """
-        relevant = {key: value for key, value in self.to_dict().items()
-                    if key not in ("name", "clock_mhz", "family", "profile")}
+        relevant = {
+            key: value for key, value in self.to_dict().items() if key not in ("name", "clock_mhz", "family", "profile")
+        }
         relevant |= dataclasses.asdict(self.stages) | {"adds_products": self.adds_products}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 

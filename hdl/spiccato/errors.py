@@ -1,7 +1,16 @@
 """Errors that are the user's to mend: one line that says what, where, and what would be right."""
 
-__all__ = ["SpiccatoError", "BoardError", "ConfigError", "FitError", "InputError", "ProgramError",
-           "DeviceError", "LinkError", "SessionError"]
+__all__ = [
+    "SpiccatoError",
+    "BoardError",
+    "ConfigError",
+    "FitError",
+    "InputError",
+    "ProgramError",
+    "DeviceError",
+    "LinkError",
+    "SessionError",
+]
 
 
 class SpiccatoError(ValueError):

@@ -66,9 +66,7 @@ class LSTMLayer:
         if weight_hh.shape[0] != 4 * hidden:
             cell = {1: "1 gate would be an RNN", 3: "3 gates would be a GRU"}.get(weight_hh.shape[0] / hidden)
             hint = f" ({cell}, which is not supported)" if cell else ""
-            raise ModelError(
-                f"weight_hh has shape {weight_hh.shape}; expected ({4 * hidden}, {hidden}): 4 gates{hint}"
-            )
+            raise ModelError(f"weight_hh has shape {weight_hh.shape}; expected ({4 * hidden}, {hidden}): 4 gates{hint}")
         _set(
             self,
             weight_ih=_array("weight_ih", self.weight_ih, (4 * hidden, "inputs")),
@@ -171,8 +169,7 @@ class Network:
         for (before, source), (after, sink) in itertools.pairwise(zip(labels, self._layers)):
             if source.output_size != sink.input_size:
                 raise ModelError(
-                    f"{after} takes {sink.input_size} inputs; expected {source.output_size}, "
-                    f"the outputs of {before}"
+                    f"{after} takes {sink.input_size} inputs; expected {source.output_size}, the outputs of {before}"
                 )
         if self.calibration is not None:
             _set(self, calibration=_array("calibration", self.calibration, ("steps", self.input_size)))

@@ -127,8 +127,9 @@ def _installed() -> dict[str, Target]:
                 continue
             target = _target(module, module.__name__)
             if target.name in found:
-                raise BoardError(f"two boards have the name {target.name!r}: {places[target.name]} and "
-                                 f"{module.__name__}")
+                raise BoardError(
+                    f"two boards have the name {target.name!r}: {places[target.name]} and {module.__name__}"
+                )
             found[target.name], places[target.name] = target, module.__name__
     return found
 
@@ -169,14 +170,17 @@ def _import(where: str, load):
         return load()
     except Exception as error:
         text = str(error).splitlines()
-        raise BoardError(f"{where}: cannot be imported as a board: {type(error).__name__}"
-                         + (f": {text[0]}" if text else "")) from error
+        raise BoardError(
+            f"{where}: cannot be imported as a board: {type(error).__name__}" + (f": {text[0]}" if text else "")
+        ) from error
 
 
 def _target(module, where: str) -> Target:
     target = getattr(module, _ATTRIBUTE, None)
     if not isinstance(target, Target):
         what = "is missing" if target is None else f"is {type(target).__name__!r}"
-        raise BoardError(f"{where}: {_ATTRIBUTE} {what}; expected a spiccato_boards.Board, or a "
-                         "spiccato.registry.Target for simulation only")
+        raise BoardError(
+            f"{where}: {_ATTRIBUTE} {what}; expected a spiccato_boards.Board, or a "
+            "spiccato.registry.Target for simulation only"
+        )
     return target

@@ -58,8 +58,14 @@ def compile_network(network, config, *, weight_format="auto"):
     if network.calibration is None:
         scale = weight_scale(network.lstm[0].weight_ih, name)
     else:
-        scale = calibrated_scale(network.lstm[0], network.calibration, block=config.block,
-                                 int8=formats[0] == "int8", io_format=config.io_format, name=name)
+        scale = calibrated_scale(
+            network.lstm[0],
+            network.calibration,
+            block=config.block,
+            int8=formats[0] == "int8",
+            io_format=config.io_format,
+            name=name,
+        )
         notes += calibration_note(network.calibration, scale.adjust, config.io_format)
     for number, (layer, place) in enumerate(zip(network.lstm, layout.layers)):
         name = f"{network.name}: layer {number}"
@@ -81,25 +87,37 @@ def compile_network(network, config, *, weight_format="auto"):
     frac_bits = output_frac_bits(weight, bias, f"{network.name}: linear layer")
     notes += output_note(weight, bias, frac_bits)
     dealt = layout.columns(layout.output_rows(weight, linear.slots), linear.input.blocks)
-    quantised = quantise_matrix(dealt, output_point(dealt.shape[:3], frac_bits), formats[-1] == "int8",
-                                f"{network.name}: linear layer")
+    quantised = quantise_matrix(
+        dealt, output_point(dealt.shape[:3], frac_bits), formats[-1] == "int8", f"{network.name}: linear layer"
+    )
     weights.add(linear.input, quantised.mantissas)
     shifts[0, slots] = quantised.shifts
-    biases[slots] = (np.rint(np.ldexp(layout.output_rows(bias, linear.slots), frac_bits)).astype(np.int64)
-                     + linear.input.blocks // 2)
+    biases[slots] = (
+        np.rint(np.ldexp(layout.output_rows(bias, linear.slots), frac_bits)).astype(np.int64) + linear.input.blocks // 2
+    )
 
     words, body = _issue_words(layout, plan, weights, formats, timing)
     return Program(
-        name=network.name, config=config, input_size=network.input_size, output_size=network.output_size,
+        name=network.name,
+        config=config,
+        input_size=network.input_size,
+        output_size=network.output_size,
         layers=tuple(LayerPlace(p.units, p.first_block, p.first_slot, p.slots) for p in layout.layers),
-        weight_formats=tuple(formats), output_frac_bits=frac_bits, body=body,
-        spaced_latency=plan.spaced_latency, initiation_interval=plan.initiation_interval,
+        weight_formats=tuple(formats),
+        output_frac_bits=frac_bits,
+        body=body,
+        spaced_latency=plan.spaced_latency,
+        initiation_interval=plan.initiation_interval,
         critical_mac_bound=_mac_bound(network, config, critical=True),
         full_mac_bound=_mac_bound(network, config, critical=False),
-        weights=weights.image, shifts=shifts, biases=biases,
+        weights=weights.image,
+        shifts=shifts,
+        biases=biases,
         adjust=layout.columns(scale.adjust.astype(np.int16), layout.input_blocks),
         enable=layout.columns(np.ones(network.input_size, dtype=np.uint8), layout.input_blocks),
-        words=words, notes=tuple(notes))
+        words=words,
+        notes=tuple(notes),
+    )
 
 
 def weight_formats(layout, weight_format):
@@ -109,8 +127,9 @@ def weight_formats(layout, weight_format):
         return [weight_format] * layers + ["int16"]
     if weight_format == "auto":
         formats = ["int16"] * (layers + 1)
-        by_size = sorted(range(layers), key=lambda number: -layout.layers[number].input.tiles
-                         - layout.layers[number].recurrent.tiles)
+        by_size = sorted(
+            range(layers), key=lambda number: -layout.layers[number].input.tiles - layout.layers[number].recurrent.tiles
+        )
         for number in by_size:
             if weight_words(layout, formats) <= layout.config.weight_depth:
                 break
@@ -118,8 +137,10 @@ def weight_formats(layout, weight_format):
         return formats
     formats = list(weight_format) if not isinstance(weight_format, str) else [weight_format]
     if len(formats) != layers + 1 or any(f not in WEIGHT_FORMATS for f in formats):
-        raise SpiccatoError(f"weight format {weight_format!r}: expected auto, {', '.join(WEIGHT_FORMATS)}, or one of "
-                            f"these for each of {layers} LSTM layers and the linear layer")
+        raise SpiccatoError(
+            f"weight format {weight_format!r}: expected auto, {', '.join(WEIGHT_FORMATS)}, or one of "
+            f"these for each of {layers} LSTM layers and the linear layer"
+        )
     return formats
 
 
@@ -148,12 +169,21 @@ def _shortages(layout, formats, timing, plan=None):
     Without its schedule ``plan``, which takes a while to make for a network that is far too large, an empty answer is
     not the last word: idle words may fill the program memory.
     """
-    rows = memory_rows(layout.config, weights=weight_words(layout, formats), slots=layout.slots,
-                       vector_blocks=layout.vector_blocks, input_blocks=layout.input_blocks,
-                       words=issue_words(layout, timing, plan), output_beats=layout.output_beats)
+    rows = memory_rows(
+        layout.config,
+        weights=weight_words(layout, formats),
+        slots=layout.slots,
+        vector_blocks=layout.vector_blocks,
+        input_blocks=layout.input_blocks,
+        words=issue_words(layout, timing, plan),
+        output_beats=layout.output_beats,
+    )
     at_least = {"program memory": "program memory at least"} if plan is None else {}
-    short = [f"{at_least.get(memory, memory)} {needed} of {available} {unit}"
-             for memory, needed, available, unit in rows if needed > available]
+    short = [
+        f"{at_least.get(memory, memory)} {needed} of {available} {unit}"
+        for memory, needed, available, unit in rows
+        if needed > available
+    ]
     return ", ".join(short)
 
 
@@ -167,16 +197,24 @@ def fitting_schedule(layout, formats, timing):
 
 
 def _fit_message(network, config, weight_format, short):
-    boards = [dataclasses.replace(target.config, io_format=config.io_format) for target in targets().values()
-              if target.name != config.name and not target.simulated_only]
+    boards = [
+        dataclasses.replace(target.config, io_format=config.io_format)
+        for target in targets().values()
+        if target.name != config.name and not target.simulated_only
+    ]
     fitting = []
     for other in [config, *boards]:
         layout, timing = Layout(network, other), Timing(other)
-        fitting += [f"{other.name} with {name} weights" for name in WEIGHT_FORMATS
-                    if not fitting_schedule(layout, weight_formats(layout, name), timing)[1]]
+        fitting += [
+            f"{other.name} with {name} weights"
+            for name in WEIGHT_FORMATS
+            if not fitting_schedule(layout, weight_formats(layout, name), timing)[1]
+        ]
     wanted = weight_format if isinstance(weight_format, str) else ", ".join(weight_format)
-    return (f"network {network.name!r} does not fit {config.name!r} with {wanted} weights: needs {short}; "
-            f"would fit: {', '.join(fitting) or 'no board'}")
+    return (
+        f"network {network.name!r} does not fit {config.name!r} with {wanted} weights: needs {short}; "
+        f"would fit: {', '.join(fitting) or 'no board'}"
+    )
 
 
 def _mac_bound(network, config, critical):
@@ -193,8 +231,7 @@ class _Weights:
     def __init__(self, layout, formats):
         self._formats = formats
         config = layout.config
-        self.image = np.zeros((config.cores, weight_words(layout, formats), config.block, config.block),
-                              dtype=np.int16)
+        self.image = np.zeros((config.cores, weight_words(layout, formats), config.block, config.block), dtype=np.int16)
         self._start = {}
         address = 0
         for matrix in layout.matrices:
@@ -209,16 +246,15 @@ class _Weights:
 
     def add(self, matrix, mantissas):
         """Place the mantissas (slots, cores, block, blocks, block) of ``matrix``."""
-        tiles = mantissas.transpose(1, 0, 3, 2, 4).reshape(
-            mantissas.shape[1], matrix.tiles, *self.image.shape[2:])
+        tiles = mantissas.transpose(1, 0, 3, 2, 4).reshape(mantissas.shape[1], matrix.tiles, *self.image.shape[2:])
         start = self._start[matrix]
         if self._formats[matrix.layer] == "int8":
             # 8-bit mantissas come widened, in the high byte.
             bytes_ = (tiles >> (WEIGHT_BITS - INT8_BITS)) & 0xFF
             words = bytes_[:, 0::2].copy()
-            words[:, :bytes_.shape[1] // 2] |= bytes_[:, 1::2] << INT8_BITS
+            words[:, : bytes_.shape[1] // 2] |= bytes_[:, 1::2] << INT8_BITS
             tiles = words
-        self.image[:, start:start + tiles.shape[1]] = tiles.astype(np.uint16).view(np.int16)
+        self.image[:, start : start + tiles.shape[1]] = tiles.astype(np.uint16).view(np.int16)
 
 
 def _issue_words(layout, plan, weights, formats, timing):
@@ -226,8 +262,27 @@ def _issue_words(layout, plan, weights, formats, timing):
     config = layout.config
     seeds, count = layout.lstm_slots, issue_words(layout, timing, plan)
     body = count - len(plan.matrix)
-    names = ("valid", "weight", "int8", "high", "slot", "recurrent", "source", "store", "cell", "vector_from",
-             "vector", "quarter", "seed", "wait_block", "start", "commit", "output", "output_beats", "output_last")
+    names = (
+        "valid",
+        "weight",
+        "int8",
+        "high",
+        "slot",
+        "recurrent",
+        "source",
+        "store",
+        "cell",
+        "vector_from",
+        "vector",
+        "quarter",
+        "seed",
+        "wait_block",
+        "start",
+        "commit",
+        "output",
+        "output_beats",
+        "output_last",
+    )
     fields = {name: np.zeros(count, dtype=np.int64) for name in names}
     fields["valid"][:seeds] = fields["store"][:seeds] = fields["seed"][:seeds] = 1
     fields["source"][:seeds] = Source.BIAS.value

@@ -75,11 +75,17 @@ class Layout:
             units = layer.hidden_size
             slots = _divide_up(units, config.slot_units)
             own = (VectorFrom.H, block, _divide_up(units, config.block))
-            self.layers.append(LayerLayout(
-                units=units, first_slot=slot, slots=slots, first_block=block,
-                allocated_blocks=_divide_up(slots * config.cores, QUARTERS),
-                input=Matrix(number, False, *source, slot, slots),
-                recurrent=Matrix(number, True, *own, slot, slots)))
+            self.layers.append(
+                LayerLayout(
+                    units=units,
+                    first_slot=slot,
+                    slots=slots,
+                    first_block=block,
+                    allocated_blocks=_divide_up(slots * config.cores, QUARTERS),
+                    input=Matrix(number, False, *source, slot, slots),
+                    recurrent=Matrix(number, True, *own, slot, slots),
+                )
+            )
             slot += slots
             block += self.layers[-1].allocated_blocks
             source = own
@@ -87,8 +93,11 @@ class Layout:
         self.lstm_slots = slot
         slots = _divide_up(network.output_size, config.slot_rows)
         self.linear = LinearLayout(
-            outputs=network.output_size, first_slot=slot, slots=slots,
-            input=Matrix(len(network.lstm), False, *source, slot, slots))
+            outputs=network.output_size,
+            first_slot=slot,
+            slots=slots,
+            input=Matrix(len(network.lstm), False, *source, slot, slots),
+        )
         self.slots = slot + slots
 
     @property
@@ -123,13 +132,13 @@ class Layout:
     def output_rows(self, array, slots):
         """Deal out rows of a linear layer's matrix or bias (outputs, ...), likewise."""
         padded = np.zeros((slots * self.config.slot_rows, *array.shape[1:]), dtype=array.dtype)
-        padded[:array.shape[0]] = array
+        padded[: array.shape[0]] = array
         return padded.reshape(slots, self.config.cores, self.config.block, *array.shape[1:])
 
     def columns(self, array, blocks):
         """Split the last axis into (blocks, block), zero-padded."""
         padded = np.zeros((*array.shape[:-1], blocks * self.config.block), dtype=array.dtype)
-        padded[..., :array.shape[-1]] = array
+        padded[..., : array.shape[-1]] = array
         return padded.reshape(*array.shape[:-1], blocks, self.config.block)
 
 

@@ -47,10 +47,12 @@ class Saturation:
     largest: float | None
 
     def __str__(self):
-        return (f"{self.values:,} of {self.of:,} values are beyond the program's range and saturate: "
-                f"feature{'s' * (len(self.features) > 1)} {numbers_text(self.features)}, in {len(self.steps):,} of "
-                f"{self.of_steps:,} steps (first: {self.steps[0]}), up to "
-                f"{'infinity' if self.largest is None else f'{self.largest:.2g} times the limit'}")
+        return (
+            f"{self.values:,} of {self.of:,} values are beyond the program's range and saturate: "
+            f"feature{'s' * (len(self.features) > 1)} {numbers_text(self.features)}, in {len(self.steps):,} of "
+            f"{self.of_steps:,} steps (first: {self.steps[0]}), up to "
+            f"{'infinity' if self.largest is None else f'{self.largest:.2g} times the limit'}"
+        )
 
 
 def saturation(xs, adjust, io_format):
@@ -72,17 +74,27 @@ def saturation(xs, adjust, io_format):
     if not beyond.any():
         return None
     largest = float(ratio[beyond].max())
-    return Saturation(int(beyond.sum()), beyond.size, np.flatnonzero(beyond.any(axis=0)).tolist(),
-                      np.flatnonzero(beyond.any(axis=1)).tolist(), len(beyond),
-                      largest if np.isfinite(largest) else None)
+    return Saturation(
+        int(beyond.sum()),
+        beyond.size,
+        np.flatnonzero(beyond.any(axis=0)).tolist(),
+        np.flatnonzero(beyond.any(axis=1)).tolist(),
+        len(beyond),
+        largest if np.isfinite(largest) else None,
+    )
 
 
 def calibration_note(calibration, adjust, io_format):
     """Notes (none or one) on calibration inputs that saturate whatever the scales."""
     found = saturation(calibration, adjust, io_format)
-    return [] if found is None else [
-        f"calibration inputs: {found}; products with the input weights would be beyond the accumulators "
-        f"({2.0**GATE_LIMIT:.3g}): are they in the units that the network was trained on?"]
+    return (
+        []
+        if found is None
+        else [
+            f"calibration inputs: {found}; products with the input weights would be beyond the accumulators "
+            f"({2.0**GATE_LIMIT:.3g}): are they in the units that the network was trained on?"
+        ]
+    )
 
 
 def output_note(weight, bias, frac_bits):
@@ -104,11 +116,13 @@ def output_note(weight, bias, frac_bits):
     relative = resolution / ranges[coarse]
     lost = H_FRAC_BITS + np.log2(relative)
     largest = int(np.argmax(reach))
-    return [f"output{'s' * (coarse.size > 1)} {numbers_text(coarse.tolist())} lose{'s' * (coarse.size == 1)} up to "
-            f"{int(np.ceil(lost.max()))} of {H_FRAC_BITS} bits: all outputs share one binary point, and output "
-            f"{largest} reaches {reach[largest]:.3g}, so they are resolved to {resolution:.2g}, up to "
-            f"{relative.max():.2g} of their range; train on targets of like size, or add large constants behind "
-            "the outputs"]
+    return [
+        f"output{'s' * (coarse.size > 1)} {numbers_text(coarse.tolist())} lose{'s' * (coarse.size == 1)} up to "
+        f"{int(np.ceil(lost.max()))} of {H_FRAC_BITS} bits: all outputs share one binary point, and output "
+        f"{largest} reaches {reach[largest]:.3g}, so they are resolved to {resolution:.2g}, up to "
+        f"{relative.max():.2g} of their range; train on targets of like size, or add large constants behind "
+        "the outputs"
+    ]
 
 
 def numbers_text(numbers):

@@ -14,11 +14,31 @@ import numpy as np
 
 from ..errors import FitError
 from ..isa.issue import VectorFrom
-from ..numbers import (ACC_BITS, ALIGN_LEFT, FLOAT_BIAS, GATE_FRAC_BITS, GATES, H_FRAC_BITS, INT8_BITS, MANTISSA_BITS,
-                       SHIFT_MAX, WEIGHT_BITS, WEIGHT_FRAC_BITS)
+from ..numbers import (
+    ACC_BITS,
+    ALIGN_LEFT,
+    FLOAT_BIAS,
+    GATE_FRAC_BITS,
+    GATES,
+    H_FRAC_BITS,
+    INT8_BITS,
+    MANTISSA_BITS,
+    SHIFT_MAX,
+    WEIGHT_BITS,
+    WEIGHT_FRAC_BITS,
+)
 
-__all__ = ["GATE_LIMIT", "QuantisedMatrix", "quantise_matrix", "gate_bias", "gate_point", "check_gate_range",
-           "output_frac_bits", "sigmoid_rows", "output_point"]
+__all__ = [
+    "GATE_LIMIT",
+    "QuantisedMatrix",
+    "quantise_matrix",
+    "gate_bias",
+    "gate_point",
+    "check_gate_range",
+    "output_frac_bits",
+    "sigmoid_rows",
+    "output_point",
+]
 
 #: Sums stay below this fraction of the accumulator's range, whatever the input.
 _HEADROOM_BITS = 2
@@ -100,11 +120,14 @@ def gate_bias(bias, terms):
 
 def check_gate_range(weight_hh, weight_ih, bias, name):
     """Refuse recurrent weights and biases that could overflow a gate's accumulator (inputs are capped already)."""
-    largest = (np.abs(weight_hh).sum(axis=1) + (0 if weight_ih is None else np.abs(weight_ih).sum(axis=1))
-               + np.abs(bias)).max()
+    largest = (
+        np.abs(weight_hh).sum(axis=1) + (0 if weight_ih is None else np.abs(weight_ih).sum(axis=1)) + np.abs(bias)
+    ).max()
     if largest >= 2.0**GATE_LIMIT:
-        raise FitError(f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**GATE_LIMIT:.3g} "
-                       "fits the accumulators")
+        raise FitError(
+            f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**GATE_LIMIT:.3g} "
+            "fits the accumulators"
+        )
 
 
 def output_frac_bits(weight, bias, name):

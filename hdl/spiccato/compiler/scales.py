@@ -78,8 +78,10 @@ def weight_scale(weight_ih, name):
     scale = _capped(weight_ih, log2_scale, typical)
     if scale.cap < typical:
         row_sum = np.ldexp(np.abs(weight_ih), log2_scale).sum(axis=1).max()
-        raise FitError(f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range; "
-                       "if the features are small, calibration inputs tell so")
+        raise FitError(
+            f"{name}: input weights of row sum {row_sum:.3g} are beyond the accumulators' range; "
+            "if the features are small, calibration inputs tell so"
+        )
     return scale
 
 
@@ -88,7 +90,9 @@ def _capped(weight_ih, log2_scale, typical):
     ``typical`` sit at the top of their group of exponents, where mantissas have most bits."""
     row_sum = np.ldexp(np.abs(weight_ih), log2_scale).sum(axis=1).max()
     limit = GATE_LIMIT - 1 - (int(np.ceil(np.log2(row_sum))) if row_sum > 0 else 0)
-    limit = min(limit, typical + EXPONENT_RANGE // 2, EXPONENT_RANGE - 1 - FLOAT_BIAS - ADJUST_MIN - int(log2_scale.max()))
+    limit = min(
+        limit, typical + EXPONENT_RANGE // 2, EXPONENT_RANGE - 1 - FLOAT_BIAS - ADJUST_MIN - int(log2_scale.max())
+    )
     return InputScale(log2_scale, limit - (limit - typical) % EXPONENT_STEP)
 
 
@@ -125,8 +129,10 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
     beyond = ~np.isfinite(from_bits(to_bits(calibration, io_format), io_format))
     if beyond.any():
         step, feature = np.argwhere(beyond)[0].tolist()
-        raise FitError(f"{name}: calibration input [{step}, {feature}] is {calibration[step, feature]:.3g}, beyond the "
-                       f"range of {io_format} streams (3.4e+38)")
+        raise FitError(
+            f"{name}: calibration input [{step}, {feature}] is {calibration[step, feature]:.3g}, beyond the "
+            f"range of {io_format} streams (3.4e+38)"
+        )
     try:
         without = weight_scale(layer.weight_ih, name)
     except FitError:
@@ -135,7 +141,7 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
     patterns = _patterns(layer.weight_ih, calibration, block)
     tried = [measure(_capped(layer.weight_ih, log2_scale, 0)) for log2_scale in patterns]
     best_of_block = np.argmin([blocks for _, _, blocks in tried], axis=0)
-    mixed = np.choose(np.repeat(best_of_block, block)[:layer.input_size], patterns)
+    mixed = np.choose(np.repeat(best_of_block, block)[: layer.input_size], patterns)
     tried.append(measure(_capped(layer.weight_ih, mixed, 0)))
     error, best, _ = min(tried, key=lambda one: one[0])  # the first of equals
     return best if without is None or error < _GAIN * measure(without)[0] else without
@@ -152,7 +158,7 @@ def _patterns(weight_ih, calibration, block):
 
     def per_block(values, function):
         starts = np.arange(0, len(values), block)
-        return np.repeat(function.reduceat(values, starts), block)[:len(values)]
+        return np.repeat(function.reduceat(values, starts), block)[: len(values)]
 
     peaks = exponents(largest)
     # A few times the RMS: what most samples keep to, where single ones are far larger.
@@ -200,16 +206,20 @@ class _Measure:
         adjust, log2_scale = (self._columns(one[None])[0] for one in (scale.adjust, scale.log2_scale))
         enable = self._columns(np.ones((1, self._features), dtype=np.uint8))[0]
         mantissas, exponents, _ = Ingress.compute(
-            self._bits.reshape(-1, self._block), np.tile(adjust, (shape[0], 1)), np.tile(enable, (shape[0], 1)),
-            self._io_format)
+            self._bits.reshape(-1, self._block),
+            np.tile(adjust, (shape[0], 1)),
+            np.tile(enable, (shape[0], 1)),
+            self._io_format,
+        )
         powers = scale.cap + 1 - MANTISSA_BITS - EXPONENT_STEP * exponents
         inputs = np.ldexp(mantissas.astype(np.float64), powers[:, None]).reshape(shape)
         dealt = np.ldexp(self._weights, log2_scale)[None, None]
         point = gate_point(dealt.shape[:3], VectorFrom.X, scale.cap)
         quantised = quantise_matrix(dealt, point, self._int8, self._name)
         row_exponents = (point - quantised.shifts)[0, 0]
-        weights = np.ldexp(quantised.mantissas[0, 0].astype(np.float64),
-                           (row_exponents - WEIGHT_FRAC_BITS)[:, None, None])
+        weights = np.ldexp(
+            quantised.mantissas[0, 0].astype(np.float64), (row_exponents - WEIGHT_FRAC_BITS)[:, None, None]
+        )
         errors = _products(inputs, weights) - self._sums
         alone = np.array([self._rms(one) for one in errors])
         return self._rms(errors.sum(axis=0)), scale, alone

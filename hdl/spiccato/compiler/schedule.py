@@ -72,10 +72,18 @@ def schedule(layout, timing):
     """Schedule one inference of ``layout`` on hardware with ``timing`` (:class:`spiccato.rtl.accelerator.Timing`)."""
     config = layout.config
     matrices = layout.matrices
-    critical = [_Chain(matrix, number, slot) for number, matrix in enumerate(matrices)
-                if not matrix.recurrent for slot in range(matrix.slots)]
-    fill = [_Chain(matrix, number, slot) for number, matrix in enumerate(matrices)
-            if matrix.recurrent for slot in range(matrix.slots)]
+    critical = [
+        _Chain(matrix, number, slot)
+        for number, matrix in enumerate(matrices)
+        if not matrix.recurrent
+        for slot in range(matrix.slots)
+    ]
+    fill = [
+        _Chain(matrix, number, slot)
+        for number, matrix in enumerate(matrices)
+        if matrix.recurrent
+        for slot in range(matrix.slots)
+    ]
 
     # When each block can first be issued, counted from the acceptance of the first input beat.
     beats = config.beats_per_block
@@ -103,8 +111,11 @@ def schedule(layout, timing):
                 continue
             for index, block in enumerate(chain.remaining):
                 if times[block] <= cycle:
-                    if len(chain.remaining) == 1 and chain.matrix is layout.linear.input and (
-                            chain.slot != next_output or cycle < output_free):
+                    if (
+                        len(chain.remaining) == 1
+                        and chain.matrix is layout.linear.input
+                        and (chain.slot != next_output or cycle < output_free)
+                    ):
                         break
                     return chain, index
         return None
@@ -156,9 +167,16 @@ def schedule(layout, timing):
 
     words += [None] * _gap_before_repeat(layout, timing, words)
     table = np.array([word or [-1, 0, 0, Source.CONTINUE.value, False, False] for word in words], dtype=np.int64).T
-    return Schedule(matrix=table[0], slot=table[1], block=table[2], source=table[3],
-                    store=table[4].astype(bool), finish=table[5].astype(bool),
-                    first_cycle=first_cycle, spaced_latency=spaced_latency)
+    return Schedule(
+        matrix=table[0],
+        slot=table[1],
+        block=table[2],
+        source=table[3],
+        store=table[4].astype(bool),
+        finish=table[5].astype(bool),
+        first_cycle=first_cycle,
+        spaced_latency=spaced_latency,
+    )
 
 
 def _finish_slot(layout, slot_done, h_ready, chain, when):
@@ -169,7 +187,7 @@ def _finish_slot(layout, slot_done, h_ready, chain, when):
     for block in range(layer.recurrent.blocks):
         if h_ready[number][block] == _NEVER:
             first, last = layout.slots_of_block(layer, block)
-            h_ready[number][block] = max(slot_done[number][first:last + 1])
+            h_ready[number][block] = max(slot_done[number][first : last + 1])
 
 
 def _gap_before_repeat(layout, timing, words):
@@ -228,8 +246,11 @@ def check_schedule(result, layout, timing, repeats=2):
         open_chains, issued = {}, {}
         output_slot, x_blocks = 0, 0
         needed = packet * (step + 1) - capacity
-        rule(needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room,
-             "the output queue has no room", step * length)
+        rule(
+            needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room,
+            "the output queue has no room",
+            step * length,
+        )
         for position in range(length):
             cycle = step * length + position
             number = int(result.matrix[position])
@@ -255,13 +276,16 @@ def check_schedule(result, layout, timing, repeats=2):
                 rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
             source = Source(int(result.source[position]))
             if chain not in open_chains:
-                expected = (Source.BIAS if matrix.recurrent or matrix is layout.linear.input else Source.PREVIOUS)
+                expected = Source.BIAS if matrix.recurrent or matrix is layout.linear.input else Source.PREVIOUS
                 rule(source is expected, f"slot {chain} starts from {source}", cycle)
             elif register == chain:
                 rule(source is Source.CONTINUE, f"slot {chain} does not go on", cycle)
             else:
-                rule(source is Source.STORED and open_chains[chain] and file_owner[accumulator] == chain,
-                     f"slot {chain} was not stored", cycle)
+                rule(
+                    source is Source.STORED and open_chains[chain] and file_owner[accumulator] == chain,
+                    f"slot {chain} was not stored",
+                    cycle,
+                )
             if source in (Source.PREVIOUS, Source.STORED) and accumulator in stored_at:
                 rule(cycle >= stored_at[accumulator] + timing.reload, f"slot {chain} is reloaded too early", cycle)
             register = chain
@@ -279,8 +303,11 @@ def check_schedule(result, layout, timing, repeats=2):
                     sent += [cycle + timing.output + beat for beat in range(layout.slot_output_beats(slot))]
                 elif not matrix.recurrent:
                     h_at[step, matrix.layer, slot] = cycle + timing.dependency
-                    rule(cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,
-                         f"c of slot {chain} is read too early", cycle)
+                    rule(
+                        cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,
+                        f"c of slot {chain} is read too early",
+                        cycle,
+                    )
                     finished_at[accumulator] = cycle
                 else:
                     rule(result.store[position], f"recurrent half of slot {chain} is not stored", cycle)

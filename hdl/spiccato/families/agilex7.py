@@ -8,8 +8,16 @@ _TWO_PORTS = (Shape(1024, 20), Shape(2048, 10))
 
 # A DSP block does two products of 18x19, alone or summed, or one of 27x27.
 FAMILY = Family(
-    name="agilex7", tool_name="Agilex 7", tool="Quartus Prime Pro", style="quartus",
-    profiles={"aggressive": Profile()}, adds_products=True,
-    logic_unit="ALM", logic_per_register=1.0,
-    memory={"m20k": (Shape(512, 40), *_TWO_PORTS)}, two_ports=_TWO_PORTS,
-    dsp_steps=(26, 26), half_dsp=(18, 19))
+    name="agilex7",
+    tool_name="Agilex 7",
+    tool="Quartus Prime Pro",
+    style="quartus",
+    profiles={"aggressive": Profile()},
+    adds_products=True,
+    logic_unit="ALM",
+    logic_per_register=1.0,
+    memory={"m20k": (Shape(512, 40), *_TWO_PORTS)},
+    two_ports=_TWO_PORTS,
+    dsp_steps=(26, 26),
+    half_dsp=(18, 19),
+)

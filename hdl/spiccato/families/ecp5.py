@@ -8,8 +8,14 @@ _TWO_PORTS = (Shape(1024, 18), Shape(2048, 9))
 
 # As the ECP5 library uses them: a MULT18X18D takes unsigned operands, too.
 FAMILY = Family(
-    name="ecp5", tool_name="ecp5", tool="nextpnr-ecp5", style="ecp5",
+    name="ecp5",
+    tool_name="ecp5",
+    tool="nextpnr-ecp5",
+    style="ecp5",
     profiles={"aggressive": Profile(product_register=True, table_address_register=True)},
-    logic_unit="LUT4", logic_per_register=1.6,
-    memory={"dp16kd": _TWO_PORTS}, two_ports=_TWO_PORTS,
-    dsp_steps=(18, 18))
+    logic_unit="LUT4",
+    logic_per_register=1.6,
+    memory={"dp16kd": _TWO_PORTS},
+    two_ports=_TWO_PORTS,
+    dsp_steps=(18, 18),
+)

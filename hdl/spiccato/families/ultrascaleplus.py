@@ -7,8 +7,15 @@ __all__ = ["FAMILY"]
 
 # A DSP48E2 does one product of 18x27, with or without addition.
 FAMILY = Family(
-    name="ultrascaleplus", tool_name="ultrascaleplus", tool="Vivado", style="vivado",
+    name="ultrascaleplus",
+    tool_name="ultrascaleplus",
+    tool="Vivado",
+    style="vivado",
     profiles={"aggressive": Profile()},
-    logic_unit="LUT", logic_per_register=1.4,
-    memory={"bram36": BRAM36, "uram": URAM}, two_ports=BRAM36_TWO_PORTS, large="uram",
-    dsp_steps=(17, 26))
+    logic_unit="LUT",
+    logic_per_register=1.4,
+    memory={"bram36": BRAM36, "uram": URAM},
+    two_ports=BRAM36_TWO_PORTS,
+    large="uram",
+    dsp_steps=(17, 26),
+)

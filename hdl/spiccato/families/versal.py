@@ -7,8 +7,15 @@ __all__ = ["FAMILY"]
 
 # A DSP58 does one product of 24x27, with or without addition.
 FAMILY = Family(
-    name="versal", tool_name="versal", tool="Vivado", style="vivado",
+    name="versal",
+    tool_name="versal",
+    tool="Vivado",
+    style="vivado",
     profiles={"aggressive": Profile()},
-    logic_unit="LUT", logic_per_register=1.4,
-    memory={"bram36": BRAM36, "uram": URAM}, two_ports=BRAM36_TWO_PORTS, large="uram",
-    dsp_steps=(23, 26))
+    logic_unit="LUT",
+    logic_per_register=1.4,
+    memory={"bram36": BRAM36, "uram": URAM},
+    two_ports=BRAM36_TWO_PORTS,
+    large="uram",
+    dsp_steps=(23, 26),
+)

@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..arrays import bit_array, real_array
-from ..program import LayerPlace, Program
 from ..config import Config, shape_text
 from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
 from ..isa.marks import MARKS
 from ..isa.registers import IDENTITY, LOAD_ERRORS, REGISTERS, VERSION
+from ..program import LayerPlace, Program
 from .transport import Transport
 
 __all__ = ["AsyncDevice", "Device", "Identity", "Counters"]
@@ -95,8 +95,9 @@ class AsyncDevice:
         if identity != IDENTITY:
             raise DeviceError(f"this is no Spiccato: its identity reads 0x{identity:08x} instead of 0x{IDENTITY:08x}")
         if version != VERSION:
-            raise DeviceError(f"the device has version {version} of the registers and the load format, this host "
-                              f"version {VERSION}")
+            raise DeviceError(
+                f"the device has version {version} of the registers and the load format, this host version {VERSION}"
+            )
         return await self.identity()
 
     async def identity(self) -> Identity:
@@ -115,8 +116,10 @@ class AsyncDevice:
         """
         identity = await self.identity()
         if program.config.digest != identity.digest:
-            raise DeviceError(f"program {program.name!r} was compiled for configuration {program.config.name!r} "
-                              f"(digest {program.config.digest}), the device is another one: {identity}")
+            raise DeviceError(
+                f"program {program.name!r} was compiled for configuration {program.config.name!r} "
+                f"(digest {program.config.digest}), the device is another one: {identity}"
+            )
         self.program = self._written_h = None
         await self.load_image(program.load_words())
         self.config, self.program = program.config, program
@@ -165,15 +168,20 @@ class AsyncDevice:
     async def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
         program = self._loaded()
-        packet = to_beats(bit_array(bits, program.input_size, program.config.io_bits, "bits"), program.config,
-                          program.input_beats)
+        packet = to_beats(
+            bit_array(bits, program.input_size, program.config.io_bits, "bits"), program.config, program.input_beats
+        )
         self._written_h = None
         data, user = await self.transport.step(packet)
         if len(data) != program.output_beats * program.config.beat_bits // 8:
-            raise DeviceError(f"an output of {len(data)} bytes came, program {program.name!r} has "
-                              f"{program.output_beats} beats of {program.config.beat_bits // 8}")
-        return (from_beats(data, program.config)[:program.output_size].astype(np.int64),
-                {name: bool(user >> bit & 1) for bit, name in enumerate(MARKS)})
+            raise DeviceError(
+                f"an output of {len(data)} bytes came, program {program.name!r} has "
+                f"{program.output_beats} beats of {program.config.beat_bits // 8}"
+            )
+        return (
+            from_beats(data, program.config)[: program.output_size].astype(np.int64),
+            {name: bool(user >> bit & 1) for bit, name in enumerate(MARKS)},
+        )
 
     def _loaded(self):
         if self.program is None:
@@ -205,8 +213,14 @@ class AsyncDevice:
         h, c = [], []
         for layer in layers:
             if self._written_h is None:
-                h.append(np.array([await element(address=layer.first_block + unit // config.block,
-                                                 lane=unit % config.block) for unit in range(layer.units)]))
+                h.append(
+                    np.array(
+                        [
+                            await element(address=layer.first_block + unit // config.block, lane=unit % config.block)
+                            for unit in range(layer.units)
+                        ]
+                    )
+                )
             states = []
             for unit in range(layer.units):
                 quarter, lane = divmod(unit, config.lanes)
@@ -235,8 +249,11 @@ class AsyncDevice:
         word = await self.read("errors")
         if clear:
             await self.write("errors", word)
-        return {name: REGISTERS["errors"].fields[name].meaning
-                for name, value in REGISTERS["errors"].unpack(word).items() if value}
+        return {
+            name: REGISTERS["errors"].fields[name].meaning
+            for name, value in REGISTERS["errors"].unpack(word).items()
+            if value
+        }
 
 
 def _run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:

@@ -6,8 +6,20 @@ import zlib
 import numpy as np
 
 from ..errors import DeviceError, LinkError, SessionError
-from ..isa.frames import (CRC_BYTES, END, ESC, ESCAPED, LINK_VERSION, NONCE_BYTES, REQUEST_HEADER_BYTES, RESPONSE,
-                          RESPONSE_HEADER_BYTES, STATUSES, Command, Status)
+from ..isa.frames import (
+    CRC_BYTES,
+    END,
+    ESC,
+    ESCAPED,
+    LINK_VERSION,
+    NONCE_BYTES,
+    REQUEST_HEADER_BYTES,
+    RESPONSE,
+    RESPONSE_HEADER_BYTES,
+    STATUSES,
+    Command,
+    Status,
+)
 from .transport import Line, Transport
 
 __all__ = ["LinkTransport", "FrameDecoder", "encode_frame"]
@@ -37,8 +49,12 @@ class FrameDecoder:
         for byte in data:
             if byte == END:
                 body, crc = bytes(self._frame[:-CRC_BYTES]), bytes(self._frame[-CRC_BYTES:])
-                if body and not self._lost and not self._escape and (
-                        zlib.crc32(body).to_bytes(CRC_BYTES, "little") == crc):
+                if (
+                    body
+                    and not self._lost
+                    and not self._escape
+                    and (zlib.crc32(body).to_bytes(CRC_BYTES, "little") == crc)
+                ):
                     bodies.append(body)
                 self._frame.clear()
                 self._lost = self._escape = False
@@ -99,11 +115,12 @@ class LinkTransport(Transport):
         # Responses to earlier sessions may still come; only the one with the nonce counts.
         self._last = os.urandom(1)[0]
         answer = await self._request(Command.OPEN, nonce, lambda payload: payload[:NONCE_BYTES] == nonce)
-        version, capacity = answer[NONCE_BYTES], int.from_bytes(answer[NONCE_BYTES + 1:], "little")
+        version, capacity = answer[NONCE_BYTES], int.from_bytes(answer[NONCE_BYTES + 1 :], "little")
         if version != LINK_VERSION:
             self._last = None
-            raise LinkError(f"{self._line.name}: the device speaks version {version} of the link, this host "
-                            f"version {LINK_VERSION}")
+            raise LinkError(
+                f"{self._line.name}: the device speaks version {version} of the link, this host version {LINK_VERSION}"
+            )
         self._largest_payload = min(capacity, self._wanted_payload or capacity)
 
     def close(self):
@@ -117,7 +134,7 @@ class LinkTransport(Transport):
         data = np.asarray(words).astype("<u4").tobytes()
         most = max(4, (self._largest_payload - 1) // 4 * 4)
         for start in range(0, len(data), most):
-            await self._request(Command.WRITE, bytes((offset,)) + data[start:start + most], lambda p: not p)
+            await self._request(Command.WRITE, bytes((offset,)) + data[start : start + most], lambda p: not p)
 
     async def step(self, packet):
         answer = await self._request(Command.STEP, packet, lambda p: len(p) > 1)
@@ -138,19 +155,25 @@ class LinkTransport(Transport):
             if answer is not None:
                 break
         else:
-            raise LinkError(f"{self._line.name}: no answer to {command.name} after {attempts} attempts "
-                            f"of {self._timeout:g} s")
+            raise LinkError(
+                f"{self._line.name}: no answer to {command.name} after {attempts} attempts of {self._timeout:g} s"
+            )
         status, answer = answer
         if status in (Status.CLOSED, Status.SEQUENCE, Status.TIMEOUT):
-            raise SessionError(f"{self._line.name}: {command.name} was answered {status.name}: {STATUSES[status]} "
-                               "Open the device and load the program again")
+            raise SessionError(
+                f"{self._line.name}: {command.name} was answered {status.name}: {STATUSES[status]} "
+                "Open the device and load the program again"
+            )
         if status in (Status.COMMAND, Status.LENGTH):
-            raise LinkError(f"{self._line.name}: {command.name} with {len(payload)} bytes was answered "
-                            f"{status.name}: {STATUSES[status]}")
+            raise LinkError(
+                f"{self._line.name}: {command.name} with {len(payload)} bytes was answered "
+                f"{status.name}: {STATUSES[status]}"
+            )
         self._last = sequence
         if status is Status.BUS:
-            raise DeviceError(f"{self._line.name}: register 0x{payload[0]:02x} refuses to be accessed by "
-                              f"{command.name} (SLVERR)")
+            raise DeviceError(
+                f"{self._line.name}: register 0x{payload[0]:02x} refuses to be accessed by {command.name} (SLVERR)"
+            )
         return answer
 
     async def _answer(self, sequence, command, sent, expected):
@@ -164,7 +187,8 @@ class LinkTransport(Transport):
             extension -= min(len(data), extension)
             for body in self._decoder.feed(data):
                 if len(body) < RESPONSE_HEADER_BYTES or body[:REQUEST_HEADER_BYTES] != bytes(
-                        (sequence, command | RESPONSE)):
+                    (sequence, command | RESPONSE)
+                ):
                     continue
                 payload = body[RESPONSE_HEADER_BYTES:]
                 try:

@@ -35,8 +35,14 @@ SUFFIXES = {
 }
 
 
-def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike | None = None,
-                 layers: str | Sequence[str] | None = None, example_input: Any = None) -> Network:
+def load_network(
+    source: Any,
+    *,
+    name: str | None = None,
+    calibration: ArrayLike | None = None,
+    layers: str | Sequence[str] | None = None,
+    example_input: Any = None,
+) -> Network:
     """The network in a model or a file.
 
     Parameters:
@@ -63,8 +69,10 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
     elif isinstance(source, Mapping):
         network = network_from_state_dict(source, layers=layers)
     elif layers is not None:
-        raise ModelError(f"layers={layers!r}: the {type(source).__name__} tells itself in what order its layers come; "
-                         "supported: state dicts")
+        raise ModelError(
+            f"layers={layers!r}: the {type(source).__name__} tells itself in what order its layers come; "
+            "supported: state dicts"
+        )
     elif isinstance(source, Network):
         network = source
     elif is_module:
@@ -74,8 +82,10 @@ def load_network(source: Any, *, name: str | None = None, calibration: ArrayLike
     elif is_keras:
         network = _importer("keras").convert(source)
     else:
-        raise ModelError(f"a {type(source).__name__} is no model; supported: a path, a torch.nn.Module, a PyTorch "
-                         "state dict, an onnx.ModelProto, a Keras model")
+        raise ModelError(
+            f"a {type(source).__name__} is no model; supported: a path, a torch.nn.Module, a PyTorch "
+            "state dict, an onnx.ModelProto, a Keras model"
+        )
     if calibration is not None:
         network = replace(network, calibration=calibration)
     return replace(network, name=name) if name is not None else network
@@ -92,8 +102,10 @@ def _load_file(path: Path, layers: str | Sequence[str] | None) -> Network:
         if "state dict" in SUFFIXES[suffix]:
             return (safetensors_file if suffix == ".safetensors" else _importer("torch_file")).load(path, layers)
         if layers is not None:
-            raise ModelError(f"layers={layers!r}: the {SUFFIXES[suffix]} tells itself in what order its layers come; "
-                             "supported: state dicts")
+            raise ModelError(
+                f"layers={layers!r}: the {SUFFIXES[suffix]} tells itself in what order its layers come; "
+                "supported: state dicts"
+            )
         return _importer("onnx_graph" if suffix == ".onnx" else "keras").load(path)
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror or error}") from None
@@ -103,8 +115,12 @@ def _load_file(path: Path, layers: str | Sequence[str] | None) -> Network:
 
 def _importer(module: str) -> Any:
     """An importer, which imports a package that need not be installed."""
-    package, extra = {"torch_module": ("torch", "torch"), "torch_file": ("torch", "torch"),
-                      "onnx_graph": ("onnx", "onnx"), "keras": ("h5py", "keras")}[module]
+    package, extra = {
+        "torch_module": ("torch", "torch"),
+        "torch_file": ("torch", "torch"),
+        "onnx_graph": ("onnx", "onnx"),
+        "keras": ("h5py", "keras"),
+    }[module]
     try:
         return importlib.import_module(f".{module}", __package__)
     except ModuleNotFoundError as error:

@@ -154,29 +154,36 @@ class Chain:
         """
         source = self._source(place, labels)
         if labels.ndim != 3 or labels.shape[2] != layer.input_size:
-            raise Misfit(f"{place} reads an array of shape {labels.shape}; expected (steps, sequences, "
-                         f"{layer.input_size})")
+            raise Misfit(
+                f"{place} reads an array of shape {labels.shape}; expected (steps, sequences, {layer.input_size})"
+            )
         base = source.base
         if isinstance(base.layer, LinearLayer):
             raise ModelError(f"{place} reads {source.what}; supported: LSTM layers first, then linear layers")
         if base.layer is None:
             # The first LSTM layer tells which axis of the input is time.
-            steps = [int(labels[index] - labels[0, 0, 0]) if size > 1 else 1
-                     for index, size in zip(((-1, 0, 0), (0, -1, 0), (0, 0, -1)), labels.shape)]
+            steps = [
+                int(labels[index] - labels[0, 0, 0]) if size > 1 else 1
+                for index, size in zip(((-1, 0, 0), (0, -1, 0), (0, 0, -1)), labels.shape)
+            ]
             strides = [step // max(size - 1, 1) for step, size in zip(steps, labels.shape)]
             expected = labels[0, 0, 0] + sum(
                 stride * np.arange(size).reshape([-1 if axis == k else 1 for k in range(3)])
-                for axis, (stride, size) in enumerate(zip(strides, labels.shape)))
-            in_order = (min(steps) > 0 and labels.size == np.prod(source.shape) and np.array_equal(labels, expected))
+                for axis, (stride, size) in enumerate(zip(strides, labels.shape))
+            )
+            in_order = min(steps) > 0 and labels.size == np.prod(source.shape) and np.array_equal(labels, expected)
         else:
             in_order = np.array_equal(labels, source.labels)
         if not in_order:
-            raise ModelError(f"{place} does not read {source.what} as it is, but in another order or a part of it; "
-                             "supported: all features of all steps, in order")
+            raise ModelError(
+                f"{place} does not read {source.what} as it is, but in another order or a part of it; "
+                "supported: all features of all steps, in order"
+            )
         if source.constants is not None:
             factor, offset = self._columns(place, labels, source)
-            layer = LSTMLayer(layer.weight_ih * factor, layer.weight_hh, layer.bias_ih + layer.weight_ih @ offset,
-                              layer.bias_hh)
+            layer = LSTMLayer(
+                layer.weight_ih * factor, layer.weight_hh, layer.bias_ih + layer.weight_ih @ offset, layer.bias_hh
+            )
         shape = (*labels.shape[:2], layer.hidden_size)
         h = self._add(f"the result of {place}", name, shape, layer=layer, parent=source)
         c = self._add(f"the cell state of {place}", name, shape[1:], is_cell_state=True)
@@ -202,12 +209,14 @@ class Chain:
         if source.constants is not None:
             factor, offset = self._columns(place, labels, source)
             layer = LinearLayer(layer.weight * factor, layer.bias + layer.weight @ offset)
-        stage = self._add(f"the result of {place}", name, (*source.shape[:2], layer.output_size), layer=layer,
-                          parent=source)
+        stage = self._add(
+            f"the result of {place}", name, (*source.shape[:2], layer.output_size), layer=layer, parent=source
+        )
         return stage.first + rows[..., :1] * layer.output_size + np.arange(layer.output_size)
 
-    def constants(self, place: str, name: str, labels: Labels, factor: ArrayLike = 1.0,
-                  offset: ArrayLike = 0.0) -> Labels:
+    def constants(
+        self, place: str, name: str, labels: Labels, factor: ArrayLike = 1.0, offset: ArrayLike = 0.0
+    ) -> Labels:
         """Multiply by a constant, then add one. A linear layer before takes both up, else the layer behind does, which
         checks that they are the same at every step.
 
@@ -225,8 +234,10 @@ class Chain:
         try:
             labels, *numbers = np.broadcast_arrays(labels, *(np.asarray(a, dtype=np.float64) for a in (factor, offset)))
         except ValueError:
-            raise Misfit(f"{place}: constants of shape {np.shape(factor) or np.shape(offset)} do not fit an array of "
-                         f"shape {labels.shape}") from None
+            raise Misfit(
+                f"{place}: constants of shape {np.shape(factor) or np.shape(offset)} do not fit an array of "
+                f"shape {labels.shape}"
+            ) from None
         if not all(np.isfinite(array).all() for array in numbers):
             raise ModelError(f"{place}: a constant is not finite, or a division by zero")
         elements = (labels - source.first).reshape(-1)
@@ -235,8 +246,9 @@ class Chain:
             spread = np.full(np.prod(source.shape), np.nan)
             spread[elements] = array.reshape(-1)
             if (spread[elements] != array.reshape(-1)).any():
-                raise ModelError(f"{place} combines {source.what} with several constants at once; supported: one for "
-                                 "each feature")
+                raise ModelError(
+                    f"{place} combines {source.what} with several constants at once; supported: one for each feature"
+                )
             applied.append(spread)
         what = f"the result of {place}"
         if isinstance(source.layer, LinearLayer):
@@ -280,12 +292,17 @@ class Chain:
         proper = [key for key, labels in results.items() if not self._is_state(labels)]
         if not proper:
             # The model ends with an LSTM layer's last h, or with a single step.
-            proper = [key for key, labels in results.items()
-                      if [s.is_cell_state for s in self._sources(labels)] == [False]][:1]
+            proper = [
+                key for key, labels in results.items() if [s.is_cell_state for s in self._sources(labels)] == [False]
+            ][:1]
         if len(proper) != 1:
             named = ", ".join(f"'{key}'" for key in proper or results)
-            self.refuse(ModelError(f"the model gives {named}; supported: one result of one layer, besides the final "
-                                   "states of LSTM layers"))
+            self.refuse(
+                ModelError(
+                    f"the model gives {named}; supported: one result of one layer, besides the final "
+                    "states of LSTM layers"
+                )
+            )
             raise self.refusal()
         place = f"the model's result '{proper[0]}'"
         labels = results[proper[0]]
@@ -300,17 +317,24 @@ class Chain:
             raise ModelError(f"{place} does not hold all {features} values of {last.what}, in order and once")
         step, sequence = np.divmod(row, sequences)
         if len(np.unique(sequence)) != sequences:
-            raise ModelError(f"{place} holds only a part of the batch; supported: all sequences "
-                             "(is an LSTM layer's batch_first set wrongly?)")
+            raise ModelError(
+                f"{place} holds only a part of the batch; supported: all sequences "
+                "(is an LSTM layer's batch_first set wrongly?)"
+            )
         if set(step) not in ({steps - 1}, set(range(steps))):
-            raise ModelError(f"{place} holds steps {', '.join(map(str, np.unique(step) + 1))} of {steps}; supported: "
-                             "all steps, or the last one")
+            raise ModelError(
+                f"{place} holds steps {', '.join(map(str, np.unique(step) + 1))} of {steps}; supported: "
+                "all steps, or the last one"
+            )
         if last.constants is not None:
             # No layer follows that could take the constants up.
             factor, offset = self._columns(place, labels.reshape(-1)[order].reshape(-1, features), last)
             layers.append(LinearLayer(np.diag(factor), offset))
-        return Network(tuple(layer for layer in layers if isinstance(layer, LSTMLayer)),
-                       tuple(layer for layer in layers if isinstance(layer, LinearLayer)), name)
+        return Network(
+            tuple(layer for layer in layers if isinstance(layer, LSTMLayer)),
+            tuple(layer for layer in layers if isinstance(layer, LinearLayer)),
+            name,
+        )
 
     def steps(self) -> int:
         """Steps of the last LSTM layer that was applied."""
@@ -330,8 +354,12 @@ class Chain:
         return True
 
 
-def confirm(network: Network, run: Callable[[tuple[int, ...]], Network], shapes: Iterable[tuple[int, ...]],
-            misfit: type[Exception] = Misfit) -> None:
+def confirm(
+    network: Network,
+    run: Callable[[tuple[int, ...]], Network],
+    shapes: Iterable[tuple[int, ...]],
+    misfit: type[Exception] = Misfit,
+) -> None:
     """See that a model computes the same with inputs of other shapes, where it takes them.
 
     Parameters
@@ -353,5 +381,7 @@ def confirm(network: Network, run: Callable[[tuple[int, ...]], Network], shapes:
         except misfit:
             continue
         if tensors.keys() != others.keys() or not all(np.array_equal(tensors[key], others[key]) for key in tensors):
-            raise ModelError("constants that the model uses depend on the number of steps or sequences; supported: the "
-                             "same for any number")
+            raise ModelError(
+                "constants that the model uses depend on the number of steps or sequences; supported: the "
+                "same for any number"
+            )

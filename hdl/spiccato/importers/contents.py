@@ -31,8 +31,10 @@ def check_contents(path: Path) -> None:
         head = file.read(512)
     kind = _zip_kind(path) if head.startswith(b"PK\x03\x04") else _kind(head, path.stat().st_size)
     if kind == "TorchScript":
-        raise ModelError("a TorchScript module, which cannot be followed; give the module it was made from, an ONNX "
-                         "file, or its state dict: torch.save(torch.jit.load(path).state_dict(), 'state.pt')")
+        raise ModelError(
+            "a TorchScript module, which cannot be followed; give the module it was made from, an ONNX "
+            "file, or its state dict: torch.save(torch.jit.load(path).state_dict(), 'state.pt')"
+        )
     if head.startswith(b"version https://git-lfs.github.com/"):
         raise ModelError("a pointer of Git LFS, not the file itself; git lfs pull fetches that")
     if kind in _KINDS and suffix not in _KINDS[kind]:

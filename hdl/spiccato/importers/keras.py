@@ -60,8 +60,10 @@ def convert(model: Any) -> Network:
         config = json.loads(model.to_json())
         layers = {names: layer for names, layer in _members(model, ())}
     except Exception as error:  # of any kind: a model's class may be the user's
-        raise ModelError(f"the configuration of the model, a {kind}, cannot be read: {_first_line(error)}; supported: "
-                         "Sequential and Functional models") from None
+        raise ModelError(
+            f"the configuration of the model, a {kind}, cannot be read: {_first_line(error)}; supported: "
+            "Sequential and Functional models"
+        ) from None
 
     def arrays(layer: Layer) -> list[NDArray[Any]]:
         own = layers.get(layer.names)
@@ -81,6 +83,7 @@ def _members(model: Any, outer: tuple[str, ...]) -> Iterator[tuple[tuple[str, ..
 
 def _weights(file: h5py.File) -> Arrays:
     """A function that gives the arrays of a layer from the weights in a .keras file."""
+
     def arrays(layer: Layer) -> list[NDArray[Any]]:
         inner = {"LSTM": "cell/", "TimeDistributed": "layer/"}.get(layer.kind, "")
         group = file.get(f"{layer.group}/{inner}vars")
@@ -91,6 +94,7 @@ def _weights(file: h5py.File) -> Arrays:
 
 def _legacy_weights(group: h5py.Group) -> Arrays:
     """The same for a .h5 file, which has a group by the name of each layer of the outermost model."""
+
     def arrays(layer: Layer) -> list[NDArray[Any]]:
         own = group.get(layer.names[0])
         if own is None:
@@ -139,8 +143,10 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
             sources = sorted(set(_sources(nodes)))
             if len(nodes) > 1 or [source for source, _ in sources] != ([] if before is None else [before]):
                 names = ", ".join(repr(source) for source, _ in sources)
-                raise ModelError(f"layer '{own}' ({kind}) reads {names or 'an input of its own'}"
-                                 f"{' in several places' * (len(nodes) > 1)}; supported: {SUPPORTED}")
+                raise ModelError(
+                    f"layer '{own}' ({kind}) reads {names or 'an input of its own'}"
+                    f"{' in several places' * (len(nodes) > 1)}; supported: {SUPPORTED}"
+                )
             number = sources[0][1] if sources else 0
             arguments = nodes[0].get("args", []) if nodes and isinstance(nodes[0], dict) else []
             before = own
@@ -159,8 +165,10 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
     if before is not None:
         results = list(dict.fromkeys(source for source, _ in _outputs(config)))
         if results != [before]:
-            raise ModelError(f"the model gives the results of {', '.join(map(repr, results))}; supported: only that of "
-                             f"'{before}', its last layer")
+            raise ModelError(
+                f"the model gives the results of {', '.join(map(repr, results))}; supported: only that of "
+                f"'{before}', its last layer"
+            )
 
 
 def _outputs(config: dict[str, Any]) -> list[tuple[str, int]]:

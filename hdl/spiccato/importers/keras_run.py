@@ -14,8 +14,15 @@ __all__ = ["SUPPORTED", "Layer", "run_layers"]
 SUPPORTED = "LSTM layers, then Dense layers with linear activation, in one chain"
 
 #: Layers that change nothing when a model is used.
-_PASSIVE = {"InputLayer", "Dropout", "SpatialDropout1D", "GaussianDropout", "GaussianNoise", "ActivityRegularization",
-            "Identity"}
+_PASSIVE = {
+    "InputLayer",
+    "Dropout",
+    "SpatialDropout1D",
+    "GaussianDropout",
+    "GaussianNoise",
+    "ActivityRegularization",
+    "Identity",
+}
 #: What the layers must be configured to, where a file says it.
 _LSTM_SETTINGS = {"activation": "tanh", "recurrent_activation": "sigmoid", "go_backwards": False, "time_major": False}
 _DENSE_SETTINGS = {"activation": "linear"}
@@ -41,8 +48,9 @@ class Layer:
         return f"layer '{self.names[-1]}' ({self.kind})"
 
 
-def run_layers(layers: list[tuple[Layer, list[NDArray[Any]]]], outputs: list[int], name: str, steps: int,
-         sequences: int) -> Network:
+def run_layers(
+    layers: list[tuple[Layer, list[NDArray[Any]]]], outputs: list[int], name: str, steps: int, sequences: int
+) -> Network:
     """The network, from a run on labels (sequences, steps, features)."""
     chain = Chain()
     shape = layers[0][0].settings.get("batch_shape") or layers[0][0].settings.get("batch_input_shape") or []
@@ -76,18 +84,27 @@ def run_layers(layers: list[tuple[Layer, list[NDArray[Any]]]], outputs: list[int
 
 def _features(layers: list[tuple[Layer, list[NDArray[Any]]]]) -> int | None:
     """What the first of the layers with a kernel reads."""
-    return next((len(arrays[0]) for layer, arrays in layers if layer.kind in ("LSTM", "Dense", "TimeDistributed")
-                 and arrays and arrays[0].ndim == 2), None)
+    return next(
+        (
+            len(arrays[0])
+            for layer, arrays in layers
+            if layer.kind in ("LSTM", "Dense", "TimeDistributed") and arrays and arrays[0].ndim == 2
+        ),
+        None,
+    )
 
 
 def _is_passive(layer: Layer) -> bool:
     settings = layer.settings.get("layer", {}) if layer.kind == "TimeDistributed" else {"class_name": layer.kind}
     return settings.get("class_name") in _PASSIVE or (layer.kind, layer.settings.get("activation")) == (
-        "Activation", "linear")
+        "Activation",
+        "linear",
+    )
 
 
-def _apply(chain: Chain, layer: Layer, arrays: list[NDArray[Any]], results: list[Labels],
-           shortened: str) -> list[Labels]:
+def _apply(
+    chain: Chain, layer: Layer, arrays: list[NDArray[Any]], results: list[Labels], shortened: str
+) -> list[Labels]:
     """The results of a layer on those of the layer before; ``shortened`` is the last LSTM layer if it gives its last
     step only."""
     place, name, settings = layer.place, layer.names[-1], layer.settings
@@ -105,7 +122,9 @@ def _apply(chain: Chain, layer: Layer, arrays: list[NDArray[Any]], results: list
             kernel, recurrent, bias = _tensors(arrays, settings, 2)
             weights = LSTMLayer(kernel.T, recurrent.T, bias)
         elif layer.kind == "Dense" or (layer.kind, settings.get("layer", {}).get("class_name")) == (
-                "TimeDistributed", "Dense"):
+            "TimeDistributed",
+            "Dense",
+        ):
             inner = settings["layer"]["config"] if layer.kind == "TimeDistributed" else settings
             _require(inner, _DENSE_SETTINGS)
             kernel, bias = _tensors(arrays, inner, 1)
@@ -192,6 +211,8 @@ def _tensors(tensors, settings, weights):
     """``weights`` matrices and the bias, or None in its place."""
     biases = bool(settings.get("use_bias", True))
     if len(tensors) != weights + biases:
-        raise ModelError(f"{len(tensors)} arrays of weights; expected {weights + biases}; supported: models that "
-                         "are built, .keras files of Keras 3, .h5 files of Keras 2 and 3")
+        raise ModelError(
+            f"{len(tensors)} arrays of weights; expected {weights + biases}; supported: models that "
+            "are built, .keras files of Keras 3, .h5 files of Keras 2 and 3"
+        )
     return [*tensors] if biases else [*tensors, None]

@@ -67,19 +67,24 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
 def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
     """A valid model of MIN_OPSET or a later operator set."""
     for kind, values in (("input", model.graph.input), ("output", model.graph.output)):
-        shapeless = [value.name for value in values if not value.type.tensor_type.HasField("shape")
-                     and value.type.WhichOneof("value") in (None, "tensor_type")]
+        shapeless = [
+            value.name
+            for value in values
+            if not value.type.tensor_type.HasField("shape") and value.type.WhichOneof("value") in (None, "tensor_type")
+        ]
         if shapeless and kind == "output":
             # Other programs need no shape of an output either.
             try:
                 model = onnx.shape_inference.infer_shapes(model)
             except (onnx.shape_inference.InferenceError, ValueError, RuntimeError) as error:
-                raise ModelError(f"graph output '{shapeless[0]}' has no shape, and none can be inferred: "
-                                 f"{_first_line(error)}") from None
+                raise ModelError(
+                    f"graph output '{shapeless[0]}' has no shape, and none can be inferred: {_first_line(error)}"
+                ) from None
             shapeless = [value.name for value in model.graph.output if not value.type.tensor_type.HasField("shape")]
         if shapeless:
-            raise ModelError(f"graph {kind} '{shapeless[0]}' has no shape; expected steps, sequences and a number of "
-                             "features")
+            raise ModelError(
+                f"graph {kind} '{shapeless[0]}' has no shape; expected steps, sequences and a number of features"
+            )
     try:
         onnx.checker.check_model(model)
     except (onnx.checker.ValidationError, ValueError) as error:
@@ -91,8 +96,10 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
         return onnx.version_converter.convert_version(model, MIN_OPSET)
     except Exception as error:  # of any kind: what its C++ code raises is not documented
         reason = re.sub(r".*Assertion .* failed: ", "", _first_line(error))
-        raise ModelError(f"the model uses opset {opset}, which onnx's version converter does not bring to {MIN_OPSET} "
-                         f"({reason}); supported: {MIN_OPSET} and later, and from 7 on what it converts") from None
+        raise ModelError(
+            f"the model uses opset {opset}, which onnx's version converter does not bring to {MIN_OPSET} "
+            f"({reason}); supported: {MIN_OPSET} and later, and from 7 on what it converts"
+        ) from None
 
 
 def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tuple[int, ...]]]:
@@ -114,8 +121,12 @@ def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tu
     # The usual order of the sizes that are open, then the one of features that come last or in the middle.
     tries = [(None, 0)]
     if is_open[-1]:
-        tries += [(position, size) for size in dict.fromkeys(features) for position in (len(dims) - 1, len(dims) - 2)
-                  if is_open[position]]
+        tries += [
+            (position, size)
+            for size in dict.fromkeys(features)
+            for position in (len(dims) - 1, len(dims) - 2)
+            if is_open[position]
+        ]
     for position, size in tries:
         shapes = []
         for pair in SIZES:

@@ -20,8 +20,21 @@ __all__ = ["GraphRun"]
 SUPPORTED = "LSTM, then Gemm or MatMul and Add, arithmetic with constants, and operators that only move values"
 
 #: Operators that only move values of their first input (all inputs of Concat).
-_MOVES = {"Concat", "Expand", "Flatten", "Gather", "GatherElements", "GatherND", "Identity", "Reshape", "Slice",
-          "Split", "Squeeze", "Transpose", "Unsqueeze"}
+_MOVES = {
+    "Concat",
+    "Expand",
+    "Flatten",
+    "Gather",
+    "GatherElements",
+    "GatherND",
+    "Identity",
+    "Reshape",
+    "Slice",
+    "Split",
+    "Squeeze",
+    "Transpose",
+    "Unsqueeze",
+}
 #: Operators whose result depends on nothing but a shape.
 _SHAPES = {"Shape", "Size"}
 _FLOATS = {onnx.TensorProto.FLOAT, onnx.TensorProto.DOUBLE}
@@ -39,7 +52,8 @@ class GraphRun:
         self._graph = graph
         self._opsets = opsets
         self._values: dict[str, NDArray[Any]] = {
-            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+            tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer
+        }
         self._labelled: set[str] = set()
 
     def network(self, name: str, shape: tuple[int, ...]) -> Network:
@@ -97,20 +111,26 @@ class GraphRun:
         """What a node gives, and whether that is labels."""
         attributes = {entry.name: onnx.helper.get_attribute_value(entry) for entry in node.attribute}
         if node.domain.removeprefix("ai.onnx") or any(
-                isinstance(value, onnx.GraphProto) for value in attributes.values()):
+            isinstance(value, onnx.GraphProto) for value in attributes.values()
+        ):
             raise ModelError(f"{place}: this operator is not supported; supported: {SUPPORTED}")
         handled, moves = node.op_type in _HANDLED, self._moves(node, labelled)
         if any(labelled) and not (handled or moves or node.op_type in _SHAPES):
             read = self._values[node.input[labelled.index(True)]].astype(np.int64)
-            raise ModelError(f"{place} on {self.chain.what(read)}: this operator is not supported here; supported: "
-                             f"{SUPPORTED}")
+            raise ModelError(
+                f"{place} on {self.chain.what(read)}: this operator is not supported here; supported: {SUPPORTED}"
+            )
         for number, name in enumerate(node.input):
             if name in self._foreign:
-                raise ModelError(f"{place} reads graph input '{name}' (its input {number}); supported: one input, "
-                                 "initial states zero or left out, since the accelerator keeps h and c itself")
+                raise ModelError(
+                    f"{place} reads graph input '{name}' (its input {number}); supported: one input, "
+                    "initial states zero or left out, since the accelerator keeps h and c itself"
+                )
             if name and name not in self._values:
-                raise ModelError(f"{place} reads '{name}' (its input {number}), which is not a value of the model's; "
-                                 f"supported: {SUPPORTED}")
+                raise ModelError(
+                    f"{place} reads '{name}' (its input {number}), which is not a value of the model's; "
+                    f"supported: {SUPPORTED}"
+                )
         if not any(labelled) or node.op_type in _SHAPES:
             return self._execute(place, node, self._values), False
         if handled:
@@ -187,13 +207,18 @@ class GraphRun:
         labels = self._labels(place, node)
         weights = self._constant(place, node, 1, "W"), self._constant(place, node, 2, "R")
         if [w.ndim for w in weights] != [3, 3] or {w.shape[0] for w in weights} != {1}:
-            refuse(f"W of shape {weights[0].shape} with R of shape {weights[1].shape}",
-                   "(1, 4 x hidden, inputs) with (1, 4 x hidden, hidden)")
+            refuse(
+                f"W of shape {weights[0].shape} with R of shape {weights[1].shape}",
+                "(1, 4 x hidden, inputs) with (1, 4 x hidden, hidden)",
+            )
         hidden = weights[1].shape[2]
         biases = self._constant(place, node, 3, "B") if has(3) else np.zeros((1, 8 * hidden))
         if biases.shape != (1, 8 * hidden) or attributes.get("hidden_size", hidden) != hidden:
-            refuse(f"B of shape {biases.shape} and hidden_size {attributes.get('hidden_size')} with R of shape "
-                   f"{weights[1].shape}", f"(1, {8 * hidden}) and {hidden}")
+            refuse(
+                f"B of shape {biases.shape} and hidden_size {attributes.get('hidden_size')} with R of shape "
+                f"{weights[1].shape}",
+                f"(1, {8 * hidden}) and {hidden}",
+            )
         try:
             layer = LSTMLayer(*(_gates(array) for array in (weights[0][0], weights[1][0], *biases.reshape(2, -1))))
         except ModelError as error:
@@ -204,8 +229,7 @@ class GraphRun:
         if by_sequence:
             labels = labels.transpose(1, 0, 2)
         if has(4) and (self._constant(place, node, 4, "sequence_lens") != len(labels)).any():
-            refuse(f"sequence_lens '{node.input[4]}' other than the number of steps",
-                   "sequences of the same length")
+            refuse(f"sequence_lens '{node.input[4]}' other than the number of steps", "sequences of the same length")
         h, c = self.chain.lstm(place, _name(node), labels, layer)
         if by_sequence:
             return h.transpose(1, 0, 2)[:, :, None], h[-1][:, None], c[:, None]
@@ -252,8 +276,9 @@ class GraphRun:
             with np.errstate(divide="ignore"):
                 factor, offset = 1 / constant, 0.0
         else:
-            raise ModelError(f"{place} divides a constant by {self.chain.what(labels)}; supported: division by "
-                             "a constant")
+            raise ModelError(
+                f"{place} divides a constant by {self.chain.what(labels)}; supported: division by a constant"
+            )
         return [self.chain.constants(place, _name(node), labels, factor, offset)]
 
     def _negative(self, place, node, attributes):
@@ -263,12 +288,16 @@ class GraphRun:
         if attributes.get("training_mode", 0):
             raise ModelError(f"{place}: training mode is not supported; supported: a model exported for inference")
         labels = self._labels(place, node)
-        scale, shift, mean, variance = (self._constant(place, node, 1 + k, what)
-                                        for k, what in enumerate(("scale", "B", "mean", "variance")))
+        scale, shift, mean, variance = (
+            self._constant(place, node, 1 + k, what) for k, what in enumerate(("scale", "B", "mean", "variance"))
+        )
         factor = scale / np.sqrt(variance + attributes.get("epsilon", 1e-5))
         shape = (-1,) + (1,) * (labels.ndim - 2)
-        return [self.chain.constants(place, _name(node), labels, factor.reshape(shape),
-                                     (shift - mean * factor).reshape(shape))]
+        return [
+            self.chain.constants(
+                place, _name(node), labels, factor.reshape(shape), (shift - mean * factor).reshape(shape)
+            )
+        ]
 
     def _dropout(self, place, node, attributes):
         if len(node.input) > 2 and node.input[2] and self._constant(place, node, 2, "training_mode").any():
@@ -283,9 +312,19 @@ class GraphRun:
 
 
 #: Operators that are not executed as they are -> method.
-_HANDLED = {"LSTM": "_lstm", "Gemm": "_gemm", "MatMul": "_matmul", "Dropout": "_dropout", "Cast": "_cast",
-            "Add": "_arithmetic", "Sub": "_arithmetic", "Mul": "_arithmetic", "Div": "_arithmetic",
-            "Neg": "_negative", "BatchNormalization": "_batch_norm"}
+_HANDLED = {
+    "LSTM": "_lstm",
+    "Gemm": "_gemm",
+    "MatMul": "_matmul",
+    "Dropout": "_dropout",
+    "Cast": "_cast",
+    "Add": "_arithmetic",
+    "Sub": "_arithmetic",
+    "Mul": "_arithmetic",
+    "Div": "_arithmetic",
+    "Neg": "_negative",
+    "BatchNormalization": "_batch_norm",
+}
 
 
 def _name(node: onnx.NodeProto) -> str:

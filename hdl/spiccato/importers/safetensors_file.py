@@ -50,7 +50,7 @@ def load(path: Path, layers: str | Sequence[str] | None = None) -> Network:
         raise ModelError(f"not a complete safetensors file: {error}") from None
     # Sorted, for the library gives them in an order that changes from run to run.
     tensors = {key: _decode(entry) for key, entry in sorted(entries, key=lambda entry: entry[0])}
-    header = json.loads(data[8:8 + int.from_bytes(data[:8], "little")])
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     stated = header.get("__metadata__", {}).get(LAYERS_KEY)
     if layers is None and stated is not None:
         return network_from_state_dict(tensors, path.stem, layers=stated, stated_by=f"the file's {LAYERS_KEY}")

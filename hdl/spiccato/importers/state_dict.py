@@ -28,14 +28,20 @@ TYPES = "floating-point numbers (float64, float32, float16 or bfloat16)"
 CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "net")
 
 # Without a layer number, a field is of an nn.LSTMCell.
-_LSTM_FIELD = re.compile(r"(?P<field>(?:weight|bias)_(?:ih|hh|hr))"
-                         r"(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?")
+_LSTM_FIELD = re.compile(
+    r"(?P<field>(?:weight|bias)_(?:ih|hh|hr))"
+    r"(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?"
+)
 _FIELD_ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 def network_from_state_dict(
-    state: Mapping[str, Any], name: str = "network", *, layers: str | Sequence[str] | None = None,
-    ordered: bool = True, stated_by: str = "layers",
+    state: Mapping[str, Any],
+    name: str = "network",
+    *,
+    layers: str | Sequence[str] | None = None,
+    ordered: bool = True,
+    stated_by: str = "layers",
 ) -> Network:
     """The network in a state dict, or in a checkpoint that has one.
 
@@ -70,11 +76,14 @@ def network_from_state_dict(
     modules = _modules(tensors)
     found = ", ".join(module.description for module in modules)
     if strange := [module for module in modules if not module.layers]:
-        raise ModelError(f"{strange[0].description} is {strange[0].kind}; found: {found}; supported: {SUPPORTED}; the "
-                         "module itself or an ONNX file would tell what it does")
+        raise ModelError(
+            f"{strange[0].description} is {strange[0].kind}; found: {found}; supported: {SUPPORTED}; the "
+            "module itself or an ONNX file would tell what it does"
+        )
     if not any(isinstance(module.layers[0], LSTMLayer) for module in modules):
-        raise ModelError(f"network {name!r} has no LSTM layer{f'; found: {found}' * bool(found)}; at least one is "
-                         "needed")
+        raise ModelError(
+            f"network {name!r} has no LSTM layer{f'; found: {found}' * bool(found)}; at least one is needed"
+        )
     if layers is not None:
         chain, how = _stated(modules, layers, stated_by), f"as stated by {stated_by}"
     else:
@@ -84,21 +93,32 @@ def network_from_state_dict(
             raise ModelError(
                 f"a state dict does not tell {doubt}; found, {'in this order' if ordered else 'in unknown order'}: "
                 f"{found}. Give the module itself, an ONNX file or, if nothing else lies between and LSTM layers come "
-                "first, the names in the order of computation: --layers NAME,NAME (in Python layers=)")
+                "first, the names in the order of computation: --layers NAME,NAME (in Python layers=)"
+            )
         how = "in the order of its tensors" if ordered else "in the only order that names and sizes admit"
     for before, after in itertools.pairwise(chain):
         if before.layers[-1].output_size != after.layers[0].input_size:
-            raise ModelError(f"{after.label} takes {after.layers[0].input_size} inputs; expected "
-                             f"{before.layers[-1].output_size}, the outputs of {before.label}; found: {found}")
+            raise ModelError(
+                f"{after.label} takes {after.layers[0].input_size} inputs; expected "
+                f"{before.layers[-1].output_size}, the outputs of {before.label}; found: {found}"
+            )
     source = "a state dict" if key is None else f"the state dict under {key!r}"
-    counts = [f"{module.label} ({len(module.layers)} layers)" if len(module.layers) > 1 else module.label
-              for module in chain]
-    origin = (f"taken from {source}: {counts[0]}; nothing before or after" if len(chain) == 1 else
-              f"taken from {source}, {how}: {', then '.join(counts)}; nothing before, between or after")
+    counts = [
+        f"{module.label} ({len(module.layers)} layers)" if len(module.layers) > 1 else module.label for module in chain
+    ]
+    origin = (
+        f"taken from {source}: {counts[0]}; nothing before or after"
+        if len(chain) == 1
+        else f"taken from {source}, {how}: {', then '.join(counts)}; nothing before, between or after"
+    )
     every = [layer for module in chain for layer in module.layers]
-    return Network(tuple(layer for layer in every if isinstance(layer, LSTMLayer)),
-                   tuple(layer for layer in every if isinstance(layer, LinearLayer)), name,
-                   None if calibration is None else _array("calibration", calibration), origin)
+    return Network(
+        tuple(layer for layer in every if isinstance(layer, LSTMLayer)),
+        tuple(layer for layer in every if isinstance(layer, LinearLayer)),
+        name,
+        None if calibration is None else _array("calibration", calibration),
+        origin,
+    )
 
 
 # Tensors.
@@ -109,8 +129,11 @@ def _is_tensor(value: Any) -> bool:
 
 
 def _is_state_dict(value: Any) -> bool:
-    return (isinstance(value, Mapping) and len(value) > 0
-            and all(isinstance(key, str) and _is_tensor(value[key]) for key in value))
+    return (
+        isinstance(value, Mapping)
+        and len(value) > 0
+        and all(isinstance(key, str) and _is_tensor(value[key]) for key in value)
+    )
 
 
 def _tensors(content: Mapping[Any, Any]) -> tuple[dict[str, Any], str | None]:
@@ -128,16 +151,20 @@ def _tensors(content: Mapping[Any, Any]) -> tuple[dict[str, Any], str | None]:
         return dict(content[key]), key
     if found:
         names = ", ".join(map(repr, found))
-        raise ModelError(f"a checkpoint with several state dicts, {names}; give one of them: "
-                         f"spiccato.load(torch.load(path, weights_only=True)[{found[0]!r}])")
+        raise ModelError(
+            f"a checkpoint with several state dicts, {names}; give one of them: "
+            f"spiccato.load(torch.load(path, weights_only=True)[{found[0]!r}])"
+        )
     inner = [key for key in CHECKPOINT_KEYS if isinstance(content.get(key), Mapping)]
     if len(inner) == 1 and content[inner[0]] is not content:
         try:
             return _tensors(content[inner[0]])[0], inner[0]
         except ModelError as error:
             raise ModelError(f"in {inner[0]!r}: {error}") from None
-    raise ModelError(f"{what}; expected a tensor, or a checkpoint with a state dict under one of the keys "
-                     f"{', '.join(CHECKPOINT_KEYS)}")
+    raise ModelError(
+        f"{what}; expected a tensor, or a checkpoint with a state dict under one of the keys "
+        f"{', '.join(CHECKPOINT_KEYS)}"
+    )
 
 
 def _array(key: str, value: Any) -> NDArray[Any]:
@@ -159,8 +186,10 @@ def _array(key: str, value: Any) -> NDArray[Any]:
 
 def _from_torch(torch: Any, key: str, value: Any) -> NDArray[Any]:
     if value.is_quantized:
-        raise ModelError(f"tensor {key!r} is quantised ({value.dtype}); expected {TYPES}: those of the model before it "
-                         "was quantised, or .dequantize() of each")
+        raise ModelError(
+            f"tensor {key!r} is quantised ({value.dtype}); expected {TYPES}: those of the model before it "
+            "was quantised, or .dequantize() of each"
+        )
     if value.dtype not in (torch.float64, torch.float32, torch.float16, torch.bfloat16):
         raise ModelError(f"tensor {key!r} has type {value.dtype}; expected {TYPES}")
     if value.is_meta:
@@ -218,16 +247,19 @@ def _modules(tensors: Mapping[str, Any]) -> list[_Module]:
     labels = _labels(list(fields))
     modules = [_Module(name, label, _kind(name, fields[name]), fields[name]) for name, label in zip(fields, labels)]
     builders = {"LSTM": _lstm, "LSTMCell": _cell, "linear": _linear}
-    return [replace(module, layers=builders[module.kind](module)) if module.kind in builders else module
-            for module in modules]
+    return [
+        replace(module, layers=builders[module.kind](module)) if module.kind in builders else module
+        for module in modules
+    ]
 
 
 def _labels(names: Sequence[str]) -> list[str]:
     """Names without what wrappers put before all of them (``module.``, ``_orig_mod.``, ``model.``)."""
     paths = [name.split(".") for name in names]
     # The names of containers stay: a number alone says little.
-    while paths and all(len(path) > 1 and path[0] == paths[0][0] and not path[0].isdigit()
-                        and not path[1].isdigit() for path in paths):
+    while paths and all(
+        len(path) > 1 and path[0] == paths[0][0] and not path[0].isdigit() and not path[1].isdigit() for path in paths
+    ):
         paths = [path[1:] for path in paths]
     return [_shown(".".join(path)) for path in paths]
 
@@ -298,8 +330,9 @@ def _layer(kind: Any, module: _Module, suffix: str, fields: Mapping[str, Any]) -
         if field not in fields:
             raise ModelError(f"tensor {_key(module, field + suffix)!r} is missing")
     if "weight_hr" in fields:
-        raise ModelError(f"tensor {_key(module, f'weight_hr{suffix}')!r} is of an LSTM with proj_size; "
-                         f"supported: {SUPPORTED}")
+        raise ModelError(
+            f"tensor {_key(module, f'weight_hr{suffix}')!r} is of an LSTM with proj_size; supported: {SUPPORTED}"
+        )
     if "bias_hr" in fields:
         raise ModelError(f"tensor {_key(module, f'bias_hr{suffix}')!r} is unknown; supported: {SUPPORTED}")
     arrays = {field: _array(_key(module, field + suffix), value) for field, value in fields.items()}
@@ -345,8 +378,9 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
         inputs, hidden = lstms[0].layers[0].input_size, lstms[-1].layers[-1].output_size
         for one, other in itertools.pairwise(lstms):
             if one.kind == "LSTM" and one.layers[-1].output_size == other.layers[0].output_size:
-                return [], (f"what lies between {one.label} and {other.label}, which are of one size and could be one "
-                            "nn.LSTM")
+                return [], (
+                    f"what lies between {one.label} and {other.label}, which are of one size and could be one nn.LSTM"
+                )
     for linear in linears:
         if ordered and modules.index(linear) < max(modules.index(lstm) for lstm in lstms):
             return [], f"what {linear.label}, which comes before {_listed(lstms)}, does there"
@@ -400,16 +434,20 @@ def _stated(modules: Sequence[_Module], layers: str | Sequence[str], stated_by: 
         module = by_name.get(name)
         if module is None or module in chain:
             wrong = "unknown" if module is None else "there twice"
-            raise ModelError(f"{stated_by}: {name!r} is {wrong}; the state dict has {_every(modules)}, each to be "
-                             "named once")
+            raise ModelError(
+                f"{stated_by}: {name!r} is {wrong}; the state dict has {_every(modules)}, each to be named once"
+            )
         chain.append(module)
     if missing := [module.label for module in modules if module not in chain]:
-        raise ModelError(f"{stated_by}: {', '.join(missing)} left out; the state dict has {_every(modules)}, each to "
-                         "be named once")
+        raise ModelError(
+            f"{stated_by}: {', '.join(missing)} left out; the state dict has {_every(modules)}, each to be named once"
+        )
     for before, after in itertools.pairwise(chain):
         if before.kind == "linear" and after.kind != "linear":
-            raise ModelError(f"{stated_by}: the linear layer {before.label} comes before {after.label}; supported: "
-                             "LSTM layers first, then linear layers")
+            raise ModelError(
+                f"{stated_by}: the linear layer {before.label} comes before {after.label}; supported: "
+                "LSTM layers first, then linear layers"
+            )
     return chain
 
 

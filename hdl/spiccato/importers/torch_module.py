@@ -36,16 +36,22 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     what = type(module).__name__
     for name, part in module.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
-            raise ModelError(f"module '{name or what}' is compiled by TorchScript and cannot be followed; supported: "
-                             "modules written in Python")
+            raise ModelError(
+                f"module '{name or what}' is compiled by TorchScript and cannot be followed; supported: "
+                "modules written in Python"
+            )
     if not any(isinstance(part, nn.LSTM) for part in module.modules()):
         raise ModelError(f"module {what} has no nn.LSTM; supported: {SUPPORTED}")
     if example_input is not None and not hasattr(example_input, "shape"):
         raise ModelError(f"example_input is a {type(example_input).__name__}; expected a tensor or an array")
     try:
         # What a module keeps of an earlier call belongs to that call's graph, which would not be copied.
-        memo = {id(tensor): tensor.detach().clone() for part in module.modules() for tensor in tensors(vars(part))
-                if not tensor.is_leaf}
+        memo = {
+            id(tensor): tensor.detach().clone()
+            for part in module.modules()
+            for tensor in tensors(vars(part))
+            if not tensor.is_leaf
+        }
         module = copy.deepcopy(module, memo).cpu().eval()
     except Exception as error:
         raise ModelError(f"module {what} cannot be copied: {first_line(error)}") from None
@@ -65,8 +71,11 @@ def _search(module: nn.Module) -> Network:
 
     A shape of a single step counts only if none of several steps does: there, any step is the last one.
     """
-    attempts = [[form(*sizes, features) for sizes in SIZES]
-                for features in _feature_sizes(module) for form in _FORMS[0 if features == 1 else 1:]]
+    attempts = [
+        [form(*sizes, features) for sizes in SIZES]
+        for features in _feature_sizes(module)
+        for form in _FORMS[0 if features == 1 else 1 :]
+    ]
     failures, single = [], None
     for shapes in attempts:
         run = Run(module)

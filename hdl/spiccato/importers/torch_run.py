@@ -27,11 +27,50 @@ SUPPORTED = "nn.LSTM layers, then nn.Linear layers, in one chain"
 
 #: Functions, methods and properties that only move values.
 _MOVES = {
-    "transpose", "permute", "movedim", "moveaxis", "swapaxes", "swapdims", "t", "T", "mT", "squeeze", "unsqueeze",
-    "reshape", "view", "view_as", "reshape_as", "flatten", "unflatten", "contiguous", "clone", "detach", "data",
-    "select", "narrow", "__getitem__", "index_select", "gather", "take_along_dim", "unbind", "split", "chunk",
-    "tensor_split", "cat", "concat", "concatenate", "stack", "hstack", "vstack", "flip", "expand", "expand_as",
-    "atleast_2d", "atleast_3d", "cpu", "__iter__",
+    "transpose",
+    "permute",
+    "movedim",
+    "moveaxis",
+    "swapaxes",
+    "swapdims",
+    "t",
+    "T",
+    "mT",
+    "squeeze",
+    "unsqueeze",
+    "reshape",
+    "view",
+    "view_as",
+    "reshape_as",
+    "flatten",
+    "unflatten",
+    "contiguous",
+    "clone",
+    "detach",
+    "data",
+    "select",
+    "narrow",
+    "__getitem__",
+    "index_select",
+    "gather",
+    "take_along_dim",
+    "unbind",
+    "split",
+    "chunk",
+    "tensor_split",
+    "cat",
+    "concat",
+    "concatenate",
+    "stack",
+    "hstack",
+    "vstack",
+    "flip",
+    "expand",
+    "expand_as",
+    "atleast_2d",
+    "atleast_3d",
+    "cpu",
+    "__iter__",
 }
 #: Those that may be given other tensors, which tell what to take.
 _INDEXED = {"__getitem__", "index_select", "gather", "take_along_dim", "view_as", "reshape_as", "expand_as"}
@@ -39,17 +78,47 @@ _INDEXED = {"__getitem__", "index_select", "gather", "take_along_dim", "view_as"
 _SIZED = {"reshape", "view"}
 #: Those that tell nothing of the values.
 _PROPERTIES = {
-    "shape", "size", "dim", "ndim", "ndimension", "dtype", "device", "layout", "is_cuda", "is_cpu", "is_nested",
-    "is_sparse", "is_quantized", "is_contiguous", "is_floating_point", "is_complex", "requires_grad", "numel",
-    "nelement", "stride", "get_device", "__len__",
+    "shape",
+    "size",
+    "dim",
+    "ndim",
+    "ndimension",
+    "dtype",
+    "device",
+    "layout",
+    "is_cuda",
+    "is_cpu",
+    "is_nested",
+    "is_sparse",
+    "is_quantized",
+    "is_contiguous",
+    "is_floating_point",
+    "is_complex",
+    "requires_grad",
+    "numel",
+    "nelement",
+    "stride",
+    "get_device",
+    "__len__",
 }
 #: Those that make new tensors of the same type and device.
 _NEW = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
 _CONVERSIONS = {"to", "type", "type_as", "float", "double"}
 _DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
 #: Arithmetic with constants: name without the underscores of methods and of those in place -> operation.
-_ARITHMETIC = {"add": "add", "sub": "sub", "subtract": "sub", "rsub": "rsub", "mul": "mul", "multiply": "mul",
-               "div": "div", "divide": "div", "true_divide": "div", "neg": "neg", "negative": "neg"}
+_ARITHMETIC = {
+    "add": "add",
+    "sub": "sub",
+    "subtract": "sub",
+    "rsub": "rsub",
+    "mul": "mul",
+    "multiply": "mul",
+    "div": "div",
+    "divide": "div",
+    "true_divide": "div",
+    "neg": "neg",
+    "negative": "neg",
+}
 
 #: Arguments of torch.nn.functional.batch_norm.
 _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
@@ -73,17 +142,22 @@ class Failure(Exception):
         kept = _kept_states(module)
         kept = f"; it keeps {', '.join(kept)} of an earlier call, which must be reset" if kept else ""
         hint = "" if given else " or another that example_input gives: spiccato.load(module, example_input=x)"
-        return ModelError(f"{type(module).__name__}.forward fails on {given or 'an input '}of shape {self.shape}: "
-                          f"{self}{kept}; supported: one argument, (steps, sequences, features), (sequences, steps, "
-                          f"features), (steps, features){hint}")
+        return ModelError(
+            f"{type(module).__name__}.forward fails on {given or 'an input '}of shape {self.shape}: "
+            f"{self}{kept}; supported: one argument, (steps, sequences, features), (sequences, steps, "
+            f"features), (steps, features){hint}"
+        )
 
 
 def _kept_states(module: nn.Module) -> list[str]:
     """Names of attributes, not parameters or buffers, that look like states of an LSTM layer."""
     units = {part.hidden_size for part in module.modules() if isinstance(part, nn.LSTM)}
-    return [repr(f"{name}.{key}".lstrip(".")) for name, part in module.named_modules()
-            for key, value in vars(part).items() if not key.startswith("_")
-            and any(tensor.ndim > 1 and tensor.shape[-1] in units for tensor in tensors(value))]
+    return [
+        repr(f"{name}.{key}".lstrip("."))
+        for name, part in module.named_modules()
+        for key, value in vars(part).items()
+        if not key.startswith("_") and any(tensor.ndim > 1 and tensor.shape[-1] in units for tensor in tensors(value))
+    ]
 
 
 class Run:
@@ -130,8 +204,10 @@ class Run:
     def _tensor(self, labels):
         dtype = next(self._module.parameters()).dtype
         if labels.size and labels.max() >= 2 / torch.finfo(dtype).eps:
-            raise ModelError(f"an input of this size gives {labels.max()} values to follow; supported: an "
-                             "example_input of fewer steps")
+            raise ModelError(
+                f"an input of this size gives {labels.max()} values to follow; supported: an "
+                "example_input of fewer steps"
+            )
         return torch.from_numpy(labels.copy()).to(dtype).as_subclass(self._type)
 
     def _labels(self, tensor):
@@ -174,6 +250,7 @@ class Run:
     def _foreign(self, place, func, args, kwargs):
         """New labels in the shape of what a function gives that is not supported."""
         for dtype in (torch.float32, torch.int64):
+
             def plain(value, dtype=dtype):
                 if isinstance(value, self._type):
                     kind = value.dtype if dtype.is_floating_point else dtype
@@ -227,8 +304,9 @@ class Run:
             result = execute(func, types, args, kwargs)
             if result.dtype in (torch.float32, torch.float64) and result.device.type == "cpu":
                 return result
-            raise ModelError(f"{place}: a conversion to {result.dtype} is not supported; supported: torch.float32 and "
-                             "torch.float64")
+            raise ModelError(
+                f"{place}: a conversion to {result.dtype} is not supported; supported: torch.float32 and torch.float64"
+            )
         elif name in _MOVES:
             others = [value for value in tensors((args, kwargs)) if not isinstance(value, self._type)]
             if not others or name in _INDEXED and isinstance(args[0], self._type):
@@ -239,16 +317,22 @@ class Run:
                         self._note_sizes(args[1:])
                     raise
         read = next(value for value in tensors((args, kwargs)) if isinstance(value, self._type))
-        raise ModelError(f"{place}: {name.strip('_')} on {self.chain.what(self._labels(read))} is not supported; "
-                         f"supported: {SUPPORTED}")
+        raise ModelError(
+            f"{place}: {name.strip('_')} on {self.chain.what(self._labels(read))} is not supported; "
+            f"supported: {SUPPORTED}"
+        )
 
     def _note_sizes(self, sizes):
         """Note the inputs that a module may expect which fixes ``sizes``."""
         sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
         if len(sizes) == 3 and all(isinstance(size, int) for size in sizes):
             sequences, *rest = (SIZES[0][1] if size == -1 else size for size in sizes)
-            self.fixed_shapes += [(sequences, *rest), (sequences, math.prod(rest)), tuple(rest),
-                                  (sequences * math.prod(rest),)]
+            self.fixed_shapes += [
+                (sequences, *rest),
+                (sequences, math.prod(rest)),
+                tuple(rest),
+                (sequences * math.prod(rest),),
+            ]
 
     def _place(self) -> tuple[str, str]:
         """Where the running code is: the innermost module, and the line of the model if it is not PyTorch's own.
@@ -274,8 +358,20 @@ class Run:
         place = f"{module or type(self._module).__name__}{f' ({line})' * bool(line)}"
         return place, layer or place
 
-    def _lstm(self, place, given_name, data, states, weights, has_biases, layers, _dropout, _training, bidirectional,
-              batch_first):
+    def _lstm(
+        self,
+        place,
+        given_name,
+        data,
+        states,
+        weights,
+        has_biases,
+        layers,
+        _dropout,
+        _training,
+        bidirectional,
+        batch_first,
+    ):
         if not isinstance(data, self._type) or not isinstance(states, (tuple, list)):
             raise ModelError(f"{place} reads a packed sequence or a constant; supported: sequences of the same length")
         if bidirectional:
@@ -285,8 +381,10 @@ class Run:
             raise ModelError(f"{place}: proj_size is not supported; supported: proj_size=0")
         for what, state in zip(("h", "c"), states):
             if isinstance(state, self._type) or state.any():
-                raise ModelError(f"{place}: the initial {what}{self._owner(state)} is not zero; supported: states that "
-                                 "start from zero, as they do by default")
+                raise ModelError(
+                    f"{place}: the initial {what}{self._owner(state)} is not zero; supported: states that "
+                    "start from zero, as they do by default"
+                )
         labels = self._labels(data)
         if batch_first:
             labels = labels.transpose(1, 0, 2)
@@ -294,7 +392,7 @@ class Run:
         for number in range(layers):
             name = f"{place}, layer {number}" if layers > 1 else place
             try:
-                layer = LSTMLayer(*map(_array, weights[per_layer * number:per_layer * (number + 1)]))
+                layer = LSTMLayer(*map(_array, weights[per_layer * number : per_layer * (number + 1)]))
             except ModelError as error:
                 raise ModelError(f"{name}: {error}") from None
             labels, c = self.chain.lstm(name, given_name, labels, layer)
@@ -308,9 +406,14 @@ class Run:
         """The attribute of the module that a state is kept in, in words."""
         if isinstance(state, self._type):
             return ""
-        kept = ((f"{name}.{key}".lstrip("."), tensor) for name, part in self._module.named_modules()
-                for fields in (part._parameters, part._buffers, vars(part)) for key, value in fields.items()
-                if key not in ("_parameters", "_buffers", "_modules") for tensor in tensors(value))
+        kept = (
+            (f"{name}.{key}".lstrip("."), tensor)
+            for name, part in self._module.named_modules()
+            for fields in (part._parameters, part._buffers, vars(part))
+            for key, value in fields.items()
+            if key not in ("_parameters", "_buffers", "_modules")
+            for tensor in tensors(value)
+        )
         storage = state.untyped_storage().data_ptr()
         owner = next((name for name, tensor in kept if tensor.untyped_storage().data_ptr() == storage), None)
         return f", '{owner}'," if owner else ""
@@ -345,11 +448,24 @@ class Run:
             with np.errstate(divide="ignore"):
                 return self._constants(place, data, 1 / constant)
         sign = alpha if operation == "add" else -alpha
-        return self._constants(place, data, sign, constant) if reversed_ else self._constants(
-            place, data, 1.0, sign * constant)
+        return (
+            self._constants(place, data, sign, constant)
+            if reversed_
+            else self._constants(place, data, 1.0, sign * constant)
+        )
 
-    def _batch_norm(self, place, input, running_mean=None, running_var=None, weight=None, bias=None, training=False,
-                    momentum=0.1, eps=1e-5):
+    def _batch_norm(
+        self,
+        place,
+        input,
+        running_mean=None,
+        running_var=None,
+        weight=None,
+        bias=None,
+        training=False,
+        momentum=0.1,
+        eps=1e-5,
+    ):
         """Labels of a batch normalisation with constants; None if it takes its numbers from the input."""
         if training or running_mean is None or not isinstance(input, self._type):
             return None

@@ -16,23 +16,34 @@ _PREFIX = "SPICCATO"
 
 def c_header(config: Config) -> str:
     """The text of a C header for accelerators of ``config``: constants only, in C89."""
-    lines = [f"/* Spiccato: registers, marks and loads of configuration {config.name}. Generated, do not edit. */",
-             f"#ifndef {_PREFIX}_H", f"#define {_PREFIX}_H", ""]
-    lines += _constants([
-        ("IDENTITY", f"0x{IDENTITY:08x}u", "what the register identity reads as"),
-        ("VERSION", f"{VERSION}u", "of the register map and of the load format"),
-        ("DIGEST_LOW", f"0x{config.digest[8:]}u", "of the configuration"),
-        ("DIGEST_HIGH", f"0x{config.digest[:8]}u", ""),
-        ("BEAT_BYTES", str(config.beat_bits // 8), "of both streams"),
-        ("VALUE_BYTES", str(config.io_bits // 8), config.io_format)])
+    lines = [
+        f"/* Spiccato: registers, marks and loads of configuration {config.name}. Generated, do not edit. */",
+        f"#ifndef {_PREFIX}_H",
+        f"#define {_PREFIX}_H",
+        "",
+    ]
+    lines += _constants(
+        [
+            ("IDENTITY", f"0x{IDENTITY:08x}u", "what the register identity reads as"),
+            ("VERSION", f"{VERSION}u", "of the register map and of the load format"),
+            ("DIGEST_LOW", f"0x{config.digest[8:]}u", "of the configuration"),
+            ("DIGEST_HIGH", f"0x{config.digest[:8]}u", ""),
+            ("BEAT_BYTES", str(config.beat_bits // 8), "of both streams"),
+            ("VALUE_BYTES", str(config.io_bits // 8), config.io_format),
+        ]
+    )
     lines += ["", "/* Byte offsets of the registers, and their fields: mask and lowest bit. */"]
     for name, register in REGISTERS.items():
         lines += _constants([(f"register_{name}", f"0x{register.offset:02x}", register.doc)])
         lines += _fields(name, register.word)
     lines += ["", "/* Marks of an inference, in tuser of its output packet. */", *_fields("mark", marks_word)]
     lines += ["", "/* Records of a load. */", *_enumeration("record", RecordKind)]
-    lines += ["", "/* First and second word of a record. */", *_fields("header", header_word),
-              *_fields("place", place_word)]
+    lines += [
+        "",
+        "/* First and second word of a record. */",
+        *_fields("header", header_word),
+        *_fields("place", place_word),
+    ]
     return "\n".join([*lines, "", f"#endif /* {_PREFIX}_H */", ""])
 
 
@@ -45,8 +56,12 @@ def _fields(prefix: str, word: Word) -> Iterator[str]:
     for field in word:
         if not field.name.startswith("_"):
             mask = (1 << field.width) - 1 << field.offset
-            yield from _constants([(f"{prefix}_{field.name}_MASK", f"0x{mask:08x}u", field.meaning),
-                                   (f"{prefix}_{field.name}_SHIFT", str(field.offset), "")])
+            yield from _constants(
+                [
+                    (f"{prefix}_{field.name}_MASK", f"0x{mask:08x}u", field.meaning),
+                    (f"{prefix}_{field.name}_SHIFT", str(field.offset), ""),
+                ]
+            )
 
 
 def _enumeration(prefix: str, values: type[enum.IntEnum]) -> Iterator[str]:

@@ -8,8 +8,23 @@ of both, little-endian. A request's header is a sequence number and a command; a
 
 import enum
 
-__all__ = ["COMMANDS", "CRC_BYTES", "END", "ESC", "ESCAPED", "LINK_VERSION", "NONCE_BYTES", "REQUEST_HEADER_BYTES",
-           "RESPONSE", "RESPONSE_HEADER_BYTES", "STATUSES", "WORD_BYTES", "Command", "Status", "markdown"]
+__all__ = [
+    "COMMANDS",
+    "CRC_BYTES",
+    "END",
+    "ESC",
+    "ESCAPED",
+    "LINK_VERSION",
+    "NONCE_BYTES",
+    "REQUEST_HEADER_BYTES",
+    "RESPONSE",
+    "RESPONSE_HEADER_BYTES",
+    "STATUSES",
+    "WORD_BYTES",
+    "Command",
+    "Status",
+    "markdown",
+]
 
 #: Of everything on this page that a host has to know.
 LINK_VERSION = 1
@@ -49,22 +64,30 @@ class Status(enum.IntEnum):
 
 #: Command -> (payload of the request, payload of the response, meaning).
 COMMANDS = {
-    Command.OPEN: (f"{NONCE_BYTES} bytes that the host chooses",
-                   "the same bytes, `LINK_VERSION` (1 byte), largest payload of a request (2 bytes)",
-                   "Reset the accelerator and begin a session; this request's sequence number is the last one's. "
-                   "Always carried out."),
+    Command.OPEN: (
+        f"{NONCE_BYTES} bytes that the host chooses",
+        "the same bytes, `LINK_VERSION` (1 byte), largest payload of a request (2 bytes)",
+        "Reset the accelerator and begin a session; this request's sequence number is the last one's. "
+        "Always carried out.",
+    ),
     Command.READ: ("register offset (1 byte)", "register (4 bytes)", "Read a register."),
-    Command.WRITE: ("register offset (1 byte), words (4 bytes each, at least one)", "none",
-                    "Write the words, one after the other, to the register."),
-    Command.STEP: ("beats of an input packet", "beats of the output packet, `tuser` (1 byte)",
-                   "Send an input packet and receive the output packet that it leads to."),
+    Command.WRITE: (
+        "register offset (1 byte), words (4 bytes each, at least one)",
+        "none",
+        "Write the words, one after the other, to the register.",
+    ),
+    Command.STEP: (
+        "beats of an input packet",
+        "beats of the output packet, `tuser` (1 byte)",
+        "Send an input packet and receive the output packet that it leads to.",
+    ),
 }
 
 #: Status -> meaning.
 STATUSES = {
     Status.OK: "Done.",
     Status.CLOSED: "There is no session: the device was reset, or a timeout ended the last one. Program and state "
-                   "are gone.",
+    "are gone.",
     Status.SEQUENCE: "The sequence number is neither the last one nor the one after it. Nothing was done.",
     Status.COMMAND: "There is no such command. Nothing was done.",
     Status.LENGTH: "The command does not take a payload of this length. Nothing was done.",
@@ -75,8 +98,7 @@ STATUSES = {
 
 def markdown():
     """Commands and statuses as Markdown tables, for the documentation."""
-    lines = ["| code | command | payload of the request | payload of the response | meaning |",
-             "|---|---|---|---|---|"]
+    lines = ["| code | command | payload of the request | payload of the response | meaning |", "|---|---|---|---|---|"]
     lines += [f"| {command.value} | `{command.name}` | {' | '.join(texts)} |" for command, texts in COMMANDS.items()]
     lines += ["", "| code | status | meaning |", "|---|---|---|"]
     lines += [f"| {status.value} | `{status.name}` | {text} |" for status, text in STATUSES.items()]

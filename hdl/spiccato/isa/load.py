@@ -41,28 +41,40 @@ class RecordKind(enum.IntEnum):
 TARGET_BITS = RecordKind.PARAMETERS.bit_length()
 
 #: First word of a record, and the second one.
-header_word = Word({
-    "kind": (RecordKind, "what it holds"), "_0": (4, ""), "core": (4, "core"), "_1": (4, ""), "row": (6, "row of the core"),
-    "_2": (2, ""), "words": (6, "32-bit words of an entry, less one"), "_3": (2, "")})
+header_word = Word(
+    {
+        "kind": (RecordKind, "what it holds"),
+        "_0": (4, ""),
+        "core": (4, "core"),
+        "_1": (4, ""),
+        "row": (6, "row of the core"),
+        "_2": (2, ""),
+        "words": (6, "32-bit words of an entry, less one"),
+        "_3": (2, ""),
+    }
+)
 place_word = Word({"addr": (20, "address of the first entry"), "entries": (12, "entries, less one")})
 
 #: One input feature: what ingress adds to the exponent, and whether there is such a feature.
-feature_word = Word({"adjust": (ADJUST_BITS, "what is added to the exponent, with ADJUST_OFFSET"),
-                     "enable": (1, "the feature exists")})
+feature_word = Word(
+    {"adjust": (ADJUST_BITS, "what is added to the exponent, with ADJUST_OFFSET"), "enable": (1, "the feature exists")}
+)
 
 
 def parameters_word(config: Config) -> Word:
     """Run-time parameters of a program, loaded with it."""
     addr_bits = (config.program_depth - 1).bit_length()
-    return Word({
-        "digest": (64, "of the program"),
-        "last_input_beat": (7, "beats of an input packet, less one"),
-        "output_beats": (7, "beats of an output packet"),
-        "last_values": (6, "values in its last beat, less one"),
-        "output_exponent": (8, "127 less the fraction bits of the output sums"),
-        "body": (addr_bits, "first issue word of an inference"),
-        "before_last": (addr_bits, "last issue word but one"),
-    })
+    return Word(
+        {
+            "digest": (64, "of the program"),
+            "last_input_beat": (7, "beats of an input packet, less one"),
+            "output_beats": (7, "beats of an output packet"),
+            "last_values": (6, "values in its last beat, less one"),
+            "output_exponent": (8, "127 less the fraction bits of the output sums"),
+            "body": (addr_bits, "first issue word of an inference"),
+            "before_last": (addr_bits, "last issue word but one"),
+        }
+    )
 
 
 class Record(NamedTuple):
@@ -75,11 +87,14 @@ class Record(NamedTuple):
     row: int = 0
 
 
-def header_words(kind: RecordKind, *, core: int = 0, row: int = 0, words: int = 1, addr: int = 0,
-                 entries: int = 1) -> list[int]:
+def header_words(
+    kind: RecordKind, *, core: int = 0, row: int = 0, words: int = 1, addr: int = 0, entries: int = 1
+) -> list[int]:
     """The two header words of a record of ``entries`` entries of ``words`` 32-bit words each."""
-    return [header_word.pack(kind=kind, core=core, row=row, words=words - 1),
-            place_word.pack(addr=addr, entries=entries - 1)]
+    return [
+        header_word.pack(kind=kind, core=core, row=row, words=words - 1),
+        place_word.pack(addr=addr, entries=entries - 1),
+    ]
 
 
 def load_stream(records: Iterable[Record], begin: RecordKind, digest: str) -> NDArray[np.uint32]:
@@ -89,9 +104,13 @@ def load_stream(records: Iterable[Record], begin: RecordKind, digest: str) -> ND
     limit = 1 << place_word["entries"].width
     for kind, image, addr, core, row in records:
         for start in range(0, len(image), limit):
-            part = image[start:start + limit]
-            stream.append(np.array(header_words(kind, core=core, row=row, words=image.shape[1], addr=addr + start,
-                                                entries=len(part)), dtype=np.uint32))
+            part = image[start : start + limit]
+            stream.append(
+                np.array(
+                    header_words(kind, core=core, row=row, words=image.shape[1], addr=addr + start, entries=len(part)),
+                    dtype=np.uint32,
+                )
+            )
             stream.append(part.reshape(-1))
     stream.append(np.array([header_word.pack(kind=RecordKind.END)], dtype=np.uint32))
     words = np.concatenate(stream)

@@ -49,43 +49,87 @@ LOAD_ERRORS = {
     "wrong_program": "A state image of another program was to be loaded; it was refused.",
     "no_program": "A state image was to be loaded without a good program; it was refused.",
 }
-_ERRORS = {**MARKS, **LOAD_ERRORS,
-           "half_packet": "A load cut an input packet that had begun; what comes up to its tlast is discarded."}
+_ERRORS = {
+    **MARKS,
+    **LOAD_ERRORS,
+    "half_packet": "A load cut an input packet that had begun; what comes up to its tlast is discarded.",
+}
 
-REGISTERS = {register.name: register for register in (
-    Register("identity", 0x00, "r", 'Reads as "SPCO".'),
-    Register("version", 0x04, "r", "Version of the register map and of the load format."),
-    Register("configuration", 0x08, "r", "What was built.", Word({
-        "cores": (8, "cores"), "block": (8, "block size"), "float32": (1, "values on the streams")})),
-    Register("digest_low", 0x0C, "r", "Digest of the configuration, low half: programs carry the same."),
-    Register("digest_high", 0x10, "r", "Digest of the configuration, high half."),
-    Register("control", 0x14, "w", "Commands; each bit acts when written as one.", Word({
-        "load": (1, "stop before the next inference and expect a load"),
-        "reset_state": (1, "set h and c to zero before the next inference"),
-        "reset": (1, "stop at once, forget all packets and the state; a whole program is kept")})),
-    Register("status", 0x18, "r", "What is going on.", Word({
-        "loaded": (1, "a program has been loaded and may run"),
-        "idle": (1, "no inference is running, and no reset"),
-        "loading": (1, "a load has begun and has not ended"),
-        "probe_done": (1, "probe_data is valid")})),
-    Register("errors", 0x1C, "c", "Sticky errors.", Word({
-        name: (1, meaning) for name, meaning in _ERRORS.items()})),
-    Register("load_data", 0x20, "w", "Next word of a load."),
-    Register("inferences", 0x24, "r", "Inferences completed since `rst`."),
-    Register("stall_cycles", 0x28, "r",
-             "Cycles in which an inference could not start because the output queue was full."),
-    Register("latency", 0x2C, "r",
-             "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty."),
-    Register("probe", 0x30, "w", "Read back one element of the committed state. Only while idle.", Word({
-        "lane": (8, "element of the block (h) or unit of the core (c)"),
-        "core": (4, "core (c only)"),
-        "cell": (1, "1: c, 0: h"),
-        "_0": (3, ""),
-        "address": (12, "block (h) or slot (c)")})),
-    Register("probe_data", 0x34, "r", "The element, sign-extended."),
-    Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
-    Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
-)}
+REGISTERS = {
+    register.name: register
+    for register in (
+        Register("identity", 0x00, "r", 'Reads as "SPCO".'),
+        Register("version", 0x04, "r", "Version of the register map and of the load format."),
+        Register(
+            "configuration",
+            0x08,
+            "r",
+            "What was built.",
+            Word({"cores": (8, "cores"), "block": (8, "block size"), "float32": (1, "values on the streams")}),
+        ),
+        Register("digest_low", 0x0C, "r", "Digest of the configuration, low half: programs carry the same."),
+        Register("digest_high", 0x10, "r", "Digest of the configuration, high half."),
+        Register(
+            "control",
+            0x14,
+            "w",
+            "Commands; each bit acts when written as one.",
+            Word(
+                {
+                    "load": (1, "stop before the next inference and expect a load"),
+                    "reset_state": (1, "set h and c to zero before the next inference"),
+                    "reset": (1, "stop at once, forget all packets and the state; a whole program is kept"),
+                }
+            ),
+        ),
+        Register(
+            "status",
+            0x18,
+            "r",
+            "What is going on.",
+            Word(
+                {
+                    "loaded": (1, "a program has been loaded and may run"),
+                    "idle": (1, "no inference is running, and no reset"),
+                    "loading": (1, "a load has begun and has not ended"),
+                    "probe_done": (1, "probe_data is valid"),
+                }
+            ),
+        ),
+        Register(
+            "errors", 0x1C, "c", "Sticky errors.", Word({name: (1, meaning) for name, meaning in _ERRORS.items()})
+        ),
+        Register("load_data", 0x20, "w", "Next word of a load."),
+        Register("inferences", 0x24, "r", "Inferences completed since `rst`."),
+        Register(
+            "stall_cycles", 0x28, "r", "Cycles in which an inference could not start because the output queue was full."
+        ),
+        Register(
+            "latency",
+            0x2C,
+            "r",
+            "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty.",
+        ),
+        Register(
+            "probe",
+            0x30,
+            "w",
+            "Read back one element of the committed state. Only while idle.",
+            Word(
+                {
+                    "lane": (8, "element of the block (h) or unit of the core (c)"),
+                    "core": (4, "core (c only)"),
+                    "cell": (1, "1: c, 0: h"),
+                    "_0": (3, ""),
+                    "address": (12, "block (h) or slot (c)"),
+                }
+            ),
+        ),
+        Register("probe_data", 0x34, "r", "The element, sign-extended."),
+        Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
+        Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
+    )
+}
 #: Of the register map and of the load format.
 VERSION = 2
 

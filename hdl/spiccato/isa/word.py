@@ -99,14 +99,17 @@ class Word:
             numbers = np.asarray(column, dtype=np.int64)
             if numbers.min(initial=0) < 0 or numbers.max(initial=0) >> field.width:
                 raise ValueError(f"field {name} has {field.width} bits: a value does not fit")
-            bits[:, field.offset:field.offset + field.width] = (numbers[:, None] >> np.arange(field.width)) & 1
+            bits[:, field.offset : field.offset + field.width] = (numbers[:, None] >> np.arange(field.width)) & 1
         return np.packbits(bits, axis=1, bitorder="little").view("<u4").astype(np.uint32)
 
     def decode(self, words: NDArray[np.uint32]) -> dict[str, NDArray[np.int64]]:
         """The inverse of :meth:`encode`: {field: integers (n,)} of every field."""
         bits = np.unpackbits(np.asarray(words).astype("<u4").view(np.uint8), axis=1, bitorder="little")
-        return {field.name: bits[:, field.offset:field.offset + field.width].astype(np.int64)
-                @ (1 << np.arange(field.width, dtype=np.int64)) for field in self}
+        return {
+            field.name: bits[:, field.offset : field.offset + field.width].astype(np.int64)
+            @ (1 << np.arange(field.width, dtype=np.int64))
+            for field in self
+        }
 
 
 def pack_bits(values: ArrayLike, bits: int) -> NDArray[np.uint32]:

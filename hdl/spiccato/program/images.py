@@ -15,12 +15,19 @@ def load_words(program, *, memories=True):
     ``memories=False`` leaves out what :func:`write_preload` covers.
     """
     adjust, enable = feature_word["adjust"], feature_word["enable"]
-    entries = ((program.adjust.astype(np.int64) + ADJUST_OFFSET << adjust.offset)
-               | (program.enable.astype(np.int64) << enable.offset))
+    entries = (program.adjust.astype(np.int64) + ADJUST_OFFSET << adjust.offset) | (
+        program.enable.astype(np.int64) << enable.offset
+    )
     features = pack_bits(entries.reshape(-1, program.config.beat_values), feature_word.size)
-    return load_stream([*(_memories(program) if memories else ()), Record(RecordKind.FEATURES, features),
-                        Record(RecordKind.PARAMETERS, _parameters(program))],
-                       RecordKind.BEGIN_PROGRAM, program.config.digest)
+    return load_stream(
+        [
+            *(_memories(program) if memories else ()),
+            Record(RecordKind.FEATURES, features),
+            Record(RecordKind.PARAMETERS, _parameters(program)),
+        ],
+        RecordKind.BEGIN_PROGRAM,
+        program.config.digest,
+    )
 
 
 def _memories(program):
@@ -30,18 +37,31 @@ def _memories(program):
         for row in range(config.block):
             yield Record(RecordKind.WEIGHTS, pack_bits(program.weights[core, :, row], WEIGHT_BITS), core=core, row=row)
         for recurrent in range(2):
-            yield Record(RecordKind.SHIFTS, pack_bits(program.shifts[recurrent, :, core], SHIFT_BITS),
-                         addr=recurrent * config.slots, core=core)
+            yield Record(
+                RecordKind.SHIFTS,
+                pack_bits(program.shifts[recurrent, :, core], SHIFT_BITS),
+                addr=recurrent * config.slots,
+                core=core,
+            )
         for row in range(config.block):
-            yield Record(RecordKind.ACCUMULATORS, pack_bits(program.biases[:, core, row, None], ACC_BITS),
-                         addr=2 * config.slots, core=core, row=row)
+            yield Record(
+                RecordKind.ACCUMULATORS,
+                pack_bits(program.biases[:, core, row, None], ACC_BITS),
+                addr=2 * config.slots,
+                core=core,
+                row=row,
+            )
     yield Record(RecordKind.ISSUE_WORDS, program.words)
 
 
 def write_preload(program, folder):
     """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`."""
-    files = {RecordKind.WEIGHTS: "weights", RecordKind.SHIFTS: "shifts", RecordKind.ACCUMULATORS: "biases",
-             RecordKind.ISSUE_WORDS: "words"}
+    files = {
+        RecordKind.WEIGHTS: "weights",
+        RecordKind.SHIFTS: "shifts",
+        RecordKind.ACCUMULATORS: "biases",
+        RecordKind.ISSUE_WORDS: "words",
+    }
     texts = {}
     for kind, image, addr, core, row in _memories(program):
         # Most significant digit first.
@@ -55,12 +75,19 @@ def write_preload(program, folder):
 def _parameters(program):
     """The parameters as one entry."""
     word = parameters_word(program.config)
-    return np.array([word.split(word.pack(
-        digest=int(program.digest, 16),
-        last_input_beat=program.input_beats - 1,
-        output_beats=program.output_beats,
-        last_values=(program.output_size - 1) % program.config.beat_values,
-        output_exponent=(FLOAT_BIAS - program.output_frac_bits) % (1 << FLOAT_EXPONENT_BITS),
-        body=program.body,
-        before_last=len(program.words) - 2,
-    ))], dtype=np.uint32)
+    return np.array(
+        [
+            word.split(
+                word.pack(
+                    digest=int(program.digest, 16),
+                    last_input_beat=program.input_beats - 1,
+                    output_beats=program.output_beats,
+                    last_values=(program.output_size - 1) % program.config.beat_values,
+                    output_exponent=(FLOAT_BIAS - program.output_frac_bits) % (1 << FLOAT_EXPONENT_BITS),
+                    body=program.body,
+                    before_last=len(program.words) - 2,
+                )
+            )
+        ],
+        dtype=np.uint32,
+    )

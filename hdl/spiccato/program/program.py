@@ -29,7 +29,11 @@ FORMAT_VERSION = 3
 #: Key of the container's header; one, because the container does not keep keys in order.
 _HEADER = "spiccato program"
 _ARRAYS = {
-    "weights": np.int16, "shifts": np.uint8, "biases": np.int64, "adjust": np.int16, "enable": np.uint8,
+    "weights": np.int16,
+    "shifts": np.uint8,
+    "biases": np.int64,
+    "adjust": np.int16,
+    "enable": np.uint8,
     "words": np.uint32,
 }
 
@@ -110,8 +114,15 @@ class Program:
     def memory_use(self):
         """Memories as rows (memory, used, capacity, unit)."""
         blocks = max(-(-layer.slots * self.config.cores // QUARTERS) + layer.first_block for layer in self.layers)
-        return memory_rows(self.config, weights=self.weights.shape[1], slots=len(self.biases), vector_blocks=blocks,
-                           input_blocks=len(self.adjust), words=len(self.words), output_beats=self.output_beats)
+        return memory_rows(
+            self.config,
+            weights=self.weights.shape[1],
+            slots=len(self.biases),
+            vector_blocks=blocks,
+            input_blocks=len(self.adjust),
+            words=len(self.words),
+            output_beats=self.output_beats,
+        )
 
     @functools.cached_property
     def digest(self):
@@ -126,8 +137,9 @@ class Program:
         return state.hexdigest()[:16]
 
     def _metadata(self):
-        plain = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)
-                 if field.name not in _ARRAYS}
+        plain = {
+            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in _ARRAYS
+        }
         plain["config"] = self.config.to_dict()
         plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
         plain["weight_formats"], plain["notes"] = list(self.weight_formats), list(self.notes)
@@ -139,8 +151,13 @@ class Program:
 
     def save(self, path):
         """Write the program to ``path``, all or nothing."""
-        header = {"version": FORMAT_VERSION, "digest": self.digest, "config_digest": self.config.digest,
-                  "program": self._metadata(), "checksum": self._checksum()}
+        header = {
+            "version": FORMAT_VERSION,
+            "digest": self.digest,
+            "config_digest": self.config.digest,
+            "program": self._metadata(),
+            "checksum": self._checksum(),
+        }
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
         try:
             write_whole(path, safetensors.numpy.save(arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
@@ -175,16 +192,19 @@ class Program:
             raise ProgramError(f"{path}: not a program file (compile the network to get one)")
         version = header.get("version") if isinstance(header, dict) else None
         if version != FORMAT_VERSION:
-            raise ProgramError(f"{path}: damaged, or program format {version}; this version reads "
-                               f"{FORMAT_VERSION}: compile the network again")
+            raise ProgramError(
+                f"{path}: damaged, or program format {version}; this version reads "
+                f"{FORMAT_VERSION}: compile the network again"
+            )
         try:
             plain = dict(header["program"])
             plain["config"] = Config.from_dict(plain["config"])
             plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
             plain["weight_formats"], plain["notes"] = tuple(plain["weight_formats"]), tuple(plain["notes"])
             program = cls(**plain, **arrays)
-            damaged = ([program.digest, program.config.digest, program._checksum()]
-                       != [header[key] for key in ("digest", "config_digest", "checksum")])
+            damaged = [program.digest, program.config.digest, program._checksum()] != [
+                header[key] for key in ("digest", "config_digest", "checksum")
+            ]
         except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
             damaged = True
         if damaged:
@@ -195,10 +215,15 @@ class Program:
         """Raise ProgramError unless the program runs on ``config``."""
         if self.config.digest != config.digest:
             mine, other = self.config.to_dict(), config.to_dict()
-            differing = ", ".join(f"{key} {mine[key]} instead of {other[key]}" for key in mine
-                                  if mine[key] != other[key] and key not in ("name", "clock_mhz"))
-            raise ProgramError(f"program {self.name!r} was compiled for configuration {self.config.name!r}, not for "
-                               f"{config.name!r} ({differing}): compile the network for {config.name!r}")
+            differing = ", ".join(
+                f"{key} {mine[key]} instead of {other[key]}"
+                for key in mine
+                if mine[key] != other[key] and key not in ("name", "clock_mhz")
+            )
+            raise ProgramError(
+                f"program {self.name!r} was compiled for configuration {self.config.name!r}, not for "
+                f"{config.name!r} ({differing}): compile the network for {config.name!r}"
+            )
 
     def load_words(self, *, memories=True):
         """The words to write to ``load_data``, one after the other (uint32 array).

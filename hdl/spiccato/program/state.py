@@ -30,17 +30,22 @@ def state_words(program, h, c):
         If there are not as many layers or units as the program has, or a value is out of range.
     """
     config = program.config
-    h, c = (_state_arrays(program, name, values, bits)
-            for name, values, bits in (("h", h, VECTOR_BITS), ("c", c, C_BITS)))
+    h, c = (
+        _state_arrays(program, name, values, bits) for name, values, bits in (("h", h, VECTOR_BITS), ("c", c, C_BITS))
+    )
     lstm_slots = max(layer.first_slot + layer.slots for layer in program.layers)
     cells = np.zeros((lstm_slots, config.cores, config.lanes), dtype=np.int64)
     for layer, values in zip(program.layers, c):
-        cells[layer.first_slot:layer.first_slot + layer.slots].reshape(-1)[:layer.units] = values
+        cells[layer.first_slot : layer.first_slot + layer.slots].reshape(-1)[: layer.units] = values
     halves = _recurrent_halves(program, h)[:lstm_slots]
-    records = [Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), core=core)
-               for core in range(config.cores)]
-    records += [Record(RecordKind.ACCUMULATORS, pack_bits(halves[:, core, row, None], ACC_BITS), core=core, row=row)
-                for core in range(config.cores) for row in range(config.block)]
+    records = [
+        Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), core=core) for core in range(config.cores)
+    ]
+    records += [
+        Record(RecordKind.ACCUMULATORS, pack_bits(halves[:, core, row, None], ACC_BITS), core=core, row=row)
+        for core in range(config.cores)
+        for row in range(config.block)
+    ]
     return load_stream(records, RecordKind.BEGIN_STATE, program.digest)
 
 
@@ -51,8 +56,10 @@ def _state_arrays(program, name, values, bits):
         raise ProgramError(f"state of program {program.name!r}: {name} has shapes {shapes}, the layers have {wanted}")
     for number, value in enumerate(values):
         if value.dtype.kind not in "iu" or (value >> (bits - 1) != value >> 63).any():
-            raise ProgramError(f"state of program {program.name!r}: {name} of layer {number} has to hold integers of "
-                               f"{bits} bits, as they are read back")
+            raise ProgramError(
+                f"state of program {program.name!r}: {name} of layer {number} has to hold integers of "
+                f"{bits} bits, as they are read back"
+            )
     return [value.astype(np.int64) for value in values]
 
 
@@ -61,11 +68,12 @@ def _recurrent_halves(program, h):
     config, fields = program.config, program.decode()
     vectors = np.zeros((config.vector_blocks, config.block), dtype=np.int64)
     for layer, values in zip(program.layers, h):
-        vectors.reshape(-1)[config.block * layer.first_block:][:layer.units] = values
+        vectors.reshape(-1)[config.block * layer.first_block :][: layer.units] = values
     sums = program.biases.astype(np.int64)
     for word in np.flatnonzero((fields["valid"] == 1) & (fields["recurrent"] == 1)):
-        tile = DotProductRow.widen(program.weights[:, fields["weight"][word]], fields["int8"][word] == 1,
-                                   fields["high"][word] == 1)
+        tile = DotProductRow.widen(
+            program.weights[:, fields["weight"][word]], fields["int8"][word] == 1, fields["high"][word] == 1
+        )
         slot = fields["slot"][word]
         sums[slot] += RowAccumulator.align(tile @ vectors[fields["vector"][word]], program.shifts[1, slot])
     return sums

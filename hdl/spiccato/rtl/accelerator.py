@@ -62,14 +62,22 @@ class Accelerator(Part):
         self.config = config
         self.timing = Timing(config)
         keep = config.beat_bits // 8
-        super().__init__("accelerator", {
-            "s_axis_input_tdata": In(config.beat_bits), "s_axis_input_tvalid": In(1),
-            "s_axis_input_tready": Out(1), "s_axis_input_tlast": In(1),
-            "m_axis_output_tdata": Out(config.beat_bits), "m_axis_output_tkeep": Out(keep),
-            "m_axis_output_tuser": Out(len(MARKS)), "m_axis_output_tlast": Out(1),
-            "m_axis_output_tvalid": Out(1), "m_axis_output_tready": In(1),
-            **{f"s_axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
-        })
+        super().__init__(
+            "accelerator",
+            {
+                "s_axis_input_tdata": In(config.beat_bits),
+                "s_axis_input_tvalid": In(1),
+                "s_axis_input_tready": Out(1),
+                "s_axis_input_tlast": In(1),
+                "m_axis_output_tdata": Out(config.beat_bits),
+                "m_axis_output_tkeep": Out(keep),
+                "m_axis_output_tuser": Out(len(MARKS)),
+                "m_axis_output_tlast": Out(1),
+                "m_axis_output_tvalid": Out(1),
+                "m_axis_output_tready": In(1),
+                **{f"s_axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -111,12 +119,17 @@ class Accelerator(Part):
             load_data.eq(load.data),
         ]
         m.d.comb += [
-            ingress.w_feature_en.eq(features_load), ingress.w_feature_addr.eq(load_addr),
+            ingress.w_feature_en.eq(features_load),
+            ingress.w_feature_addr.eq(load_addr),
             ingress.w_feature_data.eq(load_data),
-            sequencer.w_en.eq(words_load), sequencer.w_addr.eq(load_addr), sequencer.w_data.eq(load_data),
+            sequencer.w_en.eq(words_load),
+            sequencer.w_addr.eq(load_addr),
+            sequencer.w_data.eq(load_data),
             ingress.beats.eq(parameters.last_input_beat),
-            sequencer.body.eq(parameters.body), sequencer.before_last.eq(parameters.before_last),
-            egress.exponent.eq(parameters.output_exponent), egress.last_values.eq(parameters.last_values),
+            sequencer.body.eq(parameters.body),
+            sequencer.before_last.eq(parameters.before_last),
+            egress.exponent.eq(parameters.output_exponent),
+            egress.last_values.eq(parameters.last_values),
         ]
 
         # Room in the output queue, counted in whole inferences when they start.
@@ -139,45 +152,61 @@ class Accelerator(Part):
             sequencer.block_ready.eq(ingress.block_ready),
             sequencer.room.eq(room),
             sequencer.malformed.eq(marks.malformed),
-            sequencer.enable.eq(control.enable), sequencer.restart.eq(control.restart),
-            sequencer.drop.eq(control.drop), ingress.drop.eq(control.drop), ingress.enable.eq(control.enable),
+            sequencer.enable.eq(control.enable),
+            sequencer.restart.eq(control.restart),
+            sequencer.drop.eq(control.drop),
+            ingress.drop.eq(control.drop),
+            ingress.enable.eq(control.enable),
             control.half_packet.eq(ingress.half_packet),
-            sequencer.keep_c.eq(control.keep_c), control.idle.eq(sequencer.idle),
+            sequencer.keep_c.eq(control.keep_c),
+            control.idle.eq(sequencer.idle),
             ingress.release.eq(sequencer.committed),
-            control.inference.eq(sequencer.committed), control.flags.eq(marks),
+            control.inference.eq(sequencer.committed),
+            control.flags.eq(marks),
             control.stall.eq(sequencer.stalled),
-            control.done.eq(egress.done), control.cycles.eq(egress.cycles),
-            ingress.now.eq(control.now), egress.now.eq(control.now),
+            control.done.eq(egress.done),
+            control.cycles.eq(egress.cycles),
+            ingress.now.eq(control.now),
+            egress.now.eq(control.now),
         ]
 
         # Vector file and cores.
         finished = DelayLine(m, "finished", word.valid & word.cell, resettable=True).at(timing.h - 1)
         m.d.comb += [
-            vectors.source.eq(word.vector_from), vectors.block.eq(word.vector),
-            vectors.side.eq(sequencer.side), vectors.x_side.eq(sequencer.x_side),
+            vectors.source.eq(word.vector_from),
+            vectors.block.eq(word.vector),
+            vectors.side.eq(sequencer.side),
+            vectors.x_side.eq(sequencer.x_side),
             vectors.h_en.eq(finished),
             vectors.h_quarter.eq(DelayLine(m, "quarter", word.quarter).at(timing.h - 1)),
             vectors.h_side.eq(DelayLine(m, "h_side", sequencer.side).at(timing.h - 1)),
-            vectors.x_en.eq(ingress.x_en), vectors.x_block.eq(ingress.x_block),
-            vectors.x_side_w.eq(ingress.x_side_w), vectors.x.eq(ingress.x),
+            vectors.x_en.eq(ingress.x_en),
+            vectors.x_block.eq(ingress.x_block),
+            vectors.x_side_w.eq(ingress.x_side_w),
+            vectors.x.eq(ingress.x),
             vectors.x_exponent.eq(ingress.x_exponent),
         ]
         for i, core in enumerate(cores):
             m.d.comb += [
                 core.index.eq(i),
-                *(core.issue[name].eq(word[name]) for name in core_word(config).fields
-                  if name not in RUN_TIME_FIELDS),
-                core.issue.side.eq(sequencer.side), core.issue.zero_c.eq(sequencer.zero_c),
-                core.vector.eq(vectors.vector), core.exponent.eq(vectors.exponent),
+                *(core.issue[name].eq(word[name]) for name in core_word(config).fields if name not in RUN_TIME_FIELDS),
+                core.issue.side.eq(sequencer.side),
+                core.issue.zero_c.eq(sequencer.zero_c),
+                core.vector.eq(vectors.vector),
+                core.exponent.eq(vectors.exponent),
                 core.load.eq(load),
-                vectors.h[i].eq(core.h), egress.acc[i].eq(core.acc),
+                vectors.h[i].eq(core.h),
+                egress.acc[i].eq(core.acc),
             ]
 
         # Outputs.
         event = Signal(output_event_layout(config))
-        m.d.comb += [event.last_beat.eq(word.output_beats),
-                     event.last.eq(word.output_last), event.flags.eq(marks),
-                     event.started.eq(Mux(sequencer.x_side, ingress.started[1], ingress.started[0]))]
+        m.d.comb += [
+            event.last_beat.eq(word.output_beats),
+            event.last.eq(word.output_last),
+            event.flags.eq(marks),
+            event.started.eq(Mux(sequencer.x_side, ingress.started[1], ingress.started[0])),
+        ]
         valid = DelayLine(m, "event_valid", word.valid & word.output, resettable=True).at(timing.acc)
         m.d.comb += egress.event.eq(DelayLine(m, "event", event).at(timing.acc))
         m.d.comb += egress.valid.eq(valid)
@@ -199,7 +228,7 @@ class Accelerator(Part):
         for quarter, value in enumerate(probed_quarters):
             lanes = [vectors.vector[quarter * config.lanes + lane] for lane in range(config.lanes)]
             m.d.sync += value.eq(Array(lanes)[control.probe_lane[:quarter_bits]])
-        m.d.sync += probed_h.eq(Array(probed_quarters)[control.probe_lane[quarter_bits:quarter_bits + 2]])
+        m.d.sync += probed_h.eq(Array(probed_quarters)[control.probe_lane[quarter_bits : quarter_bits + 2]])
         for i, core in enumerate(cores):
             m.d.sync += probed_lanes[i].eq(Array(core.c_old)[control.probe_lane])
         m.d.sync += probed_c.eq(Array(probed_lanes)[control.probe_core])

@@ -32,11 +32,17 @@ class RowAccumulator(Part):
 
     def __init__(self, block):
         self.sum_bits = row_sum_bits(block)
-        super().__init__("row_accumulator", {
-            "sum": In(signed(self.sum_bits)), "shift": In(SHIFT_BITS),
-            "operand": In(signed(ACC_BITS)), "load": In(1), "enable": In(1),
-            "value": Out(signed(ACC_BITS)),
-        })
+        super().__init__(
+            "row_accumulator",
+            {
+                "sum": In(signed(self.sum_bits)),
+                "shift": In(SHIFT_BITS),
+                "operand": In(signed(ACC_BITS)),
+                "load": In(1),
+                "enable": In(1),
+                "value": Out(signed(ACC_BITS)),
+            },
+        )
 
     @staticmethod
     def align(sums, shift):

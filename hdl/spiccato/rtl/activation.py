@@ -31,10 +31,7 @@ OUTPUT_SHIFT = BASE_FRAC + FRACTION_BITS - GATE_FRAC
 #: Largest results: sigmoid reaches 1, tanh stays in its signed format.
 _MAXIMUM = {"tanh": (1 << GATE_FRAC) - 1, "sigmoid": 1 << GATE_FRAC}
 
-_FUNCTIONS = {
-    "tanh": np.tanh,
-    "sigmoid": lambda half: 1 / (1 + np.exp(-2 * half)),
-}
+_FUNCTIONS = {"tanh": np.tanh, "sigmoid": lambda half: 1 / (1 + np.exp(-2 * half))}
 
 
 @functools.cache
@@ -82,8 +79,8 @@ class ActivationTable(Rom):
     def saturated_argument(m, value, frac_bits, name):
         """Hardware of :meth:`argument`: (index, fraction) of a signed value, at most three LUT levels."""
         low = frac_bits - ARGUMENT_FRAC
-        reduced = value[low:low + argument_bits]
-        sign, top = value[-1], value[low + argument_bits - 1:]
+        reduced = value[low : low + argument_bits]
+        sign, top = value[-1], value[low + argument_bits - 1 :]
         overflow = Signal(name=f"{name}_overflow")
         limit = Signal(argument_bits, name=f"{name}_limit")
         argument = Signal(argument_bits, name=f"{name}_argument")
@@ -105,11 +102,20 @@ class Interpolate(Part):
     def __init__(self, function, stages=1):
         self.function = function
         self.line = MultiplyAdd(
-            "interpolate_line", a=unsigned(SLOPE_BITS), b=unsigned(FRACTION_BITS), c=signed(BASE_BITS + 1),
-            c_shift=FRACTION_BITS, p_shift=OUTPUT_SHIFT, p_bits=TANH_BITS, stages=stages)
+            "interpolate_line",
+            a=unsigned(SLOPE_BITS),
+            b=unsigned(FRACTION_BITS),
+            c=signed(BASE_BITS + 1),
+            c_shift=FRACTION_BITS,
+            p_shift=OUTPUT_SHIFT,
+            p_bits=TANH_BITS,
+            stages=stages,
+        )
         shape = signed(TANH_BITS) if function == "tanh" else unsigned(SIGMOID_BITS)
-        super().__init__(f"interpolate_{function}", {
-            "word": In(BASE_BITS + SLOPE_BITS), "fraction": In(FRACTION_BITS), "value": Out(shape)})
+        super().__init__(
+            f"interpolate_{function}",
+            {"word": In(BASE_BITS + SLOPE_BITS), "fraction": In(FRACTION_BITS), "value": Out(shape)},
+        )
 
     @property
     def latency(self):

@@ -4,8 +4,18 @@ import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import (ACC_BITS, C_BITS, C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS, SIGMOID_BITS,
-                       TANH_BITS, VECTOR_BITS, saturate)
+from ..numbers import (
+    ACC_BITS,
+    C_BITS,
+    C_FRAC_BITS,
+    C_SUM_FRAC_BITS,
+    GATE_FRAC,
+    GATE_FRAC_BITS,
+    SIGMOID_BITS,
+    TANH_BITS,
+    VECTOR_BITS,
+    saturate,
+)
 from .activation import ActivationTable, Interpolate
 from .dsp import Multiply, MultiplyAdd
 from .memory import Rom
@@ -36,20 +46,27 @@ class CellUnit(Part):
     def __init__(self, config):
         self._argument_registers = int(config.stages.table_address_register)
         stages = self._stages = 1 + config.stages.product_register
-        self._product_ig = MultiplyAdd("gate_product", a=_GATE, b=_TANH, c_const=_HALF_C, p_shift=0,
-                                       p_bits=SIGMOID_BITS + TANH_BITS, stages=stages)
+        self._product_ig = MultiplyAdd(
+            "gate_product", a=_GATE, b=_TANH, c_const=_HALF_C, p_shift=0, p_bits=SIGMOID_BITS + TANH_BITS, stages=stages
+        )
         self._product_fc = Multiply(_GATE, _C, stages=stages)
-        self._product_h = MultiplyAdd("output_product", a=_GATE, b=_TANH, c_const=_HALF_H, p_shift=GATE_FRAC,
-                                      p_bits=VECTOR_BITS, stages=stages)
+        self._product_h = MultiplyAdd(
+            "output_product", a=_GATE, b=_TANH, c_const=_HALF_H, p_shift=GATE_FRAC, p_bits=VECTOR_BITS, stages=stages
+        )
         self.gate_latency = self._argument_registers + Rom.latency + Interpolate("tanh", stages).latency
         #: The sum of the products; tanh starts from it, beside the saturation of c.
         self._sum_cycle = self.gate_latency + self._product_fc.latency + 1
         self.c_latency = self._sum_cycle + 1
         self.latency = self._sum_cycle + self.gate_latency + self._product_h.latency
-        super().__init__("cell_unit", {
-            **{f"acc_{gate}": In(signed(ACC_BITS)) for gate in "ifgo"},
-            "c_old": In(signed(C_BITS)), "c": Out(signed(C_BITS)), "h": Out(signed(VECTOR_BITS)),
-        })
+        super().__init__(
+            "cell_unit",
+            {
+                **{f"acc_{gate}": In(signed(ACC_BITS)) for gate in "ifgo"},
+                "c_old": In(signed(C_BITS)),
+                "c": Out(signed(C_BITS)),
+                "h": Out(signed(VECTOR_BITS)),
+            },
+        )
 
     @staticmethod
     def compute(acc, c_old):
@@ -89,8 +106,8 @@ class CellUnit(Part):
         m.d.comb += [product_ig.a.eq(i), product_ig.b.eq(g), product_fc.a.eq(f), product_fc.b.eq(self.c_old)]
         m.d.sync += c_sum.eq(product_ig.p + product_fc.p)
 
-        wide_c = c_sum[C_SUM_FRAC_BITS - C_FRAC_BITS:].as_signed()
-        fits = (wide_c[C_BITS - 1:].all()) | ~(wide_c[C_BITS - 1:].any())
+        wide_c = c_sum[C_SUM_FRAC_BITS - C_FRAC_BITS :].as_signed()
+        fits = (wide_c[C_BITS - 1 :].all()) | ~(wide_c[C_BITS - 1 :].any())
         c = Signal.like(self.c, reset_less=True)
         m.d.sync += c.eq(Mux(fits, wide_c[:C_BITS], Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
         m.d.comb += self.c.eq(c)

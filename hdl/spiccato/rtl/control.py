@@ -18,11 +18,25 @@ __all__ = ["Control", "AXI_LITE"]
 
 #: Ports of an AXI4-Lite subordinate: name -> (direction, bits).
 AXI_LITE = {
-    "awaddr": (In, ADDRESS_BITS), "awprot": (In, 3), "awvalid": (In, 1), "awready": (Out, 1),
-    "wdata": (In, 32), "wstrb": (In, 4), "wvalid": (In, 1), "wready": (Out, 1),
-    "bresp": (Out, 2), "bvalid": (Out, 1), "bready": (In, 1),
-    "araddr": (In, ADDRESS_BITS), "arprot": (In, 3), "arvalid": (In, 1), "arready": (Out, 1),
-    "rdata": (Out, 32), "rresp": (Out, 2), "rvalid": (Out, 1), "rready": (In, 1),
+    "awaddr": (In, ADDRESS_BITS),
+    "awprot": (In, 3),
+    "awvalid": (In, 1),
+    "awready": (Out, 1),
+    "wdata": (In, 32),
+    "wstrb": (In, 4),
+    "wvalid": (In, 1),
+    "wready": (Out, 1),
+    "bresp": (Out, 2),
+    "bvalid": (Out, 1),
+    "bready": (In, 1),
+    "araddr": (In, ADDRESS_BITS),
+    "arprot": (In, 3),
+    "arvalid": (In, 1),
+    "arready": (Out, 1),
+    "rdata": (Out, 32),
+    "rresp": (Out, 2),
+    "rvalid": (Out, 1),
+    "rready": (In, 1),
 }
 _OKAY, _SLVERR = 0, 2
 
@@ -69,15 +83,30 @@ class Control(Part):
 
     def __init__(self, config: Config):
         self.config = config
-        super().__init__("control", {
-            **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
-            "load": Out(load_layout(config)), "parameters": Out(layout(parameters_word(config))),
-            "reset": Out(1, init=1), "enable": Out(1), "drop": Out(1), "restart": Out(1), "keep_c": Out(1), "idle": In(1),
-            "half_packet": In(1),
-            "probe": Out(1), **{f"probe_{name}": Out(field.width) for name, field in REGISTERS["probe"].fields.items()}, "probe_data": In(32),
-            "now": Out(32), "inference": In(1), "stall": In(1), "flags": In(len(MARKS)),
-            "done": In(1), "cycles": In(32),
-        })
+        super().__init__(
+            "control",
+            {
+                **{f"axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
+                "load": Out(load_layout(config)),
+                "parameters": Out(layout(parameters_word(config))),
+                "reset": Out(1, init=1),
+                "enable": Out(1),
+                "drop": Out(1),
+                "restart": Out(1),
+                "keep_c": Out(1),
+                "idle": In(1),
+                "half_packet": In(1),
+                "probe": Out(1),
+                **{f"probe_{name}": Out(field.width) for name, field in REGISTERS["probe"].fields.items()},
+                "probe_data": In(32),
+                "now": Out(32),
+                "inference": In(1),
+                "stall": In(1),
+                "flags": In(len(MARKS)),
+                "done": In(1),
+                "cycles": In(32),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -92,8 +121,11 @@ class Control(Part):
         write_strobes = Signal(4)
         answer = Signal()
         writing = Signal()
-        m.d.comb += [self.axil_awready.eq(~have_addr), self.axil_wready.eq(~have_data),
-                     answer.eq(have_addr & have_data & ~self.axil_bvalid)]
+        m.d.comb += [
+            self.axil_awready.eq(~have_addr),
+            self.axil_wready.eq(~have_data),
+            answer.eq(have_addr & have_data & ~self.axil_bvalid),
+        ]
         with m.If(self.axil_awvalid & ~have_addr):
             m.d.sync += [have_addr.eq(1), write_addr.eq(self.axil_awaddr)]
         with m.If(self.axil_wvalid & ~have_data):
@@ -102,8 +134,12 @@ class Control(Part):
         with m.If(answer):
             good = Signal()
             m.d.comb += [good.eq(writable & write_strobes.all()), writing.eq(good)]
-            m.d.sync += [have_addr.eq(0), have_data.eq(0), self.axil_bvalid.eq(1),
-                         self.axil_bresp.eq(Mux(good, _OKAY, _SLVERR))]
+            m.d.sync += [
+                have_addr.eq(0),
+                have_data.eq(0),
+                self.axil_bvalid.eq(1),
+                self.axil_bresp.eq(Mux(good, _OKAY, _SLVERR)),
+            ]
         with m.Elif(self.axil_bready):
             m.d.sync += self.axil_bvalid.eq(0)
 
@@ -203,8 +239,12 @@ class Control(Part):
                         with m.Else():
                             refuse(wrong_configuration)
                 with m.Case(_LoadState.HEADER):
-                    m.d.sync += [kind.eq(header.kind), core.eq(header.core), row.eq(header.row),
-                                 last_word.eq(header.words)]
+                    m.d.sync += [
+                        kind.eq(header.kind),
+                        core.eq(header.core),
+                        row.eq(header.row),
+                        last_word.eq(header.words),
+                    ]
                     with m.Switch(header.kind):
                         with m.Case(RecordKind.END):
                             m.d.sync += state.eq(_LoadState.CHECK)
@@ -214,8 +254,12 @@ class Control(Part):
                         with m.Default():
                             refuse(wrong_format)
                 with m.Case(_LoadState.PLACE):
-                    m.d.sync += [addr.eq(place.addr), entries.eq(place.entries), first_word.eq(1),
-                                 state.eq(_LoadState.DATA)]
+                    m.d.sync += [
+                        addr.eq(place.addr),
+                        entries.eq(place.entries),
+                        first_word.eq(1),
+                        state.eq(_LoadState.DATA),
+                    ]
                 with m.Case(_LoadState.DATA):
                     with m.Switch(word_index):
                         for i in range(len(collector) // 32):
@@ -229,8 +273,12 @@ class Control(Part):
                 with m.Case(_LoadState.CHECK):
                     m.d.sync += [loading.eq(0), state.eq(_LoadState.IGNORE)]
                     with m.If(crc.crc == value):
-                        m.d.sync += [program_good.eq(1), loaded.eq(1), self.restart.eq(~is_state),
-                                     self.keep_c.eq(is_state)]
+                        m.d.sync += [
+                            program_good.eq(1),
+                            loaded.eq(1),
+                            self.restart.eq(~is_state),
+                            self.keep_c.eq(is_state),
+                        ]
                     with m.Else():
                         m.d.comb += wrong_crc.eq(1)
         with m.If(command("reset_state")):
@@ -265,7 +313,7 @@ class Control(Part):
         with m.If(strobe["probe"]):
             m.d.sync += [self.probe.eq(1), probe_done.eq(0), probe_count.eq(0)]
             for name, field in REGISTERS["probe"].fields.items():
-                m.d.sync += getattr(self, f"probe_{name}").eq(value[field.offset:field.offset + field.width])
+                m.d.sync += getattr(self, f"probe_{name}").eq(value[field.offset : field.offset + field.width])
         with m.Elif(~idle):
             m.d.sync += probe_count.eq(0)
         with m.Elif(self.probe):
@@ -282,9 +330,16 @@ class Control(Part):
         m.d.sync += [inferences.eq(inferences + self.inference), stall_cycles.eq(stall_cycles + self.stall)]
         with m.If(self.done):
             m.d.sync += latency.eq(self.cycles)
-        raised = Cat(self.flags & self.inference.replicate(len(MARKS)), wrong_crc,
-                     strobe["load_data"] & loading & ~idle, wrong_format,
-                     wrong_configuration, wrong_program, no_program, self.half_packet)
+        raised = Cat(
+            self.flags & self.inference.replicate(len(MARKS)),
+            wrong_crc,
+            strobe["load_data"] & loading & ~idle,
+            wrong_format,
+            wrong_configuration,
+            wrong_program,
+            no_program,
+            self.half_packet,
+        )
         errors = Signal(len(raised))
         m.d.sync += errors.eq((errors & ~Mux(strobe["errors"], value, 0)) | raised)
 
@@ -292,15 +347,22 @@ class Control(Part):
         contents = {
             "identity": Const(IDENTITY, 32),
             "version": Const(VERSION, 32),
-            "configuration": Const(REGISTERS["configuration"].pack(
-                cores=config.cores, block=config.block, float32=config.io_format == "float32"), 32),
+            "configuration": Const(
+                REGISTERS["configuration"].pack(
+                    cores=config.cores, block=config.block, float32=config.io_format == "float32"
+                ),
+                32,
+            ),
             "digest_low": own_digest[:32],
             "digest_high": own_digest[32:],
             "status": Cat(loaded, idle, loading, probe_done),
             "errors": errors,
-            "inferences": inferences, "stall_cycles": stall_cycles, "latency": latency,
+            "inferences": inferences,
+            "stall_cycles": stall_cycles,
+            "latency": latency,
             "probe_data": probed,
-            "program_low": self.parameters.digest[:32], "program_high": self.parameters.digest[32:],
+            "program_low": self.parameters.digest[:32],
+            "program_high": self.parameters.digest[32:],
         }
         reading = Signal()
         read_addr = Signal(ADDRESS_BITS)

@@ -6,8 +6,17 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa.issue import Source, core_word
 from ..isa.load import TARGET_BITS, RecordKind
-from ..numbers import (ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS,
-                       WEIGHT_BITS)
+from ..numbers import (
+    ACC_BITS,
+    C_BITS,
+    EXPONENT_BITS,
+    EXPONENT_STEP_BITS,
+    GATES,
+    SHIFT_BITS,
+    SHIFT_MAX,
+    VECTOR_BITS,
+    WEIGHT_BITS,
+)
 from .accumulator import RowAccumulator
 from .cell import CellUnit
 from .memory import Ram
@@ -25,14 +34,9 @@ def load_data_bits(config):
 
 def load_layout(config):
     """One word for one memory, broadcast to all cores."""
-    return data.StructLayout({
-        "enable": 1,
-        "target": TARGET_BITS,
-        "core": 4,
-        "row": 6,
-        "addr": 20,
-        "data": load_data_bits(config),
-    })
+    return data.StructLayout(
+        {"enable": 1, "target": TARGET_BITS, "core": 4, "row": 6, "addr": 20, "data": load_data_bits(config)}
+    )
 
 
 class CoreTiming:
@@ -80,16 +84,19 @@ class Core(Part):
     def __init__(self, config):
         self.config = config
         self.timing = CoreTiming(config)
-        super().__init__("core", {
-            "index": In(4),
-            "issue": In(layout(core_word(config))),
-            "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
-            "exponent": In(EXPONENT_BITS),
-            "load": In(load_layout(config)),
-            "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
-            "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
-            "c_old": Out(data.ArrayLayout(signed(C_BITS), config.lanes)),
-        })
+        super().__init__(
+            "core",
+            {
+                "index": In(4),
+                "issue": In(layout(core_word(config))),
+                "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+                "exponent": In(EXPONENT_BITS),
+                "load": In(load_layout(config)),
+                "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
+                "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
+                "c_old": Out(data.ArrayLayout(signed(C_BITS), config.lanes)),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -100,13 +107,27 @@ class Core(Part):
         word = {name: DelayLine(m, name, getattr(self.issue, name)) for name in core_word(config).fields}
         side_1, source_1, slot_1 = word["side"].at(1), word["source"].at(1), word["slot"].at(1)
 
-        weights = place(m, "weights", Ram(
-            "ram_weights", width=WEIGHT_BITS * block, depth=config.weight_depth, banks=block, shared_data=True,
-            preload="weights", style="ultra" if config.weight_depth >= 4096 else "block"))
-        shifts = place(m, "shifts", Ram(
-            "ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots, preload="shifts"))
-        partials = place(m, "partials", Ram(
-            "ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block, preload="biases"))
+        weights = place(
+            m,
+            "weights",
+            Ram(
+                "ram_weights",
+                width=WEIGHT_BITS * block,
+                depth=config.weight_depth,
+                banks=block,
+                shared_data=True,
+                preload="weights",
+                style="ultra" if config.weight_depth >= 4096 else "block",
+            ),
+        )
+        shifts = place(
+            m, "shifts", Ram("ram_shifts", width=SHIFT_BITS * block, depth=2 * config.slots, preload="shifts")
+        )
+        partials = place(
+            m,
+            "partials",
+            Ram("ram_accumulators", width=ACC_BITS, depth=3 * config.slots, banks=block, preload="biases"),
+        )
         cells = place(m, "cells", Ram("ram_cells", width=C_BITS * lanes, depth=2 * config.slots))
 
         # Program load: decoded in two steps, far from any critical path.
@@ -172,8 +193,9 @@ class Core(Part):
 
         # Accumulators and their file: [recurrent and stored sums, side 0 | the same, side 1 | biases].
         load_from = Signal(len(partials.r_addr))
-        m.d.comb += load_from.eq(Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2),
-                                                 (source_1 == Source.STORED) ^ ~side_1)))
+        m.d.comb += load_from.eq(
+            Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2), (source_1 == Source.STORED) ^ ~side_1))
+        )
         operand_addr = DelayLine(m, "operand_addr", load_from, 1).at(t.operand_addr)
         select = t.operand - RowAccumulator.select_lead
         is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1).at(select)

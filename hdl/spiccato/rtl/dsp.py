@@ -43,8 +43,9 @@ class Multiply(Part):
     def __init__(self, a, b, *, operand_registers=False, stages=1):
         self.operand_registers, self.stages = operand_registers, stages
         name = f"dsp_multiply_{shape_name(a)}_{shape_name(b)}" + "_registered" * operand_registers
-        super().__init__(name + "_2" * (stages - 1), {
-            "a": In(a), "b": In(b), "p": Out((Signal(a) * Signal(b)).shape())})
+        super().__init__(
+            name + "_2" * (stages - 1), {"a": In(a), "b": In(b), "p": Out((Signal(a) * Signal(b)).shape())}
+        )
 
     @property
     def latency(self):
@@ -70,9 +71,16 @@ class MultiplyPair(Part):
     latency, module_style = 2, "dsp"
 
     def __init__(self, a, b):
-        super().__init__(f"dsp_multiply_pair_{shape_name(a)}_{shape_name(b)}", {
-            "a0": In(a), "b0": In(b), "a1": In(a), "b1": In(b),
-            "p": Out(signed(Shape.cast(a).width + Shape.cast(b).width + 1))})
+        super().__init__(
+            f"dsp_multiply_pair_{shape_name(a)}_{shape_name(b)}",
+            {
+                "a0": In(a),
+                "b0": In(b),
+                "a1": In(a),
+                "b1": In(b),
+                "p": Out(signed(Shape.cast(a).width + Shape.cast(b).width + 1)),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -116,7 +124,7 @@ class MultiplyAdd(Part):
             m.d.comb += [multiply.a.eq(self.a), multiply.b.eq(self.b)]
             product = multiply.p
             if "c" in self.signature.members:
-                addend, = _registered(m, c=self.c)
+                (addend,) = _registered(m, c=self.c)
         p = Signal.like(self.p, reset_less=True)
         m.d.sync += p.eq((product + (addend << self.c_shift)) >> self.p_shift)
         m.d.comb += self.p.eq(p)

@@ -29,12 +29,14 @@ GROUPS = ACC_BITS // GROUP_BITS
 
 def output_event_layout(config):
     """A finished slot of the linear layer, with the issue word that finished it."""
-    return data.StructLayout({
-        "last_beat": issue_word(config)["output_beats"].width,  # beats of the slot less one
-        "last": 1,                                                                 # ends the packet
-        "flags": layout(marks_word),
-        "started": 32,
-    })
+    return data.StructLayout(
+        {
+            "last_beat": issue_word(config)["output_beats"].width,  # beats of the slot less one
+            "last": 1,  # ends the packet
+            "flags": layout(marks_word),
+            "started": 32,
+        }
+    )
 
 
 class OutputLane(Part):
@@ -52,8 +54,9 @@ class OutputLane(Part):
     def __init__(self, io_bits):
         self.io_bits = io_bits
         self.m_bits = io_bits - 1 - FLOAT_EXPONENT_BITS
-        super().__init__("output_lane", {
-            "sum": In(signed(ACC_BITS)), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)})
+        super().__init__(
+            "output_lane", {"sum": In(signed(ACC_BITS)), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)}
+        )
 
     @staticmethod
     def compute(sums, frac_bits, io_format):
@@ -81,8 +84,12 @@ class OutputLane(Part):
         sign_1 = Signal(reset_less=True)
         m.d.sync += [
             magnitude.eq(self.sum ^ sign.replicate(ACC_BITS)),
-            at_least.eq(Cat((self.sum[GROUP_BITS * k:] ^ sign.replicate(ACC_BITS - GROUP_BITS * k)).any()
-                            for k in range(GROUPS))),
+            at_least.eq(
+                Cat(
+                    (self.sum[GROUP_BITS * k :] ^ sign.replicate(ACC_BITS - GROUP_BITS * k)).any()
+                    for k in range(GROUPS)
+                )
+            ),
             sign_1.eq(sign),
         ]
 
@@ -97,7 +104,7 @@ class OutputLane(Part):
         merged_window, merged_group = 0, 0
         for k in range(GROUPS):
             top = window_bits + GROUP_BITS * (k + 1)
-            merged_window |= padded[top - window_bits:top] & leading[k].replicate(window_bits)
+            merged_window |= padded[top - window_bits : top] & leading[k].replicate(window_bits)
             merged_group |= leading[k].replicate(len(group)) & k
         m.d.sync += [window.eq(merged_window), group.eq(merged_group), sign_2.eq(sign_1), zero_2.eq(~at_least[0])]
 
@@ -109,18 +116,18 @@ class OutputLane(Part):
         lead = Signal(len(group) + len(position), reset_less=True)
         sign_3 = Signal(reset_less=True)
         zero_3 = Signal(reset_less=True)
-        m.d.sync += [normal.eq(window >> position), lead.eq(Cat(position, group)),
-                     sign_3.eq(sign_2), zero_3.eq(zero_2)]
+        m.d.sync += [normal.eq(window >> position), lead.eq(Cat(position, group)), sign_3.eq(sign_2), zero_3.eq(zero_2)]
 
         # Stage 4: the leading one is implied; a carry out of the fraction goes on into the exponent.
         with m.If(zero_3):
             m.d.sync += self.value[:-1].eq(0)
         with m.Else():
-            fraction = normal[1:self.m_bits + 1]
+            fraction = normal[1 : self.m_bits + 1]
             # The rounding bit enters as the carry into the lowest place.
             carry = normal[0]
-            m.d.sync += self.value[:-1].eq((Cat(carry, fraction, lead)
-                                            + Cat(carry, Const(0, self.m_bits), self.exponent)) >> 1)
+            m.d.sync += self.value[:-1].eq(
+                (Cat(carry, fraction, lead) + Cat(carry, Const(0, self.m_bits), self.exponent)) >> 1
+            )
         m.d.sync += self.value[-1].eq(sign_3)
         return m
 
@@ -151,14 +158,26 @@ class Egress(Part):
 
     def __init__(self, config):
         self.config = config
-        super().__init__("egress", {
-            "valid": In(1), "event": In(output_event_layout(config)),
-            "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.block), config.cores)),
-            "exponent": In(FLOAT_EXPONENT_BITS), "last_values": In((config.beat_values - 1).bit_length()), "now": In(32),
-            "tdata": Out(config.beat_bits), "tkeep": Out(config.beat_bits // 8), "tuser": Out(layout(marks_word)),
-            "tlast": Out(1), "tvalid": Out(1), "tready": In(1),
-            "taken": Out(1), "done": Out(1), "cycles": Out(32),
-        })
+        super().__init__(
+            "egress",
+            {
+                "valid": In(1),
+                "event": In(output_event_layout(config)),
+                "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.block), config.cores)),
+                "exponent": In(FLOAT_EXPONENT_BITS),
+                "last_values": In((config.beat_values - 1).bit_length()),
+                "now": In(32),
+                "tdata": Out(config.beat_bits),
+                "tkeep": Out(config.beat_bits // 8),
+                "tuser": Out(layout(marks_word)),
+                "tlast": Out(1),
+                "tvalid": Out(1),
+                "tready": In(1),
+                "taken": Out(1),
+                "done": Out(1),
+                "cycles": Out(32),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -190,8 +209,11 @@ class Egress(Part):
         ready = 1 + OutputLane.latency
         last = DelayLine(m, "last", (remaining == 1) & event.last, 1, resettable=True)
         valid = DelayLine(m, "valid", remaining.any(), 1, resettable=True).at(ready)
-        beat = Signal(data.StructLayout({"data": config.beat_bits, "last": 1, "last_values": len(self.last_values),
-                                         "flags": layout(marks_word)}))
+        beat = Signal(
+            data.StructLayout(
+                {"data": config.beat_bits, "last": 1, "last_values": len(self.last_values), "flags": layout(marks_word)}
+            )
+        )
         m.d.comb += [
             beat.data.eq(Cat(lane.value for lane in lanes)),
             beat.last.eq(last.at(ready)),
@@ -205,8 +227,9 @@ class Egress(Part):
         ]
 
         # Queue: straight to the output register when there is nothing ahead.
-        queue = place(m, "queue", DistributedRam(
-            "ram_output_queue", width=beat.shape().size, depth=config.output_beats))
+        queue = place(
+            m, "queue", DistributedRam("ram_output_queue", width=beat.shape().size, depth=config.output_beats)
+        )
         level = Signal(range(config.output_beats + 1))
         write_at = Signal(queue.addr_bits)
         read_at = Signal(queue.addr_bits)
@@ -225,7 +248,10 @@ class Egress(Part):
             through.eq(move & ~waiting),
             pop.eq(move & waiting),
             push.eq(valid & ~through),
-            queue.w_en.eq(push), queue.w_addr.eq(write_at), queue.w_data.eq(beat), queue.r_addr.eq(read_at),
+            queue.w_en.eq(push),
+            queue.w_addr.eq(write_at),
+            queue.w_data.eq(beat),
+            queue.r_addr.eq(read_at),
         ]
         change = Cat(push ^ pop, (pop & ~push).replicate(len(level) - 1))
         m.d.sync += [level.eq(level + change), waiting.eq(push | level[1:].any() | (level[0] & ~pop))]
@@ -234,8 +260,7 @@ class Egress(Part):
         with m.If(pop):
             m.d.sync += read_at.eq(following(read_at))
         with m.If(move):
-            m.d.sync += [output.eq(Mux(waiting, queue.r_data, beat.as_value())),
-                         self.tvalid.eq(waiting | valid)]
+            m.d.sync += [output.eq(Mux(waiting, queue.r_data, beat.as_value())), self.tvalid.eq(waiting | valid)]
         full = Signal(config.beat_values)
         bytes_per_value = config.io_bits // 8
         m.d.comb += full.eq(Cat(~output.last | (i <= output.last_values) for i in range(config.beat_values)))

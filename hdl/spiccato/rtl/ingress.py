@@ -22,8 +22,15 @@ from amaranth.lib.wiring import In, Out
 from ..formats import mantissa_bits
 from ..isa.load import feature_word
 from ..isa.marks import MARKS, marks_word
-from ..numbers import (ADJUST_BITS, EXPONENT_BITS, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_EXPONENT_BITS, MANTISSA_BITS,
-                       VECTOR_BITS)
+from ..numbers import (
+    ADJUST_BITS,
+    EXPONENT_BITS,
+    EXPONENT_RANGE,
+    EXPONENT_STEP,
+    FLOAT_EXPONENT_BITS,
+    MANTISSA_BITS,
+    VECTOR_BITS,
+)
 from .memory import DistributedRam
 from .part import DelayLine, Part, place
 from .words import layout
@@ -50,11 +57,19 @@ class InputLane(Part):
 
     def __init__(self, io_bits):
         self.io_bits = io_bits
-        super().__init__("input_lane", {
-            "value": In(io_bits), "feature": In(layout(feature_word)), "load": In(1),
-            "groups": Out(GROUPS - 1), "nan": Out(1), "saturated": Out(1),
-            "largest": In(GROUPS - 1), "mantissa": Out(signed(VECTOR_BITS)),
-        })
+        super().__init__(
+            "input_lane",
+            {
+                "value": In(io_bits),
+                "feature": In(layout(feature_word)),
+                "load": In(1),
+                "groups": Out(GROUPS - 1),
+                "nan": Out(1),
+                "saturated": Out(1),
+                "largest": In(GROUPS - 1),
+                "mantissa": Out(signed(VECTOR_BITS)),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -63,8 +78,8 @@ class InputLane(Part):
 
         # Cycle 2: exponent in the program's range.
         q = Signal(ADJUST_BITS + 1)
-        in_range = q[len(q) - 2:].any()
-        over = q[-1] | (q[-2] & q[EXPONENT_RANGE.bit_length() - 1:-2].any())
+        in_range = q[len(q) - 2 :].any()
+        over = q[-1] | (q[-2] & q[EXPONENT_RANGE.bit_length() - 1 : -2].any())
         special = Signal()
         off = Signal()
         m.d.comb += [
@@ -78,21 +93,12 @@ class InputLane(Part):
         fraction_2 = Signal(m_bits, reset_less=True)
         sign_2 = Signal(reset_less=True)
         with m.If(self.load):
-            m.d.sync += [
-                live_2.eq(in_range),
-                over_2.eq(over),
-                q_2.eq(q),
-                fraction_2.eq(m_in),
-                sign_2.eq(sign_in),
-            ]
+            m.d.sync += [live_2.eq(in_range), over_2.eq(over), q_2.eq(q), fraction_2.eq(m_in), sign_2.eq(sign_in)]
             with m.If(off):
                 m.d.sync += live_2.eq(0)
         group_2, position_2 = q_2[2:], q_2[:2]
         # Marks are of this beat only, whatever the lane keeps.
-        m.d.sync += [
-            self.nan.eq(self.load & special & m_in.any() & self.feature.enable),
-            self.saturated.eq(over),
-        ]
+        m.d.sync += [self.nan.eq(self.load & special & m_in.any() & self.feature.enable), self.saturated.eq(over)]
         with m.If(off | ~self.load):
             m.d.sync += self.saturated.eq(0)
         m.d.comb += self.groups.eq(Cat(live_2 & (over_2 | (group_2 >= j)) for j in range(1, GROUPS)))
@@ -106,8 +112,7 @@ class InputLane(Part):
             significand = Cat(Signal(keep - len(significand), name="padding"), significand)
         m.d.sync += [
             group_3.eq(group_2 | over_2.replicate(EXPONENT_BITS)),
-            mantissa_3.eq(((significand << position_2) >> (len(significand) - keep))
-                          | over_2.replicate(MANTISSA_BITS)),
+            mantissa_3.eq(((significand << position_2) >> (len(significand) - keep)) | over_2.replicate(MANTISSA_BITS)),
         ]
         with m.If(~live_2):
             m.d.sync += mantissa_3.eq(0)
@@ -120,8 +125,12 @@ class InputLane(Part):
         mantissa_4 = Signal(MANTISSA_BITS, reset_less=True)
         sign_4 = Signal(reset_less=True)
         m.d.sync += [
-            below_4.eq(Cat(Array([self.largest[g + k] if g + k < GROUPS - 1 else 0 for g in range(GROUPS)])[group_3]
-                           for k in range(steps))),
+            below_4.eq(
+                Cat(
+                    Array([self.largest[g + k] if g + k < GROUPS - 1 else 0 for g in range(GROUPS)])[group_3]
+                    for k in range(steps)
+                )
+            ),
             mantissa_4.eq(mantissa_3),
             sign_4.eq(sign_3),
         ]
@@ -134,10 +143,11 @@ class InputLane(Part):
         for k in range(steps):
             with m.If(below_4[k]):
                 shift = EXPONENT_STEP * (k + 1)
-                m.d.sync += [mantissa_5.eq(mantissa_4 >> shift),
-                             round_5.eq(mantissa_4[shift - 1] if shift <= MANTISSA_BITS else 0)]
-        m.d.comb += self.mantissa.eq((mantissa_5 ^ sign_5.replicate(VECTOR_BITS)).as_signed()
-                                     + (round_5 ^ sign_5))
+                m.d.sync += [
+                    mantissa_5.eq(mantissa_4 >> shift),
+                    round_5.eq(mantissa_4[shift - 1] if shift <= MANTISSA_BITS else 0),
+                ]
+        m.d.comb += self.mantissa.eq((mantissa_5 ^ sign_5.replicate(VECTOR_BITS)).as_signed() + (round_5 ^ sign_5))
         return m
 
 
@@ -176,17 +186,32 @@ class Ingress(Part):
         self.drop_cycles = self.ready_cycle + 1
         beat_index_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
         self.feature_bits = feature_word.size * config.beat_values
-        super().__init__("ingress", {
-            "tdata": In(config.beat_bits), "tvalid": In(1), "tlast": In(1), "tready": Out(1),
-            "beats": In(beat_index_bits),
-            "w_feature_en": In(1), "w_feature_addr": In(beat_index_bits), "w_feature_data": In(self.feature_bits),
-            "now": In(32),
-            "x_en": Out(1), "x_block": Out((config.input_blocks - 1).bit_length()), "x_side_w": Out(1),
-            "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": Out(EXPONENT_BITS),
-            "block_ready": Out(1), "release": In(1), "enable": In(1), "drop": In(1),
-            "half_packet": Out(1),
-            "flags": Out(data.ArrayLayout(layout(marks_word), 2)), "started": Out(data.ArrayLayout(32, 2)),
-        })
+        super().__init__(
+            "ingress",
+            {
+                "tdata": In(config.beat_bits),
+                "tvalid": In(1),
+                "tlast": In(1),
+                "tready": Out(1),
+                "beats": In(beat_index_bits),
+                "w_feature_en": In(1),
+                "w_feature_addr": In(beat_index_bits),
+                "w_feature_data": In(self.feature_bits),
+                "now": In(32),
+                "x_en": Out(1),
+                "x_block": Out((config.input_blocks - 1).bit_length()),
+                "x_side_w": Out(1),
+                "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+                "x_exponent": Out(EXPONENT_BITS),
+                "block_ready": Out(1),
+                "release": In(1),
+                "enable": In(1),
+                "drop": In(1),
+                "half_packet": Out(1),
+                "flags": Out(data.ArrayLayout(layout(marks_word), 2)),
+                "started": Out(data.ArrayLayout(32, 2)),
+            },
+        )
 
     @staticmethod
     def compute(bits, adjust, enable, io_format):
@@ -270,16 +295,18 @@ class Ingress(Part):
         m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.tlast))
         m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):
-            m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0),
-                         discarding.eq(unfinished)]
+            m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0), discarding.eq(unfinished)]
 
         # Cycle 1: the beat and its features.
-        features = place(m, "features", DistributedRam(
-            "ram_features", width=self.feature_bits, depth=1 << len(beat)))
+        features = place(m, "features", DistributedRam("ram_features", width=self.feature_bits, depth=1 << len(beat)))
         beat_1 = Signal(config.beat_bits, reset_less=True)
         features_1 = Signal(self.feature_bits, reset_less=True)
-        m.d.comb += [features.w_en.eq(self.w_feature_en), features.w_addr.eq(self.w_feature_addr),
-                     features.w_data.eq(self.w_feature_data), features.r_addr.eq(beat)]
+        m.d.comb += [
+            features.w_en.eq(self.w_feature_en),
+            features.w_addr.eq(self.w_feature_addr),
+            features.w_data.eq(self.w_feature_data),
+            features.r_addr.eq(beat),
+        ]
         m.d.sync += [beat_1.eq(Mux(filling, 0, self.tdata)), features_1.eq(features.r_data)]
         half = beat[0] if halves == 2 else 0
         block_done = DelayLine(m, "block_done", take & (half == halves - 1), 0, resettable=True)
@@ -303,17 +330,21 @@ class Ingress(Part):
         partial = []
         for k in range(0, config.block, _OR_LANES):
             merged = Signal(GROUPS - 1, name=f"groups_{k}", reset_less=True)
-            m.d.sync += merged.eq(Cat(Cat(lane.groups[j] for lane in lanes[k:k + _OR_LANES]).any()
-                                      for j in range(GROUPS - 1)))
+            m.d.sync += merged.eq(
+                Cat(Cat(lane.groups[j] for lane in lanes[k : k + _OR_LANES]).any() for j in range(GROUPS - 1))
+            )
             partial.append(merged)
         largest = Signal(GROUPS - 1)
         m.d.comb += largest.eq(Cat(Cat(part[j] for part in partial).any() for j in range(GROUPS - 1)))
         m.d.comb += [lane.largest.eq(largest) for lane in lanes]
         # Binary code of the number of set bits of a thermometer code, inverted.
         group = Cat(
-            Cat(largest[j - 1] & (~largest[j + (1 << bit) - 1] if j + (1 << bit) < GROUPS else 1)
-                for j in range(1 << bit, GROUPS, 2 << bit)).any()
-            for bit in range(EXPONENT_BITS))
+            Cat(
+                largest[j - 1] & (~largest[j + (1 << bit) - 1] if j + (1 << bit) < GROUPS else 1)
+                for j in range(1 << bit, GROUPS, 2 << bit)
+            ).any()
+            for bit in range(EXPONENT_BITS)
+        )
         exponent_4 = Signal(EXPONENT_BITS, reset_less=True)
         m.d.sync += exponent_4.eq(~group)
         m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", exponent_4, 4).at(self.latency))
@@ -321,14 +352,15 @@ class Ingress(Part):
         block_number = beat >> (halves - 1)
         m.d.comb += [
             self.x_en.eq(block_done.at(self.latency)),
-            self.x_block.eq(DelayLine(m, "x_block", block_number[:len(self.x_block)], 0).at(self.latency)),
+            self.x_block.eq(DelayLine(m, "x_block", block_number[: len(self.x_block)], 0).at(self.latency)),
             self.x_side_w.eq(DelayLine(m, "x_side", side, 0).at(self.latency)),
             self.block_ready.eq(block_done.at(self.ready_cycle)),
         ]
 
         # Marks: lanes report in cycle 2 what came in with the beat of cycle 1.
-        take_2, first_2, side_2, malformed_2 = (Signal(name=f"{name}_2")
-                                                for name in ("take", "first", "side", "malformed"))
+        take_2, first_2, side_2, malformed_2 = (
+            Signal(name=f"{name}_2") for name in ("take", "first", "side", "malformed")
+        )
         m.d.sync += [take_2.eq(take_1), first_2.eq(first_1), side_2.eq(side_1), malformed_2.eq(malformed_1)]
         seen_3 = Signal(layout(marks_word))
         take_3, first_3, side_3 = (Signal(name=f"{name}_3") for name in ("take", "first", "side"))
@@ -336,10 +368,15 @@ class Ingress(Part):
             seen_3.malformed.eq(malformed_2),
             seen_3.nan.eq(Cat(lane.nan for lane in lanes).any()),
             seen_3.saturated.eq(Cat(lane.saturated for lane in lanes).any()),
-            take_3.eq(take_2), first_3.eq(first_2), side_3.eq(side_2),
+            take_3.eq(take_2),
+            first_3.eq(first_2),
+            side_3.eq(side_2),
         ]
         for s in range(2):
             with m.If(take_3 & (side_3 == s)):
-                m.d.sync += self.flags[s].as_value().eq(
-                    seen_3.as_value() | (self.flags[s].as_value() & ~first_3.replicate(len(MARKS))))
+                m.d.sync += (
+                    self.flags[s]
+                    .as_value()
+                    .eq(seen_3.as_value() | (self.flags[s].as_value() & ~first_3.replicate(len(MARKS))))
+                )
         return m

@@ -47,14 +47,16 @@ class Ram(Part):
 
     latency = 2
 
-    def __init__(self, kind, *, width, depth, banks=1, shared_data=False, style="block", cleared=False,
-                 preload=None):
+    def __init__(self, kind, *, width, depth, banks=1, shared_data=False, style="block", cleared=False, preload=None):
         self.width, self.depth, self.banks, self.style, self.preload = width, depth, banks, style, preload
         self.shared_data, self.cleared = shared_data, cleared
         self.addr_bits = max(1, (depth - 1).bit_length())
         signature = {
-            "w_en": In(banks), "w_addr": In(self.addr_bits), "w_data": In(width if shared_data else banks * width),
-            "r_addr": In(self.addr_bits), "r_data": Out(banks * width),
+            "w_en": In(banks),
+            "w_addr": In(self.addr_bits),
+            "w_data": In(width if shared_data else banks * width),
+            "r_addr": In(self.addr_bits),
+            "r_data": Out(banks * width),
         }
         if preload is not None:
             signature["index"] = In(4)
@@ -66,8 +68,12 @@ class Ram(Part):
             w_data = self.w_data if self.shared_data else self.w_data.word_select(bank, self.width)
             memory = m.submodules[f"bank{bank}"] = Memory(shape=self.width, depth=self.depth, init=[])
             write, read = memory.write_port(), memory.read_port()
-            m.d.comb += [write.en.eq(self.w_en[bank]), write.addr.eq(self.w_addr), write.data.eq(w_data),
-                         read.addr.eq(self.r_addr)]
+            m.d.comb += [
+                write.en.eq(self.w_en[bank]),
+                write.addr.eq(self.w_addr),
+                write.data.eq(w_data),
+                read.addr.eq(self.r_addr),
+            ]
             m.d.sync += self.r_data.word_select(bank, self.width).eq(read.data)
         return m
 
@@ -88,10 +94,14 @@ class Ram(Part):
       end
 `endif
 """
-        clear = f"""
+        clear = (
+            f"""
       integer i;
       initial for (i = 0; i < {self.depth}; i = i + 1) mem[i] = 0;
-""" if self.cleared else ""
+"""
+            if self.cleared
+            else ""
+        )
         w_data = "w_data" if self.shared_data else f"w_data[bank * {self.width} +: {self.width}]"
         return f"""\
 module {self.module}({", ".join(ports)});
@@ -131,17 +141,28 @@ class DistributedRam(Part):
             raise ValueError(f"a distributed memory has at most 64 words, not {depth}")
         self.width, self.depth = width, depth
         self.addr_bits = max(1, (depth - 1).bit_length())
-        super().__init__(kind, {
-            "w_en": In(1), "w_addr": In(self.addr_bits), "w_data": In(width),
-            "r_addr": In(self.addr_bits), "r_data": Out(width),
-        })
+        super().__init__(
+            kind,
+            {
+                "w_en": In(1),
+                "w_addr": In(self.addr_bits),
+                "w_data": In(width),
+                "r_addr": In(self.addr_bits),
+                "r_data": Out(width),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
         memory = m.submodules.memory = Memory(shape=self.width, depth=self.depth, init=[])
         write, read = memory.write_port(), memory.read_port(domain="comb")
-        m.d.comb += [write.en.eq(self.w_en), write.addr.eq(self.w_addr), write.data.eq(self.w_data),
-                     read.addr.eq(self.r_addr), self.r_data.eq(read.data)]
+        m.d.comb += [
+            write.en.eq(self.w_en),
+            write.addr.eq(self.w_addr),
+            write.data.eq(self.w_data),
+            read.addr.eq(self.r_addr),
+            self.r_data.eq(read.data),
+        ]
         return m
 
     def verilog(self, style):
@@ -170,8 +191,14 @@ class Rom(Part):
     def __init__(self, kind, *, contents, width, ports):
         self.contents, self.width, self.ports = [int(word) for word in contents], width, ports
         self.addr_bits = (len(self.contents) - 1).bit_length()
-        super().__init__(kind, {f"{name}{i}": direction(bits) for i in range(ports)
-                                for name, direction, bits in (("addr", In, self.addr_bits), ("data", Out, width))})
+        super().__init__(
+            kind,
+            {
+                f"{name}{i}": direction(bits)
+                for i in range(ports)
+                for name, direction, bits in (("addr", In, self.addr_bits), ("data", Out, width))
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -184,12 +211,16 @@ class Rom(Part):
 
     def verilog(self, style):
         names = [f"{name}{i}" for i in range(self.ports) for name in ("addr", "data")]
-        ports = "".join(f"  input {_vector(self.addr_bits)}addr{i};\n  output reg {_vector(self.width)}data{i};\n"
-                        f"  reg {_vector(self.width)}latch{i};\n" for i in range(self.ports))
+        ports = "".join(
+            f"  input {_vector(self.addr_bits)}addr{i};\n  output reg {_vector(self.width)}data{i};\n"
+            f"  reg {_vector(self.width)}latch{i};\n"
+            for i in range(self.ports)
+        )
         reads = "".join(f"    latch{i} <= mem[addr{i}];\n    data{i} <= latch{i};\n" for i in range(self.ports))
         digits = -(-self.width // 4)
-        init = "".join(f"    mem[{address}] = {self.width}'h{word:0{digits}x};\n"
-                       for address, word in enumerate(self.contents))
+        init = "".join(
+            f"    mem[{address}] = {self.width}'h{word:0{digits}x};\n" for address, word in enumerate(self.contents)
+        )
         return f"""\
 module {self.module}(clk, {", ".join(names)});
   input clk;

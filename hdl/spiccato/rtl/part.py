@@ -94,8 +94,9 @@ class Library:
         if type(known) is not type(part):
             differing = f"{type(known).__name__} and {type(part).__name__}"
         elif differing := [name for name, value in part.arguments.items() if known.arguments[name] != value]:
-            differing = ", ".join(f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}"
-                                  for name in differing)
+            differing = ", ".join(
+                f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}" for name in differing
+            )
         elif known.signature != part.signature:
             differing = "ports"
         if differing:
@@ -153,8 +154,9 @@ class DelayLine:
             raise ValueError(f"{self._name} is not known before cycle {self._start}, asked for {cycle}")
         while len(self._stages) <= cycle - self._start:
             previous = self._stages[-1]
-            stage = Signal.like(previous, name=f"{self._name}_{self._start + len(self._stages)}",
-                                reset_less=not self._resettable)
+            stage = Signal.like(
+                previous, name=f"{self._name}_{self._start + len(self._stages)}", reset_less=not self._resettable
+            )
             self._m.d.sync += stage.eq(previous)
             self._stages.append(stage)
         return self._stages[cycle - self._start]

@@ -33,17 +33,23 @@ class DotProductRow(Part):
 
     def __init__(self, config):
         self.block, self.adds_products = config.block, config.adds_products
-        super().__init__("dot_product_row", {
-            "vector": In(data.ArrayLayout(signed(VECTOR_BITS), self.block)),
-            "weights": In(data.ArrayLayout(WEIGHT_BITS, self.block)),
-            "int8": In(1), "high": In(1),
-            "sum": Out(signed(row_sum_bits(self.block))),
-        })
+        super().__init__(
+            "dot_product_row",
+            {
+                "vector": In(data.ArrayLayout(signed(VECTOR_BITS), self.block)),
+                "weights": In(data.ArrayLayout(WEIGHT_BITS, self.block)),
+                "int8": In(1),
+                "high": In(1),
+                "sum": Out(signed(row_sum_bits(self.block))),
+            },
+        )
 
     def _stage(self):
         """A new DSP stage, as each lane or pair of lanes has one."""
         weight, element = signed(WEIGHT_BITS), signed(VECTOR_BITS)
-        return MultiplyPair(weight, element) if self.adds_products else Multiply(weight, element, operand_registers=True)
+        return (
+            MultiplyPair(weight, element) if self.adds_products else Multiply(weight, element, operand_registers=True)
+        )
 
     @property
     def latency(self):

@@ -50,20 +50,40 @@ class Sequencer(Part):
         self.config = config
         self.layout = layout(issue_word(config))
         addr_bits = (config.program_depth - 1).bit_length()
-        super().__init__("sequencer", {
-            "word": Out(self.layout), "side": Out(1), "x_side": Out(1), "zero_c": Out(1),
-            "block_ready": In(1), "room": In(1), "malformed": In(1),
-            "enable": In(1), "drop": In(1), "restart": In(1), "keep_c": In(1),
-            "probe": In(1), "probe_word": In(self.layout), "body": In(addr_bits), "before_last": In(addr_bits),
-            "w_en": In(1), "w_addr": In(addr_bits), "w_data": In(self.layout),
-            "started": Out(1), "committed": Out(1), "stalled": Out(1), "idle": Out(1),
-        })
+        super().__init__(
+            "sequencer",
+            {
+                "word": Out(self.layout),
+                "side": Out(1),
+                "x_side": Out(1),
+                "zero_c": Out(1),
+                "block_ready": In(1),
+                "room": In(1),
+                "malformed": In(1),
+                "enable": In(1),
+                "drop": In(1),
+                "restart": In(1),
+                "keep_c": In(1),
+                "probe": In(1),
+                "probe_word": In(self.layout),
+                "body": In(addr_bits),
+                "before_last": In(addr_bits),
+                "w_en": In(1),
+                "w_addr": In(addr_bits),
+                "w_data": In(self.layout),
+                "started": Out(1),
+                "committed": Out(1),
+                "stalled": Out(1),
+                "idle": Out(1),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        memory = place(m, "program", Ram(
-            "ram_program", width=self.layout.size, depth=config.program_depth, preload="words"))
+        memory = place(
+            m, "program", Ram("ram_program", width=self.layout.size, depth=config.program_depth, preload="words")
+        )
         m.d.comb += [memory.w_en.eq(self.w_en), memory.w_addr.eq(self.w_addr), memory.w_data.eq(self.w_data)]
 
         # Fetch: one word a cycle while the queue has room for all that is under way.
@@ -77,12 +97,17 @@ class Sequencer(Part):
         arriving = Signal(Ram.latency)
         queue = [Signal(self.layout.size, name=f"queue_{i}", reset_less=True) for i in range(self.queue_depth)]
         pointer_bits = (self.queue_depth - 1).bit_length()
-        write_at, read_at, claimed = (Signal(pointer_bits + 1, name=name)
-                                      for name in ("write_at", "read_at", "claimed"))
+        write_at, read_at, claimed = (
+            Signal(pointer_bits + 1, name=name) for name in ("write_at", "read_at", "claimed")
+        )
         take = Signal()
         used = Signal(pointer_bits + 1)
-        m.d.comb += [used.eq(claimed - read_at), advance.eq(~used[-1] & running), fetch.eq(advance & ~jumping),
-                     memory.r_addr.eq(addr)]
+        m.d.comb += [
+            used.eq(claimed - read_at),
+            advance.eq(~used[-1] & running),
+            fetch.eq(advance & ~jumping),
+            memory.r_addr.eq(addr),
+        ]
         m.d.sync += [arriving.eq(Cat(fetch, arriving[:-1])), jumping.eq(0)]
         with m.If(advance):
             m.d.sync += [wrap.eq((addr == self.before_last) & ~jumping), addr.eq(Mux(wrap, self.body, addr + 1))]
@@ -164,8 +189,9 @@ class Sequencer(Part):
             may_start.eq(self.room & self.enable & ~restart_wanted & ~self.restart & ~self.probe),
             # An inference whose input pauses is quiet for long, and still running.
             # A restart that is yet to come counts as well, if it can come.
-            self.idle.eq((quiet == self.drain_cycles) & ~active & ~go
-                         & ~((self.restart | restart_wanted) & self.enable)),
+            self.idle.eq(
+                (quiet == self.drain_cycles) & ~active & ~go & ~((self.restart | restart_wanted) & self.enable)
+            ),
             self.stalled.eq(next_valid & next_word.start & have_block & self.enable & ~self.room),
         ]
         with m.If(self.restart):
@@ -184,11 +210,20 @@ class Sequencer(Part):
             m.d.sync += [blocks.eq(0), have_block.eq(0), packet_side.eq(0)]
         with m.If(flush):
             m.d.sync += [
-                quiet.eq(0), restart_wanted.eq(0), running.eq(1), addr.eq(0), arriving.eq(0),
+                quiet.eq(0),
+                restart_wanted.eq(0),
+                running.eq(1),
+                addr.eq(0),
+                arriving.eq(0),
                 # To the body by the way that every inference's end takes, so that the address needs no other one.
-                wrap.eq(resume), jumping.eq(resume),
-                claimed.eq(0), write_at.eq(0), read_at.eq(0), next_valid.eq(0),
-                state_side.eq(0), state_zero.eq(~resume),
+                wrap.eq(resume),
+                jumping.eq(resume),
+                claimed.eq(0),
+                write_at.eq(0),
+                read_at.eq(0),
+                next_valid.eq(0),
+                state_side.eq(0),
+                state_zero.eq(~resume),
             ]
 
         # Read-back: nothing else is going on, so the word can stay as long as it takes. An inference may have been

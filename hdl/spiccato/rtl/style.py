@@ -32,18 +32,33 @@ _PORTABLE = 'ramstyle = "{}", ram_style = "{}"'
 #: one address in a cycle never matter here: ``no_rw_check`` saves the logic that would define what is read.
 STYLES = {
     "portable": Style(
-        block=_PORTABLE.format("no_rw_check", "block"), ultra=_PORTABLE.format("no_rw_check", "ultra"),
+        block=_PORTABLE.format("no_rw_check", "block"),
+        ultra=_PORTABLE.format("no_rw_check", "ultra"),
         distributed=_PORTABLE.format("MLAB, no_rw_check", "distributed"),
-        rom=_PORTABLE.format("no_rw_check", "block")),
+        rom=_PORTABLE.format("no_rw_check", "block"),
+    ),
     "quartus": Style(
-        block='ramstyle = "M20K, no_rw_check"', ultra='ramstyle = "M20K, no_rw_check"',
-        distributed='ramstyle = "MLAB, no_rw_check"', rom='romstyle = "M20K"', dsp='multstyle = "dsp"',
-        copies='altera_attribute = "-name REMOVE_DUPLICATE_REGISTERS OFF"'),
+        block='ramstyle = "M20K, no_rw_check"',
+        ultra='ramstyle = "M20K, no_rw_check"',
+        distributed='ramstyle = "MLAB, no_rw_check"',
+        rom='romstyle = "M20K"',
+        dsp='multstyle = "dsp"',
+        copies='altera_attribute = "-name REMOVE_DUPLICATE_REGISTERS OFF"',
+    ),
     "vivado": Style(
-        block='ram_style = "block"', ultra='ram_style = "ultra"', distributed='ram_style = "distributed"',
-        rom='rom_style = "block"', dsp='use_dsp = "yes"', copies='keep_hierarchy = "yes"'),
+        block='ram_style = "block"',
+        ultra='ram_style = "ultra"',
+        distributed='ram_style = "distributed"',
+        rom='rom_style = "block"',
+        dsp='use_dsp = "yes"',
+        copies='keep_hierarchy = "yes"',
+    ),
     # For yosys, which refuses styles that the family does not have.
     "ecp5": Style(
-        block='no_rw_check, ram_style = "block"', ultra='no_rw_check, ram_style = "block"',
-        distributed='no_rw_check, ram_style = "distributed"', rom='rom_style = "block"', copies="keep_hierarchy"),
+        block='no_rw_check, ram_style = "block"',
+        ultra='no_rw_check, ram_style = "block"',
+        distributed='no_rw_check, ram_style = "distributed"',
+        rom='rom_style = "block"',
+        copies="keep_hierarchy",
+    ),
 }

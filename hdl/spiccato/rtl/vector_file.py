@@ -19,6 +19,7 @@ from .part import Part, place
 
 __all__ = ["VectorBank", "VectorFile"]
 
+
 class VectorBank(Part):
     """One bank, with the words in flight forwarded: a read sees every write that reaches the memory's write register
     at most ``forward`` cycles after the read's address.
@@ -39,12 +40,22 @@ class VectorBank(Part):
     def __init__(self, kind, *, width, depth):
         self.width, self.depth = width, depth
         addr_bits = max(1, (depth - 1).bit_length())
-        super().__init__(kind, {
-            "r_en": In(1), "r_addr": In(addr_bits),
-            "w_en": In(1), "w_addr": In(addr_bits), "w_data": In(width),
-            "from_ram": Out(width), "from_queue": Out(width), "from_write": Out(width),
-            "use_ram": Out(1), "use_queue": Out(1), "use_write": Out(1),
-        })
+        super().__init__(
+            kind,
+            {
+                "r_en": In(1),
+                "r_addr": In(addr_bits),
+                "w_en": In(1),
+                "w_addr": In(addr_bits),
+                "w_data": In(width),
+                "from_ram": Out(width),
+                "from_queue": Out(width),
+                "from_write": Out(width),
+                "use_ram": Out(1),
+                "use_queue": Out(1),
+                "use_write": Out(1),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -54,10 +65,18 @@ class VectorBank(Part):
         write_addr = Signal.like(self.w_addr, reset_less=True)
         write_data = Signal.like(self.w_data, reset_less=True)
         last_data = Signal.like(self.w_data, reset_less=True)
-        m.d.sync += [write_en.eq(self.w_en), write_addr.eq(self.w_addr), write_data.eq(self.w_data),
-                     last_data.eq(write_data)]
-        m.d.comb += [ram.w_en.eq(write_en), ram.w_addr.eq(write_addr), ram.w_data.eq(write_data),
-                     ram.r_addr.eq(self.r_addr)]
+        m.d.sync += [
+            write_en.eq(self.w_en),
+            write_addr.eq(self.w_addr),
+            write_data.eq(self.w_data),
+            last_data.eq(write_data),
+        ]
+        m.d.comb += [
+            ram.w_en.eq(write_en),
+            ram.w_addr.eq(write_addr),
+            ram.w_data.eq(write_data),
+            ram.r_addr.eq(self.r_addr),
+        ]
 
         # Writes that reach the write register in the read's cycle 0, 1 and 2.
         read_1 = Signal(reset_less=True)
@@ -106,14 +125,26 @@ class VectorFile(Part):
         self.banks = max(QUARTERS, 1 << (config.cores - 1).bit_length())
         quarter_bits = issue_word(config)["quarter"].width
         lanes = data.ArrayLayout(signed(VECTOR_BITS), config.lanes)
-        super().__init__("vector_file", {
-            "source": In(VectorFrom), "block": In(issue_word(config)["vector"].width), "side": In(1), "x_side": In(1),
-            "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "exponent": Out(EXPONENT_BITS),
-            "h_en": In(1), "h_quarter": In(quarter_bits), "h_side": In(1),
-            "h": In(data.ArrayLayout(lanes, config.cores)),
-            "x_en": In(1), "x_block": In((config.input_blocks - 1).bit_length()), "x_side_w": In(1),
-            "x": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)), "x_exponent": In(EXPONENT_BITS),
-        })
+        super().__init__(
+            "vector_file",
+            {
+                "source": In(VectorFrom),
+                "block": In(issue_word(config)["vector"].width),
+                "side": In(1),
+                "x_side": In(1),
+                "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+                "exponent": Out(EXPONENT_BITS),
+                "h_en": In(1),
+                "h_quarter": In(quarter_bits),
+                "h_side": In(1),
+                "h": In(data.ArrayLayout(lanes, config.cores)),
+                "x_en": In(1),
+                "x_block": In((config.input_blocks - 1).bit_length()),
+                "x_side_w": In(1),
+                "x": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+                "x_exponent": In(EXPONENT_BITS),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -138,7 +169,7 @@ class VectorFile(Part):
             m.d.comb += offset.eq(b - first_bank)
             m.d.sync += [
                 enable.eq(self.h_en & (offset < config.cores)),
-                row.eq(Cat((first_row + (b < first_bank))[:(rows - 1).bit_length()], self.h_side)),
+                row.eq(Cat((first_row + (b < first_bank))[: (rows - 1).bit_length()], self.h_side)),
             ]
             with m.Switch(rotation):
                 for first in range(0, self.banks, step):
@@ -151,7 +182,7 @@ class VectorFile(Part):
                 bank.w_en.eq(enable),
                 bank.w_addr.eq(row),
                 bank.r_en.eq((self.source == VectorFrom.H) & (self.block[:group_bits] == group)),
-                bank.r_addr.eq(Cat(self.block[group_bits:][:(rows - 1).bit_length()], self.side)),
+                bank.r_addr.eq(Cat(self.block[group_bits:][: (rows - 1).bit_length()], self.side)),
             ]
             candidates[quarter].append(bank)
 
@@ -159,8 +190,7 @@ class VectorFile(Part):
         x_bits = (config.input_blocks - 1).bit_length()
         exponents = []
         for quarter in range(QUARTERS):
-            bank = place(m, f"x_bank_{quarter}", VectorBank(
-                "x_bank", width=width + EXPONENT_BITS, depth=2 << x_bits))
+            bank = place(m, f"x_bank_{quarter}", VectorBank("x_bank", width=width + EXPONENT_BITS, depth=2 << x_bits))
             m.d.comb += [
                 bank.w_en.eq(self.x_en),
                 bank.w_addr.eq(Cat(self.x_block, self.x_side_w)),
@@ -172,9 +202,11 @@ class VectorFile(Part):
             exponents.append(bank)
 
         def merged(bank, low, high):
-            return ((bank.from_ram[low:high] & bank.use_ram.replicate(high - low))
-                    | (bank.from_queue[low:high] & bank.use_queue.replicate(high - low))
-                    | (bank.from_write[low:high] & bank.use_write.replicate(high - low)))
+            return (
+                (bank.from_ram[low:high] & bank.use_ram.replicate(high - low))
+                | (bank.from_queue[low:high] & bank.use_queue.replicate(high - low))
+                | (bank.from_write[low:high] & bank.use_write.replicate(high - low))
+            )
 
         for quarter in range(QUARTERS):
             value = 0

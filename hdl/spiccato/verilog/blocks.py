@@ -39,8 +39,9 @@ def blocks(registers) -> list[Block]:
 
 def _conditions(body):
     """Tests and patterns of a body's switches."""
-    return tuple((item.test, tuple(patterns for patterns, _ in item.cases)) for item in body
-                 if isinstance(item, Switch))
+    return tuple(
+        (item.test, tuple(patterns for patterns, _ in item.cases)) for item in body if isinstance(item, Switch)
+    )
 
 
 def _merged(bodies):
@@ -56,9 +57,15 @@ def _merged(bodies):
         found += [item for body in same for item in body if isinstance(item, Assign)]
         switches = [[item for item in body if isinstance(item, Switch)] for body in same]
         for together in zip(*switches):
-            found.append(Switch(together[0].test, tuple(
-                (patterns, _merged([switch.cases[number][1] for switch in together]))
-                for number, (patterns, _) in enumerate(together[0].cases))))
+            found.append(
+                Switch(
+                    together[0].test,
+                    tuple(
+                        (patterns, _merged([switch.cases[number][1] for switch in together]))
+                        for number, (patterns, _) in enumerate(together[0].cases)
+                    ),
+                )
+            )
     return tuple(found)
 
 
@@ -70,8 +77,9 @@ def _is_reset(body):
     if [patterns for patterns, _ in last.cases] != [("1",)]:
         return False
     values = last.cases[0][1]
-    whole = {item.target.wire for item in values
-             if isinstance(item, Assign) and item.target.width == item.target.wire.width}
+    whole = {
+        item.target.wire for item in values if isinstance(item, Assign) and item.target.width == item.target.wire.width
+    }
     return len(body) > 1 and all(isinstance(item, Assign) for item in values) and _targets(body) <= whole
 
 

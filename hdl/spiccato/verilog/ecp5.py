@@ -55,17 +55,21 @@ class Ecp5Library(VerilogLibrary):
             blocks += _block_multiplier("low", _operand(*narrow), lower, part.operand_registers)
             high = f"$signed(high[{len(part.p) - low - 1}:0])"
             # The low product is not negative unless the narrow operand may be.
-            carry = f"$signed(low[{_PRODUCT_BITS - 1}:{low}])" if narrow[1].signed else (
-                f"$signed({{1'b0, low[{_PRODUCT_BITS - 1}:{low}]}})")
+            carry = (
+                f"$signed(low[{_PRODUCT_BITS - 1}:{low}])"
+                if narrow[1].signed
+                else (f"$signed({{1'b0, low[{_PRODUCT_BITS - 1}:{low}]}})")
+            )
             blocks += f"  wire signed [{len(part.p) - low - 1}:0] sum = {high} + {carry};\n"
             result = f"{{sum, low[{low - 1}:0]}}"
         if part.stages == 2:
-            blocks += (f"  reg [{len(part.p) - 1}:0] p_register;\n"
-                       f"  always @(posedge clk) p_register <= {result};\n")
+            blocks += f"  reg [{len(part.p) - 1}:0] p_register;\n  always @(posedge clk) p_register <= {result};\n"
             result = "p_register"
-        return (f"module {part.module}(clk, a, b, p);\n  input clk;\n"
-                f"  input [{a[1].width - 1}:0] a;\n  input [{b[1].width - 1}:0] b;\n  output [{len(part.p) - 1}:0] p;\n"
-                f"{blocks}  assign p = {result};\nendmodule\n")
+        return (
+            f"module {part.module}(clk, a, b, p);\n  input clk;\n"
+            f"  input [{a[1].width - 1}:0] a;\n  input [{b[1].width - 1}:0] b;\n  output [{len(part.p) - 1}:0] p;\n"
+            f"{blocks}  assign p = {result};\nendmodule\n"
+        )
 
     def memory(self, part):
         """A memory in DP16KD blocks, read through their output registers. One block is as deep as the memory, so
@@ -87,10 +91,17 @@ def _operand(name, shape):
 
 def _block_multiplier(name, a, b, operand_registers):
     """One MULT18X18D and the wires of its operands and its result ``name``."""
-    registers = [("OUTPUT", True), ("INPUTA", operand_registers), ("INPUTB", operand_registers), ("INPUTC", False),
-                 ("PIPELINE", False)]
-    parameters = ", ".join(f'.REG_{register}_CLK("{"CLK0" if used else "NONE"}"), .REG_{register}_CE("CE0"), '
-                           f'.REG_{register}_RST("RST0")' for register, used in registers)
+    registers = [
+        ("OUTPUT", True),
+        ("INPUTA", operand_registers),
+        ("INPUTB", operand_registers),
+        ("INPUTC", False),
+        ("PIPELINE", False),
+    ]
+    parameters = ", ".join(
+        f'.REG_{register}_CLK("{"CLK0" if used else "NONE"}"), .REG_{register}_CE("CE0"), .REG_{register}_RST("RST0")'
+        for register, used in registers
+    )
     return f"""\
   wire [{_FACTOR_BITS - 1}:0] {name}_a = {a[0]};
   wire [{_FACTOR_BITS - 1}:0] {name}_b = {b[0]};
@@ -127,8 +138,14 @@ def _address(wire, bits, lowest):
 
 def _port(side, *, address, write_enable="1'b0", data=(), out=()):
     """Pins of one side of a DP16KD: written with ``data``, or read to ``out``."""
-    pins = [f".CLK{side}(clk)", f".CE{side}(1'b1)", f".OCE{side}(1'b1)", f".RST{side}(1'b0)",
-            f".WE{side}({write_enable})", *(f".CS{side}{i}(1'b0)" for i in range(3))]
+    pins = [
+        f".CLK{side}(clk)",
+        f".CE{side}(1'b1)",
+        f".OCE{side}(1'b1)",
+        f".RST{side}(1'b0)",
+        f".WE{side}({write_enable})",
+        *(f".CS{side}{i}(1'b0)" for i in range(3)),
+    ]
     pins += [f".AD{side}{i}({pin})" for i, pin in enumerate(address)]
     data = [*data, *["1'b0"] * (_DATA_PINS - len(data))]
     pins += [f".DI{side}{i}({wire})" for i, wire in enumerate(data)]
@@ -140,7 +157,9 @@ def _block_memory(name, width, sides, init=""):
     """One DP16KD with output registers on both sides."""
     parameters = ", ".join(
         f'.DATA_WIDTH_{side}({width}), .REGMODE_{side}("OUTREG"), .CLK{side}MUX("CLK{side}"), '
-        f'.WRITEMODE_{side}("NORMAL"), .CSDECODE_{side}("0b000")' for side in "AB")
+        f'.WRITEMODE_{side}("NORMAL"), .CSDECODE_{side}("0b000")'
+        for side in "AB"
+    )
     return f"""\
   DP16KD #({parameters}, .RESETMODE("SYNC"), .ASYNC_RESET_RELEASE("SYNC"), .GSR("DISABLED"){init}) {name} (
     {sides[0]},
@@ -157,11 +176,23 @@ def _ram(part):
         for low in range(0, bits, width):
             lanes = range(low, min(low + width, bits))
             base_w, base_r = 0 if part.shared_data else bank * bits, bank * bits
-            blocks += _block_memory(f"bank_{bank}_{low}", width, (
-                _port("A", address=_address("w_addr", depth_pins, lowest), write_enable=f"w_en[{bank}]",
-                      data=[f"w_data[{base_w + i}]" for i in lanes]),
-                _port("B", address=_address("r_addr", depth_pins, lowest),
-                      out=[f"r_data[{base_r + i}]" for i in lanes])))
+            blocks += _block_memory(
+                f"bank_{bank}_{low}",
+                width,
+                (
+                    _port(
+                        "A",
+                        address=_address("w_addr", depth_pins, lowest),
+                        write_enable=f"w_en[{bank}]",
+                        data=[f"w_data[{base_w + i}]" for i in lanes],
+                    ),
+                    _port(
+                        "B",
+                        address=_address("r_addr", depth_pins, lowest),
+                        out=[f"r_data[{base_r + i}]" for i in lanes],
+                    ),
+                ),
+            )
     index = "  input [3:0] index;\n" if part.preload is not None else ""
     return f"""\
 module {part.module}({", ".join(ports)});
@@ -179,15 +210,21 @@ def _rom(part):
     if part.ports > 2:
         raise ValueError(f"{part.kind}: a DP16KD has 2 ports, not {part.ports}")
     _, width, lowest = _shape(len(part.contents))
-    header = "".join(f"  input [{part.addr_bits - 1}:0] addr{i};\n  output [{part.width - 1}:0] data{i};\n"
-                     for i in range(part.ports))
+    header = "".join(
+        f"  input [{part.addr_bits - 1}:0] addr{i};\n  output [{part.width - 1}:0] data{i};\n"
+        for i in range(part.ports)
+    )
     blocks = ""
     for low in range(0, part.width, width):
         lanes = range(low, min(low + width, part.width))
-        sides = [_port(side, address=_address(f"addr{i}", part.addr_bits, lowest) if i < part.ports
-                       else ["1'b0"] * _ADDRESS_PINS,
-                       out=[f"data{i}[{lane}]" for lane in lanes] if i < part.ports else ())
-                 for i, side in enumerate("AB")]
+        sides = [
+            _port(
+                side,
+                address=_address(f"addr{i}", part.addr_bits, lowest) if i < part.ports else ["1'b0"] * _ADDRESS_PINS,
+                out=[f"data{i}[{lane}]" for lane in lanes] if i < part.ports else (),
+            )
+            for i, side in enumerate("AB")
+        ]
         blocks += _block_memory(f"block_{low}", width, sides, _init(part.contents, low, width))
     names = [f"{name}{i}" for i in range(part.ports) for name in ("addr", "data")]
     return f"module {part.module}(clk, {', '.join(names)});\n  input clk;\n{header}{blocks}endmodule\n"
@@ -199,7 +236,7 @@ def _init(contents, low, width):
     text = ""
     for row, start in enumerate(range(0, len(contents), _INIT_WORDS * per_word)):
         value = 0
-        for i, word in enumerate(contents[start:start + _INIT_WORDS * per_word]):
+        for i, word in enumerate(contents[start : start + _INIT_WORDS * per_word]):
             field = (word >> low) & ((1 << width) - 1)
             value |= field << (i // per_word * _INIT_STRIDE + i % per_word * width)
         text += f",\n    .INITVAL_{row:02X}({_INIT_WORDS * _INIT_STRIDE}'h{value:080x})"

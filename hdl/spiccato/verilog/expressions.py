@@ -89,7 +89,8 @@ class _Region:
         if any(leaf.width >= bits for leaf in self.leaves):
             return
         leaf = next((leaf for leaf in self.leaves if leaf.bits is not None), None) or next(
-            (leaf for leaf in self.leaves if not self.signed or leaf.top is not None), None)
+            (leaf for leaf in self.leaves if not self.signed or leaf.top is not None), None
+        )
         if leaf is None:
             raise _TooNarrow
         missing = bits - leaf.width
@@ -120,8 +121,11 @@ class _Region:
         return Text(f"{first.beside(*left)} {operator} {self.text(node.operands[1], force).beside(*chain)}", operator)
 
     def _leaf(self, leaf, force):
-        signed = self.signed if self.signed is not None and (force or any(
-            other.width < other.demand for other in self.leaves)) else None
+        signed = (
+            self.signed
+            if self.signed is not None and (force or any(other.width < other.demand for other in self.leaves))
+            else None
+        )
         if leaf.bits is not None:
             return constant(leaf.bits, bool(signed))
         if signed and not leaf.signed:
@@ -237,15 +241,17 @@ class Expressions:
 
     def _node(self, region, cell, demand, signed):
         """The operator with its operands in the region; the lowest ``demand`` bits of its result will be right."""
-        self._require_for(region, [cell.ports[name] for name in ("A", "B") if name in cell.ports][
-            :1 if cell.type == "$shl" else 2], demand, signed)
+        self._require_for(
+            region,
+            [cell.ports[name] for name in ("A", "B") if name in cell.ports][: 1 if cell.type == "$shl" else 2],
+            demand,
+            signed,
+        )
         if cell.type == "$mux":
             condition = self.exact(cell.ports["S"]).beside()
-            return _Node(_CHOICE, [self._operand(region, cell.ports[name], demand, signed) for name in "BA"],
-                         condition)
+            return _Node(_CHOICE, [self._operand(region, cell.ports[name], demand, signed) for name in "BA"], condition)
         if cell.type in ("$not", "$neg"):
-            return _Node("~" if cell.type == "$not" else "-", [
-                self._operand(region, cell.ports["A"], demand, signed)])
+            return _Node("~" if cell.type == "$not" else "-", [self._operand(region, cell.ports["A"], demand, signed)])
         if cell.type == "$shl":
             operand = self._operand(region, cell.ports["A"], demand, signed)
             return _Node("<<", [operand], self.exact(cell.ports["B"]).beside())
@@ -385,8 +391,7 @@ def _is_signed(wire):
 
 def _is_single_bit(cell):
     """Whether the operator's result is one bit, whatever surrounds it."""
-    return cell.type in COMPARISONS or cell.type in REDUCTIONS or (
-        cell.type == "$not" and width(cell.ports["Y"]) == 1)
+    return cell.type in COMPARISONS or cell.type in REDUCTIONS or (cell.type == "$not" and width(cell.ports["Y"]) == 1)
 
 
 def _exact_beyond(cell, bits, signed):

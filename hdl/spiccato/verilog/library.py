@@ -98,12 +98,17 @@ def _comment(part):
     # Without the markup.
     text = re.sub(r":\w+:`(?:~[\w.]*\.(?=\w+`)|\.*)?([^`]*)`", r"\1", text).replace("``", "")
     paragraphs = text.strip().split("\n\n")
-    cycles = ", ".join(f"{name.removesuffix('_latency').replace('_', ' ')} {count}".replace("latency ", "")
-                       for name, count in latencies(part).items())
+    cycles = ", ".join(
+        f"{name.removesuffix('_latency').replace('_', ' ')} {count}".replace("latency ", "")
+        for name, count in latencies(part).items()
+    )
     if cycles:
         paragraphs.append(f"Latency in cycles: {cycles}.")
-    made = ", ".join(f"{name} = {value!r}" for name, value in part.arguments.items()
-                     if name != "kind" and isinstance(value, (bool, int, str, Shape)))
+    made = ", ".join(
+        f"{name} = {value!r}"
+        for name, value in part.arguments.items()
+        if name != "kind" and isinstance(value, (bool, int, str, Shape))
+    )
     if made:
         paragraphs.append(f"Parameters: {made}.")
     lines = "\n\n".join("\n".join(textwrap.wrap(" ".join(paragraph.split()), LINE - 3)) for paragraph in paragraphs)

@@ -9,11 +9,36 @@ import re
 from collections import Counter
 from dataclasses import dataclass
 
-from .rtlil import (Assign, Cell, Module, RtlilError, Slice, Switch, Value, Wire, joined, low, mapped, piece, whole,
-                    width, wires_of)
+from .rtlil import (
+    Assign,
+    Cell,
+    Module,
+    RtlilError,
+    Slice,
+    Switch,
+    Value,
+    Wire,
+    joined,
+    low,
+    mapped,
+    piece,
+    whole,
+    width,
+    wires_of,
+)
 
-__all__ = ["ALIAS", "BINARY", "COMPARISONS", "MODULAR", "OPERATORS", "REDUCTIONS", "SHIFTS", "Netlist", "Register",
-           "operands"]
+__all__ = [
+    "ALIAS",
+    "BINARY",
+    "COMPARISONS",
+    "MODULAR",
+    "OPERATORS",
+    "REDUCTIONS",
+    "SHIFTS",
+    "Netlist",
+    "Register",
+    "operands",
+]
 
 #: Verilog's operators by the cells' types.
 BINARY = {"$add": "+", "$sub": "-", "$mul": "*", "$and": "&", "$or": "|", "$xor": "^"}
@@ -153,16 +178,21 @@ class Netlist:
     def _resolve(self, value: Value) -> Value:
         """``value`` without the wires that stand for other values."""
         while any(chunk.wire in self._same for chunk in wires_of(value)):
-            value = joined(part for chunk in value for part in (
-                piece(self._same[chunk.wire], chunk.low, chunk.width)
-                if isinstance(chunk, Slice) and chunk.wire in self._same else (chunk,)))
+            value = joined(
+                part
+                for chunk in value
+                for part in (
+                    piece(self._same[chunk.wire], chunk.low, chunk.width)
+                    if isinstance(chunk, Slice) and chunk.wire in self._same
+                    else (chunk,)
+                )
+            )
         return value
 
     def _replace(self, change):
         """Replace all values that are read by ``change(value)``."""
         for cell in [*self.instances, *(driver for driver in self.drivers.values() if isinstance(driver, Cell))]:
-            cell.ports = {name: value if name in cell.outputs else change(value)
-                          for name, value in cell.ports.items()}
+            cell.ports = {name: value if name in cell.outputs else change(value) for name, value in cell.ports.items()}
         for wire, driver in self.drivers.items():
             if not isinstance(driver, Cell):
                 self.drivers[wire] = mapped(driver, change)
@@ -245,9 +275,14 @@ class Netlist:
     def _give_names(self):
         """Names of the source go to what they stand for: whole results take them, other values get a wire of that
         name if they are read as they are."""
-        for wire, value in [*((port, self.drivers[port].ports["A"]) for port in self.ports
-                              if port in self.drivers and isinstance(self.drivers[port], Cell)
-                              and self.drivers[port].type == ALIAS), *self._names.items()]:
+        for wire, value in [
+            *(
+                (port, self.drivers[port].ports["A"])
+                for port in self.ports
+                if port in self.drivers and isinstance(self.drivers[port], Cell) and self.drivers[port].type == ALIAS
+            ),
+            *self._names.items(),
+        ]:
             value = self._resolve(value)
             if len(value) == 1 and isinstance(value[0], Slice) and value[0].width == value[0].wire.width:
                 driven = value[0].wire
@@ -256,9 +291,13 @@ class Netlist:
         by_value: dict = {}
         for wire, value in self._names.items():
             value = self._resolve(value)
-            if not wire.anonymous and width(value) == wire.width and not any(isinstance(c, str) for c in value) \
-                    and not (len(value) == 1 and value[0].width == value[0].wire.width) \
-                    and all(chunk.low + chunk.width <= chunk.wire.width for chunk in value):
+            if (
+                not wire.anonymous
+                and width(value) == wire.width
+                and not any(isinstance(c, str) for c in value)
+                and not (len(value) == 1 and value[0].width == value[0].wire.width)
+                and all(chunk.low + chunk.width <= chunk.wire.width for chunk in value)
+            ):
                 by_value.setdefault(value, wire)
 
         def named(value):
@@ -307,7 +346,8 @@ class Netlist:
         if nameless:
             raise RtlilError(
                 f"module {self.name}: registers without a name ({', '.join(nameless)}); give their Signals one where "
-                f"they are made (name=...)")
+                f"they are made (name=...)"
+            )
 
     # Registers
 
@@ -320,8 +360,10 @@ class Netlist:
         driver = self.drivers.get(following)
         if isinstance(driver, Cell) and driver.type == "$mux" and driver.name == following.name:
             # What was a process of one choice.
-            body = (Assign(whole(register.wire)[0], driver.ports["A"]),
-                    Switch(driver.ports["S"], ((("1",), (Assign(whole(register.wire)[0], driver.ports["B"]),)),)))
+            body = (
+                Assign(whole(register.wire)[0], driver.ports["A"]),
+                Switch(driver.ports["S"], ((("1",), (Assign(whole(register.wire)[0], driver.ports["B"]),)),)),
+            )
         elif driver is not None and not isinstance(driver, Cell):
             body = _retargeted(driver, register.wire)
         else:
@@ -333,8 +375,11 @@ class Netlist:
 
     def _uses(self, wire):
         """How often a wire is read."""
-        values = [value for driver in self.drivers.values() for value in (
-            operands(driver) if isinstance(driver, Cell) else _read(driver))]
+        values = [
+            value
+            for driver in self.drivers.values()
+            for value in (operands(driver) if isinstance(driver, Cell) else _read(driver))
+        ]
         values += [value for register in self.registers for value in _read(register.body)]
         values += [value for cell in self.instances for value in operands(cell)]
         return sum(chunk.wire is wire for value in values for chunk in wires_of(value))
@@ -385,9 +430,11 @@ def _as_mux(body):
 def _retargeted(body, wire):
     """A body that assigns to ``wire`` instead."""
     return tuple(
-        item._replace(target=item.target._replace(wire=wire)) if isinstance(item, Assign) else
-        item._replace(cases=tuple((patterns, _retargeted(inner, wire)) for patterns, inner in item.cases))
-        for item in body)
+        item._replace(target=item.target._replace(wire=wire))
+        if isinstance(item, Assign)
+        else item._replace(cases=tuple((patterns, _retargeted(inner, wire)) for patterns, inner in item.cases))
+        for item in body
+    )
 
 
 def _read(body):

@@ -11,8 +11,26 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple, Union
 
-__all__ = ["ALWAYS", "Assign", "Cell", "Module", "RtlilError", "Slice", "Switch", "Value", "Wire", "chunk_width",
-           "joined", "low", "mapped", "parse", "piece", "whole", "width", "wires_of"]
+__all__ = [
+    "ALWAYS",
+    "Assign",
+    "Cell",
+    "Module",
+    "RtlilError",
+    "Slice",
+    "Switch",
+    "Value",
+    "Wire",
+    "chunk_width",
+    "joined",
+    "low",
+    "mapped",
+    "parse",
+    "piece",
+    "whole",
+    "width",
+    "wires_of",
+]
 
 
 class RtlilError(ValueError):
@@ -122,8 +140,11 @@ def piece(value: Value, start: int, bits: int) -> Value:
         size = chunk_width(chunk)
         first, last = max(start, 0), min(start + bits, size)
         if first < last:
-            found.append(chunk[size - last:size - first] if isinstance(chunk, str)
-                         else Slice(chunk.wire, chunk.low + first, last - first))
+            found.append(
+                chunk[size - last : size - first]
+                if isinstance(chunk, str)
+                else Slice(chunk.wire, chunk.low + first, last - first)
+            )
         start -= size
     return joined(found)
 
@@ -140,8 +161,12 @@ def joined(chunks) -> Value:
         before = found[-1] if found else None
         if isinstance(chunk, str) and isinstance(before, str):
             found[-1] = chunk + before
-        elif isinstance(chunk, Slice) and isinstance(before, Slice) and chunk.wire is before.wire \
-                and before.low + before.width == chunk.low:
+        elif (
+            isinstance(chunk, Slice)
+            and isinstance(before, Slice)
+            and chunk.wire is before.wire
+            and before.low + before.width == chunk.low
+        ):
             found[-1] = Slice(before.wire, before.low, before.width + chunk.width)
         else:
             found.append(chunk)
@@ -156,9 +181,11 @@ def wires_of(value: Value):
 def mapped(body, change):
     """A process's body with every value that it reads replaced by ``change(value)``."""
     return tuple(
-        Assign(item.target, change(item.value)) if isinstance(item, Assign) else
-        Switch(change(item.test), tuple((patterns, mapped(inner, change)) for patterns, inner in item.cases))
-        for item in body)
+        Assign(item.target, change(item.value))
+        if isinstance(item, Assign)
+        else Switch(change(item.test), tuple((patterns, mapped(inner, change)) for patterns, inner in item.cases))
+        for item in body
+    )
 
 
 # Reading
@@ -201,8 +228,9 @@ class _Reader:
         for cell in (cell for module in self.modules for cell in module.cells if cell.is_instance):
             for inner in self.modules:
                 if inner.name == cell.type.removeprefix("\\"):
-                    cell.outputs = frozenset(name for name in cell.ports
-                                             if inner.wires[f"\\{name}"].direction == "output")
+                    cell.outputs = frozenset(
+                        name for name in cell.ports if inner.wires[f"\\{name}"].direction == "output"
+                    )
         return self.modules
 
     def _wire(self, words, attributes):
@@ -250,8 +278,11 @@ class _Reader:
         cases = []
         _, words = self._body()
         while words[0] == "case":
-            patterns = tuple(pattern.strip(", ").split("'")[1] for pattern in " ".join(words[1:]).split(","))\
-                if len(words) > 1 else ()
+            patterns = (
+                tuple(pattern.strip(", ").split("'")[1] for pattern in " ".join(words[1:]).split(","))
+                if len(words) > 1
+                else ()
+            )
             body, words = self._body()
             cases.append((patterns, body))
         return Switch(test, tuple(cases))

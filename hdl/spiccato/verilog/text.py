@@ -15,7 +15,8 @@ __all__ = ["LINE", "Written", "module_name", "write_module"]
 LINE = 118
 
 #: Reserved in Verilog-2005 or in SystemVerilog, which tools may take a file for.
-_KEYWORDS = frozenset("""
+_KEYWORDS = frozenset(
+    """
 always and assign automatic begin buf bufif0 bufif1 case casex casez cell cmos config deassign default defparam design
 disable edge else end endcase endconfig endfunction endgenerate endmodule endprimitive endspecify endtable endtask event
 for force forever fork function generate genvar highz0 highz1 if ifnone incdir include initial inout input instance
@@ -33,7 +34,8 @@ package packed priority program property protected pure rand randc randcase rand
 s_always s_eventually s_nexttime s_until s_until_with sequence shortint shortreal soft solve static string strong struct
 super sync_accept_on sync_reject_on tagged this throughout timeprecision timeunit type typedef union unique unique0
 until until_with untyped var virtual void wait_order weak wildcard with within
-""".split())
+""".split()
+)
 
 #: Attributes of wires that are Amaranth's or yosys' own.
 _INTERNAL = re.compile(r"init|src|generator|top|enum_(base_type|value_.*)")
@@ -155,11 +157,15 @@ class _Writer:
     def text(self) -> str:
         drivers = self.netlist.drivers
         clocked = [line for block in self.blocks for line in self._clocked(block)]
-        combinational = [line for wire, body in drivers.items() if not isinstance(body, Cell)
-                         for line in self._combinational(body)]
+        combinational = [
+            line for wire, body in drivers.items() if not isinstance(body, Cell) for line in self._combinational(body)
+        ]
         instances = [line for cell in self.netlist.instances for line in self._instance(cell)]
-        assigned = {wire: self.expressions.driver(wire) for wire, driver in drivers.items()
-                    if isinstance(driver, Cell) and not wire.anonymous}
+        assigned = {
+            wire: self.expressions.driver(wire)
+            for wire, driver in drivers.items()
+            if isinstance(driver, Cell) and not wire.anonymous
+        }
         while missing := [wire for wire in self.expressions.kept if wire not in assigned]:
             assigned |= {wire: self.expressions.driver(wire) for wire in missing}
         ports = [f"  {self._declared(wire)}" for wire in self.ports]
@@ -173,8 +179,9 @@ class _Writer:
 
     def _declared(self, wire):
         """A declaration without its end, for a port with its direction."""
-        is_register = wire in self.registers or wire in self.netlist.drivers and not isinstance(
-            self.netlist.drivers[wire], Cell)
+        is_register = (
+            wire in self.registers or wire in self.netlist.drivers and not isinstance(self.netlist.drivers[wire], Cell)
+        )
         words = [wire.direction] if wire.direction else []
         words.append("reg" if is_register else "wire")
         if wire.signed and wire.width > 1:
@@ -189,11 +196,25 @@ class _Writer:
     def _declarations(self, assigned):
         """Registers, what instances and processes drive, then what operators drive, each before it is read."""
         lines = []
-        driven = {value[0].wire for cell in self.netlist.instances for name, value in cell.ports.items()
-                  if name in cell.outputs}
-        first = [wire for wire in self.netlist.wires if not wire.direction and (
-            wire in self.registers or wire in self.netlist.drivers and wire not in assigned
-            and not isinstance(self.netlist.drivers[wire], Cell) or wire in driven and wire in self.live)]
+        driven = {
+            value[0].wire
+            for cell in self.netlist.instances
+            for name, value in cell.ports.items()
+            if name in cell.outputs
+        }
+        first = [
+            wire
+            for wire in self.netlist.wires
+            if not wire.direction
+            and (
+                wire in self.registers
+                or wire in self.netlist.drivers
+                and wire not in assigned
+                and not isinstance(self.netlist.drivers[wire], Cell)
+                or wire in driven
+                and wire in self.live
+            )
+        ]
         order, loops = _sorted({wire: self._operands_among(wire, assigned) for wire in assigned})
         for wire in [*first, *(wire for wire in order if wire in loops and not wire.direction)]:
             lines += self._attributes(wire.attributes, "  ")
@@ -267,8 +288,11 @@ class _Writer:
         if switch.test == ALWAYS:
             # yosys 0.70 takes a bare assignment behind a choice within another for one before it.
             ((_, body),) = switch.cases
-            return [f"{indent}if (1'd1) begin  // overrides what is above",
-                    *self._statements(body, operator, f"{indent}  "), f"{indent}end"]
+            return [
+                f"{indent}if (1'd1) begin  // overrides what is above",
+                *self._statements(body, operator, f"{indent}  "),
+                f"{indent}end",
+            ]
         conditions = _conditions(switch)
         if conditions is not None:
             return self._choice(conditions, operator, indent)
@@ -281,8 +305,13 @@ class _Writer:
             elif not body and not wild and not any(not others and inner for others, inner in switch.cases):
                 # Nothing happens, as in the default.
                 continue
-            label = ", ".join(f"{len(pattern)}'b{pattern.replace('-', '?')}" if wild else constant(pattern)
-                              for pattern in patterns) or "default"
+            label = (
+                ", ".join(
+                    f"{len(pattern)}'b{pattern.replace('-', '?')}" if wild else constant(pattern)
+                    for pattern in patterns
+                )
+                or "default"
+            )
             statements = self._statements(body, operator, f"{indent}    ")
             if not statements:
                 lines.append(f"{indent}  {label}: ;")
@@ -364,8 +393,7 @@ def _conditions(switch):
             return None
         if found[-1][0] is None:
             break
-    if size == 1 and len(found) == 2 and None not in (found[0][0], found[1][0]) \
-            and found[0][0][1] != found[1][0][1]:
+    if size == 1 and len(found) == 2 and None not in (found[0][0], found[1][0]) and found[0][0][1] != found[1][0][1]:
         # Set and cleared: one of them holds.
         found[1] = (None, found[1][1])
     return found
@@ -403,5 +431,5 @@ def _wrapped(line):
         if at < 0 or line[:at].rfind("\\") > line[:at].rfind(" "):
             break
         yield line[:at]
-        line = indent + line[at + 1:]
+        line = indent + line[at + 1 :]
     yield line

@@ -71,8 +71,11 @@ def write_verilog(config, folder, style="portable", notes=None, **design):
     check_folder(folder, SIDE_CAR)
     contents = generate_verilog(config, style, notes, **design)
     replace_folder(folder, contents, SIDE_CAR)
-    return {"files": [folder / name for name in contents if name.endswith(".v")],
-            "file_list": folder / FILE_LIST, "side_car": folder / SIDE_CAR}
+    return {
+        "files": [folder / name for name in contents if name.endswith(".v")],
+        "file_list": folder / FILE_LIST,
+        "side_car": folder / SIDE_CAR,
+    }
 
 
 def _versions():
@@ -80,8 +83,10 @@ def _versions():
 
 
 def _header(config, module):
-    return (f"// Spiccato {_versions()['spiccato']}: {module}\n"
-            f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n")
+    return (
+        f"// Spiccato {_versions()['spiccato']}: {module}\n"
+        f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n"
+    )
 
 
 def _side_car(config, top, parts, files):
@@ -95,10 +100,15 @@ def _side_car(config, top, parts, files):
         "timing": vars(Timing(config)),
         "latency": {kind: found for kind, part in parts.items() if (found := latencies(part))},
         "top": top.module,
-        "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")] + [
-            {"name": "__".join(map(str, path)), "direction": "input" if member.flow is wiring.In else "output",
-             "bits": len(value)}
-            for path, member, value in top.signature.flatten(top)],
+        "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")]
+        + [
+            {
+                "name": "__".join(map(str, path)),
+                "direction": "input" if member.flow is wiring.In else "output",
+                "bits": len(value),
+            }
+            for path, member, value in top.signature.flatten(top)
+        ],
         "files": listing(files),
     }
 

@@ -8,8 +8,17 @@ out again.
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from ...isa.frames import (CRC_BYTES, LINK_VERSION, NONCE_BYTES, REQUEST_HEADER_BYTES, RESPONSE, RESPONSE_HEADER_BYTES,
-                           WORD_BYTES, Command, Status)
+from ...isa.frames import (
+    CRC_BYTES,
+    LINK_VERSION,
+    NONCE_BYTES,
+    REQUEST_HEADER_BYTES,
+    RESPONSE,
+    RESPONSE_HEADER_BYTES,
+    WORD_BYTES,
+    Command,
+    Status,
+)
 from ...isa.marks import MARKS
 from ...isa.registers import ADDRESS_BITS
 from ..control import AXI_LITE
@@ -54,22 +63,37 @@ class Link(Part):
         self.beat_bytes = config.beat_bits // 8
         #: Beats that an input packet may have.
         self.largest_packet = config.input_blocks * config.beats_per_block
-        self.capacity = _power_of_two(max(
-            self.least_capacity, REQUEST_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES))
+        self.capacity = _power_of_two(
+            max(self.least_capacity, REQUEST_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES)
+        )
         #: Bytes of payload that a request may have.
         self.largest_payload = self.capacity - REQUEST_HEADER_BYTES - CRC_BYTES
         # The packet and its marks, or what OPEN is answered.
         self.reply_capacity = _power_of_two(max(config.output_beats * self.beat_bytes + 1, NONCE_BYTES + 3))
-        super().__init__("link", {
-            "rx_data": In(8), "rx_valid": In(1), "rx_error": In(1),
-            "tx_data": Out(8), "tx_valid": Out(1), "tx_ready": In(1),
-            **{f"m_axil_{name}": direction.flip()(bits) for name, (direction, bits) in AXI_LITE.items()},
-            "m_axis_input_tdata": Out(config.beat_bits), "m_axis_input_tvalid": Out(1),
-            "m_axis_input_tready": In(1), "m_axis_input_tlast": Out(1),
-            "s_axis_output_tdata": In(config.beat_bits), "s_axis_output_tuser": In(len(MARKS)),
-            "s_axis_output_tlast": In(1), "s_axis_output_tvalid": In(1), "s_axis_output_tready": Out(1),
-            "accelerator_rst": Out(1, init=1), "opened": Out(1), "fault": Out(1),
-        })
+        super().__init__(
+            "link",
+            {
+                "rx_data": In(8),
+                "rx_valid": In(1),
+                "rx_error": In(1),
+                "tx_data": Out(8),
+                "tx_valid": Out(1),
+                "tx_ready": In(1),
+                **{f"m_axil_{name}": direction.flip()(bits) for name, (direction, bits) in AXI_LITE.items()},
+                "m_axis_input_tdata": Out(config.beat_bits),
+                "m_axis_input_tvalid": Out(1),
+                "m_axis_input_tready": In(1),
+                "m_axis_input_tlast": Out(1),
+                "s_axis_output_tdata": In(config.beat_bits),
+                "s_axis_output_tuser": In(len(MARKS)),
+                "s_axis_output_tlast": In(1),
+                "s_axis_output_tvalid": In(1),
+                "s_axis_output_tready": Out(1),
+                "accelerator_rst": Out(1, init=1),
+                "opened": Out(1),
+                "fault": Out(1),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -78,10 +102,17 @@ class Link(Part):
         requests = place(m, "requests", Ram("ram_requests", width=8, depth=self.capacity))
         replies = place(m, "replies", Ram("ram_replies", width=8, depth=self.reply_capacity))
         m.d.comb += [
-            receiver.data.eq(self.rx_data), receiver.valid.eq(self.rx_valid), receiver.error.eq(self.rx_error),
-            requests.w_en.eq(receiver.w_en), requests.w_addr.eq(receiver.w_addr), requests.w_data.eq(receiver.w_data),
-            replies.r_addr.eq(sender.r_addr), sender.r_data.eq(replies.r_data),
-            self.tx_data.eq(sender.data), self.tx_valid.eq(sender.valid), sender.ready.eq(self.tx_ready),
+            receiver.data.eq(self.rx_data),
+            receiver.valid.eq(self.rx_valid),
+            receiver.error.eq(self.rx_error),
+            requests.w_en.eq(receiver.w_en),
+            requests.w_addr.eq(receiver.w_addr),
+            requests.w_data.eq(receiver.w_data),
+            replies.r_addr.eq(sender.r_addr),
+            sender.r_data.eq(replies.r_data),
+            self.tx_data.eq(sender.data),
+            self.tx_valid.eq(sender.valid),
+            sender.ready.eq(self.tx_ready),
         ]
         m.d.sync += self.accelerator_rst.eq(~self.opened)
 
@@ -107,15 +138,19 @@ class Link(Part):
         command = Signal(8, reset_less=True)
         last = Signal(8, reset_less=True)
         is_response, is_open, repeated, following = (
-            Signal(name=name, reset_less=True) for name in ("is_response", "is_open", "repeated", "following"))
+            Signal(name=name, reset_less=True) for name in ("is_response", "is_open", "repeated", "following")
+        )
         expected = Signal(8, reset_less=True)
         good_length = Signal(reset_less=True)
         aligned = Signal(reset_less=True)
         fits = Signal(reset_less=True)
         m.d.sync += [
-            is_response.eq(command[7]), is_open.eq(command == Command.OPEN),
-            expected.eq(last + 1), repeated.eq(sequence == last), following.eq(sequence == expected),
-            aligned.eq(~receiver.payload[:(self.beat_bytes - 1).bit_length()].any()),
+            is_response.eq(command[7]),
+            is_open.eq(command == Command.OPEN),
+            expected.eq(last + 1),
+            repeated.eq(sequence == last),
+            following.eq(sequence == expected),
+            aligned.eq(~receiver.payload[: (self.beat_bytes - 1).bit_length()].any()),
             fits.eq(receiver.payload <= self.largest_packet * self.beat_bytes),
         ]
         with m.Switch(command[:2]):
@@ -134,8 +169,7 @@ class Link(Part):
         written = Signal.like(sender.payload, reset_less=True)
         rewrite = Signal()
         m.d.comb += replies.w_addr.eq(written)
-        m.d.sync += [replies.w_en.eq(0), rewrite.eq(0), sender.start.eq(0),
-                     self.fault.eq(receiver.bad | self.rx_error)]
+        m.d.sync += [replies.w_en.eq(0), rewrite.eq(0), sender.start.eq(0), self.fault.eq(receiver.bad | self.rx_error)]
         with m.If(rewrite):
             m.d.sync += written.eq(0)
         with m.Elif(replies.w_en):
@@ -171,24 +205,35 @@ class Link(Part):
         word_end, beat_end = index[:2].all(), index.all()
         beats_left = Signal(range(self.config.output_beats), reset_less=True)
         m.d.comb += [
-            self.m_axil_wstrb.eq(0b1111), self.m_axil_wdata.eq(word),
-            self.m_axil_bready.eq(reader.settled), self.m_axil_rready.eq(1),
+            self.m_axil_wstrb.eq(0b1111),
+            self.m_axil_wdata.eq(word),
+            self.m_axil_bready.eq(reader.settled),
+            self.m_axil_rready.eq(1),
         ]
         # An input packet is collected here, so that its beats follow each other as in any other design.
-        packet = place(m, "packet", DistributedRam(
-            "ram_packet", width=self.config.beat_bits, depth=self.largest_packet))
+        packet = place(
+            m, "packet", DistributedRam("ram_packet", width=self.config.beat_bits, depth=self.largest_packet)
+        )
         packet_at = Signal(packet.addr_bits, reset_less=True)
         to_come = Signal(range(self.largest_packet + 1), reset_less=True)
         next_is_last = Signal(reset_less=True)
         m.d.comb += [packet.w_addr.eq(packet_at), packet.r_addr.eq(packet_at), packet.w_data.eq(beat)]
 
         def put_beat(last):
-            m.d.sync += [self.m_axis_input_tvalid.eq(1), self.m_axis_input_tdata.eq(packet.r_data),
-                         self.m_axis_input_tlast.eq(last), next_is_last.eq(to_come == 2),
-                         to_come.eq(to_come - 1), packet_at.eq(packet_at + 1)]
+            m.d.sync += [
+                self.m_axis_input_tvalid.eq(1),
+                self.m_axis_input_tdata.eq(packet.r_data),
+                self.m_axis_input_tlast.eq(last),
+                next_is_last.eq(to_come == 2),
+                to_come.eq(to_come - 1),
+                packet_at.eq(packet_at + 1),
+            ]
 
-        for ready, valid in ((self.m_axil_awready, self.m_axil_awvalid), (self.m_axil_wready, self.m_axil_wvalid),
-                             (self.m_axil_arready, self.m_axil_arvalid)):
+        for ready, valid in (
+            (self.m_axil_awready, self.m_axil_awvalid),
+            (self.m_axil_wready, self.m_axil_wvalid),
+            (self.m_axil_arready, self.m_axil_arvalid),
+        ):
             with m.If(ready):
                 m.d.sync += valid.eq(0)
 
@@ -335,8 +380,12 @@ class Link(Part):
                 give_up_if(overdue)
             with m.State("STEP RECEIVE"):
                 with m.If(self.s_axis_output_tvalid):
-                    m.d.sync += [self.s_axis_output_tready.eq(0), beat.eq(self.s_axis_output_tdata),
-                                 user.eq(self.s_axis_output_tuser), ends.eq(self.s_axis_output_tlast)]
+                    m.d.sync += [
+                        self.s_axis_output_tready.eq(0),
+                        beat.eq(self.s_axis_output_tdata),
+                        user.eq(self.s_axis_output_tuser),
+                        ends.eq(self.s_axis_output_tlast),
+                    ]
                     m.next = "STEP REPLY"
                 give_up_if(overdue)
             with m.State("STEP REPLY"):
@@ -356,9 +405,15 @@ class Link(Part):
                 m.next = "KEEP"
 
             with m.State("GIVE UP"):
-                m.d.sync += [self.m_axil_awvalid.eq(0), self.m_axil_wvalid.eq(0), self.m_axil_arvalid.eq(0),
-                             self.m_axis_input_tvalid.eq(0), self.s_axis_output_tready.eq(0),
-                             self.opened.eq(0), status.eq(Status.TIMEOUT)]
+                m.d.sync += [
+                    self.m_axil_awvalid.eq(0),
+                    self.m_axil_wvalid.eq(0),
+                    self.m_axil_arvalid.eq(0),
+                    self.m_axis_input_tvalid.eq(0),
+                    self.s_axis_output_tready.eq(0),
+                    self.opened.eq(0),
+                    status.eq(Status.TIMEOUT),
+                ]
                 m.next = "REFUSE"
             with m.State("REFUSE"):
                 send(header, 0)

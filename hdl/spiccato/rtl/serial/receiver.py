@@ -34,11 +34,21 @@ class FrameReceiver(Part):
 
     def __init__(self, capacity):
         self.capacity = capacity
-        super().__init__("frame_receiver", {
-            "data": In(8), "valid": In(1), "error": In(1),
-            "w_en": Out(1), "w_addr": Out(range(capacity)), "w_data": Out(8),
-            "full": Out(1), "payload": Out(range(capacity)), "release": In(1), "bad": Out(1),
-        })
+        super().__init__(
+            "frame_receiver",
+            {
+                "data": In(8),
+                "valid": In(1),
+                "error": In(1),
+                "w_en": Out(1),
+                "w_addr": Out(range(capacity)),
+                "w_data": Out(8),
+                "full": Out(1),
+                "payload": Out(range(capacity)),
+                "release": In(1),
+                "bad": Out(1),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -70,10 +80,20 @@ class FrameReceiver(Part):
         matches = Signal()
         long_enough = Signal()
         some = Signal()
-        m.d.comb += [crc.data.eq(byte), crc.valid.eq(take), crc.start.eq(end),
-                     self.w_en.eq(take & ~self.full), self.w_addr.eq(count), self.w_data.eq(byte)]
-        m.d.sync += [matches.eq(crc.match_detected), long_enough.eq(count >= least), some.eq(count.any()),
-                     self.bad.eq(0)]
+        m.d.comb += [
+            crc.data.eq(byte),
+            crc.valid.eq(take),
+            crc.start.eq(end),
+            self.w_en.eq(take & ~self.full),
+            self.w_addr.eq(count),
+            self.w_data.eq(byte),
+        ]
+        m.d.sync += [
+            matches.eq(crc.match_detected),
+            long_enough.eq(count >= least),
+            some.eq(count.any()),
+            self.bad.eq(0),
+        ]
         with m.If(take):
             with m.If(~count[-1]):
                 m.d.sync += count.eq(count + 1)

@@ -29,11 +29,20 @@ class FrameSender(Part):
 
     def __init__(self, capacity):
         self.capacity = capacity
-        super().__init__("frame_sender", {
-            "start": In(1), "header": In(8 * RESPONSE_HEADER_BYTES), "payload": In(range(capacity)), "busy": Out(1),
-            "r_addr": Out(range(capacity)), "r_data": In(8),
-            "data": Out(8), "valid": Out(1), "ready": In(1),
-        })
+        super().__init__(
+            "frame_sender",
+            {
+                "start": In(1),
+                "header": In(8 * RESPONSE_HEADER_BYTES),
+                "payload": In(range(capacity)),
+                "busy": Out(1),
+                "r_addr": Out(range(capacity)),
+                "r_data": In(8),
+                "data": Out(8),
+                "valid": Out(1),
+                "ready": In(1),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -60,8 +69,12 @@ class FrameSender(Part):
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 with m.If(self.start):
-                    m.d.sync += [few.eq(self.header), left.eq(RESPONSE_HEADER_BYTES), payload.eq(self.payload),
-                                 checked.eq(0)]
+                    m.d.sync += [
+                        few.eq(self.header),
+                        left.eq(RESPONSE_HEADER_BYTES),
+                        payload.eq(self.payload),
+                        checked.eq(0),
+                    ]
                     reader.rewind()
                     m.next = "BEGIN"
             with m.State("BEGIN"):

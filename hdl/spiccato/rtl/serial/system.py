@@ -39,10 +39,18 @@ class SerialSystem(Part):
         self.config = config
         #: All that the hardware depends on besides the configuration.
         self.parameters = {"clocks_per_bit": clocks_per_bit, "watchdog": watchdog, "led_cycles": led_cycles}
-        super().__init__("serial", {
-            "rx": In(1), "tx": Out(1, init=1), "led_opened": Out(1), "led_ready": Out(1),
-            "led_rx": Out(1), "led_tx": Out(1), "led_fault": Out(1),
-        })
+        super().__init__(
+            "serial",
+            {
+                "rx": In(1),
+                "tx": Out(1, init=1),
+                "led_opened": Out(1),
+                "led_ready": Out(1),
+                "led_rx": Out(1),
+                "led_tx": Out(1),
+                "led_fault": Out(1),
+            },
+        )
 
     def elaborate(self, platform):
         m = Module()
@@ -52,9 +60,13 @@ class SerialSystem(Part):
         link = place(m, "link", Link(self.config, watchdog=self.parameters["watchdog"]))
         accelerator = place(m, "accelerator", Accelerator(self.config), reset=link.accelerator_rst)
         m.d.comb += [
-            receiver.rx.eq(self.rx), self.tx.eq(transmitter.tx),
-            link.rx_data.eq(receiver.data), link.rx_valid.eq(receiver.valid), link.rx_error.eq(receiver.error),
-            transmitter.data.eq(link.tx_data), transmitter.valid.eq(link.tx_valid),
+            receiver.rx.eq(self.rx),
+            self.tx.eq(transmitter.tx),
+            link.rx_data.eq(receiver.data),
+            link.rx_valid.eq(receiver.valid),
+            link.rx_error.eq(receiver.error),
+            transmitter.data.eq(link.tx_data),
+            transmitter.valid.eq(link.tx_valid),
             link.tx_ready.eq(transmitter.ready),
         ]
         for name, (direction, _) in AXI_LITE.items():

@@ -32,8 +32,9 @@ class _BitTimer:
 
 def _require_clocks(clocks_per_bit):
     if not isinstance(clocks_per_bit, int) or clocks_per_bit < LEAST_CLOCKS_PER_BIT:
-        raise ValueError(f"clocks_per_bit must be an integer of at least {LEAST_CLOCKS_PER_BIT}, "
-                         f"not {clocks_per_bit!r}")
+        raise ValueError(
+            f"clocks_per_bit must be an integer of at least {LEAST_CLOCKS_PER_BIT}, not {clocks_per_bit!r}"
+        )
 
 
 class UartReceiver(Part):
@@ -56,8 +57,7 @@ class UartReceiver(Part):
     def __init__(self, clocks_per_bit):
         _require_clocks(clocks_per_bit)
         self.clocks_per_bit = clocks_per_bit
-        super().__init__("uart_receiver", {
-            "rx": In(1), "data": Out(DATA_BITS), "valid": Out(1), "error": Out(1)})
+        super().__init__("uart_receiver", {"rx": In(1), "data": Out(DATA_BITS), "valid": Out(1), "error": Out(1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -117,8 +117,9 @@ class UartTransmitter(Part):
     def __init__(self, clocks_per_bit):
         _require_clocks(clocks_per_bit)
         self.clocks_per_bit = clocks_per_bit
-        super().__init__("uart_transmitter", {
-            "data": In(DATA_BITS), "valid": In(1), "ready": Out(1, init=1), "tx": Out(1, init=1)})
+        super().__init__(
+            "uart_transmitter", {"data": In(DATA_BITS), "valid": In(1), "ready": Out(1, init=1), "tx": Out(1, init=1)}
+        )
 
     def elaborate(self, platform):
         m = Module()

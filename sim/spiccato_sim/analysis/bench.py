@@ -1,0 +1,467 @@
+"""The benchmark: every model on every board, on the RTL, beside what the closed product publishes.
+
+Each row is one model on one configuration in one weight format. Its cycles are measured on the RTL in a
+simulator and compared, together with all output bits, with what was predicted; its errors are measured with
+the bit-exact virtual machine. Rows that were measured stay in ``rows`` and ``errors`` under the output
+folder, each under a digest of everything that decides it (Verilog, program, models), so that a benchmark that
+was interrupted goes on where it was.
+"""
+
+import concurrent.futures
+import contextlib
+import dataclasses
+import hashlib
+import json
+import multiprocessing
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rich.progress
+
+from spiccato.compiler import compile_network
+from spiccato.compiler.compile import weight_formats
+from spiccato.compiler.layout import Layout
+from spiccato.errors import FitError
+from spiccato_boards import Board, find
+
+from ..benches import runner
+from ..benches.runner import SimulationError
+from ..benches.simulate import simulate
+from ..models import zoo
+from ..models.bfloat16 import BFloat16Pipeline
+from ..models.reference import Reference
+from ..models.vm import Timeline, VirtualMachine
+from . import plots, published
+from .accuracy import rms
+from .estimate import format_name
+from .search import Found, own_latencies, search
+
+__all__ = ["Benchmark", "Requirement", "REQUIRED", "SPACED", "STREAMED", "ERROR_STEPS", "run_bench"]
+
+#: The board's own configuration, and the best that the search found.
+KINDS = ("preset", "best")
+
+#: Inferences that come alone, and inferences that come as fast as the accelerator takes them.
+SPACED, STREAMED = 4, 5
+#: Timesteps over which errors are measured.
+ERROR_STEPS = 300
+#: At most this many simulations at a time: each has a simulator of some hundred megabytes to build and to
+#: run.
+WORKERS = 2
+#: The state is read back over AXI4-Lite, an element in some thirty cycles: up to this many hidden units.
+READ_STATE_UNITS = 300
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """What a board is to reach with a model: spaced latency in cycles, and what would be excellent."""
+
+    spaced_cycles: int
+    excellent_cycles: int
+
+
+_SIX_BY_32 = {
+    "lstm_tiny": Requirement(114, 85),
+    "lstm_small": Requirement(230, 189),
+    "lstm_med": Requirement(516, 496),
+    "lstm_med_deep": Requirement(488, 465),
+    "lstm_large": Requirement(1860, 1851),
+}
+_THREE_BY_64 = {
+    "lstm_tiny": Requirement(108, 79),
+    "lstm_small": Requirement(186, 142),
+    "lstm_med": Requirement(306, 287),
+    "lstm_med_deep": Requirement(362, 282),
+    "lstm_large": Requirement(966, 946),
+}
+#: The reference design's figures, from its section on the schedule: what beats the published latencies with
+#: the presets' multipliers, from simulating the list scheduler with pipelines of 36 (required) and 24 stages
+#: (excellent).
+REQUIRED = {"v80": _SIX_BY_32, "ia420f": _SIX_BY_32, "ia840f": _THREE_BY_64}
+
+
+def required_interval(spaced_cycles, full_mac_bound):
+    """The initiation interval that a spaced latency and the MAC bound of all multiplications allow."""
+    return max(spaced_cycles + 8, int(1.05 * full_mac_bound + 40))
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What :func:`run_bench` found.
+
+    Attributes
+    ----------
+    rows : list of dict
+        As written to ``latency.json``. Cycles are of the RTL unless their name says predicted, required or
+        bound; a row that does not fit tells the reason and has None for figures.
+    failures : list of str
+        One line for each row that is not bit-exact or not as fast as predicted, saying what differs.
+    files : list of Path
+        What was written.
+    """
+
+    rows: list
+    failures: list
+    files: list
+
+    @property
+    def passed(self):
+        return not self.failures
+
+
+@dataclass(frozen=True)
+class Searched:
+    """A board's search: the configuration that is best beside its own one, and for each network by itself the
+    best.
+
+    ``each`` has one for each network that fits anything, by name.
+    """
+
+    overall: Found | None
+    each: dict
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    """One row to measure. Handed to another process."""
+
+    kind: str
+    board: Board
+    network: object
+    config: object
+    weight_format: str
+    spaced: int
+    streamed: int
+    error_steps: int
+    out: Path
+
+
+def run_bench(
+    boards,
+    networks,
+    *,
+    out="build/bench",
+    build_folder="build",
+    spaced=SPACED,
+    streamed=STREAMED,
+    error_steps=ERROR_STEPS,
+    best=True,
+    console=None,
+):
+    """Run the benchmark and write its results.
+
+    Parameters
+    ----------
+    boards : sequence of str or Board
+        Names, or files of boards.
+    networks : sequence of str or Network
+        Names are those that :func:`spiccato_sim.models.zoo.resolve` knows.
+    out : path
+        For ``latency.json``, ``latency.md``, the pictures, and what was measured already.
+    build_folder : path
+        Where simulators are kept.
+    spaced, streamed, error_steps : int
+        Timesteps of each kind in the simulation, and for the errors.
+    best : bool
+        Also search each board's best configuration, and measure it.
+    console : rich.console.Console or None
+        Where to show progress.
+
+    Returns
+    -------
+    Benchmark
+
+    Raises
+    ------
+    SpiccatoError
+        If a board or model is unknown.
+    """
+    files = [board for board in boards if not isinstance(board, Board)]
+    boards = [find(board) for board in boards]
+    networks = [zoo.resolve(network) if isinstance(network, str) else network for network in networks]
+    out = Path(out).absolute()
+    for folder in ("rows", "errors"):
+        (out / folder).mkdir(parents=True, exist_ok=True)
+
+    with contextlib.ExitStack() as stack:
+        # A fresh process for each row gives all memory back.
+        pool = stack.enter_context(
+            concurrent.futures.ProcessPoolExecutor(
+                WORKERS,
+                multiprocessing.get_context("spawn"),
+                max_tasks_per_child=1,
+                initializer=_know,
+                initargs=(files,),
+            )
+        )
+        # After an error or an interrupt, what has not begun is left.
+        stack.callback(pool.shutdown, cancel_futures=True)
+        bar = stack.enter_context(_progress(console))
+        shown = bar.add_task("benchmark", total=0)
+        futures = {}
+
+        def submit(kind, configs):
+            # A model on all boards before the next model, so that simulators of different boards are built
+            # together.
+            for network in networks:
+                for board, config in configs:
+                    for weight_format in _formats(network, config):
+                        task = _Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out)
+                        futures[task] = pool.submit(_measure, task, build_folder)
+                        futures[task].add_done_callback(lambda _: bar.advance(shown))
+            bar.update(shown, total=len(futures))
+
+        searches = {board.name: pool.submit(_search, board, networks) for board in boards} if best else {}
+        # First, since every board's rows need them.
+        for network in networks:
+            pool.submit(_reference, network, error_steps, out)
+        submit("preset", [(board, board.config) for board in boards])
+        found = {name: future.result() for name, future in searches.items()}
+        overall = [(board, found[board.name].overall) for board in boards if board.name in found]
+        # The board's own configuration is measured already.
+        submit(
+            "best",
+            [
+                (board, one.config)
+                for board, one in overall
+                if one is not None and one.config.digest != board.config.digest
+            ],
+        )
+        measured = {task: future.result() for task, future in futures.items()}
+
+    rows = [_row(task, result) for task, result in measured.items()]
+    rows += [row | {"kind": "best"} for row in rows if row["kind"] == "preset" and _is_best(row, found)]
+    order = {
+        name: number
+        for number, name in enumerate(
+            [*KINDS, *(board.name for board in boards), *(network.name for network in networks)]
+        )
+    }
+    rows.sort(key=lambda row: (order[row["kind"]], order[row["board"]], order[row["model"]], row["weight_format"]))
+    failures = [
+        f"{row['board']} {row['configuration']} {row['model']} {row['weight_format']}: {failure}"
+        for row in rows
+        for failure in row["failures"]
+    ]
+    gantts = {
+        board.name: (network.name, compile_network(network, board.config))
+        for board in boards
+        if (network := _shown_network(board, networks, rows)) is not None
+    }
+    files = plots.write(out, rows, found, gantts, {board.name: board.title for board in boards})
+    return Benchmark(rows, failures, files)
+
+
+def _progress(console):
+    return rich.progress.Progress(
+        rich.progress.TextColumn("{task.description}"),
+        rich.progress.BarColumn(),
+        rich.progress.MofNCompleteColumn(),
+        rich.progress.TimeElapsedColumn(),
+        console=console,
+        disable=console is None,
+    )
+
+
+def _formats(network, config):
+    """Weight formats worth a row: what "auto" gives, and 8 bits if that is something else."""
+    layout = Layout(network, config)
+    automatic, narrow = (weight_formats(layout, form) for form in ("auto", "int8"))
+    return ["auto"] if automatic == narrow else ["auto", "int8"]
+
+
+def _shown_network(board, networks, rows):
+    """The network whose schedule is drawn for a board: the second that fits, or the only one."""
+    fitting = [row["model"] for row in rows if row["board"] == board.name and row["kind"] == "preset" and row["fits"]]
+    names = list(dict.fromkeys(fitting))[:2]
+    return next((network for network in networks if names and network.name == names[-1]), None)
+
+
+def _is_best(row, found):
+    """Whether a row of a preset is also the row of its board's best configuration."""
+    overall = found[row["board"]].overall if row["board"] in found else None
+    return overall is not None and overall.config.name == row["configuration"]
+
+
+def _row(task, result):
+    """One row of the results, from what was measured and what is published and required."""
+    config, name, board = task.config, task.network.name, task.board.name
+    try:
+        round_trip = published.round_trip_us(task.network.input_size * config.io_bits // 8)
+    except ValueError:
+        round_trip = None
+    theirs = published.latency(board, name)
+    # Required of the board's own configuration, with its number of multipliers.
+    required = REQUIRED.get(board, {}).get(name) if config.digest == task.board.config.digest else None
+    cycles = result["spaced_cycles"]
+    compute_us = cycles / config.clock_mhz if cycles else None
+    interval_allowed = met = None
+    if required and cycles:
+        interval_allowed = required_interval(cycles, result["full_mac_bound_cycles"])
+        met = cycles <= required.spaced_cycles and result["initiation_interval_cycles"] <= interval_allowed
+    known = theirs is not None and round_trip is not None
+    return {
+        "kind": task.kind,
+        "board": board,
+        "configuration": config.name,
+        "cores": config.cores,
+        "block": config.block,
+        "model": name,
+        "clock_mhz": config.clock_mhz,
+        **result,
+        "compute_us": compute_us,
+        "round_trip_us": round_trip,
+        "total_us": compute_us + round_trip if compute_us and round_trip else None,
+        "published_total_us": theirs.mean_us if theirs else None,
+        "published_compute_us": theirs.mean_us - round_trip if known else None,
+        "published_p99_us": theirs.p99_us if theirs else None,
+        "published_version": theirs.version if theirs else None,
+        "required_cycles": required.spaced_cycles if required else None,
+        "excellent_cycles": required.excellent_cycles if required else None,
+        "required_initiation_interval_cycles": interval_allowed,
+        "requirement_met": met,
+    }
+
+
+# What runs in other processes.
+
+
+def _know(named):
+    """Load the boards that are in files, before a task that has one of them arrives."""
+    for board in named:
+        find(board)
+
+
+def _search(board, networks):
+    each = {network.name: found for network in networks if (found := search(board, [network])) is not None}
+    return Searched(search(board, networks, beside=own_latencies(board, networks)), each)
+
+
+def _measure(task, build_folder):
+    """Measure one row, or find what was measured before."""
+    result = dict.fromkeys(
+        (
+            "spaced_cycles",
+            "predicted_spaced_cycles",
+            "initiation_interval_cycles",
+            "predicted_initiation_interval_cycles",
+            "mac_bound_cycles",
+            "full_mac_bound_cycles",
+            "rms_error",
+            "rms_error_bf16",
+            "bit_exact",
+        )
+    )
+    try:
+        program = compile_network(task.network, task.config, weight_format=task.weight_format)
+    except FitError as error:
+        return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error), "failures": []}
+    result |= {
+        "weight_format": format_name(program.weight_formats),
+        "fits": True,
+        "reason": None,
+        "predicted_spaced_cycles": program.spaced_latency,
+        "predicted_initiation_interval_cycles": program.initiation_interval,
+        "mac_bound_cycles": program.critical_mac_bound,
+        "full_mac_bound_cycles": program.full_mac_bound,
+    }
+    return result | _errors(task) | _on_rtl(task, program, build_folder)
+
+
+def _on_rtl(task, program, build_folder):
+    """Cycles and bit-exactness, from the RTL."""
+    xs = zoo.inputs(task.network, task.spaced + task.streamed)
+    try:
+        build = runner.build(task.config, folder=build_folder)
+        machine = VirtualMachine(program)
+        key = _digest(
+            build.side_car["files"],
+            program.digest,
+            task.spaced,
+            np.array(Timeline(program).stream(task.streamed)).tolist(),
+            [machine.step(x).tolist() for x in xs],
+            _code("simulate", "tb_accelerator", "device"),
+        )
+        del machine
+        return _kept(
+            task.out / "rows" / f"{_name(task)}_{key}.json", lambda: _simulated(task, program, xs, build_folder)
+        )
+    except SimulationError as error:
+        return {"bit_exact": False, "failures": [str(error)]}
+
+
+def _simulated(task, program, xs, build_folder):
+    units = sum(layer.units for layer in program.layers)
+    comparison = simulate(
+        program, xs, spaced=task.spaced, build_folder=build_folder, read_state=units <= READ_STATE_UNITS
+    )
+    return {
+        # All are the same, or it is a failure.
+        "spaced_cycles": max(comparison.spaced_cycles),
+        "initiation_interval_cycles": comparison.initiation_interval,
+        "bit_exact": comparison.bit_exact,
+        "failures": comparison.failures,
+    }
+
+
+def _errors(task):
+    """RMS errors against float64 of the integer models with float32 outputs, and of the bfloat16 pipeline."""
+    program = compile_network(
+        task.network, dataclasses.replace(task.config, io_format="float32"), weight_format=task.weight_format
+    )
+    reference = _reference(task.network, task.error_steps, task.out)
+    xs = zoo.inputs(task.network, task.error_steps)
+    key = _digest(program.digest, task.error_steps, runner._GENERATOR, _MODELS)
+    error = _kept(
+        task.out / "errors" / f"{_name(task)}_{key}.json",
+        lambda: {"rms_error": rms(VirtualMachine(program).run(xs) - reference["outputs"])},
+    )
+    return error | {"rms_error_bf16": reference["rms_error_bf16"]}
+
+
+def _reference(network, steps, out):
+    """Outputs in float64, and the RMS error of the bfloat16 pipeline: the same for every board."""
+    xs = zoo.inputs(network, steps)
+    state = hashlib.sha256(repr((xs.shape, _MODELS)).encode() + xs.tobytes())
+    for layer in (*network.lstm, *network.linear):
+        for field in dataclasses.fields(layer):
+            state.update(np.ascontiguousarray(getattr(layer, field.name)))
+
+    def measure():
+        exact = Reference(network).run(xs)
+        return {"outputs": exact.tolist(), "rms_error_bf16": rms(BFloat16Pipeline(network).run(xs) - exact)}
+
+    return _kept(out / "errors" / f"reference_{network.name}_{state.hexdigest()[:16]}.json", measure)
+
+
+def _name(task):
+    """How the files of a row are called."""
+    return f"{task.config.name}_{task.network.name}_{task.weight_format}"
+
+
+def _kept(path, measure):
+    """What is in the file ``path``, else what ``measure`` gives, which is kept unless it holds failures."""
+    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
+        return json.loads(path.read_text())
+    result = measure()
+    if not result.get("failures"):
+        partial = path.with_suffix(f".{os.getpid()}.partial")
+        partial.write_text(json.dumps(result))
+        partial.replace(path)
+    return result
+
+
+def _digest(*values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _code(*names):
+    """Digest of the models' modules of these names."""
+    folder = Path(zoo.__file__).parent
+    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()
+
+
+#: What errors depend on besides the program.
+_MODELS = _code("zoo", "vm", "reference", "bfloat16")

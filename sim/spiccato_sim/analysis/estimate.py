@@ -1,0 +1,271 @@
+"""What a network would be like on every board and in every weight format: does it fit, how fast, how accurate."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from spiccato.arrays import real_array
+from spiccato.compiler import compile_network
+from spiccato.compiler.compile import WEIGHT_FORMATS, fitting_schedule, weight_formats
+from spiccato.compiler.layout import Layout
+from spiccato.config import Config
+from spiccato.errors import FitError
+from spiccato.network import Network
+from spiccato.program import Program
+from spiccato.registry import Target, configuration
+from spiccato.rtl.accelerator import Timing
+from spiccato_boards import boards as all_boards
+
+from ..models.bfloat16 import BFloat16Pipeline
+from ..models.reference import Reference
+from ..models.vm import VirtualMachine, from_bits, to_bits
+from ..models.zoo import benchmark_like
+from . import published
+from .accuracy import as_streamed, rms, saturation_notes, stream_notes
+from .slow_gates import GateWatch
+
+__all__ = ["Estimate", "Row", "default_steps", "estimate", "format_name"]
+
+#: Weights times timesteps over which errors are measured unless told otherwise: some seconds in all.
+_DEFAULT_WORK = 4e8
+_DEFAULT_STEPS = range(16, 301)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One board and one weight format. Latencies and errors are None where the network does not fit.
+
+    Attributes
+    ----------
+    board : str
+    clock_mhz : float
+    weights : str
+        "int16", "int8", or "mixed" where that is what fits.
+    weight_formats : tuple of str
+        Of each LSTM layer and of the linear layer.
+    fits : bool
+    reason : str or None
+        Why it does not fit.
+    spaced_cycles, interval_cycles : int or None
+        Spaced latency, and initiation interval (back to back); exact.
+    spaced_us, interval_us : float or None
+        The same at the clock that the board is designed for.
+    mac_bound_cycles, full_mac_bound_cycles : int or None
+        What the multiplications alone would take of the two.
+    published_us : float or None
+        Latency of the published product with this network on this board, less the PCIe round trip.
+    rms_error : float or None
+        RMS error of the outputs against float64, before they are rounded to the streams' format.
+    rms_error_sent : float or None
+        The same of the outputs as they are sent.
+    rms_error_seen : float or None
+        The same from what the outputs would be had the inputs not been rounded to the streams' format: what a user
+        sees.
+    notes : tuple of str
+        What a user should know of this program's numbers.
+    """
+
+    board: str
+    clock_mhz: float
+    weights: str
+    weight_formats: tuple
+    fits: bool
+    reason: str | None
+    spaced_cycles: int | None = None
+    interval_cycles: int | None = None
+    spaced_us: float | None = None
+    interval_us: float | None = None
+    mac_bound_cycles: int | None = None
+    full_mac_bound_cycles: int | None = None
+    published_us: float | None = None
+    rms_error: float | None = None
+    rms_error_sent: float | None = None
+    rms_error_seen: float | None = None
+    notes: tuple = ()
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What :func:`estimate` found.
+
+    Attributes
+    ----------
+    rows : tuple of Row
+    io_format : str
+    steps : int
+        Timesteps over which errors were measured; 0 if it fits nowhere.
+    rms_output, rms_error_bfloat16 : float or None
+        RMS of the outputs in float64, and of the error of a bfloat16 pipeline, on inputs rounded to the streams'
+        format.
+    rms_error_inputs : float or None
+        What rounding the inputs to the streams' format changes of the outputs, in float64.
+    notes : tuple of str
+        What a user should know: of the inputs on the streams and of the network's gates, then of the programs.
+    """
+
+    rows: tuple
+    io_format: str
+    steps: int
+    rms_output: float | None
+    rms_error_bfloat16: float | None
+    rms_error_inputs: float | None
+    notes: tuple
+
+    @property
+    def fits(self) -> bool:
+        """Whether the network fits any board."""
+        return any(row.fits for row in self.rows)
+
+
+def default_steps(network: Network) -> int:
+    """Timesteps that give errors of a network within some seconds."""
+    return int(np.clip(_DEFAULT_WORK / network.parameters, _DEFAULT_STEPS[0], _DEFAULT_STEPS[-1]))
+
+
+def estimate(
+    network: Network,
+    xs: ArrayLike,
+    *,
+    boards: Iterable[str | Target] | None = None,
+    io_format: str = "bfloat16",
+    track: Callable[[list], Iterable] = iter,
+) -> Estimate:
+    """Compile a network for all boards and weight formats, and measure errors with the virtual machine.
+
+    Parameters
+    ----------
+    network : Network
+    xs : float array (steps, input_size)
+        Inputs to measure errors with, as given; the accelerator gets them rounded to the streams' format.
+    boards : names or files of boards, optional
+        Default: all that have a device.
+    io_format : "bfloat16" or "float32"
+        Values on the streams.
+    track : function
+        Wraps the list of things to do, to show progress.
+
+    Raises
+    ------
+    SpiccatoError
+        If a board is unknown.
+    ModelError
+        If an input is beyond the streams' format.
+    """
+    raw = real_array(xs, ("steps", network.input_size), "inputs")
+    xs = as_streamed(raw, io_format)
+    configs = [configuration(board, io_format) for board in (all_boards() if boards is None else boards)]
+    tasks = [(config, formats) for config in configs for formats in _formats(Layout(network, config))]
+    truth: _Truth | None = None
+    measured: dict[Any, dict[str, Any]] = {}
+    rows = []
+    for config, formats in track(tasks):
+        row = {
+            "board": config.name,
+            "clock_mhz": config.clock_mhz,
+            "weights": format_name(formats),
+            "weight_formats": formats,
+        }
+        published_us = _published_us(network, config)
+        _, short = fitting_schedule(Layout(network, config), list(formats), Timing(config))
+        try:
+            if short:
+                raise FitError(f"needs {short}")
+            program = compile_network(network, config, weight_format=formats)
+        except FitError as error:
+            rows.append(Row(**row, fits=False, reason=str(error), published_us=published_us))
+            continue
+        truth = truth or _Truth(network, raw, xs)
+        # Rows of weights are independent of each other: how many cores share them changes no bit.
+        key = config.block, formats
+        if key not in measured:
+            measured[key] = _measure(program, truth)
+        rows.append(
+            Row(
+                **row,
+                fits=True,
+                reason=None,
+                published_us=published_us,
+                spaced_cycles=program.spaced_latency,
+                interval_cycles=program.initiation_interval,
+                spaced_us=program.spaced_latency / config.clock_mhz,
+                interval_us=program.initiation_interval / config.clock_mhz,
+                mac_bound_cycles=program.critical_mac_bound,
+                full_mac_bound_cycles=program.full_mac_bound,
+                **measured[key],
+            )
+        )
+    if truth is None:
+        return Estimate(tuple(rows), io_format, 0, None, None, None, ())
+    notes = dict.fromkeys([*truth.notes, *(note for row in rows for note in row.notes)])
+    return Estimate(
+        tuple(rows),
+        io_format,
+        len(xs),
+        rms(truth.streamed),
+        truth.pipeline_error,
+        rms(truth.given - truth.streamed),
+        tuple(notes),
+    )
+
+
+def _formats(layout: Layout) -> list[tuple]:
+    """Formats of all layers: each weight format, and what "auto" makes of them if that is a mixture."""
+    return list(dict.fromkeys(tuple(weight_formats(layout, form)) for form in (*WEIGHT_FORMATS, "auto")))
+
+
+def format_name(formats: tuple) -> str:
+    """One name for the LSTM layers' weight formats: "int16", "int8" or "mixed"."""
+    lstm = set(formats[:-1])
+    return lstm.pop() if len(lstm) == 1 else "mixed"
+
+
+class _Truth:
+    """Outputs in float64 for inputs as given (``raw``) and rounded to the streams' format (``xs``), and what shows."""
+
+    def __init__(self, network: Network, raw, xs) -> None:
+        self.raw, self.xs = raw, xs
+        reference, watch, outputs = Reference(network), GateWatch(network), []
+        for x in xs:
+            outputs.append(reference.step(x))
+            watch.see(reference)
+        self.streamed = np.array(outputs)
+        self.given = self.streamed if np.array_equal(raw, xs) else Reference(network).run(raw)
+        self.pipeline_error = rms(BFloat16Pipeline(network).run(xs) - self.streamed)
+        self.gate_notes = watch.notes()
+        self.stream_notes: list[str] | None = None  # with the first program, which has the widest weights
+
+    @property
+    def notes(self) -> list[str]:
+        return [*(self.stream_notes or []), *self.gate_notes]
+
+
+def _measure(program: Program, truth: _Truth) -> dict[str, Any]:
+    """RMS errors of the outputs before and after they are rounded to the streams' format, and notes, as in Row."""
+    machine, io_format = VirtualMachine(program), program.config.io_format
+    results = [machine.step_bits(to_bits(x, io_format)) for x in truth.xs]
+    sums = np.array([result.sums for result in results], dtype=np.float64)
+    exact = np.ldexp(sums, -program.output_frac_bits)
+    sent = from_bits(np.array([result.bits for result in results]), io_format)
+    if truth.stream_notes is None:
+        truth.stream_notes = stream_notes(truth.raw, truth.given, truth.streamed, exact, sent, io_format)
+    notes = [*program.notes, *saturation_notes(program, truth.xs)]
+    return {
+        "rms_error": rms(exact - truth.streamed),
+        "rms_error_sent": rms(sent - truth.streamed),
+        "rms_error_seen": rms(sent - truth.given),
+        "notes": tuple(notes),
+    }
+
+
+def _published_us(network: Network, config: Config) -> float | None:
+    """Published compute time of a network of this shape on a board; None if there is none."""
+    model = benchmark_like(network)
+    if model is None:
+        return None
+    try:
+        return published.compute_us(config.name, model.name, network.input_size * config.io_bits // 8)
+    except ValueError:
+        return None

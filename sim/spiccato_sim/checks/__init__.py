@@ -1,0 +1,1 @@
+"""Checks of the generated Verilog and of the netlists that tools make of it."""

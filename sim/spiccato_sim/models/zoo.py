@@ -1,0 +1,208 @@
+"""The networks that benches and tests run: benchmark models, random ones, trained examples, files."""
+
+import zipfile
+import zlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from spiccato.arrays import real_array
+from spiccato.importers import SUFFIXES, load_network
+from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network
+
+from .bfloat16 import round_bfloat16
+from .series import TASKS
+
+__all__ = [
+    "MODELS",
+    "TRAINED",
+    "BenchmarkModel",
+    "benchmark_like",
+    "build",
+    "inputs",
+    "load_inputs",
+    "random_network",
+    "resolve",
+    "scale_features",
+]
+
+Array = NDArray[np.float64]
+
+EXAMPLES = Path(__file__).resolve().parents[3] / "examples"
+TRAINED = tuple(TASKS)
+"""Names of the trained examples: each series has `examples/NAME.safetensors` in the repository."""
+
+# Weights, inputs and calibration inputs of one seed are independent streams of random numbers.
+_WEIGHTS, _INPUTS, _CALIBRATION = range(3)
+
+
+@dataclass(frozen=True)
+class BenchmarkModel:
+    """Shape of a benchmark model; its input size is its hidden size."""
+
+    name: str
+    layers: int
+    hidden_size: int
+    output_size: int = 32
+
+
+MODELS = {
+    model.name: model
+    for model in (
+        BenchmarkModel("lstm_tiny", layers=2, hidden_size=128),
+        BenchmarkModel("lstm_small", layers=3, hidden_size=256),
+        BenchmarkModel("lstm_med", layers=3, hidden_size=480),
+        BenchmarkModel("lstm_med_deep", layers=6, hidden_size=320),
+        BenchmarkModel("lstm_large", layers=3, hidden_size=960),
+    )
+}
+
+
+def benchmark_like(network: Network) -> BenchmarkModel | None:
+    """The benchmark model of the same shape as `network`, if there is one: latency depends on nothing else."""
+    linear = network.linear[0].output_size if len(network.linear) == 1 else None
+    sizes = network.input_size, *(layer.hidden_size for layer in network.lstm)
+    for model in MODELS.values():
+        if (model.hidden_size,) * (model.layers + 1) == sizes and model.output_size == linear:
+            return model
+    return None
+
+
+def build(name: str, seed: int = 0, scale: float = 1.0) -> Network:
+    """The benchmark model `name` with weights and biases drawn the way PyTorch initialises, times `scale`.
+
+    Raises:
+        ModelError: unknown name.
+    """
+    if name not in MODELS:
+        raise ModelError(f"unknown benchmark model '{name}'; known: {', '.join(MODELS)}")
+    model = MODELS[name]
+    rng = np.random.default_rng((seed, _WEIGHTS))
+    sizes = [model.hidden_size] * (model.layers + 1)
+    return _initialised(rng, sizes, [model.output_size], scale, name)
+
+
+def _initialised(
+    rng: np.random.Generator, lstm_sizes: list[int], linear_sizes: list[int], scale: float, name: str
+) -> Network:
+    """A network with PyTorch's initialisation: uniform in +-scale/sqrt(units; linear: inputs).
+
+    Parameters:
+        lstm_sizes: input size, then the hidden size of each LSTM layer.
+        linear_sizes: outputs of each linear layer.
+    """
+
+    def uniform(fan: int, *shape: int) -> Array:
+        # Values that float32 holds, like trained weights.
+        return (scale * rng.uniform(-1, 1, shape) / np.sqrt(fan)).astype(np.float32).astype(np.float64)
+
+    lstm = [
+        LSTMLayer(uniform(h, 4 * h, i), uniform(h, 4 * h, h), uniform(h, 4 * h), uniform(h, 4 * h))
+        for i, h in zip(lstm_sizes, lstm_sizes[1:])
+    ]
+    linear = [
+        LinearLayer(uniform(i, o, i), uniform(i, o)) for i, o in zip([lstm_sizes[-1], *linear_sizes], linear_sizes)
+    ]
+    return Network(tuple(lstm), tuple(linear), name)
+
+
+def random_network(
+    rng: np.random.Generator,
+    *,
+    layers: int,
+    linear: int = 1,
+    min_size: int = 1,
+    max_size: int = 40,
+    scale: float = 1.0,
+    name: str = "random",
+) -> Network:
+    """A network for tests, every size drawn for itself from `min_size` to `max_size`, both included.
+
+    Parameters:
+        layers, linear: number of LSTM layers and of linear layers.
+        scale: factor on weights and biases of PyTorch's initialisation.
+    """
+    sizes = rng.integers(min_size, max_size + 1, 1 + layers + linear).tolist()
+    return _initialised(rng, sizes[: layers + 1], sizes[layers + 1 :], scale, name)
+
+
+def inputs(network: Network, steps: int, seed: int = 0, spread: ArrayLike | None = None) -> Array:
+    """Normally distributed inputs (steps, input_size), rounded to bfloat16.
+
+    Parameters:
+        spread: (input_size,) standard deviation of each feature; default 1.
+    """
+    return _normal(network, steps, (seed, _INPUTS), spread)
+
+
+def _normal(network: Network, steps: int, seed: tuple[int, int], spread: ArrayLike | None) -> Array:
+    factors = np.ones(network.input_size) if spread is None else np.asarray(spread, dtype=np.float64)
+    return round_bfloat16(np.random.default_rng(seed).standard_normal((steps, network.input_size)) * factors)
+
+
+def load_inputs(path: str, input_size: int) -> Array:
+    """Inputs (steps, input_size) from a .npy file, or from a .npz file with one array: real numbers, all finite.
+
+    Raises:
+        ModelError: the file cannot be read, or holds something else; the message starts with the path.
+    """
+    try:
+        with open(path, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            names = getattr(loaded, "files", None)
+            if names is not None and len(names) != 1:
+                what = f"several arrays ({', '.join(names)})" if names else "no array"
+                raise ModelError(f"{path}: holds {what}; expected one")
+            array = loaded if names is None else loaded[names[0]]
+    except OSError as error:
+        raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
+    except ModelError:
+        raise
+    except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
+        raise ModelError(f"{path}: not a .npy file of numbers") from None
+    return real_array(array, ("steps", input_size), f"{path}:", error=ModelError)
+
+
+def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: int = 64) -> Network:
+    """`network` for features of other magnitudes: `inputs(..., spread=spread)` give what `inputs(...)` gave.
+
+    Parameters:
+        spread: (input_size,) positive factors; the first layer's input weights are divided by them.
+        seed, steps: of the calibration inputs that the network gets.
+    """
+    first = network.lstm[0]
+    compensated = replace(first, weight_ih=first.weight_ih / np.asarray(spread, dtype=np.float64))
+    calibration = _normal(network, steps, (seed, _CALIBRATION), spread)
+    return replace(network, lstm=(compensated, *network.lstm[1:]), calibration=calibration)
+
+
+def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Network:
+    """The network that a user names: a benchmark model, a trained example or a file of any kind that can be imported.
+
+    Parameters:
+        seed: of a benchmark model's random weights; the others have none.
+        layers: as for `load_network`, of a file.
+
+    Raises:
+        ModelError: unknown name or suffix, or a file that `load_network` refuses.
+    """
+    if name_or_path in MODELS:
+        if layers is not None:
+            raise ModelError(f"layers={layers!r}: '{name_or_path}' has an order; supported: state dicts")
+        return build(name_or_path, seed)
+    if name_or_path in TRAINED:
+        path = EXAMPLES / f"{name_or_path}.safetensors"
+        if not path.is_file():
+            raise ModelError(
+                f"trained example '{name_or_path}' has no file {path}: "
+                "the examples come with the repository, not with the installed package"
+            )
+        return load_network(path, layers=layers)
+    if Path(name_or_path).suffix.lower() in SUFFIXES:
+        return load_network(name_or_path, layers=layers)
+    raise ModelError(
+        f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *TRAINED))}, "
+        f"or a path to a file ({', '.join(SUFFIXES)})"
+    )

@@ -1,0 +1,48 @@
+"""The row accumulator against alignment and addition of integers."""
+
+import numpy as np
+import pytest
+
+from rtl_bench import play, random_signed
+from spiccato.numbers import ACC_BITS, SHIFT_MAX, row_sum_bits
+from spiccato.rtl.accumulator import RowAccumulator
+
+
+def wrapped(value):
+    """48-bit two's complement."""
+    return ((value + (1 << (ACC_BITS - 1))) & ((1 << ACC_BITS) - 1)) - (1 << (ACC_BITS - 1))
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("block", [4, 64])
+def test_accumulator(block, seed):
+    """A random mix of load, continue and hold: ``value`` after each operand is the model's."""
+    rng = np.random.default_rng(seed)
+    part = RowAccumulator(block)
+    cycles = 400
+    sums = random_signed(rng, row_sum_bits(block), cycles)
+    shifts = rng.integers(0, SHIFT_MAX + 1, cycles)
+    operands = random_signed(rng, ACC_BITS, cycles)
+    load, enable = rng.integers(2, size=cycles), rng.random(cycles) < 0.8
+
+    drive = [{} for _ in range(cycles + part.add_offset)]
+    for n in range(cycles):
+        drive[n] |= {"sum": int(sums[n]), "shift": int(shifts[n])}
+        drive[n + part.add_offset]["operand"] = int(operands[n])
+        drive[n + part.add_offset - part.select_lead] |= {"load": int(load[n]), "enable": int(enable[n])}
+    seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]
+
+    value, expected = 0, []
+    aligned = RowAccumulator.align(sums, shifts)
+    for n in range(cycles):
+        if enable[n]:
+            value = wrapped(int(operands[n] if load[n] else value) + int(aligned[n]))
+        expected.append(value)
+    assert seen[part.latency :].tolist() == expected
+
+
+def test_align_is_a_floor():
+    """``align`` multiplies by 2**24 and divides by 2**shift, rounding down."""
+    assert RowAccumulator.align([-1, 1, 3, -3], [25, 25, 24, 63]).tolist() == [-1, 0, 3, -1]
+    largest = -(1 << (row_sum_bits(64) - 1))
+    assert RowAccumulator.align(largest, 0) == largest << 24

@@ -1,0 +1,46 @@
+"""The dot product row against exact integer arithmetic."""
+
+import numpy as np
+import pytest
+
+from rtl_bench import make_config, play, random_signed
+from spiccato.numbers import VECTOR_BITS, WEIGHT_BITS
+from spiccato.rtl.row import DotProductRow
+
+
+@pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("family", ["portable", "agilex7"])
+@pytest.mark.parametrize("block", [4, 16])
+def test_row(block, family, seed):
+    """Every cycle another vector, weights and 8-bit mode: the exact sum comes ``latency`` cycles later."""
+    rng = np.random.default_rng(seed)
+    row = DotProductRow(make_config(block=block, family=family))
+    cycles = 300
+    vectors = random_signed(rng, VECTOR_BITS, (cycles, block))
+    weights = random_signed(rng, WEIGHT_BITS, (cycles, block)) & 0xFFFF
+    int8, high = rng.integers(2, size=(2, cycles))
+    # All products at their largest, of either sign: nothing may overflow.
+    vectors[0], weights[0], int8[0] = -(1 << 17), 0x8000, 0
+    vectors[1], weights[1], int8[1] = (1 << 17) - 1, 0x8000, 0
+    lead = DotProductRow.select_lead
+    stimulus = [{} for _ in range(cycles + lead)]
+    for cycle in range(cycles):
+        stimulus[cycle] |= {"int8": int(int8[cycle]), "high": int(high[cycle])}
+        stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist(), "weights": weights[cycle].tolist()}
+    seen = play(row, stimulus, ["sum"], drain=row.latency)["sum"][lead:]
+    widened = DotProductRow.widen(weights, int8[:, None], high[:, None])
+    assert seen[row.latency :].tolist() == (widened * vectors).sum(axis=1).tolist()
+
+
+def test_widen():
+    """16-bit words are themselves; 8-bit ones are bytes of the lane times 256."""
+    words = [0x7F80, 0x80FF, 0x0001]
+    assert DotProductRow.widen(words, 0, 1).tolist() == [0x7F80, 0x80FF - 0x10000, 1]
+    assert DotProductRow.widen(words, 1, 0).tolist() == [-128 * 256, -256, 256]
+    assert DotProductRow.widen(words, 1, 1).tolist() == [127 * 256, -128 * 256, 0]
+
+
+def test_adding_blocks_save_a_level():
+    """The DSP block's own adder takes the place of the first level of the tree."""
+    plain, pairs = (DotProductRow(make_config(block=16, family=family)) for family in ("portable", "agilex7"))
+    assert plain.latency == pairs.latency + 1

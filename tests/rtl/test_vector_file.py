@@ -1,0 +1,150 @@
+"""The vector file against a list of writes with the cycle in which each reaches its write register."""
+
+import math
+
+import numpy as np
+import pytest
+
+from rtl_bench import make_config, random_signed, simulate
+from spiccato.isa.issue import VectorFrom
+from spiccato.numbers import QUARTERS, VECTOR_BITS
+from spiccato.rtl.vector_file import VectorFile
+
+
+class Bench:
+    """Reads and writes by cycle: drives them, and works out what each read should have seen."""
+
+    def __init__(self, config):
+        self.config = config
+        self.part = VectorFile(config)
+        self.reads = {}  # cycle -> members
+        self.h = {}  # cycle of h -> (quarter, side, values (cores, lanes))
+        self.x = {}  # cycle of x -> (block, side, values (block), exponent)
+
+    def expected(self, cycle):
+        """Vector and exponent that the read issued in ``cycle`` sees."""
+        read, horizon, part = self.reads[cycle], cycle + self.part.forward, self.part
+        quarters = np.zeros((QUARTERS, self.config.lanes), dtype=np.int64)
+        exponent = 0
+        if read["source"] is VectorFrom.H:
+            for n in sorted(self.h):
+                first, side, values = self.h[n]
+                if n + part.h_latency <= horizon and side == read["side"]:
+                    for core, lanes in enumerate(values):
+                        if (first + core) // QUARTERS == read["block"]:
+                            quarters[(first + core) % QUARTERS] = lanes
+        elif read["source"] is VectorFrom.X:
+            for n in sorted(self.x):
+                block, side, values, block_exponent = self.x[n]
+                if n + part.x_latency <= horizon and (block, side) == (read["block"], read["x_side"]):
+                    quarters, exponent = values.reshape(QUARTERS, -1), block_exponent
+        return quarters.ravel().tolist(), exponent
+
+    def run(self):
+        """Play the schedule; returns [(cycle of a read, what it saw, what it should have seen)]."""
+        part, results = self.part, []
+        end = max([*self.reads, *self.h, *self.x]) + part.latency + 1
+
+        async def testbench(ctx):
+            for cycle in range(end):
+                for name, value in self.reads.get(cycle, {"source": VectorFrom.NONE}).items():
+                    ctx.set(getattr(part, name), value)
+                # A slot's place comes one cycle ahead of its values.
+                ctx.set(part.h_en, cycle + 1 in self.h)
+                if cycle + 1 in self.h:
+                    ctx.set(part.h_quarter, int(self.h[cycle + 1][0]))
+                    ctx.set(part.h_side, int(self.h[cycle + 1][1]))
+                if cycle in self.h:
+                    ctx.set(part.h, self.h[cycle][2].tolist())
+                else:
+                    ctx.set(part.h, [[1] * self.config.lanes] * self.config.cores)
+                ctx.set(part.x_en, cycle in self.x)
+                if cycle in self.x:
+                    block, side, values, exponent = self.x[cycle]
+                    for name, value in (
+                        ("x_block", block),
+                        ("x_side_w", side),
+                        ("x", values.tolist()),
+                        ("x_exponent", exponent),
+                    ):
+                        ctx.set(getattr(part, name), value)
+                if cycle - part.latency in self.reads:
+                    seen = (list(ctx.get(part.vector)), ctx.get(part.exponent))
+                    results.append((cycle - part.latency, seen))
+                await ctx.tick()
+
+        simulate(part, testbench)
+        assert len(results) == len(self.reads)
+        return [(cycle, seen, self.expected(cycle)) for cycle, seen in results]
+
+
+@pytest.mark.parametrize("vector_blocks, seed", [(4, 1), (16, 2)])
+@pytest.mark.parametrize("cores, block", [(1, 4), (2, 8), (3, 4), (5, 8), (6, 4), (12, 4), (12, 8)])
+def test_random_traffic(cores, block, vector_blocks, seed):
+    """Reads and writes of h and x in any order, often of the same few blocks, one of each a cycle."""
+    rng = np.random.default_rng(seed)
+    config = make_config(cores=cores, block=block, vector_blocks=vector_blocks, input_blocks=4)
+    bench = Bench(config)
+    step = math.gcd(cores, QUARTERS)
+    firsts = range(0, QUARTERS * vector_blocks - cores + 1, step)
+    for cycle in range(1, 200):
+        if rng.random() < 0.6:
+            bench.h[cycle] = (
+                int(rng.choice(firsts)),
+                int(rng.integers(2)),
+                random_signed(rng, VECTOR_BITS, (cores, config.lanes)),
+            )
+        if rng.random() < 0.6:
+            bench.x[cycle] = (
+                int(rng.integers(4)),
+                int(rng.integers(2)),
+                random_signed(rng, VECTOR_BITS, block),
+                int(rng.integers(16)),
+            )
+        source = VectorFrom(int(rng.choice(3, p=[0.1, 0.3, 0.6])))
+        bench.reads[cycle] = {
+            "source": source,
+            "side": int(rng.integers(2)),
+            "x_side": int(rng.integers(2)),
+            "block": int(rng.integers(4 if source is VectorFrom.X else vector_blocks)),
+        }
+    results = bench.run()
+    assert any(any(vector) for _, (vector, _), _ in results)
+    for cycle, seen, expected in results:
+        assert seen == expected, (cycle, bench.reads[cycle])
+
+
+@pytest.mark.parametrize("distance", range(-3, 4))
+@pytest.mark.parametrize("source", [VectorFrom.H, VectorFrom.X])
+def test_forwarding(source, distance):
+    """A write in the write register ``distance`` cycles after a read's issue is seen up to ``forward``."""
+    config = make_config()
+    bench = Bench(config)
+    part, issue, block = bench.part, 20, 2
+    old, new = np.arange(1, 5), np.arange(11, 15)
+    if source is VectorFrom.H:
+        # One core of four rows: a slot is a quarter, so a block takes four writes; the last is what matters.
+        for quarter in range(QUARTERS):
+            place = QUARTERS * block + quarter
+            bench.h[1 + quarter] = (place, 0, old[quarter].reshape(1, 1))
+            late = issue + distance - part.h_latency - (QUARTERS - 1 - quarter)
+            bench.h[late] = (place, 0, new[quarter].reshape(1, 1))
+    else:
+        bench.x[1] = (block, 0, old, 7)
+        bench.x[issue + distance - part.x_latency] = (block, 0, new, 8)
+    bench.reads[issue] = {"source": source, "block": block, "side": 0, "x_side": 0}
+    [(_, (vector, exponent), expected)] = bench.run()
+    assert (vector, exponent) == expected
+    assert vector[-1] == (new if distance <= part.forward else old)[-1]
+    if source is VectorFrom.X:
+        assert exponent == (8 if distance <= part.forward else 7)
+
+
+def test_no_source_is_zero():
+    """Without a source the vector is zero, whatever is written and forwarded meanwhile."""
+    bench = Bench(make_config())
+    for cycle in range(1, 12):
+        bench.h[cycle] = (0, 0, np.array([[cycle]]))
+        bench.x[cycle] = (0, 0, np.full(4, cycle), 9)
+        bench.reads[cycle] = {"source": VectorFrom.NONE, "block": 0, "side": 0, "x_side": 0}
+    assert all(seen == ([0] * 4, 0) for _, seen, _ in bench.run())

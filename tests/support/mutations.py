@@ -1,0 +1,140 @@
+"""Faults put into the hardware by hand, each with the test that has to notice it; ``make mutate`` tries them all.
+
+A mutation is made in a copy of the package, on which its test then has to fail; on the copy without a mutation all
+these tests have to pass. ``tests/unit/test_mutations.py`` sees to it that the list fits the sources.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from paths import ROOT
+
+SOURCES = ROOT / "hdl" / "spiccato" / "rtl"
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """In file ``source`` of the hardware, ``text`` (there once) becomes ``replacement``; ``test`` has to fail."""
+
+    source: str
+    text: str
+    replacement: str
+    test: str
+
+    def apply(self):
+        """The mutated source; raises ValueError if the text is not there exactly once."""
+        source = (SOURCES / self.source).read_text()
+        if source.count(self.text) != 1:
+            raise ValueError(f"{self.source} has {source.count(self.text)} times {self.text!r}")
+        return source.replace(self.text, self.replacement)
+
+
+_BUS = "rtl/test_control.py::test_several_requests_outstanding"
+_DROP = "rtl/test_ingress.py::test_drop_at_any_cycle"
+_QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
+_POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
+
+MUTATIONS = [
+    # AXI4-Lite.
+    Mutation("control.py", "arready.eq(~reading & ~self.axil_rvalid)", "arready.eq(~reading)", _BUS),
+    Mutation("control.py", "have_addr & have_data & ~self.axil_bvalid", "have_addr & have_data", _BUS),
+    Mutation("control.py", "self.axil_awvalid & ~have_addr", "self.axil_awvalid", _BUS),
+    Mutation("control.py", "self.axil_wvalid & ~have_data", "self.axil_wvalid", _BUS),
+    Mutation(
+        "control.py",
+        "m.d.sync += self.axil_bvalid.eq(0)",
+        "m.d.sync += [self.axil_bvalid.eq(0), have_addr.eq(0)]",
+        _BUS,
+    ),
+    Mutation("control.py", "with m.Elif(self.axil_rready):", "with m.Else():", _BUS),
+    Mutation(
+        "control.py",
+        '(errors & ~Mux(strobe["errors"], value, 0)) | raised',
+        '(errors | raised) & ~Mux(strobe["errors"], value, 0)',
+        _BUS,
+    ),
+    Mutation("control.py", "self.flags & self.inference.replicate(len(FLAGS))", "self.flags", _BUS),
+    # What a load forgets.
+    Mutation(
+        "control.py",
+        "~loaded & self.idle",
+        "loading & ~loaded & self.idle & ~load_word",
+        "rtl/test_control.py::test_drop_lasts_long_enough",
+    ),
+    Mutation("ingress.py", "unfinished & ~(accept & self.tlast)", "unfinished", _DROP),
+    Mutation("ingress.py", "discarding | Mux(filling, overlong, inside)", "Mux(filling, overlong, inside)", _DROP),
+    Mutation("ingress.py", "discarding | Mux(filling, overlong, inside)", "discarding | inside", _DROP),
+    Mutation("ingress.py", "self.drop_cycles = self.ready_cycle + 1", "self.drop_cycles = self.ready_cycle", _DROP),
+    Mutation("ingress.py", "inside.eq(0), side.eq(0), filling.eq(0)", "inside.eq(0), side.eq(0)", _DROP),
+    Mutation("ingress.py", "[occupied.eq(0), beat.eq(0)", "[beat.eq(0)", _DROP),
+    # Room in the output queue.
+    Mutation("accelerator.py", "credits >= parameters", "credits + 1 >= parameters", f"{_QUEUE}[1]"),
+    Mutation("accelerator.py", "credits >= parameters", "credits + 2 >= parameters", f"{_QUEUE}[3]"),
+    Mutation("accelerator.py", "credits >= parameters", "credits > parameters", f"{_QUEUE}[1]"),
+    Mutation("egress.py", "push.eq(valid & ~through)", "push.eq(valid & waiting)", "rtl/test_egress.py::test_queue"),
+    # What the reset has to reset.
+    Mutation(
+        "control.py",
+        "inferences, stall_cycles, latency = Signal(32), Signal(32)",
+        "inferences, stall_cycles, latency = Signal(32, reset_less=True), Signal(32)",
+        _POWER_UP,
+    ),
+]
+
+
+class Copy:
+    """The packages and the tests in a folder of their own."""
+
+    def __init__(self, folder):
+        self.folder = Path(folder)
+        ignored = shutil.ignore_patterns("__pycache__")
+        for name in ("hdl", "sim", "boards", "tests"):
+            shutil.copytree(ROOT / name, self.folder / name, ignore=ignored)
+        shutil.copy(ROOT / "pyproject.toml", self.folder)
+
+    def passes(self, *tests):
+        """Whether the tests pass; raises RuntimeError if that cannot be told."""
+        paths = os.pathsep.join(str(self.folder / name) for name in ("hdl", "sim", "boards"))
+        done = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-x", "-n", "0", *tests],
+            cwd=self.folder / "tests",
+            env=os.environ | {"PYTHONPATH": paths},
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        if done.returncode not in (0, 1):
+            raise RuntimeError(done.stdout)
+        return done.returncode == 0
+
+    def mutate(self, mutation):
+        """Make a mutation in the copy; None undoes the one before."""
+        shutil.copytree(SOURCES, self.folder / SOURCES.relative_to(ROOT), dirs_exist_ok=True)
+        if mutation is not None:
+            (self.folder / SOURCES.relative_to(ROOT) / mutation.source).write_text(mutation.apply())
+
+
+def main():
+    """Try all mutations; returns the number of those that no test has noticed."""
+    survivors = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Copy(folder)
+        if not copy.passes(*sorted({mutation.test for mutation in MUTATIONS})):
+            sys.exit("error: a test fails without any mutation")
+        for mutation in MUTATIONS:
+            copy.mutate(mutation)
+            noticed = not copy.passes(mutation.test)
+            survivors += not noticed
+            print(f"{'noticed ' if noticed else 'SURVIVED'}  {mutation.source}: {mutation.replacement}", flush=True)
+    print(f"{len(MUTATIONS) - survivors} of {len(MUTATIONS)} mutations noticed")
+    return survivors
+
+
+if __name__ == "__main__":
+    sys.exit(min(main(), 1))

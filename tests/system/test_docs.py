@@ -1,0 +1,96 @@
+"""The documentation says what the code says."""
+
+import dataclasses
+import re
+
+import pytest
+
+from paths import ROOT
+from spiccato.compiler import compile_network
+from spiccato.config import Config
+from spiccato.isa import frames
+from spiccato.isa.registers import markdown
+from spiccato.registry import configuration, targets
+from spiccato.rtl.accelerator import Timing
+from spiccato_cli import main
+from spiccato_cli.common import program_summary
+from spiccato_sim.analysis import resources
+from spiccato_sim.analysis.estimate import Estimate, Row
+from spiccato_sim.models.zoo import resolve
+
+
+def test_register_map():
+    """docs/interfaces.md holds the register map as it is."""
+    assert markdown() in (ROOT / "docs" / "interfaces.md").read_text()
+
+
+def test_link():
+    """docs/link.md holds the commands, the statuses and the special bytes as they are."""
+    text = (ROOT / "docs" / "link.md").read_text()
+    assert frames.markdown() in text
+    for name, value in (("END", frames.END), ("ESC", frames.ESC)):
+        assert f"| `{name}` | 0x{value:02X} | 0x{frames.ESC:02X} 0x{frames.ESCAPED[value]:02X} |" in text
+    assert f"| the request's command + 0x{frames.RESPONSE:02x} |" in text
+    assert f"| {frames.CRC_BYTES} | CRC-32" in text and frames.NONCE_BYTES == 8
+
+
+def test_pipeline_table():
+    """Cycle numbers of docs/pipeline.md: first the IA-420F's, in brackets those of the others where they differ."""
+    text = (ROOT / "docs" / "pipeline.md").read_text()
+    first, other = Timing(configuration("ia420f")), Timing(configuration("v80"))
+    assert vars(Timing(configuration("ia840f"))) == vars(other)
+    for name, pattern in (
+        ("acc", r"\| (\d+) \((\d+)\) \| accumulator \|"),
+        ("h", r"\| (\d+) \((\d+)\) \| h \|"),
+        ("c", r"\| (\d+) \((\d+)\) \| tanh table latch; c \|"),
+        ("dependency", r"`dependency` = (\d+) \((\d+)\)"),
+        ("output", r"`tvalid` (\d+) \((\d+)\) cycles after"),
+    ):
+        match = re.search(pattern, text)
+        assert match, name
+        assert (int(match[1]), int(match[2])) == (getattr(first, name), getattr(other, name)), name
+    assert f"issued in cycle {first.input} " in text
+
+
+def test_resource_table():
+    """docs/boards.md holds the table of resources as it is."""
+    assert resources.markdown(resources.rows()) in (ROOT / "docs" / "boards.md").read_text()
+
+
+def test_configurations():
+    """docs/configuration.md holds the boards' configurations as they are."""
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    names = [name.strip("` ") for name in re.search(r"^\| \|(.*)\|$", text, re.MULTILINE)[1].split("|")]
+    assert sorted(names) == list(targets())
+
+    def shown(value):
+        return ("no", "yes")[value] if isinstance(value, bool) else value if isinstance(value, str) else f"{value:g}"
+
+    assert {name.strip("`"): values for name, *values in rows} == {
+        field.name: [shown(getattr(config, field.name)) for config in map(configuration, names)]
+        for field in dataclasses.fields(Config)
+        if field.name != "name"
+    }
+
+
+@pytest.mark.parametrize("page", sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")]), ids=lambda p: p.name)
+def test_links(page):
+    """Every relative link and every named file exists."""
+    text = page.read_text()
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (page.parent / target).exists(), target
+    for name in re.findall(r"`((?:hdl|sim|boards|tests|docs|examples)/[\w/.]+)`", text):
+        assert (ROOT / name).exists(), name
+
+
+def test_command_line():
+    """docs/cli.md has a line for each verb, and tells every key of the JSON that verbs write."""
+    text = (ROOT / "docs" / "cli.md").read_text()
+    assert set(re.findall(r"^\| `spiccato (\w+)", text, re.MULTILINE)) == set(main.commands)
+    for name, verb in main.commands.items():
+        assert ("as_json" in {option.name for option in verb.params}) == (f"{name} --json`" in text), name
+    keys = set(re.findall(r"`(\w+)`", text))
+    program = compile_network(resolve("lstm_tiny"), configuration("ia420f"))
+    assert set(program_summary(program)) <= keys
+    assert {field.name for kind in (Row, Estimate) for field in dataclasses.fields(kind)} <= keys

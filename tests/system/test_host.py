@@ -1,0 +1,438 @@
+"""The host API against the RTL: a simulated board behind a pseudo-terminal, opened like a real serial port."""
+
+import dataclasses
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from spiccato.compiler import compile_network
+from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
+from spiccato.host import AsyncDevice, Device, Line, LinkTransport, SerialTransport, Transport
+from spiccato.host.serial_line import SerialLine
+from spiccato.importers import save_safetensors
+from spiccato.isa.registers import REGISTERS
+from spiccato.program.state import state_words
+from spiccato.registry import configuration
+from spiccato.rtl.serial.uart import BAUD
+from spiccato_cli import main
+from spiccato_sim.models import zoo
+from spiccato_sim.models.vm import VirtualMachine, to_bits
+
+pytest.importorskip("serial")
+pytest.importorskip("cocotb_tools")
+
+from faulty_line import FaultyLine  # noqa: E402
+from spiccato_sim.benches import serial_sim  # noqa: E402
+
+pytestmark = [pytest.mark.simulates, pytest.mark.xdist_group("serial")]
+
+CONFIG = configuration("test4")
+WATCHDOG = serial_sim.WATCHDOG
+#: Seconds; the simulation shares its processor with others.
+PATIENCE = 20.0
+
+
+@pytest.fixture(scope="module")
+def network():
+    return zoo.random_network(np.random.default_rng(3), layers=2, min_size=3, max_size=8)
+
+
+@pytest.fixture(scope="module")
+def program(network):
+    return compile_network(network, CONFIG)
+
+
+@pytest.fixture(scope="module")
+def board(build_folder):
+    with serial_sim.SimulatedBoard(CONFIG, watchdog=WATCHDOG, build_folder=build_folder) as board:
+        yield board
+
+
+def connect(board, **options):
+    return Device(SerialTransport(board.port, BAUD, **{"timeout": PATIENCE, **options}))
+
+
+def check_steps(device, machine, xs):
+    """Each step gives what the virtual machine gives."""
+    for x in xs:
+        bits = to_bits(x, CONFIG.io_format)
+        got, marks = device.step_bits(bits)
+        wanted = machine.step_bits(bits)
+        assert (got == wanted.bits).all() and marks == wanted.flags
+
+
+def test_steps_state_and_counters(board, network, program):
+    """A program on the board: outputs, state, counters and errors are the virtual machine's."""
+    machine, xs = VirtualMachine(program), zoo.inputs(network, 12)
+    with connect(board) as device:
+        identity = device.identity()
+        assert (identity.cores, identity.block, identity.io_format, identity.digest) == (
+            CONFIG.cores,
+            CONFIG.block,
+            CONFIG.io_format,
+            CONFIG.digest,
+        )
+        device.load(program)
+        for x in xs:
+            assert (device.step(x) == machine.step(x)).all()
+        counters = device.counters()
+        assert dataclasses.astuple(counters) == (len(xs), 0, program.spaced_latency)
+        for got, wanted in zip(device.read_state(), (machine.h, machine.c)):
+            assert [values.tolist() for values in got] == [values.tolist() for values in wanted]
+
+        assert device.errors() == {}
+        odd = np.where(np.arange(network.input_size) == 1, np.nan, np.inf)
+        check_steps(device, machine, [odd])
+        assert set(device.errors(clear=True)) == {"nan", "saturated"} and device.errors() == {}
+
+        device.reset_state()
+        machine.reset()
+        check_steps(device, machine, xs[:3])
+
+
+def test_state_image(board, network, program):
+    """A state is saved, the device goes on, the state is loaded: the same inputs give the same outputs again."""
+    machine, xs = VirtualMachine(program), zoo.inputs(network, 9, seed=2)
+    with connect(board) as device:
+        device.load(program)
+        check_steps(device, machine, xs[:4])
+        saved = device.read_state()
+        check_steps(device, machine, xs[4:])
+        device.write_state(*saved)
+        for got, was in zip(device.read_state(), saved):
+            assert [values.tolist() for values in got] == [values.tolist() for values in was]
+        again = VirtualMachine(program)
+        again.run(xs[:4])
+        check_steps(device, again, xs[4:])
+        for got, now in zip(device.read_state(), (again.h, again.c)):
+            assert [values.tolist() for values in got] == [values.tolist() for values in now]
+
+        # Right after a load and a reset of the state, either of which sets the state to zero a little later.
+        device.load(program)
+        device.reset_state()
+        device.write_state(*saved)
+        again = VirtualMachine(program)
+        again.run(xs[:4])
+        check_steps(device, again, xs[4:])
+
+
+def test_state_of_another_program(program):
+    """States that cannot be this program's are refused, before anything is sent."""
+    h, c = ([np.zeros(layer.units, dtype=np.int64) for layer in program.layers] for _ in range(2))
+    state_words(program, h, c)
+    with pytest.raises(ProgramError, match=r"h has shapes .* the layers have"):
+        state_words(program, h[:1], c)
+    with pytest.raises(ProgramError, match="c has shapes"):
+        state_words(program, h, [values[1:] for values in c])
+    with pytest.raises(ProgramError, match="h of layer 1 has to hold integers of 18 bits"):
+        state_words(program, [h[0], h[1] + (1 << 17)], c)
+    with pytest.raises(ProgramError, match="c of layer 0 has to hold integers"):
+        state_words(program, h, [c[0] + 0.5, c[1]])
+
+
+def test_refusals(board, network, program):
+    """What does not fit the device or the program is refused in one line, and the device goes on."""
+    with connect(board) as device:
+        with pytest.raises(DeviceError, match="no program: load one first"):
+            device.step(np.zeros(network.input_size))
+        other = compile_network(network, configuration("test8"))
+        with pytest.raises(DeviceError, match=f"compiled for configuration 'test8'.*{CONFIG.digest}"):
+            device.load(other)
+        device.load(program)
+        with pytest.raises(DeviceError, match=rf"inputs of shape \({network.input_size},\), not \(2, 2\)"):
+            device.step(np.zeros((2, 2)))
+        check_steps(device, VirtualMachine(program), zoo.inputs(network, 2))
+
+
+def test_damaged_program(board, program, monkeypatch):
+    """A program that arrives damaged does not run, and the board says why."""
+    words = program.load_words()
+    words[len(words) // 2] ^= 1 << 5
+    monkeypatch.setattr(type(program), "load_words", lambda self: words)
+    with connect(board) as device:
+        with pytest.raises(DeviceError, match="the load was not accepted: load_crc: A load ended with a wrong CRC"):
+            device.load(program)
+        with pytest.raises(DeviceError, match="load one first"):
+            device.step(np.zeros(program.input_size))
+
+
+def test_damaged_state(board, program, monkeypatch):
+    """A state image that arrives damaged takes the program with it, and the board says so."""
+    with connect(board) as device:
+        device.load(program)
+        state = device.read_state()
+        words = program.state_words(*state)
+        words[-1] ^= 1
+        monkeypatch.setattr(type(program), "state_words", lambda self, h, c: words)
+        with pytest.raises(DeviceError, match="not accepted: load_crc: [^:]*$"):
+            device.write_state(*state)
+        with pytest.raises(DeviceError, match="load one first"):
+            device.step(np.zeros(program.input_size))
+
+
+def test_reset(board, network, program, monkeypatch):
+    """A reset keeps the program and not the state; a program of another configuration leaves it there."""
+    xs = zoo.inputs(network, 3)
+    with connect(board) as device:
+        with pytest.raises(DeviceError, match="no program: load one first"):
+            device.read_state()
+        device.reset()
+        with pytest.raises(DeviceError, match="no program: load one first"):
+            device.step(xs[0])
+        device.load(program)
+        for _ in range(2):
+            check_steps(device, VirtualMachine(program), xs)
+            device.reset()
+        other = compile_network(network, dataclasses.replace(CONFIG, program_depth=512)).load_words()
+        monkeypatch.setattr(type(program), "load_words", lambda self: other)
+        with pytest.raises(DeviceError, match="not accepted: wrong_configuration: A program for another configuration"):
+            device.load(program)
+        assert set(device.errors()) == {"wrong_configuration"}
+        device.reset()
+        monkeypatch.undo()
+        device.load(program)
+        assert device.errors() == {}
+        check_steps(device, VirtualMachine(program), xs)
+
+
+class StuckTransport(Transport):
+    """A device that does not become idle by itself, nor by anything but ``wanted`` (a value of ``control``)."""
+
+    polls = 3
+
+    def __init__(self, wanted):
+        self.wanted, self.idle, self.written = wanted, 0, []
+
+    async def read(self, offset):
+        assert offset == REGISTERS["status"].offset
+        return REGISTERS["status"].pack(idle=self.idle, loaded=int(self.written[-1] == [1, 2, 3]))
+
+    async def write(self, offset, words):
+        self.written.append(list(words))
+        if offset == REGISTERS["control"].offset:
+            self.idle |= words == [self.wanted]
+
+    async def step(self, packet):
+        raise NotImplementedError
+
+
+def test_load_of_a_stuck_device():
+    """A load into something that does not end: a reset together with it, and a clear error if that is no help."""
+
+    def load(transport):
+        AsyncDevice(transport).load_image([1, 2, 3]).send(None)
+
+    control = REGISTERS["control"].pack
+    stuck = StuckTransport(control(load=1, reset=1))
+    with pytest.raises(StopIteration):
+        load(stuck)
+    assert stuck.written[1:] == [[control(load=1)], [control(load=1, reset=1)], [1, 2, 3]]
+    willing = StuckTransport(control(load=1))
+    with pytest.raises(StopIteration):
+        load(willing)
+    assert willing.written[1:] == [[control(load=1)], [1, 2, 3]]
+    with pytest.raises(DeviceError, match="status.idle does not come: no inference is running"):
+        load(StuckTransport(0))
+
+
+def test_watchdog(board, network, program):
+    """An accelerator that cannot answer (no program): a clear error, and the board works again after it is opened."""
+    transport = SerialTransport(board.port, BAUD, timeout=PATIENCE)
+    with Device(transport) as device:
+        with pytest.raises(SessionError, match="STEP was answered TIMEOUT"):
+            transport.step(bytes(CONFIG.beat_bits // 8)).send(None)
+        with pytest.raises(LinkError, match="no session"):
+            device.counters()
+        device.open()
+        device.load(program)
+        check_steps(device, VirtualMachine(program), zoo.inputs(network, 2))
+
+
+class HalfLine(Line):
+    """Sends only the first ``cut`` bytes of the next write, and then does something."""
+
+    def __init__(self, line):
+        self.name, self.byte_seconds, self.line, self.cut = line.name, line.byte_seconds, line, None
+
+    async def write(self, data):
+        if self.cut is not None:
+            cut, self.cut = self.cut, None
+            await self.line.write(data[:cut])
+            self.then()
+        else:
+            await self.line.write(data)
+
+    async def read(self, timeout):
+        return await self.line.read(timeout)
+
+    def now(self):
+        return self.line.now()
+
+    def close(self):
+        self.line.close()
+
+
+@pytest.mark.parametrize("cut", [1, 7, 14])
+def test_reset_in_mid_frame(board, network, program, cut):
+    """The board is reset while a request is on the line: the host is told, and never gets a result of a lost state."""
+    line = HalfLine(SerialLine(board.port, BAUD))
+    with Device(LinkTransport(line, timeout=1.0)) as device:
+        device.load(program)
+        machine, xs = VirtualMachine(program), zoo.inputs(network, 6)
+        check_steps(device, machine, xs[:3])
+        line.cut, line.then = cut, board.press_reset
+        with pytest.raises(SessionError, match="STEP was answered CLOSED: .* Open the device and load the program"):
+            device.step(xs[3])
+        with pytest.raises(LinkError, match="no session"):
+            device.step(xs[3])
+        device.open()
+        with pytest.raises(DeviceError, match="load one first"):
+            device.step(xs[3])
+        device.load(program)
+        check_steps(device, VirtualMachine(program), xs)
+
+
+@pytest.mark.parametrize("cut", [1, 7, 14])
+def test_host_restarts_in_mid_frame(board, network, program, cut):
+    """A host that dies while it sends: the next one opens the board and finds nothing of it."""
+    xs = zoo.inputs(network, 4)
+    line = HalfLine(SerialLine(board.port, BAUD))
+    with Device(LinkTransport(line, timeout=PATIENCE)) as device:
+        device.load(program)
+        check_steps(device, VirtualMachine(program), xs)
+        line.cut, line.then = cut, line.close
+        with pytest.raises(LinkError, match="cannot be read"):
+            device.step(xs[0])
+    with connect(board) as device:
+        device.load(program)
+        check_steps(device, VirtualMachine(program), xs)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_faults(board, network, program, seed):
+    """Bytes lost, repeated and changed in both directions: always the virtual machine's results, or an error."""
+    rng = np.random.default_rng(seed)
+    line = FaultyLine(SerialLine(board.port, BAUD), rng, rate=0.003)
+    transport = LinkTransport(line, timeout=0.4, retries=6, largest_payload=41)
+    xs, done, failures = zoo.inputs(network, 12, seed=seed), 0, 0
+    device = Device(transport)
+    try:
+        while done < len(xs):
+            try:
+                device.open()
+                device.load(program)
+                machine, done = VirtualMachine(program), 0
+                for x in xs:
+                    check_steps(device, machine, [x])
+                    done += 1
+            except (LinkError, SessionError):
+                failures += 1
+                assert failures < 10
+    finally:
+        device.close()
+    assert line.faults > 3
+
+
+def test_ports(board, tmp_path, monkeypatch):
+    """Ports that are not there, are no ports or are in use; and no pyserial."""
+    with pytest.raises(LinkError, match="none: cannot be opened as a serial port at 3000000 baud"):
+        SerialTransport(str(tmp_path / "none"), BAUD)
+    with connect(board) as device:
+        with pytest.raises(LinkError, match="cannot be opened"):
+            connect(board)
+        assert device.identity().digest == CONFIG.digest
+    master, slave = os.openpty()
+    try:
+        # Somebody is there, but not a board.
+        with pytest.raises(LinkError, match=f"{os.ttyname(slave)}: no answer to OPEN after 3 attempts of 0.05 s"):
+            Device(SerialTransport(os.ttyname(slave), BAUD, timeout=0.05, retries=2)).open()
+    finally:
+        os.close(master)
+        os.close(slave)
+    monkeypatch.setitem(sys.modules, "serial", None)
+    with pytest.raises(LinkError, match=r"pip install 'spiccato\[host\]'"):
+        connect(board)
+
+
+def test_device_gone(network, program, build_folder):
+    """The board is unplugged: an error, not a wait."""
+    with serial_sim.SimulatedBoard(CONFIG, watchdog=WATCHDOG, build_folder=build_folder) as board:
+        device = connect(board)
+        device.open()
+        device.load(program)
+    with pytest.raises(LinkError, match="cannot be (read|written)"):
+        device.step(np.zeros(network.input_size))
+    device.close()
+    assert not board.running()
+
+
+def test_no_orphans(board, build_folder):
+    """When the process that uses a simulated board is killed, the simulation ends, too."""
+    code = (
+        "import sys, json, time; from spiccato.registry import configuration; from spiccato_sim.benches.serial_sim import *\n"
+        "with SimulatedBoard(configuration(sys.argv[1]), watchdog=int(sys.argv[2]), build_folder=sys.argv[3]) as board:\n"
+        "    print(board.port, flush=True); time.sleep(1000)"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code, CONFIG.name, str(WATCHDOG), str(build_folder)], stdout=subprocess.PIPE, text=True
+    )
+    port = process.stdout.readline().strip()
+    assert os.path.exists(port)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    process.stdout.close()
+    deadline = time.monotonic() + PATIENCE
+    while os.path.exists(port):
+        assert time.monotonic() < deadline, "the simulation goes on"
+        time.sleep(0.1)
+
+
+def test_time_limit(build_folder):
+    """A board that nobody closes ends by itself, and says so."""
+    board = serial_sim.SimulatedBoard(CONFIG, watchdog=WATCHDOG, build_folder=build_folder, time_limit=1.0)
+    with pytest.raises(serial_sim.runner.SimulationError, match="board failed: .*board.log"):
+        with board:
+            deadline = time.monotonic() + PATIENCE
+            while board.running():
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+
+
+def test_demo(network, tmp_path, monkeypatch, build_folder):
+    """The command: a model on the simulated board, with its own figures; and a board that computes something else."""
+    from spiccato_sim.benches import demo
+
+    monkeypatch.chdir(build_folder.parent)
+    path = tmp_path / "network.safetensors"
+    save_safetensors(network, path)
+    arguments = ["demo", "--board", CONFIG.name, "--model", str(path), "--steps", "6", "--port", "sim"]
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0 and result.output.rstrip().endswith("PASS"), result.output
+    assert re.search(r"bit-exact with the virtual machine +│ +yes", result.output)
+
+    class Other(VirtualMachine):
+        def step_bits(self, bits, malformed=False):
+            return dataclasses.replace(super().step_bits(bits, malformed), flags={})
+
+    monkeypatch.setattr(demo, "VirtualMachine", Other)
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1 and "FAIL: step 0: outputs" in result.output
+
+
+def test_demo_refusals(network, tmp_path):
+    path = tmp_path / "network.safetensors"
+    save_safetensors(network, path)
+    for arguments, text in (
+        (["--board", "nonesuch"], "unknown board 'nonesuch'"),
+        (["--board", "test4", "--port", str(tmp_path / "tty")], "tty: cannot be opened"),
+    ):
+        result = CliRunner().invoke(main, ["demo", "--model", str(path), *arguments])
+        errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
+        assert result.exit_code == 1 and len(errors) == 1 and text in errors[0]

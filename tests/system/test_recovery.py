@@ -1,0 +1,98 @@
+"""Commands at every cycle, alien and damaged programs, half packets: always an error bit or the right bits."""
+
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from spiccato.compiler import compile_network
+from spiccato.formats import to_beats
+from spiccato.registry import configuration
+from spiccato_sim.benches import runner
+from spiccato_sim.models import zoo
+from spiccato_sim.models.vm import VirtualMachine, to_bits
+
+pytest.importorskip("cocotb_tools")
+
+from spiccato_sim.benches.tb_recovery import Job  # noqa: E402
+
+pytestmark = pytest.mark.simulates
+
+CONFIG = configuration("test4")
+#: What a program for another configuration differs in.
+ALIENS = {
+    "slots": 16,
+    "weight_depth": 256,
+    "vector_blocks": 32,
+    "input_blocks": 16,
+    "output_beats": 16,
+    "family": "agilex7",
+    "program_depth": 512,
+    "cores": 2,
+    "block": 8,
+    "io_format": "float32",
+}
+STEPS = 5
+
+
+def packet(program, x):
+    """Beats of an input packet, as integers."""
+    data = to_beats(to_bits(x, CONFIG.io_format), CONFIG, program.input_beats)
+    size = CONFIG.beat_bits // 8
+    return [int.from_bytes(data[n : n + size], "little") for n in range(0, len(data), size)]
+
+
+def damaged(program, rng):
+    """The program with random issue words, of which the rest decides where they lie and what they are about."""
+    words = rng.integers(0, 1 << 32, program.words.shape, dtype=np.uint32)
+    share = rng.random(program.words.shape) < rng.choice([0.02, 0.3, 1.0])
+    return dataclasses.replace(
+        program, words=np.where(share, words, program.words), body=int(rng.integers(len(program.words) - 1))
+    )
+
+
+def make_job():
+    rng = np.random.default_rng(1)
+    network = zoo.random_network(rng, layers=1, min_size=9, max_size=11)
+    program = compile_network(network, CONFIG)
+    xs = zoo.inputs(network, STEPS)
+
+    def run(restart):
+        machine, outputs, states = VirtualMachine(program), [], []
+        for number, x in enumerate(xs):
+            if number == restart:
+                machine.reset()
+            states.append(program.state_words(machine.h, machine.c).tolist())
+            outputs.append(machine.step_bits(to_bits(x, CONFIG.io_format)).bits.tolist())
+        return outputs, states
+
+    outputs, states = run(0)
+    other = compile_network(zoo.random_network(rng, layers=1, min_size=9, max_size=11), CONFIG)
+    zero = [[np.zeros(layer.units, dtype=np.int64) for layer in other.layers]] * 2
+    return Job(
+        config=CONFIG,
+        words=program.load_words().tolist(),
+        alien_state=other.state_words(*zero).tolist(),
+        garbage=[damaged(program, rng).load_words().tolist() for _ in range(24)],
+        aliens={
+            name: compile_network(network, dataclasses.replace(CONFIG, **{name: value})).load_words().tolist()
+            for name, value in ALIENS.items()
+        },
+        packets=[packet(program, x) for x in xs],
+        outputs=outputs,
+        restarted=[run(restart)[0] for restart in range(STEPS)],
+        states=states,
+        spaced_latency=program.spaced_latency,
+    )
+
+
+def test_recovery(build_folder, tmp_path):
+    """All of ``tb_recovery`` on one simulator."""
+    (tmp_path / "job").write_bytes(pickle.dumps(make_job()))
+    runner.run(
+        runner.build(CONFIG, folder=build_folder),
+        "spiccato_sim.benches.tb_recovery",
+        results_dir=tmp_path,
+        env={"SPICCATO_JOB": str(tmp_path / "job")},
+    )

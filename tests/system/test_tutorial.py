@@ -1,0 +1,267 @@
+"""Every code block of the README, the tutorial and the how-tos does what its page says.
+
+A page's blocks run in order, in a folder of their own: those in Python share a namespace, commands find ``spiccato``
+where the package is installed, and ``.venv`` and ``build/sim`` are the tests' own. The commands of a make target are
+those that make would run. A block ``text`` is what the block before it has printed; a line ``...`` in it stands for any
+number of lines.
+"""
+
+import contextlib
+import importlib.resources
+import importlib.util
+import io
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from paths import ROOT
+from spiccato_cli import main
+from spiccato_sim.benches.runner import verilator_executable
+
+FIXTURES = ROOT / "tests" / "fixtures"
+PAGES = {
+    page.name: page
+    for page in (ROOT / "README.md", ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs").glob("howto-*.md")))
+}
+
+#: Commands that are not run here, and why. Their targets and options are checked all the same.
+ELSEWHERE = {
+    "make venv": "the environment of these tests is what it makes",
+    ". .venv/bin/activate": "it is active",
+    "make test": "this is part of it",
+    "make sim BOARD=ia840f MODEL=lstm_small STEPS=20 SEED=1": "the better part of a minute; test_end_to_end.py runs a "
+    "smaller model on this board",
+    "make sim BOARD=v80 MODEL=lstm_large": "a simulator of its own, which takes minutes",
+    "make sim WAVES=1": "a simulator of its own; test_runner.py records waves",
+    "make verilog BOARD=ia420f": "test_verilog.py writes it",
+    "make project BOARD=ia420f": "the tutorial runs its command",
+    "make timing BOARD=ia420f": "minutes of synthesis; test_clock.py measures small configurations",
+    "make demo PORT=sim": "a simulator of its own; test_host.py runs it on a small board",
+    "make bitstream": "many minutes of placement and routing; test_gates.py tests parts of the flow",
+    "make gates": "many minutes; runs test_gates.py",
+    "make mutate": "many minutes; test_mutations.py looks at its list",
+    "make bench": "ten minutes; test_bench.py runs a small one",
+    "make docs": "test_site.py builds it",
+    "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
+    "spiccato report my_network.spiccato": "test_html_report.py and test_wheel.py make one of a program",
+}
+
+
+def a_copy(name):
+    """A file of tests/fixtures."""
+    return lambda path: shutil.copy(FIXTURES / name, path)
+
+
+def a_series(path):
+    """Inputs for the networks in tests/fixtures."""
+    np.save(path, np.random.default_rng(0).standard_normal((20, 5)))
+
+
+#: What the reader of a page is supposed to have: what writes it.
+PRESENT = {
+    "README.md": {
+        "my_network.safetensors": a_copy("torch.safetensors"),
+        "my_model.onnx": a_copy("torch_dynamo.onnx"),
+        "x.npy": a_series,
+    },
+    "howto-import.md": {"my_model.onnx": a_copy("torch_dynamo.onnx")},
+    "howto-own-design.md": {"my_model.safetensors": a_copy("torch.safetensors")},
+    "howto-report.md": {"my_network.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
+    "howto-weight-format.md": {"my_model.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
+}
+
+#: Pages whose commands run the RTL.
+SIMULATING = ("README.md", "tutorial.md")
+
+
+@dataclass
+class Block:
+    """A fenced block: its language, its text, and its place for messages."""
+
+    language: str
+    text: str
+    place: str
+
+
+def blocks(page):
+    """The blocks of a page in order."""
+    fence = re.compile(r"^```(\S*)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+    text = page.read_text()
+    return [
+        Block(match[1], match[2], f"{page.name}:{text.count(chr(10), 0, match.start()) + 1}")
+        for match in fence.finditer(text)
+    ]
+
+
+def commands(block):
+    """The commands of a block, without comments; a backslash continues a line."""
+    lines = (
+        shlex.join(shlex.split(line, comments=True)) if "#" in line else line.strip()
+        for line in block.text.replace("\\\n", " ").splitlines()
+    )
+    return [line for line in lines if line]
+
+
+def recipe(command):
+    """The commands that ``make ...`` runs; an error if there is no such target."""
+    # --old-file: the environment is there; make called by make would add lines about its folder.
+    done = subprocess.run(
+        [*shlex.split(command), "--dry-run", "--no-print-directory", "--old-file=.venv/installed"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    return done.stdout.replace("\\\n", " ").splitlines()
+
+
+def check_usage(command):
+    """Have click parse a command, without running it."""
+    words = shlex.split(command)
+    if Path(words[0]).name == "spiccato":
+        verb = main.commands[words[1]]
+        verb.make_context(words[1], words[2:])
+
+
+class Reader:
+    """Somebody who does what a page says, in ``folder``."""
+
+    def __init__(self, folder, build_folder):
+        self.folder, self.namespace, self.printed = folder, {}, None
+        (folder / ".venv").symlink_to(sys.prefix)
+        (folder / "build").mkdir()
+        (build_folder / "sim").mkdir(parents=True, exist_ok=True)
+        (folder / "build" / "sim").symlink_to(build_folder / "sim")
+        self.environment = os.environ | {
+            "PATH": f"{folder / '.venv' / 'bin'}:{os.environ['PATH']}",
+            "COLUMNS": "80",
+            "PYTHONIOENCODING": "utf-8",
+        }
+
+    def shell(self, command):
+        done = subprocess.run(
+            ["bash", "-c", command],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+    def sh(self, block):
+        """Run the commands; or look at those that other tests run."""
+        self.printed = ""
+        for command in commands(block):
+            steps = recipe(command) if command.startswith("make ") else [command]
+            if command in ELSEWHERE:
+                for step in steps:
+                    check_usage(step)
+            else:
+                self.printed += "".join(map(self.shell, steps))
+
+    def python(self, block):
+        """Run the statements; of PyTorch only where it is installed."""
+        if "import torch" in block.text and importlib.util.find_spec("torch") is None:
+            self.printed = None
+            return
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed), contextlib.chdir(self.folder):
+            exec(compile(block.text, block.place, "exec"), self.namespace)  # noqa: S102
+        self.printed = printed.getvalue()
+
+    def text(self, block):
+        """Compare with what was printed."""
+        assert self.printed is not None, f"{block.place}: no block before this one"
+        assert matches(block.text, self.printed), f"{block.place}: printed was\n{self.printed}"
+
+    def verilog(self, block):
+        """Have Verilator check it, around the smallest accelerator, whose Verilog the page has had written."""
+        (self.folder / "my_design.v").write_text(block.text)
+        waivers = importlib.resources.files("spiccato") / "lint.vlt"
+        self.shell(
+            shlex.join(
+                [
+                    verilator_executable(),
+                    "--lint-only",
+                    "-Wall",
+                    "--quiet",
+                    "-GB=4",
+                    "--top-module",
+                    "my_design",
+                    str(waivers),
+                    "my_design.v",
+                    "-F",
+                    "build/verilog/test4/files.f",
+                ]
+            )
+        )
+
+
+def matches(expected, printed):
+    """Whether a text has the expected lines; spaces at their ends do not count."""
+    parts = [re.escape(line.rstrip()) if line != "..." else "..." for line in expected.strip("\n").splitlines()]
+    pattern = "".join(r"(.*\n)*?" if part == "..." else part + r"\n" for part in parts)
+    return re.fullmatch(pattern, "".join(f"{line.rstrip()}\n" for line in printed.strip("\n").splitlines())) is not None
+
+
+@pytest.fixture
+def reader(request, tmp_path, build_folder):
+    """The reader of a page, with what the page takes for granted."""
+    for name, write in PRESENT.get(request.param, {}).items():
+        write(tmp_path / name)
+    return Reader(tmp_path, build_folder)
+
+
+@pytest.mark.parametrize(
+    "reader, name",
+    [
+        pytest.param(name, name, id=name, marks=[pytest.mark.simulates, pytest.mark.long] * (name in SIMULATING))
+        for name in PAGES
+    ],
+    indirect=["reader"],
+)
+def test_page(name, reader):
+    """All blocks of a page, in order."""
+    for block in blocks(PAGES[name]):
+        run = {"sh": reader.sh, "python": reader.python, "text": reader.text, "verilog": reader.verilog}
+        assert block.language in run, f"{block.place}: {block.language or 'no'} language; known: {', '.join(run)}"
+        run[block.language](block)
+
+
+def test_list_of_what_runs_elsewhere():
+    """It names nothing that is on no page."""
+    assert set(ELSEWHERE) <= {
+        command
+        for page in PAGES.values()
+        for block in blocks(page)
+        if block.language == "sh"
+        for command in commands(block)
+    }
+
+
+@pytest.mark.parametrize(
+    "expected, printed, same",
+    [
+        ("a\nb\n", "a  \nb\n\n", True),
+        ("a\n...\nd", "a\nb\nc\nd\n", True),
+        ("a\n...\nd", "a\nd\n", True),
+        ("a.c", "abc", False),
+        ("a", "a\nb", False),
+        ("a\n...", "b\na", False),
+        ("", "a", False),
+    ],
+)
+def test_matching(expected, printed, same):
+    assert matches(expected, printed) == same

@@ -1,0 +1,68 @@
+"""The accuracy bars: RMS output error against float64, compared with a bfloat16 pipeline's, on float32 outputs."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from spiccato.compiler import compile_network
+from spiccato.registry import configuration
+from spiccato_sim.models import zoo
+from spiccato_sim.models.bfloat16 import BFloat16Pipeline
+from spiccato_sim.models.reference import Reference
+from spiccato_sim.models.vm import VirtualMachine
+
+STEPS = 300
+#: Largest error allowed, as a multiple of the bfloat16 pipeline's.
+BARS = {"int16": 1 / 20, "int8": 3}
+
+
+def rms(errors):
+    return float(np.sqrt(np.mean(np.square(errors))))
+
+
+def error_ratio(network, xs, weight_format, board="ia420f"):
+    config = dataclasses.replace(configuration(board), io_format="float32")
+    program = compile_network(network, config, weight_format=weight_format)
+    exact = Reference(network).run(xs)
+    ours = VirtualMachine(program).run(xs)
+    return rms(ours - exact) / rms(BFloat16Pipeline(network).run(xs) - exact)
+
+
+@pytest.mark.parametrize("weight_format", BARS)
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("model", ["lstm_tiny", "lstm_small"])
+def test_benchmark_models(model, scale, weight_format):
+    """Freshly initialised models, and the same with weights three times as large."""
+    network = zoo.build(model, seed=1, scale=scale)
+    assert error_ratio(network, zoo.inputs(network, STEPS, 1), weight_format) <= BARS[weight_format]
+
+
+@pytest.mark.parametrize("weight_format", BARS)
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_features_of_different_scale(calibrated, weight_format):
+    """Features from 1e-3 to 1e3; the scales come from calibration samples, or else from the weights."""
+    base = zoo.build("lstm_tiny", seed=2)
+    spread = 10 ** np.random.default_rng(2).uniform(-3, 3, base.input_size)
+    network = zoo.scale_features(base, spread, seed=2)
+    if not calibrated:
+        network = dataclasses.replace(network, calibration=None)
+    xs = zoo.inputs(network, STEPS, 2, spread=spread)
+    assert error_ratio(network, xs, weight_format) <= BARS[weight_format]
+
+
+def test_counting_cell():
+    """c may count up to hundreds without wrapping, and saturates where it ends."""
+    from spiccato.network import LinearLayer, LSTMLayer, Network
+
+    # One unit whose input and forget gates are open: c grows by tanh(1) a step.
+    zero = np.zeros((4, 1))
+    layer = LSTMLayer(np.array([[0.0], [0.0], [1.0], [0.0]]), zero, np.array([20.0, 20.0, 0.0, 20.0]), np.zeros(4))
+    network = Network((layer,), (LinearLayer(np.eye(1), np.zeros(1)),))
+    machine = VirtualMachine(compile_network(network, configuration("test4")))
+    expected = 0.0
+    for step in range(1, 800):
+        machine.step(np.ones(1))
+        expected = min(expected + np.tanh(1), 512)
+        assert machine.c[0][0] / 2**17 == pytest.approx(expected, rel=2e-4), step
+    assert machine.c[0][0] == 2**26 - 1

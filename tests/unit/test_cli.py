@@ -1,0 +1,430 @@
+"""The command line: its verbs, and what users type wrong, which gets one line and a non-zero exit status."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.numpy
+from click.shell_completion import ShellComplete
+from click.testing import CliRunner
+
+from paths import FIXTURES
+from spiccato import registry
+from spiccato.importers import save_safetensors
+from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.program import Program
+from spiccato.registry import configuration
+from spiccato_boards import boards, find
+from spiccato_cli import main
+from spiccato_sim.benches.simulate import Comparison
+from spiccato_sim.models.vm import VirtualMachine
+from spiccato_sim.models.zoo import inputs, resolve
+
+ONNX = str(FIXTURES / "torch_dynamo.onnx")
+
+
+def run(*arguments):
+    return CliRunner().invoke(main, [str(argument) for argument in arguments])
+
+
+def refused(text, *arguments):
+    """The command ends with status 1 and one line on standard error that has ``text``."""
+    result = run(*arguments)
+    assert result.exit_code == 1, result.output
+    assert result.stderr.startswith("error: ") and result.stderr.count("\n") == 1
+    assert text in result.stderr
+    return result
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A program of the network in ONNX (5 inputs, 3 outputs) for the smallest configuration."""
+    path = tmp_path / "p.spiccato"
+    assert run("compile", ONNX, "--board", "test4", "-o", path).exit_code == 0
+    return path
+
+
+@pytest.fixture
+def series(tmp_path):
+    """Inputs of 8 steps for it."""
+    path = tmp_path / "x.npy"
+    np.save(path, np.random.default_rng(0).standard_normal((8, 5)).astype(np.float32))
+    return path
+
+
+@pytest.fixture
+def doubtful(tmp_path):
+    """A state dict (5 inputs, 3 outputs) that leaves a doubt: two linear layers in a row."""
+    network = Network(
+        (LSTMLayer(np.ones((8, 5)), np.ones((8, 2))),), (LinearLayer(np.ones((4, 2))), LinearLayer(np.ones((3, 4))))
+    )
+    path = tmp_path / "net.safetensors"
+    safetensors.numpy.save_file(network.to_state_dict(), path)
+    return path
+
+
+def test_a_stated_order_is_told(doubtful, series, program, tmp_path):
+    """Every verb that takes a state dict takes an order, and says in one line what was stated."""
+    order = ["--layers", "lstm,fc0,fc1"]
+    origin = "taken from a state dict, as stated by layers: lstm, then fc0, then fc1; nothing before, between or after"
+    page = tmp_path / "r.html"
+    for verb, *options in (
+        ["compile", "--board", "test4"],
+        ["estimate", "--steps", 1],
+        ["report", "--board", "test4", "--input", series, "-o", page],
+    ):
+        refused("a state dict does not tell what lies between fc0 and fc1", verb, doubtful, *options)
+        result = run(verb, doubtful, *options, *order)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines().count(f"net: {origin}") == 1
+        if verb != "report":
+            assert json.loads(run(verb, doubtful, *options, *order, "--json").stdout)["origin"] == origin
+    assert f">{origin}<" in page.read_text() and "--layers lstm,fc0,fc1" in page.read_text()
+    refused("does not tell what lies between", "sim", "--board", "test4", "--model", doubtful)
+    refused("layers: fc1 left out", "demo", "--board", "test4", "--model", doubtful, "--layers", "lstm,fc0")
+    refused("--layers is for state dicts; a program is compiled already", "report", program, *order)
+    refused("--layers is for state dicts", "sim", "--board", "test4", "--model", program, *order)
+    refused("layers='lstm,fc0,fc1': 'lstm_tiny' has an order; supported: state dicts", "compile", "lstm_tiny", *order)
+
+
+@pytest.mark.parametrize(
+    "arguments, text",
+    [
+        (["sim", "--board", "nonesuch"], "unknown board 'nonesuch'; known: ia420f, ia840f, test4"),
+        (["sim", "--model", "nonesuch"], "unknown model 'nonesuch'; known: lstm_tiny"),
+        (["sim", "--model", "none.spiccato"], "none.spiccato: no such file"),
+        (["sim", "--model", "none.safetensors"], "none.safetensors"),
+        (["sim", "--model", "lstm_large"], "does not fit 'ia420f'"),
+        (["compile", "none.onnx"], "none.onnx: no such file"),
+        (["compile", "none.spiccato"], "unknown model 'none.spiccato'"),
+        (["compile", "lstm_tiny", "--weights", "int4"], "weight format 'int4'"),
+        (["compile", "lstm_tiny", "-o", "/nonesuch/folder/p.spiccato"], "cannot be written"),
+        (["compile", "lstm_tiny", "--calibration", "none.npy"], "none.npy: cannot be read: No such file"),
+        (["estimate", "lstm_tiny", "--input", "pyproject.toml"], "pyproject.toml: not a .npy file"),
+        (["inspect", "pyproject.toml"], "damaged, or not a program file"),
+        (["run", "none.spiccato", "--input", "none.npy"], "none.spiccato: no such file"),
+        (["verilog", "--board", "nonesuch"], "unknown board"),
+        (
+            ["run", "model.pt", "--input", "none.npy"],
+            "model.pt is a model, not a program: compile it first (spiccato compile model.pt -o NAME.spiccato)",
+        ),
+        (["inspect", "lstm_tiny"], "lstm_tiny is a model, not a program"),
+        (["inspect", "."], ".: is a folder; expected a program file"),
+        (["report", "lstm_tiny", "-o", "."], "cannot be written: it is a folder"),
+        (["report", "lstm_tiny", "--calibration", ""], "cannot be read: No such file"),
+        (["verilog", "--board", "test4", "-o", "pyproject.toml/x"], "pyproject.toml is not a folder"),
+        (["estimate", "lstm_tiny", "--board", "none.py"], "none.py: no such file; a board is a name or a Python file"),
+        (["boards", "--board", "test4"], "'test4' is for simulation only, it has no device; boards: ulx3s, ia420f"),
+    ],
+)
+def test_refusals(arguments, text):
+    refused(text, *arguments)
+
+
+@pytest.mark.parametrize(
+    "array, text",
+    [
+        (np.ones((8, 5), dtype=bool), "x.npy: holds bool; expected real numbers"),
+        (np.ones((8, 5), dtype=complex), "x.npy: holds complex128"),
+        (np.array([["a"] * 5]), "x.npy: holds <U1"),
+        (np.ones((8, 5), dtype="V2"), "x.npy: holds |V2"),
+        (np.ones((8, 4)), "x.npy: has shape (8, 4); expected (steps, 5)"),
+        (np.ones(5), "x.npy: has shape (5,); expected (steps, 5)"),
+        (np.ones((1, 8, 5)), "x.npy: has shape (1, 8, 5)"),
+        (np.ones((0, 5)), "x.npy: has shape (0, 5)"),
+        (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: [0, 4] is nan; every value must be finite"),
+        (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: [0, 1] is inf"),
+        (np.array([[0, 1, 1e300, 3, 4]]), "input [0, 2] is beyond the range of bfloat16"),
+    ],
+)
+def test_refused_inputs(array, text, program, tmp_path):
+    np.save(tmp_path / "x.npy", array)
+    refused(text, "run", program, "--input", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    refused(text, "estimate", ONNX, "--input", tmp_path / "x.npy")
+    assert not (tmp_path / "y.npy").exists()
+
+
+def test_nothing_is_half_written(program, series, tmp_path, monkeypatch):
+    """A disk that is full leaves the old files, and nothing beside them."""
+    (tmp_path / "y.npy").write_text("old")
+    before = sorted(path.name for path in tmp_path.iterdir()), program.read_bytes()
+
+    def fail(*_):
+        raise OSError(28, "No space left on device", "disk")
+
+    monkeypatch.setattr("os.replace", fail)
+    refused("No space left", "run", program, "--input", series, "-o", tmp_path / "y.npy")
+    refused("No space left", "compile", "lstm_tiny", "-o", program)
+    assert (sorted(path.name for path in tmp_path.iterdir()), program.read_bytes()) == before
+    assert (tmp_path / "y.npy").read_text() == "old"
+
+
+@pytest.mark.parametrize("verb", [[], *([verb] for verb in main.commands)])
+def test_help(verb):
+    shown = [run(*verb, option) for option in ("-h", "--help")]
+    assert {result.exit_code for result in shown} == {0} and shown[0].output == shown[1].output
+    assert shown[0].output.startswith("Usage: ")
+
+
+@pytest.mark.parametrize("output", ["nodir/y.npy", "", "program.spiccato/y"])
+def test_the_way_to_the_output_is_looked_at_first(program, series, monkeypatch, output):
+    """Before the long work, and told with the name that the user gave."""
+    Path("program.spiccato").write_bytes(program.read_bytes())
+    for name in ("Program.load", "compile_network"):
+        monkeypatch.setattr(
+            f"spiccato_cli.{'common' if '.' in name else 'model'}.{name}", lambda *_, **__: pytest.fail("worked")
+        )
+    for arguments in (
+        ["run", "program.spiccato", "--input", series],
+        ["compile", ONNX],
+        ["report", ONNX],
+        ["report", "program.spiccato"],
+    ):
+        refused(f"error: {output or '.'}: cannot be written: ", *arguments, "-o", output)
+
+
+def test_too_little_memory(monkeypatch):
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate 7 EiB")
+
+    monkeypatch.setattr("spiccato_cli.model.compile_network", fail)
+    refused("error: not enough memory: Unable to allocate 7 EiB", "compile", ONNX)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sim", "--seed", "-1"],
+        ["estimate", "lstm_tiny", "--steps", "0"],
+        ["estimate", "lstm_tiny", "--steps", "1e3"],
+        ["estimate", "lstm_tiny", "--steps", "9" * 20],
+        ["demo", "--baud", "9" * 20],
+        ["demo", "--steps", "-1"],
+        ["bitstream", "--seeds", "0"],
+        ["report", "lstm_tiny", "--seed", "0.5"],
+        ["run", "p.spiccato", "--input", "."],
+        ["nonesuch"],
+        ["compile"],
+        ["compile", "lstm_tiny", "--nonesuch"],
+        ["sim", "--steps", "4"],
+        ["run", "p.spiccato"],
+        ["compile", "lstm_tiny", "--format", "float16"],
+    ],
+)
+def test_wrong_usage(arguments):
+    result = run(*arguments)
+    assert result.exit_code == 2
+    assert result.stderr.startswith("Usage: ") and not result.stdout
+
+
+def test_boards():
+    """The table, and the same as data."""
+    shown, data = run("boards"), json.loads(run("boards", "--json").output)
+    assert shown.exit_code == 0
+    rows = {row["board"]: row for row in data}
+    assert set(rows) == set(boards()) and "simulation only, on no device: test4 (1 x 4), test8" in shown.output
+    assert rows["ia420f"]["published"]["dsp"] == 3744 and rows["v80"]["published"] is None
+    for row in data:
+        assert row["estimate"]["dsp"] <= row["device"]["dsp"]
+        assert f"{row['estimate']['dsp']:,}" in shown.output
+
+
+def test_what_does_not_fit_a_board_is_refused(monkeypatch):
+    """Before anything is written or compiled."""
+    board = find("ia420f")
+    config = dataclasses.replace(configuration("ia840f"), name="ia420f")
+    monkeypatch.setitem(registry._installed(), "ia420f", dataclasses.replace(board, config=config))
+    for arguments in (["verilog", "--board", "ia420f"], ["compile", "lstm_tiny"], ["project"]):
+        result = run(*arguments)
+        assert result.exit_code == 1
+        assert "does not fit BittWare IA-420F" in result.output and "6,528 of 4,510 DSP blocks" in result.output
+
+
+def test_compile_and_inspect(tmp_path):
+    """A program written by compile is shown by inspect, with the same predictions."""
+    path = tmp_path / "p.spiccato"
+    compiled = run("compile", "lstm_tiny", "-o", path)
+    shown = run("inspect", path)
+    assert compiled.exit_code == shown.exit_code == 0
+    assert "predicted spaced latency: 77 cycles" in compiled.output
+    assert "3,456 of 4,510 DSP blocks (77%)" in compiled.output
+    assert [line for line in compiled.output.splitlines() if not line.startswith("wrote")] == (
+        shown.output.splitlines()
+    )
+
+
+def test_json_of_a_program(tmp_path):
+    path = tmp_path / "p.spiccato"
+    compiled = json.loads(run("compile", ONNX, "-o", path, "--json").stdout)
+    shown = json.loads(run("inspect", path, "--json").stdout)
+    assert compiled == shown | {"origin": None, "output": str(path)}
+    program = Program.load(path)
+    assert (shown["digest"], shown["spaced_cycles"]) == (program.digest, program.spaced_latency)
+    assert (shown["input_size"], shown["hidden_sizes"], shown["output_size"]) == (5, [12, 12], 3)
+
+
+def test_estimate():
+    """Boards, formats, latencies and errors, of a small benchmark model beside what is published."""
+    result = run("estimate", "lstm_tiny", "--steps", "20", "--json")
+    assert result.exit_code == 0 and not result.stderr
+    data = json.loads(result.stdout)
+    rows = {(row["board"], row["weights"]): row for row in data["rows"]}
+    assert [*rows] == [(board, weights) for board in boards() for weights in ("int16", "int8")]
+    assert rows["ia420f", "int16"]["spaced_cycles"] == 77
+    assert rows["ia420f", "int16"]["spaced_us"] == pytest.approx(77 / 320)
+    assert rows["ia420f", "int16"]["published_us"] == pytest.approx(0.82, abs=0.01)
+    for (board, _), row in rows.items():
+        assert row["fits"] == (board != "ulx3s")
+        if not row["fits"]:
+            continue
+        assert row["interval_cycles"] < row["spaced_cycles"]
+        if row["weights"] == "int16":
+            assert row["rms_error"] < data["rms_error_bfloat16"] / 20 < row["rms_error_sent"]
+    # What is computed depends on the block size only.
+    machine = VirtualMachine(Program.load(_compiled("v80"))).run(inputs(resolve("lstm_tiny"), 20))
+    assert (machine == VirtualMachine(Program.load(_compiled("ia420f"))).run(inputs(resolve("lstm_tiny"), 20))).all()
+    assert (data["steps"], data["inputs"]) == (20, "random")
+    shown = run("estimate", "lstm_tiny", "--steps", "20").output
+    assert "77  0.241" in shown and max(map(len, shown.splitlines()[1:10])) <= 80
+
+
+def _compiled(board):
+    path = f"{board}.spiccato"
+    assert run("compile", "lstm_tiny", "--board", board, "-o", path).exit_code == 0
+    return path
+
+
+@pytest.fixture(autouse=True)
+def own_folder(monkeypatch, tmp_path_factory):
+    """Commands run in a folder of their own."""
+    folder = tmp_path_factory.mktemp("cwd")
+    (folder / "pyproject.toml").write_text("[project]")
+    monkeypatch.chdir(folder)
+
+
+def test_estimate_of_what_does_not_fit(tmp_path):
+    """Boards that are too small are told with what they lack; a network that fits nowhere is refused."""
+    result = run("estimate", "lstm_med", "--steps", "2", "--json")
+    assert result.exit_code == 0
+    assert "v80" in [row["board"] for row in json.loads(result.stdout)["rows"] if row["fits"]]
+    network = Network((LSTMLayer(np.ones((8, 3)), np.ones((8, 2))),), (LinearLayer(np.ones((4000, 2))),))
+    wide = tmp_path / "wide.safetensors"
+    save_safetensors(network, wide)
+    result = refused(
+        "network 'wide' fits no board in any weight format; v80 with int8 weights: needs output queue 125 of 32 beats",
+        "estimate",
+        wide,
+    )
+    assert "ia840f with int16 weights: needs output queue 63 of 32 beats" in result.stdout
+    refused("would fit: no board", "compile", wide, "-o", tmp_path / "wide.spiccato")
+    assert not (tmp_path / "wide.spiccato").exists()
+
+
+def test_run(program, series, tmp_path):
+    """Outputs are the virtual machine's; inputs are rounded to the streams' format."""
+    expected = VirtualMachine(Program.load(program)).run(np.load(series))
+    result = run("run", program, "--input", series, "-o", tmp_path / "y.npy")
+    assert result.exit_code == 0 and "8 steps, 3 outputs each" in result.output
+    written = np.load(tmp_path / "y.npy")
+    assert written.dtype == np.float32 and (written == expected).all()
+    data = json.loads(run("run", program, "--input", series, "--json").stdout)
+    assert data["outputs"] == expected.tolist() and data["rtl"] is None
+    assert f"last outputs: {expected[-1][0]:.6g}" in run("run", program, "--input", series).output
+
+
+@pytest.mark.parametrize("failures", [[], ["output bits: 1 of 24 differ"]])
+def test_run_on_the_rtl(program, series, monkeypatch, failures):
+    """The comparison is told, and decides the exit status."""
+    asked = []
+
+    def simulate(loaded, xs, spaced):
+        asked.append((len(xs), spaced))
+        return Comparison(
+            outputs=xs,
+            bit_exact=not failures,
+            spaced_cycles=[9] * spaced,
+            predicted_spaced_cycles=9,
+            stream_cycles=[7],
+            predicted_initiation_interval=7,
+            failures=failures,
+        )
+
+    monkeypatch.setattr("spiccato_sim.benches.simulate.simulate", simulate)
+    result = run("run", program, "--input", series, "--rtl", "--json")
+    assert result.exit_code == bool(failures)
+    assert json.loads(result.stdout)["rtl"] == {
+        "passed": not failures,
+        "bit_exact": not failures,
+        "spaced_cycles": [9] * 4,
+        "interval_cycles": 7,
+        "failures": failures,
+    }
+    assert asked == [(8, 4)]
+    assert ("FAIL" in run("run", program, "--input", series, "--rtl").output) == bool(failures)
+
+
+def test_run_on_the_rtl_needs_steps(program, tmp_path):
+    np.save(tmp_path / "x.npy", np.ones((4, 5), np.float32))
+    refused("x.npy: 4 steps; --rtl needs 5 or more", "run", program, "--input", tmp_path / "x.npy", "--rtl")
+
+
+def test_calibration_changes_the_program(tmp_path):
+    np.save(tmp_path / "c.npy", np.random.default_rng(0).standard_normal((8, 5)) * [1, 1e3, 1e-3, 1, 1])
+    digests = [
+        json.loads(run("compile", ONNX, *options, "--json").stdout)["digest"]
+        for options in ([], ["--calibration", tmp_path / "c.npy"])
+    ]
+    assert len(set(digests)) == 2
+    result = run("estimate", ONNX, "--calibration", tmp_path / "c.npy", "--json")
+    assert json.loads(result.stdout)["inputs"] == "calibration"
+
+
+def test_sim_refuses_program_of_another_board(tmp_path):
+    path = tmp_path / "p.spiccato"
+    assert run("compile", "lstm_tiny", "--board", "ia840f", "-o", path).exit_code == 0
+    refused("compiled for configuration 'ia840f', not for 'ia420f'", "sim", "--model", path)
+
+
+@pytest.mark.parametrize(
+    "arguments, incomplete, expected",
+    [
+        (["compile"], "lstm_t", "lstm_tiny"),
+        (["compile", "lstm_tiny", "--board"], "v", "v80"),
+        (["compile", "lstm_tiny", "--weights"], "a", "auto"),
+        ([], "est", "estimate"),
+    ],
+)
+def test_shell_completion(arguments, incomplete, expected):
+    completions = ShellComplete(main, {}, "spiccato", "_SPICCATO_COMPLETE").get_completions(arguments, incomplete)
+    assert expected in [item.value for item in completions]
+
+
+def test_no_colours_and_no_progress_off_a_terminal():
+    result = run("estimate", ONNX, "--steps", "2")
+    assert "\x1b" not in result.output and not result.stderr
+
+
+def test_sim(monkeypatch):
+    """The comparison on the RTL, as a table and as JSON; a trained example is scored on its own data."""
+
+    def simulate(program, xs, *, spaced, simulator, waves, preload):
+        outputs = VirtualMachine(program).run(xs)
+        return Comparison(
+            outputs=outputs,
+            bit_exact=True,
+            spaced_cycles=[program.spaced_latency] * spaced,
+            predicted_spaced_cycles=program.spaced_latency,
+            stream_cycles=[program.initiation_interval],
+            predicted_initiation_interval=program.initiation_interval,
+        )
+
+    monkeypatch.setattr("spiccato_sim.benches.simulate.simulate", simulate)
+    data = json.loads(run("sim", "--model", ONNX, "--steps", "12", "--json").stdout)
+    assert (data["passed"], data["bit_exact"], data["steps"], data["task"]) == (True, True, 12, {})
+    assert data["spaced_cycles"] == [data["program"]["spaced_cycles"]] * 6
+    assert 0 < data["errors"]["RMS error against float64"] < data["errors"]["largest error against float64"]
+    shown = run("sim", "--model", "seattle_weather").output
+    assert "mean absolute error, RTL, degrees C" in shown and shown.endswith("PASS\n")
+    assert json.loads(run("sim", "--model", "seattle_weather", "--json").stdout)["task"]["persistence"] > 2.2
