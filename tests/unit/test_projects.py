@@ -152,6 +152,11 @@ def test_tops_are_proper_verilog(project):
     _, folder, told = project
     tops = {"bringup.v": "bringup", "card.v": "spiccato_card"}
     (folder / "primitives.v").write_text(PRIMITIVES)
+    # What Amaranth writes itself: `x == 0` comes out as `!x`.
+    (folder / "amaranth.vlt").write_text(
+        '`verilator_config\nlint_off -rule WIDTHTRUNC -file "*bringup.v" '
+        '-match "*Logical operator LOGNOT expects 1 bit*"\n'
+    )
     for file, top in tops.items():
         if file in told["files"]:
             extra = ["primitives.v"] if top == "bringup" else []
@@ -163,11 +168,11 @@ def test_tops_are_proper_verilog(project):
                         "-Wall",
                         "--quiet",
                         "-Wno-DECLFILENAME",
-                        "-Wno-PINCONNECTEMPTY",
                         "-Wno-SYNCASYNCNET",
                         "--top-module",
                         top,
                         str(waivers),
+                        "amaranth.vlt",
                         file,
                         *extra,
                         "-F",
