@@ -133,9 +133,12 @@ class InputLane(Part):
         below_4 = Signal(steps, reset_less=True)
         mantissa_4 = Signal(MANTISSA_BITS, reset_less=True)
         sign_4 = Signal(reset_less=True)
+        below = [Signal(name=f"larger_by_{k}") for k in range(steps)]
+        m.d.comb += [
+            bit.eq(Array([self.largest[g + k] if g + k < GROUPS - 1 else 0 for g in range(GROUPS)])[group_3])
+            for k, bit in enumerate(below)]
         m.d.sync += [
-            below_4.eq(Cat(Array([self.largest[g + k] if g + k < GROUPS - 1 else 0 for g in range(GROUPS)])[group_3]
-                           for k in range(steps))),
+            below_4.eq(Cat(below)),
             mantissa_4.eq(mantissa_3),
             sign_4.eq(sign_3),
         ]

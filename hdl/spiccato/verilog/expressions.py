@@ -156,18 +156,27 @@ class Expressions:
         cell = self._cell(value)
         if cell is not None:
             return self._assigned_cell(cell, width(value))
-        if len(value) == 1 and isinstance(value[0], Slice) and value[0].low:
-            # The upper bits of a result come down by a shift; what comes with them is cut off.
-            wire, start, bits = value[0]
-            cell = self._cell(whole(wire))
-            if cell is not None and cell.type in MODULAR and not _is_single_bit(cell) and start + bits == wire.width:
-                region, node = self._region_of(cell, wire.width)
-                try:
-                    region.widen(wire.width)
-                    return f"{region.text(node).beside()} >> {start}"
-                except _TooNarrow:
-                    self._keep(wire)
-        return self.exact(value).text
+        return self._assigned_part(value) or self.exact(value).text
+
+    def _assigned_part(self, value):
+        """As :meth:`assigned`, for some bits of an operator's result: the upper ones come down by a shift, and what is
+        above them is cut off. None if that cannot be written in place."""
+        if len(value) != 1 or not isinstance(value[0], Slice):
+            return None
+        wire, start, bits = value[0]
+        cell = self._cell(whole(wire))
+        if cell is None or _is_single_bit(cell):
+            return None
+        if cell.type in MODULAR if not start else cell.type not in MODULAR or start + bits != wire.width:
+            return None
+        region, node = self._region_of(cell, wire.width)
+        try:
+            region.widen(wire.width)
+        except _TooNarrow:
+            self._keep(wire)
+            return None
+        text = region.text(node, force=cell.type == "$sshr")
+        return f"{text.beside()} >> {start}" if start else text.text
 
     def driver(self, wire) -> str:
         """Right side of the assignment to a wire that a cell drives."""

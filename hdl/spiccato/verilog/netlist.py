@@ -82,6 +82,7 @@ class Netlist:
         self.registers = [register for register in self.registers if register.wire in live]
         for register in self.registers:
             self._inline_body(register)
+            register.body = self._with_tables(register.body)
 
     # Reading the cells
 
@@ -330,6 +331,24 @@ class Netlist:
             return
         del self.drivers[following]
         register.body = body[1:] if body[0].value == whole(register.wire) else body
+
+    def _with_tables(self, body):
+        """A register's body with the processes in place whose result it takes as it is, and no one else."""
+        found: list = []
+        for number, item in enumerate(body):
+            if isinstance(item, Switch):
+                item = item._replace(cases=tuple((patterns, self._with_tables(inner)) for patterns, inner in item.cases))
+            elif number == 0 and len(item.value) == 1 and isinstance(item.value[0], Slice):
+                wire, _, bits = item.value[0]
+                driver = self.drivers.get(wire)
+                if driver is not None and not isinstance(driver, Cell) and wire.anonymous and self._uses(wire) == 1 \
+                        and bits == wire.width and item.target.width == item.target.wire.width \
+                        and not any(isinstance(other, Assign) for other in body[1:]):
+                    del self.drivers[wire]
+                    found += _retargeted(driver, item.target.wire)
+                    continue
+            found.append(item)
+        return tuple(found)
 
     def _uses(self, wire):
         """How often a wire is read."""
