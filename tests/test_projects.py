@@ -139,13 +139,16 @@ def test_tops_are_proper_verilog(project):
     _, folder, told = project
     tops = {"bringup.v": "bringup", "card.v": "spiccato_card"}
     (folder / "primitives.v").write_text(PRIMITIVES)
+    # What Amaranth writes itself: `x == 0` comes out as `!x`.
+    (folder / "amaranth.vlt").write_text('`verilator_config\nlint_off -rule WIDTHTRUNC -file "*bringup.v" '
+                                         '-match "*Logical operator LOGNOT expects 1 bit*"\n')
     for file, top in tops.items():
         if file in told["files"]:
             extra = ["primitives.v"] if top == "bringup" else []
             with importlib.resources.as_file(importlib.resources.files("spiccato") / "lint.vlt") as waivers:
                 done = subprocess.run(
                     [verilator_executable(), "--lint-only", "-Wall", "--quiet", "-Wno-DECLFILENAME",
-                     "-Wno-PINCONNECTEMPTY", "-Wno-SYNCASYNCNET", "--top-module", top, str(waivers), file, *extra,
+                     "-Wno-SYNCASYNCNET", "--top-module", top, str(waivers), "amaranth.vlt", file, *extra,
                      "-F", "rtl/files.f"], cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
                     check=False)
             assert done.returncode == 0, done.stdout
