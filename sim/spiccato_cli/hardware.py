@@ -380,7 +380,7 @@ def timing(board):
     import tempfile
 
     from spiccato.verilog import write_verilog
-    from spiccato_sim.checks.timing import check, print_report
+    from spiccato_sim.checks.depth import check, print_report
 
     config = configuration(board)
     with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):

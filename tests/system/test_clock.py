@@ -7,7 +7,7 @@ import pytest
 from spiccato.config import Config
 from spiccato.registry import configuration
 from spiccato.verilog import write_verilog
-from spiccato_sim.checks.timing import Rules, judge, synthesise
+from spiccato_sim.checks.depth import Rules, judge, synthesise
 
 SMALL = configuration("test8")
 MEDIUM = Config(name="medium", cores=5, block=16, io_format="float32", weight_depth=1024)

