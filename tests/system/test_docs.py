@@ -13,7 +13,7 @@ from spiccato.isa.registers import markdown
 from spiccato.registry import configuration, targets
 from spiccato.rtl.accelerator import Timing
 from spiccato_cli import main
-from spiccato_cli.common import program_summary
+from spiccato_cli.output import program_summary
 from spiccato_sim.analysis import resources
 from spiccato_sim.analysis.estimate import Estimate, Row
 from spiccato_sim.models.zoo import resolve

@@ -1,73 +1,39 @@
-"""What the verbs share: options, errors, tables, progress, JSON."""
+"""What verbs print: errors, tables, progress, JSON."""
 
 import contextlib
 import functools
 import json
-import os
 import sys
-from dataclasses import replace
 
 import click
-from click.shell_completion import CompletionItem
 from rich import box
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from spiccato.compiler.compile import WEIGHT_FORMATS
-from spiccato.config import IO_FORMATS, shape_text
-from spiccato.errors import ProgramError, SpiccatoError
-from spiccato.importers import SUFFIXES
-from spiccato.program import Program
-from spiccato.registry import BOARD_SUFFIX, targets
-from spiccato_sim.models.zoo import MODELS, TRAINED, load_inputs, resolve
+from spiccato.config import shape_text
+from spiccato.errors import SpiccatoError
 
 __all__ = [
-    "PROGRAM_SUFFIX",
-    "STREAMED",
-    "board_option",
-    "boards_option",
-    "calibration_option",
-    "complete",
     "console",
     "emit_json",
-    "io_option",
-    "json_option",
-    "layers_option",
-    "model_argument",
-    "model_option",
-    "network_of",
     "print_counts",
     "print_notes",
     "print_origin",
     "print_summary",
     "print_table",
-    "program_of",
     "program_summary",
     "progress_bar",
     "progress_console",
-    "refuse_layers",
     "reports_errors",
     "resource_notes",
-    "seed_option",
-    "spaced_of",
     "status",
-    "steps_option",
     "tracker",
-    "weights_option",
 ]
 
 # Colours and progress only on a terminal. Names that users give are printed as they are.
 console = Console(highlight=False, markup=False)
 progress_console = Console(stderr=True)
-
-PROGRAM_SUFFIX = ".spiccato"
-
-#: Inferences that a comparison on the RTL streams, at least, besides one that comes alone.
-STREAMED = 4
-
-#: Timesteps that a command takes on: as many as a virtual machine computes in a day or so.
-_MOST_STEPS = 10_000_000
 
 
 def reports_errors(command):
@@ -90,102 +56,6 @@ def reports_errors(command):
             sys.exit(1)
 
     return wrapped
-
-
-class _ModelName(click.ParamType):
-    """A model by name or by file; told apart by :func:`spiccato_sim.models.zoo.resolve`."""
-
-    name = "model"
-
-    def shell_complete(self, ctx, param, incomplete):
-        names = [name for name in (*MODELS, *TRAINED) if name.startswith(incomplete)]
-        return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
-
-
-class _BoardName(click.ParamType):
-    """A board by name or by file; told apart by :func:`spiccato.registry.find`."""
-
-    name = "board"
-
-    def shell_complete(self, ctx, param, incomplete):
-        names = [name for name in targets() if name.startswith(incomplete)]
-        return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
-
-
-def complete(*words):
-    """A function that completes an option with one of ``words``."""
-    return lambda ctx, param, incomplete: [word for word in words if word.startswith(incomplete)]
-
-
-model_argument = click.argument("model", type=_ModelName())
-model_option = functools.partial(click.option, "--model", type=_ModelName())
-board_option = functools.partial(
-    click.option, "--board", type=_BoardName(), help=f"Board, by name or file (*{BOARD_SUFFIX})."
-)
-boards_option = click.option(
-    "--board",
-    "boards",
-    multiple=True,
-    type=_BoardName(),
-    help=f"Only this board, by name or file (*{BOARD_SUFFIX}); may be repeated.",
-)
-weights_option = click.option(
-    "--weights",
-    default="auto",
-    show_default=True,
-    shell_complete=complete(*WEIGHT_FORMATS, "auto"),
-    help=f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit).",
-)
-io_option = click.option(
-    "--format",
-    "io_format",
-    type=click.Choice(list(IO_FORMATS)),
-    default="bfloat16",
-    show_default=True,
-    help="Values on the input and output streams.",
-)
-seed_option = click.option(
-    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights and inputs."
-)
-calibration_option = click.option(
-    "--calibration",
-    type=click.Path(dir_okay=False),
-    help="Typical inputs, for features of very different magnitude: a .npy file (steps, features).",
-)
-layers_option = click.option(
-    "--layers",
-    metavar="NAME,NAME",
-    help="Of a state dict, the names of all its modules in the order of computation, "
-    "with nothing in between; needed where the file leaves doubt.",
-)
-json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, and nothing else.")
-
-
-def steps_option(least=1, **options):
-    """The option ``--steps``, of at least ``least`` timesteps."""
-    return click.option("--steps", type=click.IntRange(least, _MOST_STEPS), **options)
-
-
-def program_of(path):
-    """The program in a file; a model in its place is told apart, for those are easily mixed up."""
-    if path in MODELS or path in TRAINED or os.path.splitext(path)[1].lower() in SUFFIXES:
-        raise ProgramError(
-            f"{path} is a model, not a program: compile it first (spiccato compile {path} -o NAME{PROGRAM_SUFFIX})"
-        )
-    return Program.load(path)
-
-
-def network_of(model, seed, calibration=None, layers=None):
-    """The network that MODEL names, with calibration inputs from a file if one is given."""
-    network = resolve(model, seed, layers)
-    if calibration is None:
-        return network
-    return replace(network, calibration=load_inputs(calibration, network.input_size))
-
-
-def spaced_of(steps):
-    """How many of that many inferences on the RTL come alone; the others are streamed."""
-    return max(1, min(10, steps // 2, steps - STREAMED))
 
 
 def emit_json(data):
@@ -282,12 +152,6 @@ def program_summary(program):
         **(resource_notes(config) or {}),
         "notes": list(program.notes),
     }
-
-
-def refuse_layers(model, layers):
-    """Raise SpiccatoError if an order of layers is stated for a program."""
-    if layers is not None:
-        raise SpiccatoError(f"{model}: --layers is for state dicts; a program is compiled already")
 
 
 def print_origin(network):

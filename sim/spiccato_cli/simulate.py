@@ -1,190 +1,40 @@
-"""Verbs on the hardware: Verilog, simulation, checks, benchmark."""
+"""Verbs that run a model: on the simulated RTL, and on a board or a simulated one."""
 
 import sys
-from pathlib import Path
 
 import click
 import numpy as np
 
 from spiccato.compiler import compile_network
-from spiccato.registry import configuration, find, targets
+from spiccato.registry import configuration
 from spiccato.rtl.serial.uart import BAUD
 from spiccato_sim.analysis.accuracy import rms
 
-from .common import (
-    PROGRAM_SUFFIX,
-    STREAMED,
+from .arguments import PROGRAM_SUFFIX, STREAMED, network_of, program_of, refuse_layers, spaced_of
+from .options import (
     board_option,
-    boards_option,
     calibration_option,
-    console,
-    emit_json,
     io_option,
     json_option,
     layers_option,
     model_option,
-    network_of,
-    print_counts,
-    print_origin,
-    print_summary,
-    print_table,
-    program_of,
-    program_summary,
-    progress_bar,
-    progress_console,
-    refuse_layers,
-    reports_errors,
-    resource_notes,
     seed_option,
-    spaced_of,
-    status,
     steps_option,
     weights_option,
 )
+from .output import (
+    console,
+    emit_json,
+    print_origin,
+    print_summary,
+    print_table,
+    program_summary,
+    progress_bar,
+    reports_errors,
+    status,
+)
 
 __all__ = ["VERBS"]
-
-
-@click.command()
-@board_option(default="all", show_default=True)
-@io_option
-@click.option(
-    "-o",
-    "--output",
-    default="build/verilog",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="Folder; each board gets one in it.",
-)
-@reports_errors
-def verilog(board, io_format, output):
-    """Write a board's Verilog and the JSON file that describes it; "all" are those that have a device."""
-    from spiccato.verilog import write_verilog
-    from spiccato_boards import boards
-
-    for target in boards().values() if board == "all" else [find(board)]:
-        config, folder = configuration(target, io_format), Path(output) / target.name
-        with status(f"{target.name}: elaborating"):
-            written = write_verilog(config, folder, target.style, resource_notes(config))
-        console.print(f"{target.name}: {len(written['files'])} modules in {folder}", soft_wrap=True)
-
-
-@click.command()
-@board_option(default="ia420f", show_default=True)
-@io_option
-@click.option(
-    "-o",
-    "--output",
-    default="build/project",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="Folder; each board gets one in it.",
-)
-@click.option(
-    "--compare",
-    "result",
-    type=click.Path(dir_okay=False),
-    help="Write nothing, but lay this result of a project's script beside the estimates.",
-)
-@reports_errors
-def project(board, io_format, output, result):
-    """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
-    from spiccato_boards import find
-    from spiccato_boards.projects import write_project
-    from spiccato_boards.results import read_result
-
-    board = find(board)
-    config = configuration(board, io_format)
-    if result is not None:
-        _print_result(read_result(result), board, config)
-        return
-    folder = Path(output) / board.name
-    with status(f"{board.name}: elaborating"):
-        written = write_project(board, folder, config)
-    console.print(
-        f"{board.name}: {len(written['files'])} files in {folder}; there, with {board.family.tool}:", soft_wrap=True
-    )
-    for command in written["commands"]:
-        console.print(f"  {command}", soft_wrap=True)
-
-
-def _print_result(result, board, config):
-    """Print what a tool reached beside what was expected."""
-    from spiccato_boards.results import compare
-
-    console.print(
-        f"{result.target} of {board.name} with {result.tool} {result.tool_version}: timing "
-        f"{'met' if result.clock['met'] else 'NOT met'}",
-        soft_wrap=True,
-    )
-    print_counts(("", "reached", "expected", "device"), compare(result, board, config))
-
-
-@click.command()
-@board_option(default="ulx3s", show_default=True)
-@click.option(
-    "--seeds",
-    type=click.IntRange(min=1),
-    default=2,
-    show_default=True,
-    help="Placements to try; the first that meets the clock becomes the bitstream.",
-)
-@click.option("--all", "finish_all", is_flag=True, help="Finish all placements, and take the fastest.")
-@click.option(
-    "-o",
-    "--output",
-    default="build/bitstream",
-    show_default=True,
-    type=click.Path(file_okay=False),
-    help="Folder; each board gets one in it.",
-)
-@reports_errors
-def bitstream(board, seeds, finish_all, output):
-    """Build a board's bitstream with open tools, and check that it meets its clock."""
-    from spiccato_boards import find
-    from spiccato_boards.bitstream import RESULT, build_bitstream
-    from spiccato_boards.results import read_result
-
-    board = find(board)
-    folder = Path(output) / board.name
-    with status(f"{board.name}: synthesising, then {seeds} placements; a quarter of an hour or so"):
-        placements = build_bitstream(
-            board, folder, seeds=range(1, seeds + 1), finish_all=finish_all, on_step=progress_console.print
-        )
-    finished = [p for p in placements if p]
-    print_table(
-        (("seed", "right"), ("MHz", "right"), (f"{board.config.clock_mhz:g} MHz", "left")),
-        [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in finished],
-    )
-    _print_result(read_result(folder / RESULT), board, board.config)
-    console.print(
-        f"{sum(p.met for p in finished)} of {len(finished)} finished placements meet the clock; "
-        f"wrote {folder / 'top.bit'}",
-        soft_wrap=True,
-    )
-
-
-@click.command()
-@boards_option
-@json_option
-@reports_errors
-def boards(boards, as_json):
-    """List the boards: their accelerators, what these take of the devices, and the published product's resources."""
-    from spiccato_boards import find
-    from spiccato_sim.analysis import resources
-
-    rows = resources.rows([find(board) for board in boards] or None)
-    if as_json:
-        emit_json(rows)
-        return
-    print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
-    simulated = [
-        f"{target.name} ({target.config.cores} x {target.config.block})"
-        for target in targets().values()
-        if target.simulated_only
-    ]
-    if simulated and not boards:
-        console.print(f"for simulation only, on no device: {', '.join(simulated)}", soft_wrap=True)
 
 
 @click.command()
@@ -372,65 +222,9 @@ def _print_comparison(program, result, simulator, steps, errors, score_rows):
     console.print("PASS" if result.passed else "FAIL")
 
 
-@click.command()
-@board_option(default="ia420f", show_default=True)
-@reports_errors
-def timing(board):
-    """Measure the logic depth between registers and check it against the clock discipline."""
-    import tempfile
-
-    from spiccato.verilog import write_verilog
-    from spiccato_sim.checks.depth import check, print_report
-
-    config = configuration(board)
-    with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):
-        written = write_verilog(config, Path(folder) / config.name)
-        report = check(written["files"], "spiccato_accelerator")
-    print_report(report)
-    sys.exit(0 if report.ok else 1)
-
-
-@click.command()
-@board_option(default="ia420f", show_default=True)
-@reports_errors
-def lint(board):
-    """Have Verilator and yosys check the Verilog of a board."""
-    from spiccato.verilog import write_verilog
-    from spiccato_sim.checks.lint import lint as check
-
-    # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
-    config = configuration(board)
-    folder = Path("build") / "lint" / config.name
-    with status(f"{config.name}: elaborating and checking"):
-        write_verilog(config, folder)
-        check(folder)
-    console.print(f"{config.name}: no warnings")
-
-
-@click.command()
-@boards_option
-@click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
-@click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
-@reports_errors
-def bench(boards, names, output):
-    """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
-    from spiccato_boards import boards as all_boards
-    from spiccato_sim.analysis import published
-    from spiccato_sim.analysis.bench import run_bench
-    from spiccato_sim.models.zoo import MODELS
-
-    compared = tuple(name for name in all_boards() if name in published.boards())
-    result = run_bench(boards or compared, names or tuple(MODELS), out=output, console=progress_console)
-    console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
-    for failure in result.failures:
-        console.print(f"FAIL: {failure}", soft_wrap=True)
-    console.print("PASS" if result.passed else "FAIL")
-    sys.exit(0 if result.passed else 1)
-
-
 def _span(values):
     """A list of equal numbers as one, others as a range."""
     return str(values[0]) if len(set(values)) == 1 else f"{min(values)}..{max(values)}"
 
 
-VERBS = (boards, verilog, project, bitstream, sim, demo, bench, timing, lint)
+VERBS = (sim, demo)

@@ -1,0 +1,166 @@
+"""Verbs on a board's hardware: what it takes, its Verilog, projects and bitstreams."""
+
+from pathlib import Path
+
+import click
+
+from spiccato.registry import configuration, find, targets
+
+from .options import board_option, boards_option, io_option, json_option
+from .output import (
+    console,
+    emit_json,
+    print_counts,
+    print_table,
+    progress_console,
+    reports_errors,
+    resource_notes,
+    status,
+)
+
+__all__ = ["VERBS"]
+
+
+@click.command()
+@boards_option
+@json_option
+@reports_errors
+def boards(boards, as_json):
+    """List the boards: their accelerators, what these take of the devices, and the published product's resources."""
+    from spiccato_boards import find
+    from spiccato_sim.analysis import resources
+
+    rows = resources.rows([find(board) for board in boards] or None)
+    if as_json:
+        emit_json(rows)
+        return
+    print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
+    simulated = [
+        f"{target.name} ({target.config.cores} x {target.config.block})"
+        for target in targets().values()
+        if target.simulated_only
+    ]
+    if simulated and not boards:
+        console.print(f"for simulation only, on no device: {', '.join(simulated)}", soft_wrap=True)
+
+
+@click.command()
+@board_option(default="all", show_default=True)
+@io_option
+@click.option(
+    "-o",
+    "--output",
+    default="build/verilog",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Folder; each board gets one in it.",
+)
+@reports_errors
+def verilog(board, io_format, output):
+    """Write a board's Verilog and the JSON file that describes it; "all" are those that have a device."""
+    from spiccato.verilog import write_verilog
+    from spiccato_boards import boards
+
+    for target in boards().values() if board == "all" else [find(board)]:
+        config, folder = configuration(target, io_format), Path(output) / target.name
+        with status(f"{target.name}: elaborating"):
+            written = write_verilog(config, folder, target.style, resource_notes(config))
+        console.print(f"{target.name}: {len(written['files'])} modules in {folder}", soft_wrap=True)
+
+
+@click.command()
+@board_option(default="ia420f", show_default=True)
+@io_option
+@click.option(
+    "-o",
+    "--output",
+    default="build/project",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Folder; each board gets one in it.",
+)
+@click.option(
+    "--compare",
+    "result",
+    type=click.Path(dir_okay=False),
+    help="Write nothing, but lay this result of a project's script beside the estimates.",
+)
+@reports_errors
+def project(board, io_format, output, result):
+    """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
+    from spiccato_boards import find
+    from spiccato_boards.projects import write_project
+    from spiccato_boards.results import read_result
+
+    board = find(board)
+    config = configuration(board, io_format)
+    if result is not None:
+        _print_result(read_result(result), board, config)
+        return
+    folder = Path(output) / board.name
+    with status(f"{board.name}: elaborating"):
+        written = write_project(board, folder, config)
+    console.print(
+        f"{board.name}: {len(written['files'])} files in {folder}; there, with {board.family.tool}:", soft_wrap=True
+    )
+    for command in written["commands"]:
+        console.print(f"  {command}", soft_wrap=True)
+
+
+@click.command()
+@board_option(default="ulx3s", show_default=True)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=2,
+    show_default=True,
+    help="Placements to try; the first that meets the clock becomes the bitstream.",
+)
+@click.option("--all", "finish_all", is_flag=True, help="Finish all placements, and take the fastest.")
+@click.option(
+    "-o",
+    "--output",
+    default="build/bitstream",
+    show_default=True,
+    type=click.Path(file_okay=False),
+    help="Folder; each board gets one in it.",
+)
+@reports_errors
+def bitstream(board, seeds, finish_all, output):
+    """Build a board's bitstream with open tools, and check that it meets its clock."""
+    from spiccato_boards import find
+    from spiccato_boards.bitstream import RESULT, build_bitstream
+    from spiccato_boards.results import read_result
+
+    board = find(board)
+    folder = Path(output) / board.name
+    with status(f"{board.name}: synthesising, then {seeds} placements; a quarter of an hour or so"):
+        placements = build_bitstream(
+            board, folder, seeds=range(1, seeds + 1), finish_all=finish_all, on_step=progress_console.print
+        )
+    finished = [p for p in placements if p]
+    print_table(
+        (("seed", "right"), ("MHz", "right"), (f"{board.config.clock_mhz:g} MHz", "left")),
+        [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in finished],
+    )
+    _print_result(read_result(folder / RESULT), board, board.config)
+    console.print(
+        f"{sum(p.met for p in finished)} of {len(finished)} finished placements meet the clock; "
+        f"wrote {folder / 'top.bit'}",
+        soft_wrap=True,
+    )
+
+
+def _print_result(result, board, config):
+    """Print what a tool reached beside what was expected."""
+    from spiccato_boards.results import compare
+
+    console.print(
+        f"{result.target} of {board.name} with {result.tool} {result.tool_version}: timing "
+        f"{'met' if result.clock['met'] else 'NOT met'}",
+        soft_wrap=True,
+    )
+    print_counts(("", "reached", "expected", "device"), compare(result, board, config))
+
+
+VERBS = (boards, verilog, project, bitstream)

@@ -1,0 +1,72 @@
+"""Verbs that check: logic depth, lint, the benchmark."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import click
+
+from spiccato.registry import configuration
+from spiccato_sim.models.zoo import MODELS
+
+from .options import board_option, boards_option
+from .output import console, progress_console, reports_errors, status
+
+__all__ = ["VERBS"]
+
+
+@click.command()
+@board_option(default="ia420f", show_default=True)
+@reports_errors
+def timing(board):
+    """Measure the logic depth between registers and check it against the clock discipline."""
+
+    from spiccato.verilog import write_verilog
+    from spiccato_sim.checks.depth import check, print_report
+
+    config = configuration(board)
+    with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):
+        written = write_verilog(config, Path(folder) / config.name)
+        report = check(written["files"], "spiccato_accelerator")
+    print_report(report)
+    sys.exit(0 if report.ok else 1)
+
+
+@click.command()
+@board_option(default="ia420f", show_default=True)
+@reports_errors
+def lint(board):
+    """Have Verilator and yosys check the Verilog of a board."""
+    from spiccato.verilog import write_verilog
+    from spiccato_sim.checks.lint import lint as check
+
+    # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
+    config = configuration(board)
+    folder = Path("build") / "lint" / config.name
+    with status(f"{config.name}: elaborating and checking"):
+        write_verilog(config, folder)
+        check(folder)
+    console.print(f"{config.name}: no warnings")
+
+
+@click.command()
+@boards_option
+@click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
+@click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
+@reports_errors
+def bench(boards, names, output):
+    """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
+    from spiccato_boards import boards as all_boards
+    from spiccato_sim.analysis import published
+    from spiccato_sim.analysis.bench import run_bench
+
+    compared = tuple(name for name in all_boards() if name in published.boards())
+    result = run_bench(boards or compared, names or tuple(MODELS), out=output, console=progress_console)
+    console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+    sys.exit(0 if result.passed else 1)
+
+
+VERBS = (timing, lint, bench)

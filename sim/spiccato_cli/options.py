@@ -1,0 +1,103 @@
+"""The options that verbs share, and how a shell completes them."""
+
+import functools
+
+import click
+from click.shell_completion import CompletionItem
+
+from spiccato.compiler.compile import WEIGHT_FORMATS
+from spiccato.config import IO_FORMATS
+from spiccato.registry import BOARD_SUFFIX, targets
+from spiccato_sim.models.zoo import MODELS, TRAINED
+
+__all__ = [
+    "board_option",
+    "boards_option",
+    "calibration_option",
+    "complete",
+    "io_option",
+    "json_option",
+    "layers_option",
+    "model_argument",
+    "model_option",
+    "seed_option",
+    "steps_option",
+    "weights_option",
+]
+
+#: Timesteps that a command takes on: as many as a virtual machine computes in a day or so.
+_MOST_STEPS = 10_000_000
+
+
+class _ModelName(click.ParamType):
+    """A model by name or by file; told apart by :func:`spiccato_sim.models.zoo.resolve`."""
+
+    name = "model"
+
+    def shell_complete(self, ctx, param, incomplete):
+        names = [name for name in (*MODELS, *TRAINED) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
+
+
+class _BoardName(click.ParamType):
+    """A board by name or by file; told apart by :func:`spiccato.registry.find`."""
+
+    name = "board"
+
+    def shell_complete(self, ctx, param, incomplete):
+        names = [name for name in targets() if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
+
+
+def complete(*words):
+    """A function that completes an option with one of ``words``."""
+    return lambda ctx, param, incomplete: [word for word in words if word.startswith(incomplete)]
+
+
+model_argument = click.argument("model", type=_ModelName())
+model_option = functools.partial(click.option, "--model", type=_ModelName())
+board_option = functools.partial(
+    click.option, "--board", type=_BoardName(), help=f"Board, by name or file (*{BOARD_SUFFIX})."
+)
+boards_option = click.option(
+    "--board",
+    "boards",
+    multiple=True,
+    type=_BoardName(),
+    help=f"Only this board, by name or file (*{BOARD_SUFFIX}); may be repeated.",
+)
+weights_option = click.option(
+    "--weights",
+    default="auto",
+    show_default=True,
+    shell_complete=complete(*WEIGHT_FORMATS, "auto"),
+    help=f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit).",
+)
+io_option = click.option(
+    "--format",
+    "io_format",
+    type=click.Choice(list(IO_FORMATS)),
+    default="bfloat16",
+    show_default=True,
+    help="Values on the input and output streams.",
+)
+seed_option = click.option(
+    "--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of random weights and inputs."
+)
+calibration_option = click.option(
+    "--calibration",
+    type=click.Path(dir_okay=False),
+    help="Typical inputs, for features of very different magnitude: a .npy file (steps, features).",
+)
+layers_option = click.option(
+    "--layers",
+    metavar="NAME,NAME",
+    help="Of a state dict, the names of all its modules in the order of computation, "
+    "with nothing in between; needed where the file leaves doubt.",
+)
+json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, and nothing else.")
+
+
+def steps_option(least=1, **options):
+    """The option ``--steps``, of at least ``least`` timesteps."""
+    return click.option("--steps", type=click.IntRange(least, _MOST_STEPS), **options)

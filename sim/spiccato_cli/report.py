@@ -1,0 +1,82 @@
+"""The verb that writes a page on a model."""
+
+import dataclasses
+
+import click
+
+from spiccato.compiler import compile_network
+from spiccato.files import check_file
+from spiccato.registry import configuration
+
+from .arguments import PROGRAM_SUFFIX, network_of, program_of, refuse_layers
+from .options import (
+    board_option,
+    calibration_option,
+    io_option,
+    layers_option,
+    model_argument,
+    seed_option,
+    steps_option,
+    weights_option,
+)
+from .output import console, print_origin, print_summary, reports_errors, resource_notes, tracker
+
+__all__ = ["VERBS"]
+
+
+@click.command()
+@model_argument
+@board_option(show_default="ia420f; a program's own")
+@weights_option
+@io_option
+@calibration_option
+@layers_option
+@click.option(
+    "--input",
+    "inputs",
+    type=click.Path(dir_okay=False),
+    help="Inputs to measure errors with: a .npy file (steps, features).  [default: random]",
+)
+@steps_option(help="Timesteps.  [default: 300; an example's or a file's whole series]")
+@seed_option
+@click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
+@reports_errors
+def report(model, board, weights, io_format, calibration, layers, inputs, steps, seed, output):
+    """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
+
+    MODEL: as for compile, or a program.
+    """
+    from spiccato_sim.analysis.html_report import write_report
+
+    check_file(output)
+    network = None
+    if model.endswith(PROGRAM_SUFFIX):
+        refuse_layers(model, layers)
+        program = program_of(model)
+        if board:
+            program.require(configuration(board, program.config.io_format))
+    else:
+        config = configuration(board or "ia420f", io_format)
+        network = network_of(model, seed, calibration, layers)
+        program = compile_network(network, config, weight_format=weights)
+    resource_notes(program.config)  # before the page is written: refuses what does not fit the device
+    with tracker("timesteps") as track:
+        shown = write_report(
+            output,
+            model,
+            program,
+            network,
+            board=board,
+            weights=weights,
+            inputs=inputs,
+            steps=steps,
+            seed=seed,
+            layers=layers,
+            track=track,
+        )
+    print_summary(dataclasses.replace(program, notes=shown.notes))
+    print_origin(network)
+    console.print(f"wrote {output}", soft_wrap=True)
+
+
+VERBS = (report,)
