@@ -113,7 +113,7 @@ class Config:
         profiles = FAMILIES[self.family].profiles
         require(
             isinstance(self.profile, str) and self.profile in profiles,
-            f"profile of {self.family} must be one of {', '.join(profiles)}, not {self.profile!r}",
+            f"profile must be one of {', '.join(profiles)} with family {self.family}, not {self.profile!r}",
         )
         clock = self.clock_mhz
         require(

@@ -172,6 +172,7 @@ def test_run_counts_what_saturates(tmp_path, monkeypatch):
     assert noted(run("run", "p.spiccato", "--input", "x.npy", "-o", "y.npy")) == data["notes"]
 
 
+@pytest.mark.filterwarnings("ignore:.*saturate:spiccato_sim.models.vm.InputWarning")
 @pytest.mark.parametrize("factor, noted_", [(1e3, False), (1e5, True), (1e30, True)])
 def test_calibration_with_large_features(factor, noted_):
     """Large features are no reason to refuse, and what saturates all the same is told of with the figures."""

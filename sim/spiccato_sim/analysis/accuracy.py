@@ -234,7 +234,8 @@ def accuracy(program, network, xs, *, track=iter):
     ModelError
         If an input is beyond the streams' format.
     """
-    io_format, raw = program.config.io_format, np.asarray(xs, dtype=np.float64)
+    io_format = program.config.io_format
+    raw = real_array(xs, ("steps", "features"), "inputs", error=ModelError)
     xs = as_streamed(raw, io_format)
     quantised = quantised_network(program)
     machine = _Machine(program)
