@@ -22,6 +22,7 @@ myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 autodoc_typehints = "none"  # the docstrings say more: shapes, units, ranges
 autodoc_class_signature = "mixed"
+napoleon_google_docstring = False
 napoleon_use_rtype = False
 
 html_theme = "furo"

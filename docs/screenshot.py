@@ -1,4 +1,7 @@
-"""Takes docs/report.png, the upper part of a report as Chromium shows it. Run: .venv/bin/python docs/screenshot.py"""
+"""Takes docs/report.png, the upper part of a report as Chromium shows it.
+
+Run: .venv/bin/python docs/screenshot.py
+"""
 
 import os
 import shutil

@@ -56,8 +56,13 @@ class Placement:
 
 
 def _run(tool, arguments, folder, log, stop=None):
-    """Run a tool in ``folder``: True, or False if it was ended because the event ``stop`` happened. Raises
-    BitstreamError if it fails."""
+    """Run a tool in ``folder``: True, or False if it was ended because the event ``stop`` happened.
+
+    Raises
+    ------
+    BitstreamError
+        If the tool fails.
+    """
     module, function = _TOOLS[tool]
     if importlib.util.find_spec(module) is None:
         raise BitstreamError(f"there is no {tool}: pip install 'spiccato[ecp5]'")
@@ -158,7 +163,8 @@ def place_and_route(folder, seed, stop=None):
     folder = Path(folder).absolute()
     report = f"report_{seed}.json"
     # The default placer solves for logic first and then moves it to where the memory blocks and multipliers are: twice
-    # the wire, and several times the time to route it. Of this one, all kinds of blocks repel each other from the start.
+    # the wire, and several times the time to route it. This one lets all kinds of blocks repel each other from the
+    # start.
     arguments = [
         *_nextpnr_arguments(folder),
         "--placer",
@@ -182,8 +188,7 @@ def place_and_route(folder, seed, stop=None):
 def build_bitstream(
     board, folder, *, seeds=(1, 2), workers=2, finish_all=False, config=None, on_step=lambda text: None
 ):
-    """Build the bitstream ``top.bit`` from the first of several placements that meets the clock, and :data:`RESULT`
-    beside it.
+    """Build the bitstream ``top.bit`` from the first placement that meets the clock, and :data:`RESULT` beside it.
 
     How long routing takes differs a lot between placements, and a slow one is seldom a good one.
 

@@ -1,7 +1,7 @@
-"""A first design for a board whose pins are known: does it configure, does its clock run, does the accelerator answer?
+"""A first design for a board whose pins are known.
 
-It has no host link, which is the vendor's hard IP on these cards. What the lights do not depend on, synthesis
-removes: most of the accelerator but its control.
+Does the board configure, does its clock run, does the accelerator answer? It has no host link, which is the vendor's
+hard IP on these cards. What the lights do not depend on, synthesis removes: most of the accelerator but its control.
 """
 
 from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
@@ -26,8 +26,8 @@ def suits(platform):
 class IdentityReader(wiring.Component):
     """Reads the identity register over AXI4-Lite, again and again.
 
-    Members
-    -------
+    Attributes
+    ----------
     araddr, arvalid, rready : out
     arready, rdata, rresp, rvalid : in
     found : out

@@ -34,8 +34,10 @@ def _is_dsp_stage(part):
 
 
 class Kind(NamedTuple):
-    """One kind of part: a part of that kind, how many the design has, and the register bits in each (not in
-    the parts that it places)."""
+    """One kind of part: a part of that kind, how many the design has, and the register bits in each.
+
+    Registers of the parts that it places do not count.
+    """
 
     part: Part
     count: int
@@ -163,8 +165,7 @@ def estimate(config, board):
 
 
 def check(config, board, share=1.0):
-    """The resources of ``config``, of which DSP and memory blocks have to fit ``share`` of ``board``'s
-    device.
+    """The resources of ``config``; its DSP and memory blocks have to fit ``share`` of ``board``'s device.
 
     The logic, which is no more than an order of magnitude, is not judged; multipliers run out long before it.
 

@@ -55,7 +55,7 @@ def from_bits(bits, io_format):
 
 
 def to_beats(bits, config, beats=None):
-    """Bytes of a packet of bit patterns (n,), padded with zeros to whole beats; cut or extended to ``beats``, if given."""
+    """Bytes of a packet of bit patterns (n,), padded with zeros to whole beats, or to ``beats`` of them."""
     values = (beats or -(-len(bits) // config.beat_values)) * config.beat_values
     padded = np.zeros(values, dtype=f"<u{config.io_bits // 8}")
     count = min(len(bits), values)

@@ -26,8 +26,10 @@ class ModelError(SpiccatoError):
 def _array(name: str, value: ArrayLike, shape: tuple[int | str, ...]) -> Array:
     """A read-only float64 copy of `value` that is finite and has `shape` (a word: any size from 1 on).
 
-    Raises:
-        ModelError: as :func:`spiccato.arrays.real_array`.
+    Raises
+    ------
+    ModelError
+        As :func:`spiccato.arrays.real_array`.
     """
     array = np.array(real_array(value, shape, name, error=ModelError), order="C")
     array.flags.writeable = False
@@ -46,13 +48,19 @@ class LSTMLayer:
     The 4H rows of weights and biases are the gates i, f, g, o (input, forget, cell, output), H rows each.
     The arrays are kept as read-only float64 copies.
 
-    Parameters:
-        weight_ih: (4H, I), applied to the layer's input x(t).
-        weight_hh: (4H, H), applied to the layer's previous output h(t-1).
-        bias_ih, bias_hh: (4H,), both added; None counts as zeros.
+    Parameters
+    ----------
+    weight_ih
+        (4H, I), applied to the layer's input x(t).
+    weight_hh
+        (4H, H), applied to the layer's previous output h(t-1).
+    bias_ih, bias_hh
+        (4H,), both added; None counts as zeros.
 
-    Raises:
-        ModelError: a shape that does not fit, or a value that is not finite.
+    Raises
+    ------
+    ModelError
+        A shape that does not fit, or a value that is not finite.
     """
 
     weight_ih: Array
@@ -100,12 +108,17 @@ class LSTMLayer:
 class LinearLayer:
     """One linear layer, y = weight @ x + bias, with I inputs and O outputs.
 
-    Parameters:
-        weight: (O, I). Kept, like the bias, as a read-only float64 copy.
-        bias: (O,); None counts as zeros.
+    Parameters
+    ----------
+    weight
+        (O, I). Kept, like the bias, as a read-only float64 copy.
+    bias
+        (O,); None counts as zeros.
 
-    Raises:
-        ModelError: a shape that does not fit, or a value that is not finite.
+    Raises
+    ------
+    ModelError
+        A shape that does not fit, or a value that is not finite.
     """
 
     weight: Array
@@ -141,17 +154,25 @@ def _set(instance: object, **fields: Any) -> None:
 class Network:
     """LSTM layers, each fed by the one before, then linear layers with nothing in between.
 
-    Parameters:
-        lstm: one layer or more.
-        linear: any number of layers; with none the output is h of the last LSTM layer.
-        name: what reports call it.
-        calibration: (steps, input_size) typical inputs in time order, from which the input features'
-            scales are taken; None if there are none.
-        origin: one line on what was stated or assumed when the network was taken from tensors that do not tell
-            how they belong together; None if nothing was.
+    Parameters
+    ----------
+    lstm
+        One layer or more.
+    linear
+        Any number of layers; with none the output is h of the last LSTM layer.
+    name
+        What reports call it.
+    calibration
+        (steps, input_size) typical inputs in time order, from which the input features' scales are taken; None if
+        there are none.
+    origin
+        One line on what was stated or assumed when the network was taken from tensors that do not tell how they
+        belong together; None if nothing was.
 
-    Raises:
-        ModelError: no LSTM layer, sizes that do not chain, or a bad calibration array.
+    Raises
+    ------
+    ModelError
+        No LSTM layer, sizes that do not chain, or a bad calibration array.
     """
 
     lstm: tuple[LSTMLayer, ...]
@@ -196,9 +217,11 @@ class Network:
     def output_map(self) -> tuple[Array, Array]:
         """The linear layers as one: (W, b) with y = W @ h + b for h of the last LSTM layer.
 
-        Returns:
-            W of shape (output_size, H) and b of shape (output_size,), multiplied out in float64;
-            identity and zeros when there is no linear layer.
+        Returns
+        -------
+        (Array, Array)
+            W of shape (output_size, H) and b of shape (output_size,), multiplied out in float64; identity and zeros
+            when there is no linear layer.
         """
         weight = np.eye(self.lstm[-1].hidden_size)
         bias = np.zeros(self.lstm[-1].hidden_size)

@@ -33,8 +33,9 @@ _ATTRIBUTE = "BOARD"
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What programs are compiled and Verilog is written for: a configuration. As such it is for simulation only;
-    ``spiccato_boards.Board`` adds the device.
+    """What programs are compiled and Verilog is written for: a configuration.
+
+    As such it is for simulation only; ``spiccato_boards.Board`` adds the device.
 
     Parameters
     ----------

@@ -1,3 +1,5 @@
+"""``python -m spiccato_cli``."""
+
 from . import main
 
 main()

@@ -154,8 +154,10 @@ def system():
 
 
 def test_all_names_say_something(system):
-    """Each register has a name; nothing is declared that is not read; what has no name is read more than once, or
-    cannot be written where it is read: a table, or bits of a result."""
+    """Each register has a name; nothing is declared that is not read.
+
+    What has no name is read more than once, or cannot be written where it is read: a table, or bits of a result.
+    """
     for module in system.netlists:
         text = system.modules[module]
         body = re.sub(r"//.*", "", text)

@@ -376,8 +376,11 @@ def test_device_gone(network, program, build_folder):
 def test_no_orphans(board, build_folder):
     """When the process that uses a simulated board is killed, the simulation ends, too."""
     code = (
-        "import sys, json, time; from spiccato.registry import configuration; from spiccato_sim.benches.serial_sim import *\n"
-        "with SimulatedBoard(configuration(sys.argv[1]), watchdog=int(sys.argv[2]), build_folder=sys.argv[3]) as board:\n"
+        "import sys, time\n"
+        "from spiccato.registry import configuration\n"
+        "from spiccato_sim.benches.serial_sim import SimulatedBoard\n"
+        "config, watchdog, folder = configuration(sys.argv[1]), int(sys.argv[2]), sys.argv[3]\n"
+        "with SimulatedBoard(config, watchdog=watchdog, build_folder=folder) as board:\n"
         "    print(board.port, flush=True); time.sleep(1000)"
     )
     process = subprocess.Popen(

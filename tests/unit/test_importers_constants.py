@@ -267,8 +267,10 @@ class Graph:
 
 @pytest.mark.parametrize("seed", range(30))
 def test_random_graphs(seed):
-    """Constants, two biases, alpha and beta, zero peepholes, full sequence_lens, weights as Constant nodes; the result
-    has no shape."""
+    """Constants of all kinds in one graph, whose result has no shape.
+
+    They are two biases, alpha and beta, zero peepholes, full sequence_lens, weights as Constant nodes.
+    """
     graph = Graph(seed)
     size = FEATURES
     for _ in range(graph.rng.integers(1, 3)):

@@ -134,8 +134,8 @@ def test_c_header(tmp_path):
     (tmp_path / "spiccato.h").write_text(c_header(config))
     (tmp_path / "main.c").write_text(
         '#include <stdio.h>\n#include "spiccato.h"\n#include "spiccato.h"\nint main(void) {\n'
-        '  printf("%u %u %u %u %u\\n", SPICCATO_REGISTER_PROBE, SPICCATO_PROBE_ADDRESS_MASK, SPICCATO_PROBE_ADDRESS_SHIFT,\n'
-        "         SPICCATO_RECORD_END, SPICCATO_DIGEST_LOW);\n  return 0;\n}\n"
+        '  printf("%u %u %u %u %u\\n", SPICCATO_REGISTER_PROBE, SPICCATO_PROBE_ADDRESS_MASK,\n'
+        "         SPICCATO_PROBE_ADDRESS_SHIFT, SPICCATO_RECORD_END, SPICCATO_DIGEST_LOW);\n  return 0;\n}\n"
     )
     subprocess.run(
         ["gcc", "-std=c89", "-pedantic", "-Wall", "-Werror", "-o", "main", "main.c"], cwd=tmp_path, check=True

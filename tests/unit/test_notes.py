@@ -1,5 +1,8 @@
-"""What summaries must not hide: rounding on the streams, saturation, calibration that hurts, outputs of unlike size,
-and gates too slow for their resolution. Each is measured on the virtual machine, and told of in one line."""
+"""What summaries must not hide.
+
+It is rounding on the streams, saturation, calibration that hurts, outputs of unlike size, and gates too slow for their
+resolution. Each is measured on the virtual machine, and told of in one line.
+"""
 
 import dataclasses
 import importlib.util

@@ -449,8 +449,8 @@ def test_checkpoints(tmp_path, key):
         ({"epoch": 3}, "'epoch' is a int; expected a tensor, or a checkpoint with a state dict under one of the keys"),
         (
             {"generator": torch_state(5, 3), "discriminator": torch_state(5, 3)},
-            "a checkpoint with several state dicts, 'generator', 'discriminator'; give one of them: spiccato.load(torch.load("
-            "path, weights_only=True)['generator'])",
+            "a checkpoint with several state dicts, 'generator', 'discriminator'; give one of them: "
+            "spiccato.load(torch.load(path, weights_only=True)['generator'])",
         ),
         (
             {"model": torch_state(5, 3), "net": torch_state(5, 3)},

@@ -53,8 +53,10 @@ class LayerLayout:
 
 @dataclass(frozen=True)
 class LinearLayout:
-    """The linear layer's place. Output o is row ``o % block`` of core ``o // block % cores`` of slot
-    ``o // (cores * block)``."""
+    """The linear layer's place.
+
+    Output o is row ``o % block`` of core ``o // block % cores`` of slot ``o // (cores * block)``.
+    """
 
     outputs: int
     first_slot: int

@@ -1,4 +1,4 @@
-"""From real weights to integers: mantissas, row shifts and biases. (The features' scales are :mod:`.scales`.)
+"""From real weights to integers: mantissas, row shifts and biases. The features' scales are :mod:`.scales`.
 
 A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent. The accumulator of a gate row holds
 ``z * 2^26`` (z/2 for the sigmoid rows: their tables are of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction

@@ -53,8 +53,10 @@ class InputScale:
 
 
 def weight_scale(weight_ih, name):
-    """Scales without samples: features whose weight columns are smaller than the largest are taken to be as much
-    larger than the others, which is right for networks trained on raw features and costs nothing for others.
+    """Scales without samples.
+
+    Features whose weight columns are smaller than the largest are taken to be as much larger than the others, which is
+    right for networks trained on raw features and costs nothing for others.
 
     Parameters
     ----------
@@ -86,8 +88,10 @@ def weight_scale(weight_ih, name):
 
 
 def _capped(weight_ih, log2_scale, typical):
-    """The scale whose range is the largest that cannot overflow an accumulator, aligned so that values of exponent
-    ``typical`` sit at the top of their group of exponents, where mantissas have most bits."""
+    """The scale whose range is the largest that cannot overflow an accumulator, aligned.
+
+    Values of exponent ``typical`` sit at the top of their group of exponents, where mantissas have most bits.
+    """
     row_sum = np.ldexp(np.abs(weight_ih), log2_scale).sum(axis=1).max()
     limit = GATE_LIMIT - 1 - (int(np.ceil(np.log2(row_sum))) if row_sum > 0 else 0)
     limit = min(
@@ -148,8 +152,10 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
 
 
 def _patterns(weight_ih, calibration, block):
-    """Ways to choose log2 scales: list of int64 (features,). The largest scaled sample of each block has exponent 0,
-    but for the second one."""
+    """Ways to choose log2 scales: list of int64 (features,).
+
+    The largest scaled sample of each block has exponent 0, but for the second one.
+    """
     largest = np.abs(calibration).max(axis=0)
     quiet = largest < 2.0**_LEAST
 

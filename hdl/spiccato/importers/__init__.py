@@ -45,19 +45,27 @@ def load_network(
 ) -> Network:
     """The network in a model or a file.
 
-    Parameters:
-        source: a path with one of :data:`SUFFIXES`, a ``torch.nn.Module``, a PyTorch state dict (name -> tensor or
-            array), an ``onnx.ModelProto``, a Keras model, or a :class:`Network`.
-        name: the network's name; by default the file's without its suffix, or the module's class.
-        calibration: (steps, features) typical inputs in time order; by default what the file holds, if anything.
-        layers: of a state dict, the names of all its modules in the order in which data passes through them, with
-            nothing in between: ("lstm", "fc") or "lstm,fc". Needed where a state dict leaves doubt.
-        example_input: for a ``torch.nn.Module``, a tensor or an array of the shape that its ``forward`` takes; only
-            needed where that is none of the usual ones.
+    Parameters
+    ----------
+    source
+        A path with one of :data:`SUFFIXES`, a ``torch.nn.Module``, a PyTorch state dict (name -> tensor or array), an
+        ``onnx.ModelProto``, a Keras model, or a :class:`Network`.
+    name
+        The network's name; by default the file's without its suffix, or the module's class.
+    calibration
+        (steps, features) typical inputs in time order; by default what the file holds, if anything.
+    layers
+        Of a state dict, the names of all its modules in the order in which data passes through them, with nothing in
+        between: ("lstm", "fc") or "lstm,fc". Needed where a state dict leaves doubt.
+    example_input
+        For a ``torch.nn.Module``, a tensor or an array of the shape that its ``forward`` takes; only needed where
+        that is none of the usual ones.
 
-    Raises:
-        ModelError: the source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers
-            followed by linear layers. One line: what is wrong, where, and what would be right.
+    Raises
+    ------
+    ModelError
+        The source cannot be read, needs a package that is not installed, or is not a stack of LSTM layers followed by
+        linear layers. One line: what is wrong, where, and what would be right.
     """
     # With PyTorch behind Keras, a Keras model is a torch.nn.Module as well.
     is_keras = not isinstance(source, type) and hasattr(source, "to_json") and hasattr(source, "get_weights")

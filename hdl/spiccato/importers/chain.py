@@ -34,9 +34,11 @@ class Misfit(ModelError):
 
 @dataclass(frozen=True, eq=False)
 class _Stage:
-    """What a layer, or the model's input, gives: ``shape`` is (steps, sequences, features); the label of feature f of
-    sequence n at step t is ``first + (t * sequences + n) * features + f``. The model's input, and what an unsupported
-    operation gives, has the shape it has.
+    """What a layer, or the model's input, gives.
+
+    ``shape`` is (steps, sequences, features); the label of feature f of sequence n at step t is
+    ``first + (t * sequences + n) * features + f``. The model's input, and what an unsupported operation gives, has the
+    shape it has.
 
     A stage with ``constants`` holds the values of ``parent``, each times ``constants[0]``, plus ``constants[1]``: one
     number for each label, NaN where the model applied none.
@@ -70,11 +72,10 @@ class _Stage:
 
 
 class Chain:
-    """The layers that a model has applied so far. Several may read the same labels; the model's result decides which
-    of them count.
+    """The layers that a model has applied so far.
 
-    Methods raise :class:`ModelError`, saying ``place`` first, where data does not flow as it should. ``name`` is what
-    the model's author calls a layer.
+    Several may read the same labels; the model's result decides which of them count. Methods raise :class:`ModelError`,
+    saying ``place`` first, where data does not flow as it should. ``name`` is what the model's author calls a layer.
     """
 
     def __init__(self) -> None:
@@ -125,8 +126,10 @@ class Chain:
         return self._refusal is not None
 
     def part(self) -> list[str]:
-        """Names of the layers in the longest chain of supported layers, the last one if there are several; empty if
-        there is none."""
+        """Names of the layers in the longest chain of supported layers; empty if there is none.
+
+        The last one counts if there are several.
+        """
         paths = (stage.path() for stage in reversed(self._stages))
         return [stage.name for stage in max(paths, key=len, default=[])]
 
@@ -217,8 +220,10 @@ class Chain:
     def constants(
         self, place: str, name: str, labels: Labels, factor: ArrayLike = 1.0, offset: ArrayLike = 0.0
     ) -> Labels:
-        """Multiply by a constant, then add one. A linear layer before takes both up, else the layer behind does, which
-        checks that they are the same at every step.
+        """Multiply by a constant, then add one.
+
+        A linear layer before takes both up, else the layer behind does, which checks that they are the same at every
+        step.
 
         Parameters
         ----------

@@ -121,11 +121,10 @@ def _network(config: dict[str, Any], arrays: Arrays, name: str) -> Network:
 
 
 def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "layers") -> Iterator[Layer]:
-    """The layers of a model in their order, each of which reads what the one before gives; a model inside another
-    counts as its layers.
+    """The layers of a model in their order, each of which reads what the one before gives.
 
-    They are in this order in the file: Keras sorts them. In a .keras file, Keras calls a layer's group after its
-    class, and numbers those of the same class.
+    A model inside another counts as its layers. They are in this order in the file: Keras sorts them. In a .keras file,
+    Keras calls a layer's group after its class, and numbers those of the same class.
     """
     model = config.get("class_name")
     if model not in MODELS:

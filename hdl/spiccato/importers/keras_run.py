@@ -105,8 +105,10 @@ def _is_passive(layer: Layer) -> bool:
 def _apply(
     chain: Chain, layer: Layer, arrays: list[NDArray[Any]], results: list[Labels], shortened: str
 ) -> list[Labels]:
-    """The results of a layer on those of the layer before; ``shortened`` is the last LSTM layer if it gives its last
-    step only."""
+    """The results of a layer on those of the layer before.
+
+    ``shortened`` is the last LSTM layer if it gives its last step only.
+    """
     place, name, settings = layer.place, layer.names[-1], layer.settings
     if layer.result >= len(results):
         raise ModelError(f"{place} reads result {layer.result} of the layer before, which has {len(results)}")

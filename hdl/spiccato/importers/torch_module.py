@@ -1,5 +1,6 @@
-"""Networks from PyTorch modules: a copy of the module is run on labels (:mod:`.torch_run`), with inputs of the usual
-shapes or of a given one.
+"""Networks from PyTorch modules.
+
+A copy of the module is run on labels (:mod:`.torch_run`), with inputs of the usual shapes or of a given one.
 """
 
 import copy

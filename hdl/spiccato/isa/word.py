@@ -113,8 +113,10 @@ class Word:
 
 
 def pack_bits(values: ArrayLike, bits: int) -> NDArray[np.uint32]:
-    """Pack the integers of each row (entries, n) one after the other, ``bits`` each in two's complement, the first in
-    the lowest bits, into 32-bit words (entries, words)."""
+    """Pack the integers of each row (entries, n) into 32-bit words (entries, words).
+
+    One lies after the other, ``bits`` each in two's complement, the first in the lowest bits.
+    """
     numbers = np.asarray(values, dtype=np.int64)
     expanded = ((numbers[..., None] >> np.arange(bits)) & 1).astype(np.uint8).reshape(len(numbers), -1)
     padded = np.pad(expanded, ((0, 0), (0, -expanded.shape[1] % WORD_BITS)))

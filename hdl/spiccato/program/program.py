@@ -40,8 +40,10 @@ _ARRAYS = {
 
 @dataclass(frozen=True)
 class LayerPlace:
-    """Where an LSTM layer's state lies: ``units`` of h from vector block ``first_block`` on, and of c from slot
-    ``first_slot`` on."""
+    """Where an LSTM layer's state lies.
+
+    ``units`` of h from vector block ``first_block`` on, and of c from slot ``first_slot`` on.
+    """
 
     units: int
     first_block: int

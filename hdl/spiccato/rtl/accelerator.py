@@ -46,8 +46,8 @@ class Timing(CoreTiming):
 class Accelerator(Part):
     """The top level. Ports as AXI names them; see the register map and the stream formats in the documentation.
 
-    Members
-    -------
+    Attributes
+    ----------
     s_axis_input_* : packets of one timestep's inputs
     m_axis_output_* : packets of one timestep's outputs; ``tuser`` = marks of the inference
     s_axil_* : control

@@ -16,8 +16,8 @@ class RowAccumulator(Part):
     Alignment comes before accumulation, so that every term is an integer in one frame and the order of terms
     cannot change the result.
 
-    Members
-    -------
+    Attributes
+    ----------
     sum : in, signed, with ``shift`` (0..63): adds ``(sum << 24) >> shift``
     operand : in, ``add_offset`` cycles after ``sum``; what to add to when ``load`` is set, else the register itself
     load, enable : in, ``select_lead`` cycles ahead of ``operand``; without ``enable`` the register holds

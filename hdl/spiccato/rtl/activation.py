@@ -95,8 +95,11 @@ class ActivationTable(Rom):
 class Interpolate(Part):
     """From a word of a function's table and the argument's fraction to the value, with one DSP stage.
 
-    Members: ``word`` (40), ``fraction`` (13) in; ``value`` out, 18 bits with 17 fraction bits, signed for tanh and
-    unsigned for sigmoid.
+    Attributes
+    ----------
+    word : in, 40
+    fraction : in, 13
+    value : out, 18 bits with 17 fraction bits, signed for tanh and unsigned for sigmoid
     """
 
     def __init__(self, function, stages=1):

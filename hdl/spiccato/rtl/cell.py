@@ -30,13 +30,15 @@ _C_SUM_BITS = SIGMOID_BITS + C_BITS + 1
 
 
 class CellUnit(Part):
-    """LSTM cell update, one hidden unit a cycle, no handshake::
+    """LSTM cell update, one hidden unit a cycle, no handshake.
+
+    It computes::
 
         i, f, o = sigmoid(acc)   g = tanh(acc)
         c = f * c_old + i * g    h = o * tanh(c)
 
-    Members
-    -------
+    Attributes
+    ----------
     acc_i, acc_f, acc_g, acc_o : in, signed 48, 26 fraction bits; i, f and o hold z/2
     c_old : in, signed 27, 17 fraction bits, ``gate_latency`` cycles after the accumulators
     c : out, ``c_latency`` cycles after the accumulators

@@ -58,8 +58,8 @@ class Control(Part):
     Writes with byte strobes other than all ones, and accesses to addresses without a register, answer SLVERR and
     change nothing.
 
-    Members
-    -------
+    Attributes
+    ----------
     axil_* : the bus, see ``AXI_LITE``
     load : out, the load bus to all memories
     parameters : out

@@ -70,8 +70,8 @@ class CoreTiming:
 class Core(Part):
     """One core of the MVU. Runs in lock step with all others; nothing in it ever waits.
 
-    Members
-    -------
+    Attributes
+    ----------
     index : in; which core this is (program load; simulation preload)
     issue : in, cycle 0, :func:`~spiccato.isa.issue.core_word`
     vector, exponent : in, cycle ``timing.vector``

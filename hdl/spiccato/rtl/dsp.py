@@ -65,8 +65,10 @@ class Multiply(Part):
 
 
 class MultiplyPair(Part):
-    """``p = a0 * b0 + a1 * b1``, signed, all operands registered: the sum-of-two mode of a DSP block with two 18x19
-    multipliers."""
+    """``p = a0 * b0 + a1 * b1``, signed, all operands registered.
+
+    It is the sum-of-two mode of a DSP block with two 18x19 multipliers.
+    """
 
     latency, module_style = 2, "dsp"
 
@@ -92,11 +94,11 @@ class MultiplyPair(Part):
 
 
 class MultiplyAdd(Part):
-    """``p = (a * b + (c << c_shift)) >> p_shift``, signed; the result keeps ``p_bits`` bits. Operands come from
-    registers.
+    """``p = (a * b + (c << c_shift)) >> p_shift``, signed; the result keeps ``p_bits`` bits.
 
-    ``c`` may be a constant (``c_const``), as a rounding term is; then there is no ``c`` port. With two ``stages``
-    there is a register between multiplication and addition, for devices whose DSP blocks do not add.
+    Operands come from registers. ``c`` may be a constant (``c_const``), as a rounding term is; then there is no ``c``
+    port. With two ``stages`` there is a register between multiplication and addition, for devices whose DSP blocks do
+    not add.
     """
 
     module_style = "dsp"

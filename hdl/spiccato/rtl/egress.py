@@ -42,8 +42,8 @@ def output_event_layout(config):
 class OutputLane(Part):
     """A 48-bit sum to bfloat16 or float32, in ``latency`` cycles; no handshake.
 
-    Members
-    -------
+    Attributes
+    ----------
     sum : in, signed 48, with ``frac_bits`` fraction bits given by ``exponent``
     exponent : in, constant while running: 127 - frac_bits
     value : out
@@ -138,8 +138,8 @@ class Egress(Part):
     Slots have to come at least as many cycles apart as they have beats, and only when the queue has room (the
     sequencer counts it): nothing here ever waits, save the queue for the host.
 
-    Members
-    -------
+    Attributes
+    ----------
     valid, event : in, :func:`output_event_layout`, with the accumulators
     acc : in, all cores' accumulators
     exponent : in, 127 less the fraction bits of the linear layer's sums

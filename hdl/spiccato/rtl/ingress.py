@@ -46,8 +46,8 @@ _OR_LANES = 16
 class InputLane(Part):
     """One value's way to a mantissa. Cycles as in the module's description, the beat register being cycle 1.
 
-    Members
-    -------
+    Attributes
+    ----------
     value, feature, load : in, cycle 1 (``load`` low: the lane keeps its value, for blocks of two beats)
     groups : out, cycle 2, thermometer code of the group: bit j - 1 tells group >= j
     nan, saturated : out, cycle 2
@@ -154,8 +154,8 @@ class Ingress(Part):
     discarded up to its ``tlast``; both are marked malformed. A packet of the right length whose last block lacks a
     beat (float32) is filled up, too.
 
-    Members
-    -------
+    Attributes
+    ----------
     tdata, tvalid, tlast : in; tready : out
     beats : in, beats of a packet less one
     w_feature : in, ``{en, addr, data}`` of the feature memory

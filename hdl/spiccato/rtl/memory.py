@@ -39,8 +39,8 @@ class Ram(Part):
         Simulation only: with plusarg ``+preload=DIR``, bank ``b`` is read from
         ``DIR/<preload>_<index>_<b>.hex`` at the first clock edge. Adds the input port ``index``.
 
-    Members
-    -------
+    Attributes
+    ----------
     w_en (banks), w_addr, w_data (banks * width, or width), r_addr : in
     r_data (banks * width) : out
     """

@@ -26,8 +26,8 @@ class Part(wiring.Component):
     are the module's comment. A part may define ``verilog(style)`` and return the text of its module (memories, whose
     Verilog form the vendors' tools prescribe).
 
-    Members
-    -------
+    Attributes
+    ----------
     arguments : dict
         What the part was made with, by parameter, defaults included.
     module : str
@@ -62,8 +62,8 @@ class Library:
 
     Subclasses define ``instance(part, reset)``, which returns what is placed instead; they ask :meth:`knows` first.
 
-    Members
-    -------
+    Attributes
+    ----------
     parts : dict
         A part of each kind.
     """

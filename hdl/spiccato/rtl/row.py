@@ -18,8 +18,8 @@ class DotProductRow(Part):
     Stages: the DSP block's operand registers (8-bit weights are widened in front of them) and its result register,
     then one adder level a cycle.
 
-    Members
-    -------
+    Attributes
+    ----------
     vector : in, ``block`` signed 18-bit elements
     weights : in, ``block`` signed 16-bit mantissas, or pairs of 8-bit mantissas (``int8``)
     int8, high : in, ``select_lead`` cycles ahead of the others

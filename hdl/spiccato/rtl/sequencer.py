@@ -18,8 +18,8 @@ __all__ = ["Sequencer"]
 class Sequencer(Part):
     """Program memory, prefetch queue and issue register.
 
-    Members
-    -------
+    Attributes
+    ----------
     word : out, the issue register (:func:`~spiccato.isa.issue.issue_word`), idle words included
     side, x_side, zero_c : out, with ``word``: run-time parts of the issue word
     block_ready : in, a pulse for each input block that a word may wait for

@@ -8,8 +8,8 @@ __all__ = ["STYLES", "Style"]
 class Style(NamedTuple):
     """Verilog attributes for each use, without the brackets.
 
-    Fields
-    ------
+    Attributes
+    ----------
     block : memories of a tool's ordinary memory blocks
     ultra : memories of its large blocks, or of ordinary ones if it has none
     distributed : memories in look-up tables

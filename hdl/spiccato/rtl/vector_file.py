@@ -21,14 +21,14 @@ __all__ = ["VectorBank", "VectorFile"]
 
 
 class VectorBank(Part):
-    """One bank, with the words in flight forwarded: a read sees every write that reaches the memory's write register
-    at most ``forward`` cycles after the read's address.
+    """One bank, with the words in flight forwarded.
 
-    The three places where a word can be are put out side by side, each with a select signal; the vector file merges
-    them with those of the other banks.
+    A read sees every write that reaches the memory's write register at most ``forward`` cycles after the read's
+    address. The three places where a word can be are put out side by side, each with a select signal; the vector file
+    merges them with those of the other banks.
 
-    Members
-    -------
+    Attributes
+    ----------
     r_en, r_addr : in, cycle 0
     w_en, w_addr, w_data : in; registered here, so the write register holds them one cycle later
     from_ram, from_queue, from_write : out, cycle ``latency``, with ``use_ram``, ``use_queue``, ``use_write``
@@ -103,8 +103,8 @@ class VectorBank(Part):
 class VectorFile(Part):
     """All banks, the spreading of h over them, and the merging of what they read.
 
-    Members
-    -------
+    Attributes
+    ----------
     source, block, side, x_side : in, cycle 0: which block to read, and of which half
     vector, exponent : out, cycle ``latency``; h has exponent 0
     h_en, h_quarter, h_side : in: a finished slot's first quarter, one cycle before ``h``

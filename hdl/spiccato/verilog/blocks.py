@@ -9,8 +9,11 @@ __all__ = ["Block", "blocks"]
 
 @dataclass(eq=False)
 class Block:
-    """What happens at an edge of a clock. ``reset``, if any, is a pair: condition, and what is assigned when it holds;
-    otherwise ``body`` is. A register keeps its value unless something is assigned to it."""
+    """What happens at an edge of a clock.
+
+    ``reset``, if any, is a pair: condition, and what is assigned when it holds; otherwise ``body`` is. A register keeps
+    its value unless something is assigned to it.
+    """
 
     clock: Value
     edge: str

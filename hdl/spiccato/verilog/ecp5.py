@@ -38,8 +38,11 @@ class Ecp5Library(VerilogLibrary):
         return super().convert(part)
 
     def multiplier(self, part):
-        """A multiplication in MULT18X18D blocks, with the operand registers (if it has any) and the first result
-        registers in them. An operand of up to 36 bits takes two blocks, whose results are added behind."""
+        """A multiplication in MULT18X18D blocks.
+
+        The operand registers (if it has any) and the first result registers are in them. An operand of up to 36 bits
+        takes two blocks, whose results are added behind.
+        """
         a, b = ((name, Shape.cast(part.signature.members[name].shape)) for name in ("a", "b"))
         narrow, wide = sorted((a, b), key=lambda operand: operand[1].width)
         if narrow[1].width > _FACTOR_BITS or wide[1].width > 2 * _FACTOR_BITS:
@@ -72,8 +75,10 @@ class Ecp5Library(VerilogLibrary):
         )
 
     def memory(self, part):
-        """A memory in DP16KD blocks, read through their output registers. One block is as deep as the memory, so
-        that there is no multiplexer behind the registers."""
+        """A memory in DP16KD blocks, read through their output registers.
+
+        One block is as deep as the memory, so that there is no multiplexer behind the registers.
+        """
         return _ram(part) if isinstance(part, Ram) else _rom(part)
 
 

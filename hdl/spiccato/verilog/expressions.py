@@ -51,8 +51,11 @@ class Text(NamedTuple):
 
 @dataclass(eq=False)
 class _Leaf:
-    """An operand of a region: a text of ``width`` bits, of which the lowest ``demand`` have to be right. ``signed`` as
-    Verilog sees the text. One that is a constant has its ``bits``, one that can be indexed its ``top`` bit."""
+    """An operand of a region: a text of ``width`` bits, of which the lowest ``demand`` have to be right.
+
+    ``signed`` as Verilog sees the text. One that is a constant has its ``bits``, one that can be indexed its ``top``
+    bit.
+    """
 
     text: str
     width: int
@@ -64,8 +67,10 @@ class _Leaf:
 
 @dataclass(eq=False)
 class _Node:
-    """An operator of a region. ``fixed`` is the text of an operand that is none of the region's: the condition of a
-    choice, the amount of a shift."""
+    """An operator of a region.
+
+    ``fixed`` is the text of an operand that is none of the region's: the condition of a choice, the amount of a shift.
+    """
 
     operator: str
     operands: list
@@ -144,8 +149,8 @@ class Expressions:
     uses : mapping of wires to the number of places that read them
     name : function from a wire to its name in Verilog
 
-    Members
-    -------
+    Attributes
+    ----------
     kept : wires without a name of the source that the expressions written so far refer to, in the order met
     """
 
@@ -362,8 +367,10 @@ class Expressions:
     # Plain values
 
     def _plain(self, value: Value):
-        """Text of a value that is no operator to be written in place; whether Verilog takes it for signed; its top bit
-        if that can be named."""
+        """A value that is no operator to be written in place.
+
+        Its text; whether Verilog takes it for signed; its top bit if that can be named.
+        """
         if not value:
             return "1'd0", False, None
         if len(value) == 1:
@@ -404,8 +411,11 @@ def _is_single_bit(cell):
 
 
 def _exact_beyond(cell, bits, signed):
-    """Whether a result of ``bits`` bits, extended as ``signed`` says, is what the operator gives when evaluated with
-    more bits, its operands extended as ``signed`` says."""
+    """Whether an operator may be evaluated with more bits.
+
+    So it may if its result of ``bits`` bits, extended as ``signed`` says, is what the operator then gives, its operands
+    extended as ``signed`` says.
+    """
     sizes = [width(cell.ports[name]) for name in ("A", "B") if name in cell.ports]
     if cell.type in ("$and", "$or", "$xor", "$mux"):
         return all(size == bits for size in sizes) or cell.signed == signed

@@ -23,8 +23,8 @@ class VerilogLibrary(Library):
     style : str
         Key of :data:`~spiccato.rtl.style.STYLES`.
 
-    Members
-    -------
+    Attributes
+    ----------
     modules : dict
         Texts by module name.
     """
@@ -49,8 +49,10 @@ class VerilogLibrary(Library):
         return self.modules[part.module]
 
     def convert(self, part):
-        """The text of the part's module; modules within it that are no parts are added. Libraries of device families
-        replace what they know a primitive for."""
+        """The text of the part's module; modules within it that are no parts are added.
+
+        Libraries of device families replace what they know a primitive for.
+        """
         if hasattr(part, "verilog"):
             return _comment(part) + part.verilog(self.style)
         own, *inner = parse(self.netlist(part))
@@ -75,8 +77,10 @@ class VerilogLibrary(Library):
         return write_module(module, ports).text
 
     def instance(self, part, reset=None):
-        """An instance of the part's module whose ports are the part's own signals; ``reset`` as in
-        :func:`~spiccato.rtl.part.place`."""
+        """An instance of the part's module whose ports are the part's own signals.
+
+        ``reset`` as in :func:`~spiccato.rtl.part.place`.
+        """
         text = self.add(part)
         header = re.search(rf"^module {part.module}\s*\((.*?)\);", text, re.S | re.M).group(1)
         names = set(re.findall(r"\w+", header))
@@ -92,8 +96,11 @@ def latencies(part):
 
 
 def _comment(part):
-    """A module's comment: the docstring's paragraphs before its first section, the latencies, and what the part was
-    made with as far as that is said in a word."""
+    """A module's comment.
+
+    It has the docstring's paragraphs before its first section, the latencies, and what the part was made with as far as
+    that is said in a word.
+    """
     text = re.split(r"\n\n?[A-Z]\w*\n-+\n", inspect.getdoc(type(part)) or "")[0]
     # Without the markup.
     text = re.sub(r":\w+:`(?:~[\w.]*\.(?=\w+`)|\.*)?([^`]*)`", r"\1", text).replace("``", "")

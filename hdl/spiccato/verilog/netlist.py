@@ -70,8 +70,8 @@ def operands(cell: Cell) -> list[Value]:
 class Netlist:
     """The netlist of one module, simplified.
 
-    Members
-    -------
+    Attributes
+    ----------
     ports : wires with a direction
     drivers : wire -> operator, :data:`ALIAS` cell or body of a process; all wires but inputs, registers and outputs
         of instances
@@ -274,8 +274,10 @@ class Netlist:
     # Names
 
     def _give_names(self):
-        """Names of the source go to what they stand for: whole results take them, other values get a wire of that
-        name if they are read as they are."""
+        """Names of the source go to what they stand for.
+
+        Whole results take them, other values get a wire of that name if they are read as they are.
+        """
         for wire, value in [
             *(
                 (port, self.drivers[port].ports["A"])

@@ -77,8 +77,10 @@ class Assign(NamedTuple):
 
 
 class Switch(NamedTuple):
-    """The first case of which a pattern equals ``test``. ``cases`` are pairs of patterns (``-`` matches both; none
-    at all: whatever is left) and body."""
+    """The first case of which a pattern equals ``test``.
+
+    ``cases`` are pairs of patterns (``-`` matches both; none at all: whatever is left) and body.
+    """
 
     test: Value
     cases: tuple
@@ -107,8 +109,11 @@ class Cell:
 
 @dataclass(eq=False)
 class Module:
-    """A module; ``processes`` are bodies (:class:`Assign`, then :class:`Switch`), each of which drives one wire that
-    its first assignment sets whole."""
+    """A module.
+
+    ``processes`` are bodies (:class:`Assign`, then :class:`Switch`), each of which drives one wire that its first
+    assignment sets whole.
+    """
 
     name: str
     wires: dict[str, Wire] = field(default_factory=dict)

@@ -324,8 +324,11 @@ class _Writer:
         return [*lines, f"{indent}endcase"]
 
     def _choice(self, conditions, operator, indent):
-        """``if`` and ``else if``. Conditions are pairs of bit and body; a bit of None holds always, a second member
-        of a bit tells whether it is to be set or cleared."""
+        """``if`` and ``else if``.
+
+        Conditions are pairs of bit and body; a bit of None holds always, a second member of a bit tells whether it is
+        to be set or cleared.
+        """
         while conditions and not conditions[-1][1]:
             conditions = conditions[:-1]
         lines: list = []
@@ -363,8 +366,10 @@ class _Writer:
 
 
 def module_name(name: str) -> str:
-    """A module's name in Verilog: dots, between a part and what it holds, become underscores; a suffix that Amaranth
-    adds to tell names apart goes."""
+    """A module's name in Verilog.
+
+    Dots, between a part and what it holds, become underscores; a suffix that Amaranth adds to tell names apart goes.
+    """
     return re.sub(r"\W+", "_", re.sub(r"\$\d+", "", name.removeprefix("\\")))
 
 
@@ -376,8 +381,10 @@ def _parameter(value):
 
 
 def _conditions(switch):
-    """A switch as conditions on single bits, in order: pairs of (bit, whether it is to be set) or None, and body. None
-    if it is no such switch."""
+    """A switch as conditions on single bits, in order; None if it is no such switch.
+
+    They are pairs of (bit, whether it is to be set) or None, and body.
+    """
     size = width(switch.test)
     found = []
     for patterns, body in switch.cases:

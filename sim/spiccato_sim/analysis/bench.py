@@ -113,8 +113,7 @@ class Benchmark:
 
 @dataclass(frozen=True)
 class Searched:
-    """A board's search: the configuration that is best beside its own one, and for each network by itself the
-    best.
+    """A board's search: the configuration that is best beside its own one, and the best for each network.
 
     ``each`` has one for each network that fits anything, by name.
     """

@@ -1,4 +1,4 @@
-"""The benchmark's results as files: data, a table and pictures. (The page on one model is :mod:`.html_report`.)"""
+"""The benchmark's results as files: data, a table and pictures. The page on one model is :mod:`.html_report`."""
 
 import json
 

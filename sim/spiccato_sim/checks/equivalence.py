@@ -28,8 +28,8 @@ _MODULE = re.compile(r"^module \\(\S+)\n.*?^end$", re.M | re.S)
 class Recorder(VerilogLibrary):
     """A library that remembers what the modules were written from.
 
-    Members
-    -------
+    Attributes
+    ----------
     netlists : dict
         RTLIL by module name, with the names of the Verilog.
     """

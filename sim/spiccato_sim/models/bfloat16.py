@@ -46,8 +46,10 @@ class BFloat16Pipeline:
     def step(self, x: ArrayLike) -> Array:
         """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
 
-        Raises:
-            InputError: x has another shape, or holds something else than real numbers.
+        Raises
+        ------
+        InputError
+            x has another shape, or holds something else than real numbers.
         """
         y = round_bfloat16(real_array(x, self._sizes[:1], "x", finite=False))
         for k, (weight_ih, weight_hh, bias_ih, bias_hh) in enumerate(self._lstm):
@@ -62,8 +64,10 @@ class BFloat16Pipeline:
     def run(self, xs: ArrayLike) -> Array:
         """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size).
 
-        Raises:
-            InputError: xs has another shape, or holds something else than real numbers.
+        Raises
+        ------
+        InputError
+            xs has another shape, or holds something else than real numbers.
         """
         xs = real_array(xs, ("steps", self._sizes[0]), "xs", empty=True, finite=False)
         return np.array([self.step(x) for x in xs]).reshape(len(xs), self._sizes[1])

@@ -26,10 +26,14 @@ class Reference:
         g = tanh(W_ig x + b_ig + W_hg h + b_hg)     o = s(W_io x + b_io + W_ho h + b_ho)
         c' = f c + i g                              h' = o tanh(c')
 
-    Members:
-        network: the network.
-        h, c: lists of the state vectors of shape (hidden_size,), one for each layer; zeros after `reset`.
-        gates: list of the last step's i, f, g, o of shape (4, hidden_size), one for each layer; zeros after `reset`.
+    Attributes
+    ----------
+    network
+        The network.
+    h, c
+        Lists of the state vectors of shape (hidden_size,), one for each layer; zeros after `reset`.
+    gates
+        List of the last step's i, f, g, o of shape (4, hidden_size), one for each layer; zeros after `reset`.
     """
 
     h: list[Array]
@@ -49,8 +53,10 @@ class Reference:
     def step(self, x: ArrayLike) -> Array:
         """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
 
-        Raises:
-            InputError: x has another shape, or holds something else than real numbers.
+        Raises
+        ------
+        InputError
+            x has another shape, or holds something else than real numbers.
         """
         y = real_array(x, (self.network.input_size,), "x", finite=False)
         for k, layer in enumerate(self.network.lstm):
@@ -66,8 +72,10 @@ class Reference:
     def run(self, xs: ArrayLike) -> Array:
         """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size).
 
-        Raises:
-            InputError: xs has another shape, or holds something else than real numbers.
+        Raises
+        ------
+        InputError
+            xs has another shape, or holds something else than real numbers.
         """
         xs = real_array(xs, ("steps", self.network.input_size), "xs", empty=True, finite=False)
         return np.array([self.step(x) for x in xs]).reshape(len(xs), self.network.output_size)

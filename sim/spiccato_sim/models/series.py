@@ -24,12 +24,15 @@ Array = NDArray[np.float64]
 class Split:
     """A contiguous part of a series.
 
-    Members:
-        inputs: (steps, features), in raw units, as observed: what rounding them to the streams' format costs shows in
-            every comparison.
-        targets: (steps,), what a prediction made after that step's input should be.
-        current: (steps,), the latest observation of the target's quantity; predicting it is the persistence
-            baseline.
+    Attributes
+    ----------
+    inputs
+        (steps, features), in raw units, as observed: what rounding them to the streams' format costs shows in every
+        comparison.
+    targets
+        (steps,), what a prediction made after that step's input should be.
+    current
+        (steps,), the latest observation of the target's quantity; predicting it is the persistence baseline.
     """
 
     inputs: Array
@@ -41,11 +44,16 @@ class Split:
 class Task:
     """A one-step-ahead forecast and how it is judged.
 
-    Members:
-        name, title: for the command line and for reports.
-        features: name and unit of each input.
-        metric_name, metric_unit: of `metric`, for which less is better.
-        train, validation, test: parts of the series, in this order in time.
+    Attributes
+    ----------
+    name, title
+        For the command line and for reports.
+    features
+        Name and unit of each input.
+    metric_name, metric_unit
+        Of `metric`, for which less is better.
+    train, validation, test
+        Parts of the series, in this order in time.
     """
 
     name: str
@@ -70,9 +78,12 @@ class Task:
     def predict(self, outputs: ArrayLike, part: Split | None = None) -> Array:
         """Predictions (steps,) from a network's outputs (steps, 1): the output is the change to expect.
 
-        Parameters:
-            outputs: for all steps of the part, from a cleared state on.
-            part: the part of the series; default the test part.
+        Parameters
+        ----------
+        outputs
+            For all steps of the part, from a cleared state on.
+        part
+            The part of the series; default the test part.
         """
         return (part or self.test).current + np.asarray(outputs)[:, 0]
 
@@ -88,8 +99,10 @@ class Task:
 def load(name: str) -> Task:
     """The task called `name`, one of `TASKS`.
 
-    Raises:
-        ModelError: unknown name, or the package with the data is not installed.
+    Raises
+    ------
+    ModelError
+        Unknown name, or the package with the data is not installed.
     """
     if name not in TASKS:
         raise ModelError(f"unknown series '{name}'; known: {', '.join(TASKS)}")

@@ -73,8 +73,10 @@ def benchmark_like(network: Network) -> BenchmarkModel | None:
 def build(name: str, seed: int = 0, scale: float = 1.0) -> Network:
     """The benchmark model `name` with weights and biases drawn the way PyTorch initialises, times `scale`.
 
-    Raises:
-        ModelError: unknown name.
+    Raises
+    ------
+    ModelError
+        Unknown name.
     """
     if name not in MODELS:
         raise ModelError(f"unknown benchmark model '{name}'; known: {', '.join(MODELS)}")
@@ -89,9 +91,12 @@ def _initialised(
 ) -> Network:
     """A network with PyTorch's initialisation: uniform in +-scale/sqrt(units; linear: inputs).
 
-    Parameters:
-        lstm_sizes: input size, then the hidden size of each LSTM layer.
-        linear_sizes: outputs of each linear layer.
+    Parameters
+    ----------
+    lstm_sizes
+        Input size, then the hidden size of each LSTM layer.
+    linear_sizes
+        Outputs of each linear layer.
     """
 
     def uniform(fan: int, *shape: int) -> Array:
@@ -120,9 +125,12 @@ def random_network(
 ) -> Network:
     """A network for tests, every size drawn for itself from `min_size` to `max_size`, both included.
 
-    Parameters:
-        layers, linear: number of LSTM layers and of linear layers.
-        scale: factor on weights and biases of PyTorch's initialisation.
+    Parameters
+    ----------
+    layers, linear
+        Number of LSTM layers and of linear layers.
+    scale
+        Factor on weights and biases of PyTorch's initialisation.
     """
     sizes = rng.integers(min_size, max_size + 1, 1 + layers + linear).tolist()
     return _initialised(rng, sizes[: layers + 1], sizes[layers + 1 :], scale, name)
@@ -131,8 +139,10 @@ def random_network(
 def inputs(network: Network, steps: int, seed: int = 0, spread: ArrayLike | None = None) -> Array:
     """Normally distributed inputs (steps, input_size), rounded to bfloat16.
 
-    Parameters:
-        spread: (input_size,) standard deviation of each feature; default 1.
+    Parameters
+    ----------
+    spread
+        (input_size,) standard deviation of each feature; default 1.
     """
     return _normal(network, steps, (seed, _INPUTS), spread)
 
@@ -145,8 +155,10 @@ def _normal(network: Network, steps: int, seed: tuple[int, int], spread: ArrayLi
 def load_inputs(path: str, input_size: int) -> Array:
     """Inputs (steps, input_size) from a .npy file, or from a .npz file with one array: real numbers, all finite.
 
-    Raises:
-        ModelError: the file cannot be read, or holds something else; the message starts with the path.
+    Raises
+    ------
+    ModelError
+        The file cannot be read, or holds something else; the message starts with the path.
     """
     try:
         with open(path, "rb") as file:
@@ -168,9 +180,12 @@ def load_inputs(path: str, input_size: int) -> Array:
 def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: int = 64) -> Network:
     """`network` for features of other magnitudes: `inputs(..., spread=spread)` give what `inputs(...)` gave.
 
-    Parameters:
-        spread: (input_size,) positive factors; the first layer's input weights are divided by them.
-        seed, steps: of the calibration inputs that the network gets.
+    Parameters
+    ----------
+    spread
+        (input_size,) positive factors; the first layer's input weights are divided by them.
+    seed, steps
+        Of the calibration inputs that the network gets.
     """
     first = network.lstm[0]
     compensated = replace(first, weight_ih=first.weight_ih / np.asarray(spread, dtype=np.float64))
@@ -181,12 +196,17 @@ def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: in
 def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Network:
     """The network that a user names: a benchmark model, a trained example or a file of any kind that can be imported.
 
-    Parameters:
-        seed: of a benchmark model's random weights; the others have none.
-        layers: as for `load_network`, of a file.
+    Parameters
+    ----------
+    seed
+        Of a benchmark model's random weights; the others have none.
+    layers
+        As for `load_network`, of a file.
 
-    Raises:
-        ModelError: unknown name or suffix, or a file that `load_network` refuses.
+    Raises
+    ------
+    ModelError
+        Unknown name or suffix, or a file that `load_network` refuses.
     """
     if name_or_path in MODELS:
         if layers is not None:

@@ -1,1 +1,1 @@
-"""What stands around the accelerator on a board with a serial line: UART, frames, the link that carries requests out."""
+"""What stands around the accelerator on a board with a serial line: UART, frames, the link between them."""

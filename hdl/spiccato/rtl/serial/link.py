@@ -1,8 +1,8 @@
 """The host link: frames of bytes in, accesses to the accelerator's ports, frames of bytes out.
 
-:mod:`spiccato.isa.frames` tells what frames there are. One request is under way at a time. The link carries one out only
-if its sequence number is the one after the last; the last one again gets the same response again, without being carried
-out again.
+:mod:`spiccato.isa.frames` tells what frames there are. One request is under way at a time. The link carries one out
+only if its sequence number is the one after the last; the last one again gets the same response again, without being
+carried out again.
 """
 
 from amaranth.hdl import Cat, Module, Signal
@@ -42,8 +42,8 @@ class Link(Part):
     watchdog : int
         Cycles that the accelerator may take for a register access, an input packet, or a beat of an output packet.
 
-    Members
-    -------
+    Attributes
+    ----------
     rx_data, rx_valid, rx_error : in, from the serial receiver
     tx_data, tx_valid : out, tx_ready : in, to the serial transmitter
     m_axil_* : to the accelerator's control, see ``AXI_LITE``

@@ -21,8 +21,8 @@ class FrameReceiver(Part):
     capacity : int, power of two
         Bytes of the command buffer: a frame without its delimiters.
 
-    Members
-    -------
+    Attributes
+    ----------
     data, valid, error : in, from the serial receiver
     w_en, w_addr, w_data : out, to the command buffer
     full : out, a good frame is in the buffer; ``payload`` : out, bytes of its payload

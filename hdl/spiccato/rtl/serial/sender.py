@@ -19,8 +19,8 @@ class FrameSender(Part):
     capacity : int, power of two
         Bytes of the reply buffer.
 
-    Members
-    -------
+    Attributes
+    ----------
     start : in, a pulse: send ``header`` and the first ``payload`` bytes of the buffer; only while not ``busy``
     busy : out
     r_addr : out, r_data : in, of the reply buffer

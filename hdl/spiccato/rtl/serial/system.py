@@ -25,8 +25,8 @@ class SerialSystem(Part):
     led_cycles : int
         Least cycles that an event is shown for.
 
-    Members
-    -------
+    Attributes
+    ----------
     rx : in, tx : out, the serial line
     led_opened : out, a host has opened a session
     led_ready : out, the accelerator takes inputs, hence has a program

@@ -47,8 +47,8 @@ class UartReceiver(Part):
     ----------
     clocks_per_bit : int, at least 4
 
-    Members
-    -------
+    Attributes
+    ----------
     rx : in, asynchronous
     data, valid : out, a byte, for one cycle
     error : out, a pulse: a byte without a stop bit was dropped
@@ -108,8 +108,8 @@ class UartTransmitter(Part):
     ----------
     clocks_per_bit : int, at least 4
 
-    Members
-    -------
+    Attributes
+    ----------
     data, valid : in; ready : out: a byte is taken in a cycle with ``valid`` and ``ready``
     tx : out, a register
     """

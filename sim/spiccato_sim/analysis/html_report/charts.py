@@ -127,8 +127,10 @@ def _rows(drawn, labels):
 
 
 def _stacked(rows, unit, digits):
-    """Stacked horizontal bars with their totals. ``rows``: {label: list of (name, colour, length, text)}, the text to
-    stand in the bar."""
+    """Stacked horizontal bars with their totals.
+
+    ``rows``: {label: list of (name, colour, length, text)}, the text to stand in the bar.
+    """
     columns = {key: [] for key in ("y", "left", "right", "name", "colour", "length", "text")}
     totals = []
     for y, parts in enumerate(rows.values()):

@@ -35,7 +35,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Comparison:
-    """This program and the published product on the same board, in microseconds.
+    """The program and the published product on the same board, in microseconds.
 
     Attributes
     ----------
