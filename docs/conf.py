@@ -49,5 +49,6 @@ def drop_links_of_prose(app, doctree):
 
 
 def setup(app):
+    """What Sphinx calls first."""
     app.connect("doctree-read", drop_links_of_prose)
     app.connect("source-read", add_navigation)

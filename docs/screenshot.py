@@ -19,6 +19,7 @@ COLOURS = 128  # of the palette: what keeps the file small
 
 
 def main():
+    """Write the report, and have Chromium take its picture."""
     with tempfile.TemporaryDirectory() as folder:
         page, picture = Path(folder) / "report.html", Path(folder) / "report.png"
         subprocess.run([sys.executable, "-m", "spiccato_cli", *COMMAND, "-o", page], check=True)

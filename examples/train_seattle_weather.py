@@ -92,6 +92,7 @@ def fold(model: Forecaster, mean: np.ndarray, std: np.ndarray, calibration: np.n
 
 
 def main() -> None:
+    """Train the network, write its file, and report how good it is."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("file", nargs="?", default=Path(__file__).with_name(f"{NAME}.safetensors"), type=Path)
     path = parser.parse_args().file

@@ -137,9 +137,9 @@ def _installed() -> dict[str, Target]:
 
 def _modules(package: str):
     """The modules of an installed package."""
-    paths = _import(package, lambda: importlib.import_module(package)).__path__
+    paths = _import(package, functools.partial(importlib.import_module, package)).__path__
     for info in pkgutil.iter_modules(paths, f"{package}."):
-        yield _import(info.name, lambda: importlib.import_module(info.name))
+        yield _import(info.name, functools.partial(importlib.import_module, info.name))
 
 
 def _load(path: str) -> Target:

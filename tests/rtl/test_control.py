@@ -218,7 +218,7 @@ def test_every_address(seed):
     by_offset = {register.offset: register for register in REGISTERS.values()}
 
     async def script(host):
-        for addr in [*range(0, 0x48), 0x80, 0xFC, 0xFF]:
+        for addr in [*range(0x48), 0x80, 0xFC, 0xFF]:
             register = by_offset.get(addr)
             value, response = await host.read_at(addr)
             assert response == (OKAY if register else SLVERR)

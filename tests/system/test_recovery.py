@@ -15,7 +15,7 @@ from spiccato_sim.models.vm import VirtualMachine, to_bits
 
 pytest.importorskip("cocotb_tools")
 
-from spiccato_sim.benches.tb_recovery import Job  # noqa: E402
+from spiccato_sim.benches.tb_recovery import Job
 
 pytestmark = pytest.mark.simulates
 

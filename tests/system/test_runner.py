@@ -9,7 +9,7 @@ from paths import BUILD
 pytest.importorskip("cocotb_tools")
 
 from spiccato.registry import configuration
-from spiccato_sim.benches.runner import SimulationError, build, icarus_available, run  # noqa: E402
+from spiccato_sim.benches.runner import SimulationError, build, icarus_available, run
 
 #: Kept between test runs.
 

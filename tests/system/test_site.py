@@ -11,7 +11,7 @@ from paths import ROOT
 
 pytest.importorskip("sphinx")
 
-import chromium  # noqa: E402
+import chromium
 
 #: What a page may load, as (expression for its address, files it is looked for in).
 LOADED = [

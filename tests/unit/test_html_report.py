@@ -14,20 +14,20 @@ import pytest
 
 pytest.importorskip("bokeh")
 
-from click.testing import CliRunner  # noqa: E402
+from click.testing import CliRunner
 
-import chromium  # noqa: E402
-from spiccato.compiler import compile_network  # noqa: E402
-from spiccato.importers import save_safetensors  # noqa: E402
-from spiccato.registry import configuration  # noqa: E402
-from spiccato_cli import main  # noqa: E402
-from spiccato_sim.analysis import html_report, published  # noqa: E402
-from spiccato_sim.analysis.html_report.content import content  # noqa: E402
-from spiccato_sim.analysis.trace import KIND_COLOURS  # noqa: E402
-from spiccato_sim.models import zoo  # noqa: E402
-from spiccato_sim.models.bfloat16 import BFloat16Pipeline  # noqa: E402
-from spiccato_sim.models.reference import Reference  # noqa: E402
-from spiccato_sim.models.vm import VirtualMachine  # noqa: E402
+import chromium
+from spiccato.compiler import compile_network
+from spiccato.importers import save_safetensors
+from spiccato.registry import configuration
+from spiccato_cli import main
+from spiccato_sim.analysis import html_report, published
+from spiccato_sim.analysis.html_report.content import content
+from spiccato_sim.analysis.trace import KIND_COLOURS
+from spiccato_sim.models import zoo
+from spiccato_sim.models.bfloat16 import BFloat16Pipeline
+from spiccato_sim.models.reference import Reference
+from spiccato_sim.models.vm import VirtualMachine
 
 STEPS = 20
 SECTIONS = ["summary", "latency", "schedule", "memory", "errors", "quantisation", "reproduce"]

@@ -58,7 +58,7 @@ def convert(model: Any) -> Network:
     kind = type(model).__name__
     try:
         config = json.loads(model.to_json())
-        layers = {names: layer for names, layer in _members(model, ())}
+        layers = dict(_members(model, ()))
     except Exception as error:  # of any kind: a model's class may be the user's
         raise ModelError(
             f"the configuration of the model, a {kind}, cannot be read: {_first_line(error)}; supported: "

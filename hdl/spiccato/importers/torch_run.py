@@ -495,4 +495,5 @@ def _array(tensor: torch.Tensor) -> NDArray[Any]:
 
 
 def first_line(error: Exception) -> str:
+    """The first line of an error's message, or its class if it has none."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]

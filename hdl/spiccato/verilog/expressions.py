@@ -168,8 +168,10 @@ class Expressions:
         return self._assigned_part(value) or self.exact(value).text
 
     def _assigned_part(self, value):
-        """As :meth:`assigned`, for some bits of an operator's result: the upper ones come down by a shift, and what is
-        above them is cut off. None if that cannot be written in place."""
+        """As :meth:`assigned`, for some bits of an operator's result; None if that cannot be written in place.
+
+        The upper ones come down by a shift, and what is above them is cut off.
+        """
         if len(value) != 1 or not isinstance(value[0], Slice):
             return None
         wire, start, bits = value[0]

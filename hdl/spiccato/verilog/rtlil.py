@@ -9,7 +9,7 @@ first, as in the text) or a :class:`Slice` of a wire.
 
 import re
 from dataclasses import dataclass, field
-from typing import NamedTuple, Union
+from typing import NamedTuple
 
 __all__ = [
     "ALWAYS",
@@ -63,7 +63,7 @@ class Slice(NamedTuple):
     width: int
 
 
-Value = tuple[Union[str, Slice], ...]
+Value = tuple[str | Slice, ...]
 
 #: The test of a switch that is always on, with one case: an assignment that comes behind another switch is within one.
 ALWAYS: Value = ("1",)
@@ -125,7 +125,8 @@ class Module:
 # Values
 
 
-def chunk_width(chunk) -> int:
+def chunk_width(chunk: str | Slice) -> int:
+    """Bits of a part of a value."""
     return len(chunk) if isinstance(chunk, str) else chunk.width
 
 
@@ -135,6 +136,7 @@ def width(value: Value) -> int:
 
 
 def whole(wire: Wire) -> Value:
+    """All bits of a wire."""
     return (Slice(wire, 0, wire.width),)
 
 

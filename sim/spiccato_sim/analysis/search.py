@@ -73,7 +73,9 @@ class _Shape:
         """{network: weight format} of all networks whose weights fit memories of ``depth``."""
         chosen = {}
         for name, words in self.words.items():
-            chosen |= {name: form for form in ("int8", "int16") if words[form] <= depth}
+            for form in ("int8", "int16"):  # the widest that fits
+                if words[form] <= depth:
+                    chosen[name] = form
         return chosen
 
     def config(self, depth, names):

@@ -332,7 +332,7 @@ class Timeline:
                 offset = max(offset, accept + (block + 1) * per_block - 1 + self.timing.input - position)
                 offsets.append(offset)
 
-            def issued(position):
+            def issued(position, offsets=offsets):
                 return position + offsets[np.searchsorted(self._waits, position, side="right") - 1]
 
             last = max(issued(position) + self.timing.output + sent - 1 for position, sent in self._outputs)

@@ -21,8 +21,8 @@ REGISTER = None  # the source of paths that start inside the module; other sourc
 class Module:
     """Paths of one module.
 
-    Members
-    -------
+    Attributes
+    ----------
     from_registers : (output port, bit) -> trails from registers inside.
     to_registers : (input port, bit) -> trails to registers inside.
     through : (output port, bit) -> {(input port, bit): trails}.

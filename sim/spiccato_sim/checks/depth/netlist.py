@@ -154,8 +154,7 @@ def _yosys(work: Path, script: str):
 
 
 def _mark_kept(rtlil: str, flatten_cells: int) -> str:
-    """Set ``keep_hierarchy`` on ``spiccato_dsp_*`` and ``spiccato_ram_*`` modules and on large ones placed more than
-    once."""
+    """Set ``keep_hierarchy`` on DSP and memory modules, and on large ones placed more than once."""
     cells = {}
     for line in rtlil.splitlines():
         if match := re.match(r"module (\S+)", line):
