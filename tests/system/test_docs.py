@@ -94,3 +94,12 @@ def test_command_line():
     program = compile_network(resolve("lstm_tiny"), configuration("ia420f"))
     assert set(program_summary(program)) <= keys
     assert {field.name for kind in (Row, Estimate) for field in dataclasses.fields(kind)} <= keys
+
+
+def test_changelog_names_tests():
+    """Each test that the changelog names for a mended fault exists."""
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "CHANGELOG.md").read_text()))
+    defined = set(
+        re.findall(r"^def (test_\w+)", "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py")), re.M)
+    )
+    assert named and named <= defined, sorted(named - defined)
