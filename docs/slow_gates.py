@@ -6,9 +6,9 @@ lets go when c is 1. The integers are those of the cell unit's model.
 
 import numpy as np
 
+from spiccato.layers import sigmoid
 from spiccato.numbers import C_FRAC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS
 from spiccato.rtl.activation import ActivationTable
-from spiccato_sim.models.reference import sigmoid
 
 BIASES = (5, 7, 8, 9, 10, 11, 12)
 #: How far the bias is moved about, for the errors of single values are a matter of luck.

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 
 from spiccato.importers import load_network, save_safetensors
-from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato_sim.models.bfloat16 import round_bfloat16
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.series import Split, load
@@ -88,7 +89,7 @@ def fold(model: Forecaster, mean: np.ndarray, std: np.ndarray, calibration: np.n
     state = {name: array.astype(np.float32) for name, array in state.items()}
     fields = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     lstm = [LSTMLayer(*(state[f"lstm.{field}_l{k}"] for field in fields)) for k in range(LAYERS)]
-    return Network(tuple(lstm), (LinearLayer(state["fc.weight"], state["fc.bias"]),), NAME, calibration)
+    return Network((*lstm, LinearLayer(state["fc.weight"], state["fc.bias"])), NAME, calibration)
 
 
 def main() -> None:

@@ -3,9 +3,9 @@
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .errors import InputError, SpiccatoError
+from .errors import InputError, ModelError, SpiccatoError
 
-__all__ = ["bit_array", "real_array"]
+__all__ = ["bit_array", "fixed_array", "real_array"]
 
 
 def real_array(
@@ -53,6 +53,23 @@ def real_array(
         index = np.unravel_index(np.argmin(np.isfinite(array)), array.shape)
         where = f"{name}{' ' * name.endswith(':')}[{', '.join(map(str, index))}]"
         raise error(f"{where} is {array[index]}; every value must be finite")
+    return array
+
+
+def fixed_array(name: str, value: ArrayLike | None, shape: tuple[int | str, ...]) -> NDArray[np.float64]:
+    """A read-only float64 copy of a model's array ``value`` as :func:`real_array` takes it.
+
+    None is zeros, if all sizes of ``shape`` are given.
+
+    Raises
+    ------
+    ModelError
+        As :func:`real_array` tells.
+    """
+    if value is None and all(isinstance(size, int) for size in shape):
+        value = np.zeros(shape)
+    array = np.array(real_array(value, shape, name, error=ModelError), order="C")
+    array.flags.writeable = False
     return array
 
 

@@ -6,6 +6,7 @@ __all__ = [
     "ConfigError",
     "FitError",
     "InputError",
+    "ModelError",
     "ProgramError",
     "DeviceError",
     "LinkError",
@@ -27,6 +28,10 @@ class BoardError(SpiccatoError):
 
 class InputError(SpiccatoError):
     """Inputs of another shape or kind than a network takes."""
+
+
+class ModelError(SpiccatoError):
+    """A model that cannot be used. The message is one line: what is wrong, where, what would be right."""
 
 
 class FitError(SpiccatoError):

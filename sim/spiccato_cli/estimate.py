@@ -58,7 +58,7 @@ def estimate(model, io_format, calibration, layers, inputs, steps, boards, seed,
             {
                 "name": network.name,
                 "input_size": network.input_size,
-                "hidden_sizes": [layer.hidden_size for layer in network.lstm],
+                "hidden_sizes": [layer.output_size for layer in network.hidden_layers],
                 "output_size": network.output_size,
                 "parameters": network.parameters,
                 "origin": network.origin,
@@ -94,7 +94,7 @@ def _inputs(model, network, path, steps, seed):
 
 
 def _print_estimate(network, result, source):
-    layers = ", ".join(str(layer.hidden_size) for layer in network.lstm)
+    layers = ", ".join(str(layer.output_size) for layer in network.hidden_layers)
     console.print(
         f"{network.name}: input {network.input_size}, LSTM {layers}, output {network.output_size}; "
         f"{network.parameters} parameters; {result.io_format} streams",

@@ -5,7 +5,7 @@ import functools
 import click
 from click.shell_completion import CompletionItem
 
-from spiccato.compiler.compile import WEIGHT_FORMATS
+from spiccato.compiler.fit import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS
 from spiccato.registry import BOARD_SUFFIX, targets
 from spiccato_sim.models.zoo import MODELS, TRAINED

@@ -10,7 +10,7 @@ import pytest
 
 from spiccato.compiler import compile_network
 from spiccato.config import Config
-from spiccato.network import LinearLayer
+from spiccato.layers import LinearLayer
 from spiccato.registry import configuration
 from spiccato.verilog import SIDE_CAR, generate_verilog, listing
 from spiccato_sim.benches import runner
@@ -82,7 +82,7 @@ def random_case(config, seed):
         max_size=min(24, 4 * config.slot_units + 3),
         scale=float(rng.choice([1, 3])),
     )
-    formats = [str(f) for f in rng.choice(["int16", "int8"], size=len(network.lstm) + 1)]
+    formats = [str(f) for f in rng.choice(["int16", "int8"], size=len(network.hidden_layers) + 1)]
     program = compile_network(network, config, weight_format=formats)
     xs = zoo.inputs(network, 14, seed, spread=2.0 ** rng.integers(-6, 6, network.input_size))
     return program, xs
@@ -187,8 +187,8 @@ def with_outputs(config, beats):
     rng = np.random.default_rng(6)
     network = zoo.random_network(rng, layers=1, max_size=4)
     outputs = beats * config.beat_values
-    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.lstm[-1].hidden_size)), np.zeros(outputs))
-    return dataclasses.replace(network, linear=(linear,))
+    linear = LinearLayer(rng.uniform(-1, 1, (outputs, network.output_layer.input_size)), np.zeros(outputs))
+    return dataclasses.replace(network, layers=(*network.hidden_layers, linear))
 
 
 @pytest.mark.xdist_group("1x4")

@@ -53,12 +53,13 @@ def test_features_of_different_scale(calibrated, weight_format):
 
 def test_counting_cell():
     """c may count up to hundreds without wrapping, and saturates where it ends."""
-    from spiccato.network import LinearLayer, LSTMLayer, Network
+    from spiccato.layers import LinearLayer, LSTMLayer
+    from spiccato.network import Network
 
     # One unit whose input and forget gates are open: c grows by tanh(1) a step.
     zero = np.zeros((4, 1))
     layer = LSTMLayer(np.array([[0.0], [0.0], [1.0], [0.0]]), zero, np.array([20.0, 20.0, 0.0, 20.0]), np.zeros(4))
-    network = Network((layer,), (LinearLayer(np.eye(1), np.zeros(1)),))
+    network = Network((layer, LinearLayer(np.eye(1), np.zeros(1))))
     machine = VirtualMachine(compile_network(network, configuration("test4")))
     expected = 0.0
     for step in range(1, 800):

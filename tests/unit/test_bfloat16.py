@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline, from_bits, round_bfloat16, to_bits
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import inputs, random_network
@@ -55,14 +56,14 @@ def test_corners():
 def test_pipeline_is_the_reference_when_nothing_needs_rounding():
     # Gates saturate to 0 and 1 and tanh(c) is the only inexact number.
     weights = np.array([[64.0], [-64.0], [64.0], [64.0]])
-    network = Network((LSTMLayer(weights, np.zeros((4, 1))),), (LinearLayer([[1.0]]),))
+    network = Network((LSTMLayer(weights, np.zeros((4, 1))), LinearLayer([[1.0]])))
     exact = Reference(network).run([[1.0]])
     np.testing.assert_array_equal(BFloat16Pipeline(network).run([[1.0]]), round_bfloat16(exact))
 
 
 def test_pipeline_rounds_weights_and_inputs_but_not_outputs():
     weights = np.zeros((4, 1))
-    network = Network((LSTMLayer(weights, weights, [80.0, -80, 80, 80]),), (LinearLayer([[1.001]], [1 / 3]),))
+    network = Network((LSTMLayer(weights, weights, [80.0, -80, 80, 80]), LinearLayer([[1.001]], [1 / 3])))
     h = round_bfloat16(np.tanh(1.0))
     y = BFloat16Pipeline(network).run([[0.0]])
     np.testing.assert_allclose(y, [[1.0 * h + 1 / 3]], rtol=1e-15)

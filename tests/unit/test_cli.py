@@ -13,7 +13,8 @@ from click.testing import CliRunner
 from paths import FIXTURES
 from spiccato import registry
 from spiccato.importers import save_safetensors
-from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato.program import Program
 from spiccato.registry import configuration
 from spiccato_boards import boards, find
@@ -58,7 +59,7 @@ def series(tmp_path):
 def doubtful(tmp_path):
     """A state dict (5 inputs, 3 outputs) that leaves a doubt: two linear layers in a row."""
     network = Network(
-        (LSTMLayer(np.ones((8, 5)), np.ones((8, 2))),), (LinearLayer(np.ones((4, 2))), LinearLayer(np.ones((3, 4))))
+        (LSTMLayer(np.ones((8, 5)), np.ones((8, 2))), LinearLayer(np.ones((4, 2))), LinearLayer(np.ones((3, 4))))
     )
     path = tmp_path / "net.safetensors"
     safetensors.numpy.save_file(network.to_state_dict(), path)
@@ -307,7 +308,7 @@ def test_estimate_of_what_does_not_fit(tmp_path):
     result = run("estimate", "lstm_med", "--steps", "2", "--json")
     assert result.exit_code == 0
     assert "v80" in [row["board"] for row in json.loads(result.stdout)["rows"] if row["fits"]]
-    network = Network((LSTMLayer(np.ones((8, 3)), np.ones((8, 2))),), (LinearLayer(np.ones((4000, 2))),))
+    network = Network((LSTMLayer(np.ones((8, 3)), np.ones((8, 2))), LinearLayer(np.ones((4000, 2)))))
     wide = tmp_path / "wide.safetensors"
     save_safetensors(network, wide)
     result = refused(

@@ -7,11 +7,14 @@ import numpy as np
 import pytest
 
 from spiccato.compiler import compile_network
+from spiccato.compiler.check import check_schedule
 from spiccato.compiler.layout import Layout
-from spiccato.compiler.schedule import check_schedule, schedule
+from spiccato.compiler.lower import lower
+from spiccato.compiler.schedule import schedule
 from spiccato.config import Config
 from spiccato.errors import ConfigError, FitError, ProgramError, SpiccatoError
-from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato.program import Program
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
@@ -44,6 +47,11 @@ def tiny():
     return zoo.build("lstm_tiny")
 
 
+def with_linear(network, weight, bias):
+    """The network with another linear layer."""
+    return dataclasses.replace(network, layers=(*network.hidden_layers, LinearLayer(weight, bias)))
+
+
 @pytest.mark.parametrize("board, model", REQUIRED)
 def test_required_latency(board, model):
     """Predicted latency and interval are within the required figures (the RTL equals them: make bench)."""
@@ -68,19 +76,19 @@ def test_any_schedule_keeps_the_rules(seed):
         io_format=str(rng.choice(["bfloat16", "float32"])),
     )
     network = zoo.random_network(rng, layers=int(rng.integers(1, 5)), max_size=int(rng.integers(2, 300)))
-    if rng.integers(2) or Layout(network, config).output_beats > config.output_beats:
+    if rng.integers(2) or Layout(lower(network), config).output_beats > config.output_beats:
         # Many outputs of few units: the output queue and the slots of the linear layer are what limits.
-        hidden = network.output_map()[0].shape[1]
+        hidden = network.output_layer.input_size
         outputs = int(rng.integers(1, config.output_beats * config.beat_values + 1))
-        network = dataclasses.replace(network, linear=(LinearLayer(np.zeros((outputs, hidden)), np.zeros(outputs)),))
-    layout, timing = Layout(network, config), Timing(config)
+        network = with_linear(network, np.zeros((outputs, hidden)), np.zeros(outputs))
+    layout, timing = Layout(lower(network), config), Timing(config)
     check_schedule(schedule(layout, timing), layout, timing, repeats=3)
 
 
 @pytest.mark.parametrize("change", ["swap", "source", "store", "early"])
 def test_checker_finds_errors(tiny, change):
     """A schedule that was tampered with is noticed."""
-    layout, timing = Layout(tiny, configuration("ia420f")), Timing(configuration("ia420f"))
+    layout, timing = Layout(lower(tiny), configuration("ia420f")), Timing(configuration("ia420f"))
     plan = schedule(layout, timing)
     check_schedule(plan, layout, timing)
     used = np.flatnonzero(plan.matrix >= 0)
@@ -121,7 +129,7 @@ def test_fit_message():
 )
 def test_each_memory_is_checked(tiny, memory, field):
     if field == "output_beats":
-        tiny = dataclasses.replace(tiny, linear=(LinearLayer(np.zeros((130, 128)), np.zeros(130)),))
+        tiny = with_linear(tiny, np.zeros((130, 128)), np.zeros(130))
     config = dataclasses.replace(
         configuration("ia420f"), **{field: 2 if field in ("input_blocks", "output_beats") else 4}
     )
@@ -130,9 +138,9 @@ def test_each_memory_is_checked(tiny, memory, field):
 
 
 def test_huge_weights_are_refused(tiny):
-    huge = dataclasses.replace(tiny.lstm[0], weight_hh=tiny.lstm[0].weight_hh * 1e9)
+    huge = dataclasses.replace(tiny.layers[0], weight_hh=tiny.layers[0].weight_hh * 1e9)
     with pytest.raises(FitError, match="layer 0.*sum to"):
-        compile_network(dataclasses.replace(tiny, lstm=(huge, *tiny.lstm[1:])), configuration("ia420f"))
+        compile_network(dataclasses.replace(tiny, layers=(huge, *tiny.layers[1:])), configuration("ia420f"))
 
 
 @pytest.mark.parametrize("power", [-40, -20, 20, 60])
@@ -141,7 +149,7 @@ def test_output_weights_of_any_size(tiny, power):
     from spiccato_sim.models.reference import Reference
 
     weight = np.ldexp(np.random.default_rng(0).uniform(-1, 1, (5, 128)), power)
-    network = dataclasses.replace(tiny, linear=(LinearLayer(weight, weight[:, 0]),))
+    network = with_linear(tiny, weight, weight[:, 0])
     config = dataclasses.replace(configuration("ia420f"), io_format="float32")
     xs = zoo.inputs(tiny, 5)
     exact = Reference(network).run(xs)
@@ -150,14 +158,14 @@ def test_output_weights_of_any_size(tiny, power):
 
 def test_outputs_beyond_the_format_are_refused(tiny):
     with pytest.raises(FitError, match="linear layer: outputs up to .* beyond the output format"):
-        huge = dataclasses.replace(tiny, linear=(LinearLayer(np.full((1, 128), 1e39), np.zeros(1)),))
+        huge = with_linear(tiny, np.full((1, 128), 1e39), np.zeros(1))
         compile_network(huge, configuration("ia420f"))
 
 
 def test_small_input_weights(tiny):
     """Input weights far too small to matter compile, and do not matter."""
-    layer = dataclasses.replace(tiny.lstm[0], weight_ih=tiny.lstm[0].weight_ih * 1e-12)
-    compile_network(dataclasses.replace(tiny, lstm=(layer, *tiny.lstm[1:])), configuration("ia420f"))
+    layer = dataclasses.replace(tiny.layers[0], weight_ih=tiny.layers[0].weight_ih * 1e-12)
+    compile_network(dataclasses.replace(tiny, layers=(layer, *tiny.layers[1:])), configuration("ia420f"))
 
 
 def test_weight_formats(tiny):
@@ -239,7 +247,7 @@ def test_odd_sizes():
     for sizes, outputs in itertools.product(([37, 100], [1, 1], [5, 33, 2]), (7, None)):
         layers = tuple(lstm(a, b) for a, b in itertools.pairwise(sizes))
         linear = (LinearLayer(rng.uniform(-1, 1, (outputs, sizes[-1])), np.ones(outputs)),) if outputs else ()
-        network = Network(layers, linear)
+        network = Network(layers + linear)
         config = dataclasses.replace(configuration("ia840f"), io_format="float32")
         xs = zoo.inputs(network, 20)
         difference = VirtualMachine(compile_network(network, config)).run(xs) - Reference(network).run(xs)
@@ -343,7 +351,7 @@ def test_what_would_fit_is_named_alone():
 
 def test_far_too_large_a_network_is_refused_without_its_schedule(monkeypatch):
     """Which would take minutes for some."""
-    monkeypatch.setattr("spiccato.compiler.compile.schedule", lambda *_: pytest.fail("scheduled"))
+    monkeypatch.setattr("spiccato.compiler.fit.schedule", lambda *_: pytest.fail("scheduled"))
     network = Network((LSTMLayer(np.zeros((8000, 2000)), np.zeros((8000, 2000))),))
     with pytest.raises(
         FitError,

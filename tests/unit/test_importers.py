@@ -19,8 +19,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 import spiccato
 from paths import FIXTURES
+from spiccato.errors import ModelError
 from spiccato.importers import SUFFIXES, load_network
-from spiccato.network import ModelError
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.vm import VirtualMachine
 
@@ -681,7 +681,7 @@ def test_keras_models_in_memory():
     """Models inside models, constants in front and behind, layers that change nothing."""
     first, last, head = layers_of_keras()
     plain = load_network(Sequential(first, last, head))
-    assert plain.name == "model" and [layer.hidden_size for layer in plain.lstm] == [4, 2]
+    assert plain.name == "model" and [layer.hidden_size for layer in plain.hidden_layers] == [4, 2]
     mean, variance = np.array([1.0, -2.0, 300.0]), np.array([4.0, 0.0, 9.0])
     norm = [np.array([2.0, 1.0, 0.5, -1.0]), np.array([0.0, 1.0, 2.0, 3.0]), np.arange(4.0), np.ones(4)]
     model = Sequential(
@@ -701,11 +701,11 @@ def test_keras_models_in_memory():
         shape=(None, None, 3),
     )
     x = np.random.default_rng(1).standard_normal((6, 3))
-    h = Reference(replace(plain, lstm=plain.lstm[:1], linear=())).run(
+    h = Reference(replace(plain, layers=plain.layers[:1])).run(
         (x - mean) / np.maximum(np.sqrt(variance), 1e-7) * [1, 2, 4] + 0.5
     )
     h = norm[0] * (h - norm[2]) / np.sqrt(norm[3] + 0.25) + norm[1]
-    expected = 2 * (10 * Reference(replace(plain, lstm=plain.lstm[1:])).run(h) - 1) + 7
+    expected = 2 * (10 * Reference(replace(plain, layers=plain.layers[1:])).run(h) - 1) + 7
     np.testing.assert_allclose(Reference(load_network(model)).run(x), expected, rtol=1e-9)
 
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 import spiccato
-from spiccato.network import ModelError
+from spiccato.errors import ModelError
 from spiccato_sim.models.reference import Reference
 
 torch = pytest.importorskip("torch")
@@ -156,7 +156,7 @@ def test_calibration_is_of_the_raw_input():
     network = spiccato.load(module, calibration=x)
     np.testing.assert_array_equal(network.calibration, x)
     assert_computes(network, x, module.double()(torch.tensor(x)[None])[0].detach().numpy())
-    np.testing.assert_allclose(network.lstm[0].weight_ih, module.lstm.weight_ih_l0.detach() / module.std, rtol=1e-15)
+    np.testing.assert_allclose(network.layers[0].weight_ih, module.lstm.weight_ih_l0.detach() / module.std, rtol=1e-15)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import re
 import numpy as np
 import pytest
 
+from spiccato.errors import ModelError
 from spiccato.importers import load_network
-from spiccato.network import ModelError
 from spiccato_sim.models.reference import Reference
 
 torch = pytest.importorskip("torch")
@@ -106,7 +106,7 @@ def test_forms_of_a_module():
     for convert in (nn.Module.double, nn.Module.bfloat16):
         module = convert(Parts(ACCEPTED["every step"]))
         weights = module.lstm.weight_hh_l1.detach().double().numpy()
-        np.testing.assert_array_equal(load_network(module).lstm[1].weight_hh, weights)
+        np.testing.assert_array_equal(load_network(module).layers[1].weight_hh, weights)
     wrapper = nn.Module()
     wrapper._orig_mod = Parts(ACCEPTED["every step"])
     assert load_network(wrapper).output_size == 3
@@ -238,7 +238,7 @@ def test_shapes_of_inputs_are_found(shape, buffers, flow):
     module = Own(make, lambda m, x: m.fc(flow(m, x)))
     for example in ({}, {"example_input": torch.zeros(shape)}, {"example_input": np.zeros(shape)}):
         network = load_network(module, **example)
-        assert [layer.hidden_size for layer in network.lstm] == [7]
+        assert [layer.hidden_size for layer in network.hidden_layers] == [7]
         xs = torch.randn(shape)
         if flow is SHAPES["features first"][2]:
             steps = xs[:1].mT
@@ -256,7 +256,7 @@ def test_an_example_input_gives_the_shape():
     with pytest.raises(ModelError, match=r"Own.forward fails on an input of shape \(5, 3, 5\): .*example_input=x"):
         load_network(module)
     network = load_network(module, example_input=torch.zeros(2, 1, 5, 1, 9))
-    np.testing.assert_array_equal(network.lstm[0].weight_ih, module.lstm.weight_ih_l0.detach())
+    np.testing.assert_array_equal(network.layers[0].weight_ih, module.lstm.weight_ih_l0.detach())
     with pytest.raises(ModelError, match=r"fails on example_input, of shape \(2, 5\): "):
         load_network(module, example_input=torch.zeros(2, 5))
     with pytest.raises(ModelError, match="example_input is a list; expected a tensor or an array"):

@@ -56,7 +56,7 @@ TAKERS = {
     "accuracy": lambda xs: accuracy(PROGRAM, NETWORK, xs),
     "estimate": lambda xs: estimate(NETWORK, xs, boards=["test4"]),
     "simulate": lambda xs: simulate(PROGRAM, xs, spaced=1),
-    "calibration": lambda xs: Network(NETWORK.lstm, NETWORK.linear, calibration=xs),
+    "calibration": lambda xs: Network(NETWORK.layers, calibration=xs),
 }
 
 
@@ -143,7 +143,7 @@ def test_one_step_at_least_to_measure_errors():
     with pytest.raises(SpiccatoError, match=r"inputs has shape \(0, 5\)"):
         as_streamed(np.zeros((0, 5)), "bfloat16")
     with pytest.raises(SpiccatoError, match=r"calibration has shape \(0, "):
-        Network(NETWORK.lstm, NETWORK.linear, calibration=np.zeros((0, FEATURES)))
+        Network(NETWORK.layers, calibration=np.zeros((0, FEATURES)))
 
 
 @pytest.mark.parametrize("names", [("x",), ("arr_0",), ("x", "y"), ()])

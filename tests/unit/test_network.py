@@ -5,7 +5,9 @@ import re
 import numpy as np
 import pytest
 
-from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network
+from spiccato.errors import ModelError
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato_sim.models.zoo import random_network
 
 
@@ -31,15 +33,15 @@ def test_network_counts_both_biases():
 
 
 @pytest.mark.parametrize("linear", [0, 1, 3])
-def test_output_map_equals_the_layers_in_turn(linear):
+def test_output_layer_equals_the_layers_in_turn(linear):
     rng = np.random.default_rng(linear)
     network = random_network(rng, layers=1, linear=linear)
-    h = y = rng.standard_normal(network.lstm[-1].hidden_size)
-    for layer in network.linear:
+    h = y = rng.standard_normal(network.layers[0].output_size)
+    for layer in network.layers[1:]:
         y = layer.weight @ y + layer.bias
-    weight, bias = network.output_map()
-    assert weight.shape == (network.output_size, h.size)
-    np.testing.assert_allclose(weight @ h + bias, y, rtol=0, atol=1e-14)
+    output = network.output_layer
+    assert output.weight.shape == (network.output_size, h.size)
+    np.testing.assert_allclose(output.weight @ h + output.bias, y, rtol=0, atol=1e-14)
 
 
 @pytest.mark.parametrize(
@@ -52,7 +54,15 @@ def test_output_map_equals_the_layers_in_turn(linear):
         ),
         (
             "linear layer 0 takes 4 inputs; expected 1, the outputs of LSTM layer 0",
-            lambda: Network((wide_layer(),), (LinearLayer(np.ones((1, 4))),)),
+            lambda: Network((wide_layer(), LinearLayer(np.ones((1, 4))))),
+        ),
+        (
+            "LSTM layer 1 follows a linear layer; supported: LSTM layers first, then linear layers",
+            lambda: Network((wide_layer(), LinearLayer(np.ones((3, 1))), wide_layer())),
+        ),
+        (
+            "linear layer 0 reads the network's input; supported: LSTM layers first, then linear layers",
+            lambda: Network((LinearLayer(np.ones((3, 3))), wide_layer())),
         ),
         (
             "calibration has shape (5, 2); expected (steps, 3)",

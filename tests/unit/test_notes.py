@@ -19,7 +19,8 @@ from spiccato.compiler.notes import input_limits, numbers_text, saturation
 from spiccato.errors import FitError
 from spiccato.formats import to_bits
 from spiccato.importers import save_safetensors
-from spiccato.network import LinearLayer, LSTMLayer, Network
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato.program import Program
 from spiccato.registry import configuration
 from spiccato_cli import main
@@ -62,10 +63,10 @@ def machine_error(network, config, xs, weight_format="int16"):
 def far_from_zero(mean=1000.0, steps=60):
     """A network for features of a large mean and of spread 1, and such inputs."""
     network = small()
-    first = network.lstm[0]
+    first = network.layers[0]
     bias = first.bias_ih - first.weight_ih @ np.full(network.input_size, mean)
     xs = mean + np.random.default_rng(1).standard_normal((steps, network.input_size))
-    return dataclasses.replace(network, lstm=(dataclasses.replace(first, bias_ih=bias),)), xs
+    return dataclasses.replace(network, layers=(dataclasses.replace(first, bias_ih=bias), *network.layers[1:])), xs
 
 
 def test_the_error_that_a_user_sees():
@@ -96,10 +97,10 @@ def test_the_error_that_a_user_sees():
 
 def test_rounding_of_outputs_far_from_zero():
     network = small()
-    layer = network.linear[0]
+    layer = network.layers[-1]
     bias = layer.bias.copy()
     bias[1] += 300
-    network = dataclasses.replace(network, linear=(dataclasses.replace(layer, bias=bias),))
+    network = dataclasses.replace(network, layers=(*network.layers[:-1], dataclasses.replace(layer, bias=bias)))
     xs = zoo.inputs(network, 60)
     [note] = accuracy(compile_network(network, configuration("test8")), network, xs).notes
     assert note.startswith("rounding the outputs to bfloat16 costs output 1 up to") and "last bias" in note
@@ -195,12 +196,14 @@ def test_calibration_with_large_features(factor, noted_):
 def test_features_of_any_size_are_calibrated(power):
     """Weights that match a feature of 2^100 or 2^-100 make it like any other, and infinity stays beyond the range."""
     network = small(4)
-    first, xs = network.lstm[0], zoo.inputs(network, 40)
+    first, xs = network.layers[0], zoo.inputs(network, 40)
     weight_ih = first.weight_ih.copy()
     weight_ih[:, 0] = np.ldexp(weight_ih[:, 0], -power)
     raw = xs.copy()
     raw[:, 0] = np.ldexp(raw[:, 0], power)
-    sized = dataclasses.replace(network, lstm=(dataclasses.replace(first, weight_ih=weight_ih),), calibration=raw)
+    sized = dataclasses.replace(
+        network, layers=(dataclasses.replace(first, weight_ih=weight_ih), *network.layers[1:]), calibration=raw
+    )
     program = compile_network(sized, BOARDS["test8"])
     assert program.notes == () and (input_limits(program.adjust) <= 2.0**128).all()
     assert machine_error(sized, BOARDS["test8"], raw) < 1.5 * machine_error(network, BOARDS["test8"], xs)
@@ -231,10 +234,11 @@ def sampled(seed, kind):
     xs = _DRAWS[kind](rng, (100, network.input_size)).astype(np.float32).astype(np.float64)
     if kind == "unlike":
         # Weights are not exactly as small as features are large: the samples know better.
-        first = network.lstm[0]
+        first = network.layers[0]
         off = 10 ** rng.uniform(-1, 1, network.input_size)
         network = dataclasses.replace(
-            network, lstm=(dataclasses.replace(first, weight_ih=first.weight_ih / xs.std(axis=0) / off),)
+            network,
+            layers=(dataclasses.replace(first, weight_ih=first.weight_ih / xs.std(axis=0) / off), *network.layers[1:]),
         )
     return dataclasses.replace(network, calibration=xs)
 
@@ -243,12 +247,12 @@ def sampled(seed, kind):
 @pytest.mark.parametrize("seed", range(3))
 def test_calibration_never_makes_errors_larger(seed, kind):
     network = sampled(seed, kind)
-    first, xs = network.lstm[0], network.calibration
+    first, xs = network.layers[0].lowered(), network.calibration
     board, weight_format = (("test4", "int16"), ("test8", "int8"), ("test8", "int16"))[seed]
     config = BOARDS[board]
     options = {"block": config.block, "int8": weight_format == "int8", "io_format": "float32"}
     chosen = scales.calibrated_scale(first, xs, name="", **options)
-    without = scales.weight_scale(first.weight_ih, "")
+    without = scales.weight_scale(network.layers[0].weight_ih, "")
     assert scales.scale_error(first, xs, chosen, **options) <= scales.scale_error(first, xs, without, **options)
     bare = dataclasses.replace(network, calibration=None)
     assert machine_error(network, config, xs, weight_format) <= machine_error(bare, config, xs, weight_format)
@@ -257,10 +261,11 @@ def test_calibration_never_makes_errors_larger(seed, kind):
 def test_largest_samples_alone_are_no_rule():
     """With outliers, scaling each feature by its largest sample costs the rows' other weights their bits."""
     network = sampled(5, "outliers")
-    config, first, xs = BOARDS["test4"], network.lstm[0], network.calibration
+    config, first, xs = BOARDS["test4"], network.layers[0].lowered(), network.calibration
+    weights = network.layers[0].weight_ih
     options = {"block": config.block, "int8": False, "io_format": "float32"}
-    largest = scales._capped(first.weight_ih, scales._patterns(first.weight_ih, xs, config.block)[0], 0)
-    without = scales.scale_error(first, xs, scales.weight_scale(first.weight_ih, ""), **options)
+    largest = scales._capped(weights, scales._patterns(weights, xs, config.block)[0], 0)
+    without = scales.scale_error(first, xs, scales.weight_scale(weights, ""), **options)
     assert scales.scale_error(first, xs, largest, **options) > 2 * without
     assert scales.scale_error(first, xs, scales.calibrated_scale(first, xs, name="", **options), **options) <= without
 
@@ -272,10 +277,11 @@ def test_largest_samples_alone_are_no_rule():
 def test_calibration_helps_where_it_can(seed, kind, best):
     """Each way to choose the scales is the best for some samples; None: a mixture of them, block by block."""
     network = sampled(seed, kind)
-    config, first, xs = BOARDS["test8"], network.lstm[0], network.calibration
+    config, first, xs = BOARDS["test8"], network.layers[0].lowered(), network.calibration
+    weights = network.layers[0].weight_ih
     options = {"block": config.block, "int8": False, "io_format": "float32"}
     chosen = scales.calibrated_scale(first, xs, name="", **options)
-    ways = [scales._capped(first.weight_ih, one, 0) for one in scales._patterns(first.weight_ih, xs, config.block)]
+    ways = [scales._capped(weights, one, 0) for one in scales._patterns(weights, xs, config.block)]
     errors = [scales.scale_error(first, xs, one, **options) for one in ways]
     error = scales.scale_error(first, xs, chosen, **options)
     assert error == min(errors) == errors[best] if best is not None else error < 0.9 * min(errors)
@@ -296,10 +302,10 @@ def test_calibration_decides_the_same_on_any_number_of_cores():
 def test_outputs_share_one_binary_point(bias, told, tmp_path):
     """One large output costs the others bits; the program says how many, and keeps saying so in its file."""
     network = small()
-    layer, xs = network.linear[0], zoo.inputs(network, 40)
+    layer, xs = network.layers[-1], zoo.inputs(network, 40)
     biases = layer.bias.copy()
     biases[1] = bias
-    network = dataclasses.replace(network, linear=(dataclasses.replace(layer, bias=biases),))
+    network = dataclasses.replace(network, layers=(*network.layers[:-1], dataclasses.replace(layer, bias=biases)))
     program = compile_network(network, BOARDS["test8"])
     others = np.arange(network.output_size) != 1
     errors = (VirtualMachine(program).run(xs) - Reference(network).run(xs))[:, others]
@@ -346,8 +352,8 @@ def slow_cell(input_bias, forget_bias):
             LSTMLayer(
                 np.array([[0.0], [0], [20], [0]]), np.zeros((4, 1)), np.array([input_bias, forget_bias, 0.0, 20.0])
             ),
+            LinearLayer(np.eye(1)),
         ),
-        (LinearLayer(np.eye(1)),),
         "slow",
     )
 

@@ -33,7 +33,7 @@ def test_weights_are_rounded_and_in_place(seed, case_):
     network, program = case(seed, *case_)
     stored = quantised_network(program)
     assert (stored.input_size, stored.output_size) == (network.input_size, network.output_size)
-    for number, (layer, rounded) in enumerate(zip(network.lstm, stored.lstm)):
+    for number, (layer, rounded) in enumerate(zip(network.hidden_layers, stored.hidden_layers)):
         unit = 2.0 ** (1 - BITS[program.weight_formats[number]])
         for field in ("weight_ih", "weight_hh"):
             exact, found = getattr(layer, field), getattr(rounded, field)
@@ -45,12 +45,12 @@ def test_weights_are_rounded_and_in_place(seed, case_):
             assert (error <= unit * row * (1 + unit)).all(), (number, field)
             assert error.max() > 0
         assert np.allclose(rounded.bias_ih, layer.bias_ih + layer.bias_hh, rtol=0, atol=2**-26)
-    weight, bias = network.output_map()
+    weight, bias = network.output_layer.weight, network.output_layer.bias
     unit = 2.0 ** (1 - BITS[program.weight_formats[-1]])
     assert (
-        np.abs(stored.linear[0].weight - weight) <= unit * (1 + unit) * np.abs(weight).max(axis=1, keepdims=True)
+        np.abs(stored.output_layer.weight - weight) <= unit * (1 + unit) * np.abs(weight).max(axis=1, keepdims=True)
     ).all()
-    assert np.allclose(stored.linear[0].bias, bias, rtol=0, atol=2.0**-program.output_frac_bits)
+    assert np.allclose(stored.output_layer.bias, bias, rtol=0, atol=2.0**-program.output_frac_bits)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -5,8 +5,9 @@ import pytest
 
 from paths import DATA
 from spiccato.importers.state_dict import network_from_state_dict
-from spiccato.network import LinearLayer, LSTMLayer, Network
-from spiccato_sim.models.reference import Reference, sigmoid
+from spiccato.layers import LinearLayer, LSTMLayer, sigmoid
+from spiccato.network import Network
+from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import random_network
 
 RESULTS = ("xs", "ys", "h", "c")
@@ -46,12 +47,12 @@ def test_equals_torch_live(seed):
     xs = rng.standard_normal((50, network.input_size))
     y = torch.from_numpy(xs)
     with torch.no_grad():
-        for layer in network.lstm:
+        for layer in network.hidden_layers:
             lstm = torch.nn.LSTM(layer.input_size, layer.hidden_size, dtype=torch.float64)
             fields = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
             lstm.load_state_dict({f"{f}_l0": torch.from_numpy(getattr(layer, f).copy()) for f in fields})
             y, _ = lstm(y)
-        for layer in network.linear:
+        for layer in network.layers[len(network.hidden_layers) :]:
             y = torch.nn.functional.linear(
                 y, torch.from_numpy(layer.weight.copy()), torch.from_numpy(layer.bias.copy())
             )
@@ -60,7 +61,7 @@ def test_equals_torch_live(seed):
 
 def test_one_unit_by_hand():
     ones = np.ones((4, 1))
-    network = Network((LSTMLayer(ones, ones, [0.0, 1, 2, 3], None),), (LinearLayer([[2.0]], [0.5]),))
+    network = Network((LSTMLayer(ones, ones, [0.0, 1, 2, 3], None), LinearLayer([[2.0]], [0.5])))
     reference = Reference(network)
 
     def s(x):

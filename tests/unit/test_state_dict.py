@@ -17,8 +17,9 @@ from torch import nn
 
 import spiccato
 from paths import FIXTURES
+from spiccato.errors import ModelError
 from spiccato.importers import save_safetensors
-from spiccato.network import ModelError, Network
+from spiccato.network import Network
 from spiccato_sim.models.bfloat16 import round_bfloat16, to_bits
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import random_network
@@ -114,7 +115,7 @@ def test_cells_come_in_the_order_of_their_numbers():
     tensors = dict(sorted((name, value) for cell in cells.values() for name, value in cell.items()))
     network = spiccato.load(tensors)
     expected = [cells[k][f"cells.{k}.weight_ih"] for k in range(11)]
-    np.testing.assert_array_equal([layer.weight_ih for layer in network.lstm], expected)
+    np.testing.assert_array_equal([layer.weight_ih for layer in network.hidden_layers], expected)
 
 
 def test_missing_biases_are_zeros():
@@ -140,8 +141,10 @@ TAKEN = {
 @pytest.mark.parametrize("tensors", TAKEN.values(), ids=TAKEN)
 def test_what_is_taken(tensors):
     network = spiccato.load(tensors)
-    assert len(network.lstm) == sum("weight_ih" in name for name in tensors)
-    assert len(network.linear) == len({name.rpartition(".")[0] for name in tensors if "_" not in name})
+    assert len(network.hidden_layers) == sum("weight_ih" in name for name in tensors)
+    assert len(network.layers) - len(network.hidden_layers) == len(
+        {name.rpartition(".")[0] for name in tensors if "_" not in name}
+    )
 
 
 # What leaves a doubt.
@@ -274,7 +277,7 @@ def test_values_that_are_not_finite_are_refused_with_their_index(name, value):
 def test_a_stated_order_is_taken(layers):
     tensors = linear("fc.0", 7, 3) | linear("fc.2", 3, 6) | lstm("lstm", 5, 7)
     network = spiccato.load(tensors, layers=layers)
-    assert [layer.output_size for layer in network.linear] == [3, 6]
+    assert [layer.output_size for layer in network.layers[1:]] == [3, 6]
     assert network.origin == (
         "taken from a state dict, as stated by layers: lstm, then fc.0, then fc.2; nothing before, between or after"
     )
@@ -673,7 +676,7 @@ def test_what_is_accepted_computes_what_the_module_computes(tmp_path):
             except ModelError as error:
                 assert str(error).isprintable()
             else:
-                accepted[getattr(source, "suffix", None), len(network.linear)] += 1
+                accepted[getattr(source, "suffix", None), len(network.layers) - len(network.hidden_layers)] += 1
                 np.testing.assert_allclose(Reference(network).run(x.numpy()), expected, rtol=1e-9, atol=1e-12)
 
     check()

@@ -5,8 +5,8 @@ import importlib.util
 import numpy as np
 import pytest
 
+from spiccato.errors import ModelError
 from spiccato.importers import save_safetensors
-from spiccato.network import ModelError
 from spiccato_sim.models import series, zoo
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline, round_bfloat16
 from spiccato_sim.models.reference import Reference
@@ -36,7 +36,7 @@ def test_benchmark_models_have_the_published_sizes(name):
     assert PUBLISHED[name] in (f"{count / 1e3:.0f}K", f"{count / 1e6:.1f}M")
     assert network.name == name
     assert network.output_size == 32
-    assert {layer.input_size for layer in network.lstm} == {network.lstm[0].hidden_size}
+    assert {layer.input_size for layer in network.layers} == {network.layers[0].hidden_size}
 
 
 def test_initialisation_is_pytorchs():
@@ -54,7 +54,7 @@ def test_initialisation_is_pytorchs():
 
 def test_random_networks_differ_in_all_sizes():
     networks = [random_network(np.random.default_rng(k), layers=3, linear=2, max_size=9) for k in range(50)]
-    sizes = [[n.input_size, *(x.output_size for x in n.lstm), *(x.output_size for x in n.linear)] for n in networks]
+    sizes = [[n.input_size, *(x.output_size for x in n.layers)] for n in networks]
     for position in zip(*sizes, strict=True):
         assert set(position) == set(range(1, 10))
     assert same(networks[7], random_network(np.random.default_rng(7), layers=3, linear=2, max_size=9))

@@ -1,17 +1,20 @@
 """Back from a program's integers to the real numbers that they stand for."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..isa.issue import VectorFrom
-from ..network import LinearLayer, LSTMLayer, Network
-from ..numbers import EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, GATES, WEIGHT_FRAC_BITS
+from ..layers import KINDS, Layer, LinearLayer, LoweredLayer
+from ..network import Network
+from ..numbers import EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, WEIGHT_FRAC_BITS
+from ..program import LayerPlace, Program
 from ..rtl.row import DotProductRow
-from .quantise import gate_point, output_point, sigmoid_rows
+from .rows import halved_rows, row_point
 
 __all__ = ["quantised_network"]
 
 
-def quantised_network(program):
+def quantised_network(program: Program) -> Network:
     """The network whose weights and biases are exactly those that ``program`` computes with.
 
     Read from the memory images by way of the issue words, as the hardware reads them: it depends on nothing that
@@ -22,59 +25,66 @@ def quantised_network(program):
     -------
     spiccato.network.Network
     """
-    config, layers = program.config, program.layers
+    first_slot = program.layers[-1].first_slot + program.layers[-1].slots
+    output = LayerPlace(LinearLayer.kind, program.output_size, 0, 0, first_slot, len(program.biases) - first_slot)
+    layers: list[Layer] = []
+    inputs, vector_from = program.input_size, VectorFrom.X
+    for place in (*program.layers, output):
+        kind = KINDS[place.kind]
+        frac_bits = program.output_frac_bits if kind.epilogue is None else GATE_FRAC_BITS
+        layers.append(kind.from_lowered(_lowered(program, place, kind, inputs, vector_from, frac_bits)))
+        inputs, vector_from = place.units, VectorFrom.H
+    return Network(tuple(layers), program.name)
+
+
+def _lowered(
+    program: Program, place: LayerPlace, kind: type[Layer], inputs: int, vector_from: VectorFrom, frac_bits: int
+) -> LoweredLayer:
+    """A layer's rows, of sums with so many fraction bits."""
+    slots = slice(place.first_slot, place.first_slot + place.slots)
+    shape = place.slots, program.config.cores, program.config.block
+
+    def rows(dealt: NDArray) -> NDArray:
+        """(slots, cores, block, ...) to (units, rows per unit, ...)."""
+        return dealt.reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
+
+    def matrix(recurrent: bool, columns: int, point: NDArray) -> tuple[NDArray, int]:
+        tiles = _tiles(program, place, recurrent)
+        exponents = point - program.shifts[int(recurrent), slots].astype(np.int64)
+        flat = tiles.reshape(*shape, -1)[..., :columns]
+        return rows(np.ldexp(flat, (exponents - WEIGHT_FRAC_BITS)[..., None])), tiles.shape[3]
+
+    weights, terms = matrix(False, inputs, row_point(kind.rows, shape, frac_bits, vector_from, 0))
+    if vector_from is VectorFrom.X:
+        # Of each feature: log2 of what its mantissas are multiplied by, the scale that its weights carry included.
+        adjust = program.adjust.astype(np.int64).reshape(-1)[:inputs]
+        weights = np.ldexp(weights, adjust - (EXPONENT_RANGE - 1 - FLOAT_BIAS))
+    recurrent = None
+    if kind.recurrent:
+        point = row_point(kind.rows, shape, frac_bits, VectorFrom.H, 0)
+        recurrent, more = matrix(True, place.units, point)
+        terms += more
+    # The compiler added half a unit for each term that is rounded down.
+    bias = (program.biases[slots] - terms // 2).astype(np.float64)
+    return LoweredLayer(kind, weights, recurrent, rows(np.ldexp(bias, halved_rows(kind.rows, shape) - frac_bits)))
+
+
+def _tiles(program: Program, place: LayerPlace, recurrent: bool) -> NDArray:
+    """Mantissas (slots, cores, block, blocks, block) of one of a layer's matrices."""
+    config = program.config
     fields = {name: values[program.body :] for name, values in program.decode().items()}
-    busy = (fields["valid"] == 1) & (fields["vector_from"] != VectorFrom.NONE.value)
-    # Of each feature: log2 of what its mantissas are multiplied by, the scale that its weights carry included.
-    features = (EXPONENT_RANGE - 1 - FLOAT_BIAS - program.adjust.astype(np.int64)).reshape(-1)[: program.input_size]
-
-    def matrix(first_slot, slots, recurrent, inputs, point):
-        """Weights as dealt out (slots, cores, block, inputs), and how many blocks each row sums."""
-        words = np.flatnonzero(
-            busy
-            & (fields["recurrent"] == recurrent)
-            & (fields["slot"] >= first_slot)
-            & (fields["slot"] < first_slot + slots)
-        )
-        blocks = fields["vector"][words] - fields["vector"][words].min()
-        tiles = DotProductRow.widen(
-            program.weights[:, fields["weight"][words]].swapaxes(0, 1),
-            fields["int8"][words][:, None, None, None] == 1,
-            fields["high"][words][:, None, None, None] == 1,
-        )
-        dealt = np.zeros((slots, config.cores, config.block, blocks.max() + 1, config.block))
-        dealt[fields["slot"][words] - first_slot, :, :, blocks] = tiles
-        exponents = point - program.shifts[recurrent, first_slot : first_slot + slots].astype(np.int64)
-        flat = dealt.reshape(*dealt.shape[:3], -1)[..., :inputs]
-        return np.ldexp(flat, (exponents - WEIGHT_FRAC_BITS)[..., None]), dealt.shape[3]
-
-    lstm, inputs, vector_from = [], program.input_size, VectorFrom.X
-    for layer in layers:
-        shape = (layer.slots, config.cores, config.block)
-        weight_ih, input_blocks = matrix(layer.first_slot, layer.slots, 0, inputs, gate_point(shape, vector_from, 0))
-        if vector_from is VectorFrom.X:
-            weight_ih = np.ldexp(weight_ih, -features)
-        weight_hh, own_blocks = matrix(
-            layer.first_slot, layer.slots, 1, layer.units, gate_point(shape, VectorFrom.H, 0)
-        )
-        # The compiler added half a unit for each term that is rounded down.
-        bias = program.biases[layer.first_slot : layer.first_slot + layer.slots] - (input_blocks + own_blocks) // 2
-        bias = np.ldexp(bias.astype(np.float64), sigmoid_rows(shape) - GATE_FRAC_BITS)
-        lstm.append(LSTMLayer(*(_gate_rows(array, layer.units) for array in (weight_ih, weight_hh, bias))))
-        inputs, vector_from = layer.units, VectorFrom.H
-
-    first_slot = layers[-1].first_slot + layers[-1].slots
-    slots = len(program.biases) - first_slot
-    weight, blocks = matrix(
-        first_slot, slots, 0, inputs, output_point((slots, config.cores, config.block), program.output_frac_bits)
+    words = np.flatnonzero(
+        (fields["valid"] == 1)
+        & (fields["vector_from"] != VectorFrom.NONE.value)
+        & (fields["recurrent"] == recurrent)
+        & (fields["slot"] >= place.first_slot)
+        & (fields["slot"] < place.first_slot + place.slots)
     )
-    bias = np.ldexp((program.biases[first_slot:] - blocks // 2).astype(np.float64), -program.output_frac_bits)
-    outputs = slice(program.output_size)
-    linear = LinearLayer(weight.reshape(-1, inputs)[outputs], bias.reshape(-1)[outputs])
-    return Network(tuple(lstm), (linear,), program.name)
-
-
-def _gate_rows(dealt, units):
-    """Inverse of :meth:`.layout.Layout.gate_rows`: (slots, cores, block, ...) to PyTorch's (4 * units, ...)."""
-    rows = dealt.reshape(-1, GATES, *dealt.shape[3:])[:units]
-    return rows.swapaxes(0, 1).reshape(GATES * units, *dealt.shape[3:])
+    blocks = fields["vector"][words] - fields["vector"][words].min()
+    dealt = np.zeros((place.slots, config.cores, config.block, blocks.max() + 1, config.block))
+    dealt[fields["slot"][words] - place.first_slot, :, :, blocks] = DotProductRow.widen(
+        program.weights[:, fields["weight"][words]].swapaxes(0, 1),
+        fields["int8"][words][:, None, None, None] == 1,
+        fields["high"][words][:, None, None, None] == 1,
+    )
+    return dealt

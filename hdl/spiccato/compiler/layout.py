@@ -1,148 +1,194 @@
 """Where everything lies: rows on cores, units in slots, vector blocks, slots in the accumulator file.
 
-Hidden unit u of a layer belongs to quarter ``u // lanes`` (``lanes = block / 4``). Slot j of the layer is its quarters
-``j * cores .. (j + 1) * cores - 1``, one for each core; row ``4 * (u % lanes) + gate`` of that core is one gate of
-the unit. h of unit u is element ``u % block`` of the layer's block ``u // block``, so that vectors lie in their natural
-order and only rows are dealt out.
+A slot is ``cores * block`` rows. The rows of a layer's units lie one after the other: those of unit 0, of unit 1, and
+so on; row r is row ``r % block`` of core ``r // block % cores`` of the layer's slot ``r // (cores * block)``. With the
+four rows of an LSTM unit, each core so has whole quarters, ``block / 4`` units, of a vector block. h of unit u is
+element ``u % block`` of the layer's block ``u // block``, so that vectors lie in their natural order and only rows are
+dealt out.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..isa.issue import VectorFrom
-from ..numbers import GATES, QUARTERS
+from ..config import Config
+from ..isa.issue import Source, VectorFrom
+from ..layers import Layer, LoweredLayer
+from ..numbers import QUARTERS
 
-__all__ = ["Matrix", "LayerLayout", "LinearLayout", "Layout"]
+__all__ = ["Layout", "Matrix", "PlacedLayer"]
 
 
 @dataclass(frozen=True)
 class Matrix:
     """One weight matrix on the MVU: ``slots x blocks`` tiles, each one issue word of an inference.
 
-    ``vector_from`` and ``first_block`` tell which blocks of the vector file its columns meet; ``recurrent`` selects
-    the row shifts. ``layer`` is the LSTM layer, or the number of LSTM layers for the linear layer.
+    Attributes
+    ----------
+    layer : int
+        Number of its layer.
+    recurrent : bool
+        It belongs to the next timestep: its sums are stored. It also selects the row shifts.
+    starts_from : Source
+        What a slot's first tile is added to.
+    writes_vectors, sends_output : bool
+        Where a slot goes when its last tile was added: through an epilogue to the vector file, or out.
+    vector_from : VectorFrom
+    producer : int or None
+        Which layer's results its columns meet; None for the network's input.
+    first_block, blocks : int
+        Which blocks of the vector file these are.
+    first_slot, slots : int
     """
 
     layer: int
     recurrent: bool
+    starts_from: Source
+    writes_vectors: bool
+    sends_output: bool
     vector_from: VectorFrom
+    producer: int | None
     first_block: int
     blocks: int
     first_slot: int
     slots: int
 
     @property
-    def tiles(self):
+    def tiles(self) -> int:
         """Issue words, and 16-bit weight memory words."""
         return self.slots * self.blocks
 
 
 @dataclass(frozen=True)
-class LayerLayout:
-    """An LSTM layer's place: slots, blocks of h, and its two matrices."""
+class PlacedLayer:
+    """A layer's place: its slots, the blocks of its results if they are vectors, and its matrices.
 
+    ``allocated_blocks`` are those that whole slots write, ``blocks`` those that hold units.
+    """
+
+    number: int
+    kind: type[Layer]
     units: int
     first_slot: int
     slots: int
     first_block: int
+    blocks: int
     allocated_blocks: int
     input: Matrix
-    recurrent: Matrix
+    recurrent: Matrix | None
 
+    @property
+    def matrices(self) -> tuple[Matrix, ...]:
+        """The input matrix and, if there is one, the recurrent matrix."""
+        return (self.input,) if self.recurrent is None else (self.input, self.recurrent)
 
-@dataclass(frozen=True)
-class LinearLayout:
-    """The linear layer's place.
+    @property
+    def all_slots(self) -> slice:
+        """Its part of arrays over all slots."""
+        return slice(self.first_slot, self.first_slot + self.slots)
 
-    Output o is row ``o % block`` of core ``o // block % cores`` of slot ``o // (cores * block)``.
-    """
-
-    outputs: int
-    first_slot: int
-    slots: int
-    input: Matrix
+    @property
+    def tiles(self) -> int:
+        """Issue words of all its matrices."""
+        return sum(matrix.tiles for matrix in self.matrices)
 
 
 class Layout:
-    """The layout of ``network`` on ``config``; unbounded, :mod:`.compile` compares it with the memories."""
+    """The layout of a lowered network on ``config``; unbounded, :mod:`.fit` compares it with the memories.
 
-    def __init__(self, network, config):
+    Attributes
+    ----------
+    config : Config
+    layers : list of PlacedLayer
+        The last one sends the outputs.
+    input_blocks, vector_blocks, slots : int
+        What it takes of the input buffer, the vector file and the accumulator file.
+    """
+
+    def __init__(self, lowered: Sequence[LoweredLayer], config: Config) -> None:
         self.config = config
-        self.input_blocks = _divide_up(network.input_size, config.block)
-        self.layers = []
-        slot, block = 0, 0
-        source = (VectorFrom.X, 0, self.input_blocks)
-        for number, layer in enumerate(network.lstm):
-            units = layer.hidden_size
-            slots = _divide_up(units, config.slot_units)
-            own = (VectorFrom.H, block, _divide_up(units, config.block))
+        self.input_blocks = _divide_up(lowered[0].inputs, config.block)
+        self.layers: list[PlacedLayer] = []
+        self.slots = self.vector_blocks = 0
+        source: tuple[VectorFrom, int | None, int, int] = (VectorFrom.X, None, 0, self.input_blocks)
+        for number, layer in enumerate(lowered):
+            vectors, recurrent = layer.kind.epilogue is not None, layer.recurrent is not None
+            slots = _divide_up(layer.units * len(layer.kind.rows), config.slot_rows)
+            own = (VectorFrom.H, number, self.vector_blocks, _divide_up(layer.units, config.block))
+            start = Source.PREVIOUS if recurrent else Source.BIAS
+            place = self.slots, slots
             self.layers.append(
-                LayerLayout(
-                    units=units,
-                    first_slot=slot,
+                PlacedLayer(
+                    number=number,
+                    kind=layer.kind,
+                    units=layer.units,
+                    first_slot=self.slots,
                     slots=slots,
-                    first_block=block,
-                    allocated_blocks=_divide_up(slots * config.cores, QUARTERS),
-                    input=Matrix(number, False, *source, slot, slots),
-                    recurrent=Matrix(number, True, *own, slot, slots),
+                    first_block=self.vector_blocks,
+                    blocks=own[-1] if vectors else 0,
+                    allocated_blocks=_divide_up(slots * config.cores, QUARTERS) if vectors else 0,
+                    input=Matrix(number, False, start, vectors, not vectors, *source, *place),
+                    recurrent=Matrix(number, True, Source.BIAS, False, False, *own, *place) if recurrent else None,
                 )
             )
-            slot += slots
-            block += self.layers[-1].allocated_blocks
+            self.slots += slots
+            self.vector_blocks += self.layers[-1].allocated_blocks
             source = own
-        self.vector_blocks = block
-        self.lstm_slots = slot
-        slots = _divide_up(network.output_size, config.slot_rows)
-        self.linear = LinearLayout(
-            outputs=network.output_size,
-            first_slot=slot,
-            slots=slots,
-            input=Matrix(len(network.lstm), False, *source, slot, slots),
+
+    @property
+    def hidden(self) -> list[PlacedLayer]:
+        """The layers whose results are vectors."""
+        return self.layers[:-1]
+
+    @property
+    def output(self) -> PlacedLayer:
+        """The layer whose sums are the outputs."""
+        return self.layers[-1]
+
+    @property
+    def matrices(self) -> list[Matrix]:
+        """All matrices, layer after layer."""
+        return [matrix for layer in self.layers for matrix in layer.matrices]
+
+    @property
+    def seeded(self) -> NDArray[np.int64]:
+        """The slots whose sums start from what the previous inference left: from a zero state, their biases."""
+        return np.concatenate(
+            [np.arange(self.slots)[layer.all_slots] for layer in self.layers if layer.recurrent is not None]
         )
-        self.slots = slot + slots
 
     @property
-    def matrices(self):
-        """All matrices: each layer's input and recurrent one, then the linear layer's."""
-        return [m for layer in self.layers for m in (layer.input, layer.recurrent)] + [self.linear.input]
-
-    @property
-    def output_beats(self):
+    def output_beats(self) -> int:
         """Beats of an output packet."""
-        return _divide_up(self.linear.outputs, self.config.beat_values)
+        return _divide_up(self.output.units, self.config.beat_values)
 
-    def slot_output_beats(self, slot):
+    def slot_output_beats(self, slot: int) -> int:
         """Beats that output slot number ``slot`` (0 = first) sends."""
         rows = self.config.slot_rows
-        return _divide_up(min(self.linear.outputs - slot * rows, rows), self.config.beat_values)
+        return _divide_up(min(self.output.units - slot * rows, rows), self.config.beat_values)
 
-    def slots_of_block(self, layer, block):
+    def slots_of_block(self, layer: PlacedLayer, block: int) -> tuple[int, int]:
         """The layer's first and last slot (0 = its first) that hold units of its ``block``."""
         per_slot = self.config.slot_units
         first = block * self.config.block
         last = min(first + self.config.block, layer.units) - 1
         return first // per_slot, last // per_slot
 
-    def gate_rows(self, array, slots):
-        """Deal out rows of a PyTorch matrix or bias (4 * units, ...) to (slots, cores, block, ...), zero-padded."""
-        units = array.shape[0] // GATES
-        padded = np.zeros((slots * self.config.slot_units, GATES, *array.shape[1:]), dtype=array.dtype)
-        padded[:units] = array.reshape(GATES, units, *array.shape[1:]).swapaxes(0, 1)
-        return padded.reshape(slots, self.config.cores, self.config.block, *array.shape[1:])
+    def deal_out(self, array: NDArray, layer: PlacedLayer) -> NDArray:
+        """Deal out a layer's rows (units, rows per unit, ...) to (slots, cores, block, ...), zero-padded."""
+        rows = array.reshape(-1, *array.shape[2:])
+        padded = np.zeros((layer.slots * self.config.slot_rows, *rows.shape[1:]), dtype=array.dtype)
+        padded[: len(rows)] = rows
+        return padded.reshape(layer.slots, self.config.cores, self.config.block, *rows.shape[1:])
 
-    def output_rows(self, array, slots):
-        """Deal out rows of a linear layer's matrix or bias (outputs, ...), likewise."""
-        padded = np.zeros((slots * self.config.slot_rows, *array.shape[1:]), dtype=array.dtype)
-        padded[: array.shape[0]] = array
-        return padded.reshape(slots, self.config.cores, self.config.block, *array.shape[1:])
-
-    def columns(self, array, blocks):
+    def columns(self, array: NDArray, blocks: int) -> NDArray:
         """Split the last axis into (blocks, block), zero-padded."""
         padded = np.zeros((*array.shape[:-1], blocks * self.config.block), dtype=array.dtype)
         padded[..., : array.shape[-1]] = array
         return padded.reshape(*array.shape[:-1], blocks, self.config.block)
 
 
-def _divide_up(a, b):
+def _divide_up(a: int, b: int) -> int:
     return -(-a // b)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ..formats import from_bits, to_bits
 from ..numbers import EXPONENT_RANGE, FLOAT_BIAS, H_FRAC_BITS
-from .quantise import GATE_LIMIT
+from .rows import GATE_LIMIT
 
 __all__ = ["Saturation", "calibration_note", "input_limits", "numbers_text", "output_note", "saturation"]
 

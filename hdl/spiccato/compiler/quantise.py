@@ -1,143 +1,103 @@
-"""From real weights to integers: mantissas, row shifts and biases. The features' scales are :mod:`.scales`.
+"""Third pass: all layers from real numbers to the integers of the memories."""
 
-A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent. The accumulator of a gate row holds
-``z * 2^26`` (z/2 for the sigmoid rows: their tables are of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction
-bits) is in units of ``2^(exponent - 32)``, so it is added as ``T * 2^(exponent - 6) = (T << 24) >> (30 - exponent)``.
-With x, whose block exponent 0 (the largest) stands for mantissas in units of ``2^(cap - 16)``, the shift is
-``29 - exponent - cap``. One more for sigmoid rows. ``cap`` is the largest exponent of an input that the program
-accepts without saturation; it is chosen so that no input can overflow an accumulator.
-"""
-
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import FitError
-from ..isa.issue import VectorFrom
-from ..numbers import (
-    ACC_BITS,
-    ALIGN_LEFT,
-    FLOAT_BIAS,
-    GATE_FRAC_BITS,
-    GATES,
-    H_FRAC_BITS,
-    INT8_BITS,
-    MANTISSA_BITS,
-    SHIFT_MAX,
-    WEIGHT_BITS,
-    WEIGHT_FRAC_BITS,
-)
+from ..layers import LoweredLayer
+from ..network import Network
+from ..numbers import GATE_FRAC_BITS
+from .layout import Layout, Matrix
+from .notes import calibration_note, output_note
+from .rows import check_row_range, output_frac_bits, quantise_matrix, row_bias, row_point
+from .scales import InputScale, calibrated_scale, weight_scale
 
-__all__ = [
-    "GATE_LIMIT",
-    "QuantisedMatrix",
-    "quantise_matrix",
-    "gate_bias",
-    "gate_point",
-    "check_gate_range",
-    "output_frac_bits",
-    "sigmoid_rows",
-    "output_point",
-]
-
-#: Sums stay below this fraction of the accumulator's range, whatever the input.
-_HEADROOM_BITS = 2
-#: log2 of the largest gate argument that may be accumulated.
-GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
+__all__ = ["Quantised", "quantise"]
 
 
-@dataclass(frozen=True)
-class QuantisedMatrix:
-    """Mantissas (slots, cores, block, blocks, block) int32 and row shifts (slots, cores, block) uint8."""
+@dataclass(frozen=True, eq=False)
+class Quantised:
+    """A network's integers.
 
-    mantissas: np.ndarray
-    shifts: np.ndarray
+    Attributes
+    ----------
+    scale : InputScale
+        Of the input features.
+    output_frac_bits : int
+        Fraction bits of the output sums.
+    mantissas : dict
+        Of each :class:`Matrix`: int32 (slots, cores, block, blocks, block).
+    shifts : uint8 (2, slots, cores, block)
+        Row shifts of input and recurrent matrices.
+    biases : int64 (slots, cores, block)
+    notes : list of str
+    """
+
+    scale: InputScale
+    output_frac_bits: int
+    shifts: NDArray[np.uint8]
+    biases: NDArray[np.int64]
+    notes: list[str]
+    mantissas: dict[Matrix, NDArray[np.int32]] = field(default_factory=dict)
 
 
-def _exponents(magnitude, int8):
-    """Smallest e with round(magnitude * 2^(bits - 1 - e)) <= 2^(bits - 1) - 1, elementwise."""
-    top = 2.0 ** ((INT8_BITS if int8 else WEIGHT_BITS) - 1)
-    e = np.frexp(magnitude)[1]
-    return np.where(np.rint(np.ldexp(magnitude, -e) * top) >= top, e + 1, e)
-
-
-def quantise_matrix(weights, point, int8, name):
-    """Quantise a dealt-out matrix.
+def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, formats: Sequence[str]) -> Quantised:
+    """Quantise a network.
 
     Parameters
     ----------
-    weights : float array (slots, cores, block, blocks, block)
-    point : int array (slots, cores, block)
-        Row shift of a row with exponent 0; shifts are ``point - exponent``.
-    int8 : bool
-        8-bit mantissas (widened to 16 bits here).
-    name : str
-        For messages.
+    network : Network
+    lowered : sequence of LoweredLayer
+        Its layers.
+    layout : Layout
+        Their places.
+    formats : sequence of "int16" or "int8"
+        Weight format of each layer.
 
     Raises
     ------
     FitError
-        If a weight is too large for any shift.
+        If numbers are beyond what the hardware's formats hold.
     """
-    largest = np.abs(weights).max(axis=(3, 4))
-    # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
-    exponents = np.maximum(np.where(largest > 0, _exponents(largest, int8), point - SHIFT_MAX), point - SHIFT_MAX)
-    shifts = point - exponents
-    if shifts.min() < 0:
-        raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
-    bits = INT8_BITS if int8 else WEIGHT_BITS
-    mantissas = np.rint(np.ldexp(weights, (bits - 1 - exponents)[..., None, None])).astype(np.int32)
-    if int8:
-        mantissas <<= WEIGHT_BITS - INT8_BITS
-    return QuantisedMatrix(mantissas, shifts.astype(np.uint8))
-
-
-def sigmoid_rows(shape):
-    """1 for rows of i, f and o, 0 for rows of g; ``shape`` ends with the rows of a core."""
-    return np.broadcast_to(np.arange(shape[-1]) % GATES != 2, shape).astype(np.int64)
-
-
-def gate_point(shape, vector_from, cap):
-    """Row shifts of gate rows of exponent 0, for :func:`quantise_matrix`."""
-    unit = ALIGN_LEFT + WEIGHT_FRAC_BITS - GATE_FRAC_BITS
-    unit += MANTISSA_BITS - 1 - cap if vector_from is VectorFrom.X else H_FRAC_BITS
-    return unit + sigmoid_rows(shape)
-
-
-def output_point(shape, frac_bits):
-    """Row shifts of output rows of exponent 0, whose sums have ``frac_bits`` fraction bits."""
-    return np.full(shape, ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - frac_bits, dtype=np.int64)
-
-
-def gate_bias(bias, terms):
-    """Biases (slots, cores, block) to accumulator integers; ``terms`` row sums will be added to each.
-
-    Alignment rounds each term down, half a unit on average: the bias takes that back.
-    """
-    halved = np.ldexp(bias, GATE_FRAC_BITS - sigmoid_rows(bias.shape))
-    return np.rint(halved).astype(np.int64) + terms // 2
-
-
-def check_gate_range(weight_hh, weight_ih, bias, name):
-    """Refuse recurrent weights and biases that could overflow a gate's accumulator (inputs are capped already)."""
-    largest = (
-        np.abs(weight_hh).sum(axis=1) + (0 if weight_ih is None else np.abs(weight_ih).sum(axis=1)) + np.abs(bias)
-    ).max()
-    if largest >= 2.0**GATE_LIMIT:
-        raise FitError(
-            f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**GATE_LIMIT:.3g} "
-            "fits the accumulators"
+    config = layout.config
+    names = [f"{network.name}: layer {layer.number}" for layer in layout.hidden] + [f"{network.name}: linear layer"]
+    notes = []
+    if network.calibration is None:
+        scale = weight_scale(lowered[0].input.reshape(-1, network.input_size), names[0])
+    else:
+        scale = calibrated_scale(
+            lowered[0],
+            network.calibration,
+            block=config.block,
+            int8=formats[0] == "int8",
+            io_format=config.io_format,
+            name=names[0],
         )
+        notes += calibration_note(network.calibration, scale.adjust, config.io_format)
+    weight, bias = lowered[-1].input[:, 0], lowered[-1].bias[:, 0]
+    frac_bits = output_frac_bits(weight, bias, names[-1])
+    notes += output_note(weight, bias, frac_bits)
 
-
-def output_frac_bits(weight, bias, name):
-    """Fraction bits of the output sums: as many as keep every possible output in the accumulator."""
-    largest = (np.abs(weight).sum(axis=1) + np.abs(bias)).max()
-    frac_bits = ACC_BITS - 1 - _HEADROOM_BITS - (np.frexp(largest)[1] if largest > 0 else 0)
-    # Small weights: their shift is largest, big ones smallest.
-    widest = ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - int(np.frexp(np.abs(weight).max())[1]) - 1
-    frac_bits = int(min(frac_bits, widest))
-    # The format's largest exponent has to hold whatever the accumulator may.
-    if not ACC_BITS - 1 - FLOAT_BIAS <= frac_bits <= 100:
-        raise FitError(f"{name}: outputs up to {largest:.3g} are beyond the output format")
-    return frac_bits
+    result = Quantised(
+        scale,
+        frac_bits,
+        np.zeros((2, layout.slots, config.cores, config.block), dtype=np.uint8),
+        np.zeros((layout.slots, config.cores, config.block), dtype=np.int64),
+        notes,
+    )
+    for layer, place, name in zip(lowered, layout.layers, names):
+        rows, bits = place.kind.rows, frac_bits if place.input.sends_output else GATE_FRAC_BITS
+        if place.input.writes_vectors:
+            check_row_range(layer, network_input=place.input.producer is None, name=name)
+        for matrix, array in zip(place.matrices, (layer.input, layer.recurrent)):
+            scaled = np.ldexp(array, scale.log2_scale) if matrix.producer is None else array
+            dealt = layout.columns(layout.deal_out(scaled, place), matrix.blocks)
+            point = row_point(rows, dealt.shape[:3], bits, matrix.vector_from, scale.cap)
+            quantised = quantise_matrix(dealt, point, formats[place.number] == "int8", name)
+            result.mantissas[matrix] = quantised.mantissas
+            result.shifts[int(matrix.recurrent), place.all_slots] = quantised.shifts
+        terms = sum(matrix.blocks for matrix in place.matrices)
+        result.biases[place.all_slots] = row_bias(rows, layout.deal_out(layer.bias, place), bits, terms)
+    return result

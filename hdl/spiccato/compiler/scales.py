@@ -13,9 +13,17 @@ import numpy as np
 from ..errors import FitError
 from ..formats import from_bits, to_bits
 from ..isa.issue import VectorFrom
-from ..numbers import ADJUST_MIN, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_BIAS, GATES, MANTISSA_BITS, WEIGHT_FRAC_BITS
+from ..numbers import (
+    ADJUST_MIN,
+    EXPONENT_RANGE,
+    EXPONENT_STEP,
+    FLOAT_BIAS,
+    GATE_FRAC_BITS,
+    MANTISSA_BITS,
+    WEIGHT_FRAC_BITS,
+)
 from ..rtl.ingress import Ingress
-from .quantise import GATE_LIMIT, gate_point, quantise_matrix, sigmoid_rows
+from .rows import GATE_LIMIT, halved_rows, quantise_matrix, row_point
 
 __all__ = ["InputScale", "calibrated_scale", "scale_error", "weight_scale"]
 
@@ -110,7 +118,7 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
 
     Parameters
     ----------
-    layer : LSTMLayer
+    layer : LoweredLayer
         The first one.
     calibration : float64 (steps, features)
     block : int
@@ -137,16 +145,17 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
             f"{name}: calibration input [{step}, {feature}] is {calibration[step, feature]:.3g}, beyond the "
             f"range of {io_format} streams (3.4e+38)"
         )
+    weights = layer.input.reshape(-1, layer.inputs)
     try:
-        without = weight_scale(layer.weight_ih, name)
+        without = weight_scale(weights, name)
     except FitError:
         without = None
     measure = _Measure(layer, calibration, block, int8, io_format, name)
-    patterns = _patterns(layer.weight_ih, calibration, block)
-    tried = [measure(_capped(layer.weight_ih, log2_scale, 0)) for log2_scale in patterns]
+    patterns = _patterns(weights, calibration, block)
+    tried = [measure(_capped(weights, log2_scale, 0)) for log2_scale in patterns]
     best_of_block = np.argmin([blocks for _, _, blocks in tried], axis=0)
-    mixed = np.choose(np.repeat(best_of_block, block)[: layer.input_size], patterns)
-    tried.append(measure(_capped(layer.weight_ih, mixed, 0)))
+    mixed = np.choose(np.repeat(best_of_block, block)[: layer.inputs], patterns)
+    tried.append(measure(_capped(weights, mixed, 0)))
     error, best, _ = min(tried, key=lambda one: one[0])  # the first of equals
     return best if without is None or error < _GAIN * measure(without)[0] else without
 
@@ -178,10 +187,10 @@ def _patterns(weight_ih, calibration, block):
 
 
 def scale_error(layer, calibration, scale, *, block, int8, io_format, name="layer 0"):
-    """RMS error of the first layer's gates on samples that comes from rounding inputs and input weights.
+    """RMS error of the first layer's rows on samples that comes from rounding inputs and input weights.
 
-    Inputs go through the integer model of the hardware, input weights are quantised; all else is exact, and h is zero.
-    Parameters as for :func:`calibrated_scale`.
+    Rows count behind their activation functions. Inputs go through the integer model of the hardware, input weights are
+    quantised; all else is exact, and h is zero. Parameters as for :func:`calibrated_scale`.
     """
     return _Measure(layer, calibration, block, int8, io_format, name)(scale)[0]
 
@@ -190,17 +199,19 @@ class _Measure:
     """Called with a scale: (error of :func:`scale_error`, the scale, RMS error that each block would cause alone)."""
 
     def __init__(self, layer, calibration, block, int8, io_format, name):
-        samples = min(len(calibration), max(_SAMPLES[0], min(_SAMPLES[-1], _WORK // layer.weight_ih.size)))
+        samples = min(len(calibration), max(_SAMPLES[0], min(_SAMPLES[-1], _WORK // layer.input.size)))
         steps = np.linspace(0, len(calibration) - 1, samples).astype(int)
         self._block, self._int8, self._io_format, self._name = block, int8, io_format, name
-        self._weights = self._columns(_unit_rows(layer.weight_ih))
+        self._weights = self._columns(layer.input.reshape(-1, layer.inputs))
         self._bits = self._columns(to_bits(calibration[steps], io_format))
-        self._features = layer.input_size
-        self._halved = 1 + sigmoid_rows((len(self._weights),))
+        self._features = layer.inputs
+        self._rows = layer.kind.rows
+        self._halved = 1 + halved_rows(self._rows, (len(self._weights),))
+        self._curved = np.resize([function != "linear" for function in self._rows], len(self._weights))
         inputs = from_bits(self._bits, io_format)
         self._sums = _products(inputs, self._weights)
-        self._arguments = self._sums.sum(axis=0) + _unit_rows(layer.bias_ih + layer.bias_hh)
-        self._gates = np.tanh(self._arguments / self._halved) / self._halved
+        self._arguments = self._sums.sum(axis=0) + layer.bias.reshape(-1)
+        self._results = self._functions(self._arguments)
 
     def _columns(self, array):
         """(n, features) to (n, blocks, block), zero-padded."""
@@ -220,7 +231,7 @@ class _Measure:
         powers = scale.cap + 1 - MANTISSA_BITS - EXPONENT_STEP * exponents
         inputs = np.ldexp(mantissas.astype(np.float64), powers[:, None]).reshape(shape)
         dealt = np.ldexp(self._weights, log2_scale)[None, None]
-        point = gate_point(dealt.shape[:3], VectorFrom.X, scale.cap)
+        point = row_point(self._rows, dealt.shape[:3], GATE_FRAC_BITS, VectorFrom.X, scale.cap)
         quantised = quantise_matrix(dealt, point, self._int8, self._name)
         row_exponents = (point - quantised.shifts)[0, 0]
         weights = np.ldexp(
@@ -231,17 +242,15 @@ class _Measure:
         return self._rms(errors.sum(axis=0)), scale, alone
 
     def _rms(self, errors):
-        """RMS change of the gates, sigmoid(z) = tanh(z / 2) / 2 + 1/2, when errors (steps, rows) are added."""
-        changed = np.tanh((self._arguments + errors) / self._halved) / self._halved
-        return float(np.sqrt(np.mean(np.square(changed - self._gates))))
+        """RMS change of the rows' results when errors (steps, rows) are added."""
+        changed = self._functions(self._arguments + errors)
+        return float(np.sqrt(np.mean(np.square(changed - self._results))))
+
+    def _functions(self, arguments):
+        """The rows' results, but for the 1/2 in sigmoid(z) = tanh(z / 2) / 2 + 1/2."""
+        return np.where(self._curved, np.tanh(arguments / self._halved) / self._halved, arguments)
 
 
 def _products(inputs, weights):
     """Sums of each block: inputs (steps, blocks, block) and weights (rows, blocks, block) to (blocks, steps, rows)."""
     return inputs.swapaxes(0, 1) @ weights.transpose(1, 2, 0)
-
-
-def _unit_rows(array):
-    """PyTorch's rows (4 * units, ...) with the gates of a unit next to each other, as a core holds them."""
-    units = len(array) // GATES
-    return array.reshape(GATES, units, *array.shape[1:]).swapaxes(0, 1).reshape(array.shape)

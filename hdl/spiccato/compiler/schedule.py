@@ -1,8 +1,8 @@
 """The static schedule: which tile of which matrix is multiplied in which cycle.
 
 Every cycle issues one word: one tile (one vector block with ``cores * block`` rows). What an inference's output waits
-for are the tiles of the input matrices and of the linear layer; those are *critical*. The recurrent tiles belong to
-the next timestep, whose first half they compute; they fill the cycles that the critical ones leave.
+for are the tiles of the input matrices; those are *critical*. The recurrent tiles belong to the next timestep, whose
+first half they compute; they fill the cycles that the critical ones leave.
 
 A list scheduler decides cycle by cycle: of the critical tiles whose vector block is there, the one of the lowest layer
 and slot; else a recurrent one; else none. Blocks of x come with the input beats; blocks of h are there
@@ -14,9 +14,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..isa.issue import Source, VectorFrom
+from ..isa.issue import Source
 
-__all__ = ["Schedule", "schedule", "check_schedule"]
+__all__ = ["Schedule", "schedule"]
 
 _NEVER = 1 << 60
 
@@ -88,14 +88,11 @@ def schedule(layout, timing):
     # When each block can first be issued, counted from the acceptance of the first input beat.
     beats = config.beats_per_block
     x_ready = [(block + 1) * beats - 1 + timing.input for block in range(layout.input_blocks)]
-    h_ready = [[_NEVER] * layer.recurrent.blocks for layer in layout.layers]
+    h_ready = [[_NEVER] * layer.blocks for layer in layout.layers]
     slot_done = [[_NEVER] * layer.slots for layer in layout.layers]
     ready = []
     for matrix in matrices:
-        if matrix.vector_from is VectorFrom.X:
-            ready.append(x_ready)
-        else:
-            ready.append(h_ready[matrix.layer if matrix.recurrent else matrix.layer - 1])
+        ready.append(x_ready if matrix.producer is None else h_ready[matrix.producer])
 
     words = []
     first_cycle = cycle = x_ready[0]
@@ -113,7 +110,7 @@ def schedule(layout, timing):
                 if times[block] <= cycle:
                     if (
                         len(chain.remaining) == 1
-                        and chain.matrix is layout.linear.input
+                        and chain.matrix.sends_output
                         and (chain.slot != next_output or cycle < output_free)
                     ):
                         break
@@ -141,10 +138,8 @@ def schedule(layout, timing):
                 source = Source.CONTINUE
             elif chain.started:
                 source = Source.STORED
-            elif chain.matrix.recurrent or chain.matrix is layout.linear.input:
-                source = Source.BIAS
             else:
-                source = Source.PREVIOUS
+                source = chain.matrix.starts_from
             if current is not None and current is not chain and current.remaining:
                 words[current_index][4] = True
             words.append([chain.number, chain.slot, block, source.value, False, not chain.remaining])
@@ -156,7 +151,7 @@ def schedule(layout, timing):
                     words[-1][4] = True
                 else:
                     critical.remove(chain)
-                    if chain.matrix is layout.linear.input:
+                    if chain.matrix.sends_output:
                         sent = layout.slot_output_beats(chain.slot)
                         next_output, output_free = next_output + 1, cycle + sent
                         spaced_latency = cycle + timing.output + sent - 1
@@ -184,7 +179,7 @@ def _finish_slot(layout, slot_done, h_ready, chain, when):
     number = chain.matrix.layer
     layer = layout.layers[number]
     slot_done[number][chain.slot] = when
-    for block in range(layer.recurrent.blocks):
+    for block in range(layer.blocks):
         if h_ready[number][block] == _NEVER:
             first, last = layout.slots_of_block(layer, block)
             h_ready[number][block] = max(slot_done[number][first : last + 1])
@@ -203,7 +198,7 @@ def _gap_before_repeat(layout, timing, words):
             slot = matrices[word[0]].first_slot + word[1]
             first_use.setdefault(slot, cycle)
             last_use[slot] = cycle
-            if matrices[word[0]] is layout.linear.input and word[5]:
+            if matrices[word[0]].sends_output and word[5]:
                 outputs.append((cycle, layout.slot_output_beats(word[1])))
     length = max(
         len(words),
@@ -219,97 +214,3 @@ def _gap_before_repeat(layout, timing, words):
     if before < 0:
         length = max(length, -(-(sent[beat] + timing.room) // -before))
     return length - len(words)
-
-
-def check_schedule(result, layout, timing, repeats=2):
-    """Check ``repeats`` inferences in a row against every rule of the hardware; independent of how they were made.
-
-    Raises
-    ------
-    AssertionError
-        With the rule and the cycle; a defect of the scheduler, never of the user's input.
-    """
-    matrices = layout.matrices
-    length = len(result.matrix)
-    done = set()
-    h_at, stored_at, finished_at, file_owner, sent = {}, {}, {}, {}, []
-    capacity, packet = layout.config.output_beats, layout.output_beats
-    register = None
-    output_free, output_slot = 0, 0
-
-    def rule(condition, text, cycle):
-        if not condition:
-            raise AssertionError(f"schedule, cycle {cycle}: {text}")
-
-    for step in range(repeats):
-        done.clear()
-        open_chains, issued = {}, {}
-        output_slot, x_blocks = 0, 0
-        needed = packet * (step + 1) - capacity
-        rule(
-            needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room,
-            "the output queue has no room",
-            step * length,
-        )
-        for position in range(length):
-            cycle = step * length + position
-            number = int(result.matrix[position])
-            if number < 0:
-                continue
-            matrix = matrices[number]
-            slot, block = int(result.slot[position]), int(result.block[position])
-            chain, accumulator = (number, slot), matrix.first_slot + slot
-            tile = (number, slot, block)
-            rule(tile not in done, f"tile {tile} is issued twice", cycle)
-            done.add(tile)
-            issued[chain] = issued.get(chain, 0) + 1
-            if matrix.vector_from is VectorFrom.H:
-                producer = matrix.layer if matrix.recurrent else matrix.layer - 1
-                first, last = layout.slots_of_block(layout.layers[producer], block)
-                for part in range(first, last + 1):
-                    rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
-            else:
-                rule(block <= x_blocks, "blocks of x are first used out of order", cycle)
-                x_blocks = max(x_blocks, block + 1)
-            if matrix.vector_from is VectorFrom.X and step == 0:
-                arrival = (block + 1) * layout.config.beats_per_block - 1 + timing.input
-                rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
-            source = Source(int(result.source[position]))
-            if chain not in open_chains:
-                expected = Source.BIAS if matrix.recurrent or matrix is layout.linear.input else Source.PREVIOUS
-                rule(source is expected, f"slot {chain} starts from {source}", cycle)
-            elif register == chain:
-                rule(source is Source.CONTINUE, f"slot {chain} does not go on", cycle)
-            else:
-                rule(
-                    source is Source.STORED and open_chains[chain] and file_owner[accumulator] == chain,
-                    f"slot {chain} was not stored",
-                    cycle,
-                )
-            if source in (Source.PREVIOUS, Source.STORED) and accumulator in stored_at:
-                rule(cycle >= stored_at[accumulator] + timing.reload, f"slot {chain} is reloaded too early", cycle)
-            register = chain
-            open_chains[chain] = bool(result.store[position])
-            if result.store[position]:
-                stored_at[accumulator], file_owner[accumulator] = cycle, chain
-            if result.finish[position]:
-                rule(issued[chain] == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
-                register = None
-                if matrix is layout.linear.input:
-                    rule(slot == output_slot, "output slots are out of order", cycle)
-                    rule(cycle >= output_free, "output slots are too close", cycle)
-                    output_slot += 1
-                    output_free = cycle + layout.slot_output_beats(slot)
-                    sent += [cycle + timing.output + beat for beat in range(layout.slot_output_beats(slot))]
-                elif not matrix.recurrent:
-                    h_at[step, matrix.layer, slot] = cycle + timing.dependency
-                    rule(
-                        cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,
-                        f"c of slot {chain} is read too early",
-                        cycle,
-                    )
-                    finished_at[accumulator] = cycle
-                else:
-                    rule(result.store[position], f"recurrent half of slot {chain} is not stored", cycle)
-        expected = {(n, s, b) for n, m in enumerate(matrices) for s in range(m.slots) for b in range(m.blocks)}
-        rule(done == expected, "tiles are missing", (step + 1) * length)

@@ -191,6 +191,8 @@ class AsyncDevice:
     async def read_state(self, layers: Sequence[LayerPlace] | None = None) -> tuple[list, list]:
         """h and c of all layers, as two lists of int64 arrays (units,) with 17 fraction bits.
 
+        Of layers without a cell state c is empty.
+
         ``layers`` (``Program.layers``) are by default those of the program that was loaded here.
 
         Raises
@@ -222,11 +224,11 @@ class AsyncDevice:
                     )
                 )
             states = []
-            for unit in range(layer.units):
+            for unit in range(layer.cells):
                 quarter, lane = divmod(unit, config.lanes)
                 slot, core = divmod(quarter, config.cores)
                 states.append(await element(cell=1, address=layer.first_slot + slot, core=core, lane=lane))
-            c.append(np.array(states))
+            c.append(np.array(states, dtype=np.int64))
         return self._written_h or h, c
 
     async def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:

@@ -15,7 +15,8 @@ from typing import Any
 
 from numpy.typing import ArrayLike
 
-from ..network import ModelError, Network
+from ..errors import ModelError
+from ..network import Network
 from . import safetensors_file
 from .contents import check_contents
 from .safetensors_file import save_safetensors

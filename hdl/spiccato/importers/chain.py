@@ -14,7 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from ..errors import ModelError
+from ..layers import LinearLayer, LSTMLayer
+from ..network import Network
 
 __all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm"]
 
@@ -335,11 +337,7 @@ class Chain:
             # No layer follows that could take the constants up.
             factor, offset = self._columns(place, labels.reshape(-1)[order].reshape(-1, features), last)
             layers.append(LinearLayer(np.diag(factor), offset))
-        return Network(
-            tuple(layer for layer in layers if isinstance(layer, LSTMLayer)),
-            tuple(layer for layer in layers if isinstance(layer, LinearLayer)),
-            name,
-        )
+        return Network(tuple(layers), name)
 
     def steps(self) -> int:
         """Steps of the last LSTM layer that was applied."""

@@ -3,7 +3,7 @@
 import zipfile
 from pathlib import Path
 
-from ..network import ModelError
+from ..errors import ModelError
 
 __all__ = ["check_contents"]
 

@@ -17,7 +17,8 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from ..network import ModelError, Network
+from ..errors import ModelError
+from ..network import Network
 from .chain import SIZES, confirm
 from .keras_run import SUPPORTED, Layer, run_layers
 

@@ -6,7 +6,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from ..errors import ModelError
+from ..layers import LinearLayer, LSTMLayer
+from ..network import Network
 from .chain import Chain, Labels
 
 __all__ = ["SUPPORTED", "Layer", "run_layers"]

@@ -11,7 +11,8 @@ import onnx.inliner
 import onnx.shape_inference
 import onnx.version_converter
 
-from ..network import ModelError, Network
+from ..errors import ModelError
+from ..network import Network
 from .chain import SIZES, Misfit, confirm
 from .onnx_run import GraphRun
 

@@ -12,7 +12,9 @@ import onnx.numpy_helper
 import onnx.reference
 from numpy.typing import NDArray
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from ..errors import ModelError
+from ..layers import LinearLayer, LSTMLayer
+from ..network import Network
 from .chain import Chain, Misfit
 
 __all__ = ["GraphRun"]

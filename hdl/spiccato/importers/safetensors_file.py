@@ -12,8 +12,9 @@ import safetensors
 import safetensors.numpy
 from numpy.typing import NDArray
 
+from ..errors import ModelError
 from ..files import write_whole
-from ..network import ModelError, Network
+from ..network import Network
 from .state_dict import network_from_state_dict
 
 __all__ = ["LAYERS_KEY", "load", "save_safetensors"]

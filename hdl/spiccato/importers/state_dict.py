@@ -17,7 +17,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from ..errors import ModelError
+from ..layers import LinearLayer, LSTMLayer
+from ..network import Network
 
 __all__ = ["network_from_state_dict"]
 
@@ -111,10 +113,8 @@ def network_from_state_dict(
         if len(chain) == 1
         else f"taken from {source}, {how}: {', then '.join(counts)}; nothing before, between or after"
     )
-    every = [layer for module in chain for layer in module.layers]
     return Network(
-        tuple(layer for layer in every if isinstance(layer, LSTMLayer)),
-        tuple(layer for layer in every if isinstance(layer, LinearLayer)),
+        tuple(layer for module in chain for layer in module.layers),
         name,
         None if calibration is None else _array("calibration", calibration),
         origin,

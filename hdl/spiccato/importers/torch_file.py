@@ -9,7 +9,8 @@ from pathlib import Path
 
 import torch
 
-from ..network import ModelError, Network
+from ..errors import ModelError
+from ..network import Network
 from .state_dict import network_from_state_dict
 
 __all__ = ["load"]

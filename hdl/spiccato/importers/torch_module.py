@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..network import ModelError, Network
+from ..errors import ModelError
+from ..network import Network
 from .chain import SIZES, confirm
 from .torch_run import SUPPORTED, Failure, Run, first_line, tensors
 

@@ -18,7 +18,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from ..network import LinearLayer, LSTMLayer, ModelError, Network
+from ..errors import ModelError
+from ..layers import LinearLayer, LSTMLayer
+from ..network import Network
 from .chain import SIZES, Chain, Misfit
 
 __all__ = ["SUPPORTED", "Failure", "Run", "first_line", "tensors"]

@@ -40,12 +40,22 @@ _ARRAYS = {
 
 @dataclass(frozen=True)
 class LayerPlace:
-    """Where an LSTM layer's state lies.
+    """A layer whose results are vectors, and where its state lies.
 
-    ``units`` of h from vector block ``first_block`` on, and of c from slot ``first_slot`` on.
+    Attributes
+    ----------
+    kind : str
+        Its kind's name in :data:`spiccato.layers.KINDS`.
+    units : int
+        Elements of h, from vector block ``first_block`` on.
+    cells : int
+        Elements of c, from slot ``first_slot`` on: as many, or none.
+    first_block, first_slot, slots : int
     """
 
+    kind: str
     units: int
+    cells: int
     first_block: int
     first_slot: int
     slots: int
@@ -61,7 +71,7 @@ class Program:
     config : Config
     input_size, output_size : int
     layers : tuple of LayerPlace
-    weight_formats : tuple of "int16" or "int8", one for each LSTM layer and one for the linear layer
+    weight_formats : tuple of "int16" or "int8", one for each of ``layers`` and one for the linear layer
     output_frac_bits : int
         Fraction bits of the output sums.
     body : int

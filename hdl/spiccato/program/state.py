@@ -21,8 +21,8 @@ def state_words(program, h, c):
 
     Parameters
     ----------
-    h, c : sequences of integer arrays (units,), one for each LSTM layer
-        As read back: 17 fraction bits, 18 and 27 bits wide.
+    h, c : sequences of integer arrays (units,), one for each layer but the linear one
+        As read back: 17 fraction bits, 18 and 27 bits wide. Of layers without a cell state c is empty.
 
     Raises
     ------
@@ -31,12 +31,16 @@ def state_words(program, h, c):
     """
     config = program.config
     h, c = (
-        _state_arrays(program, name, values, bits) for name, values, bits in (("h", h, VECTOR_BITS), ("c", c, C_BITS))
+        _state_arrays(program, name, values, sizes, bits)
+        for name, values, sizes, bits in (
+            ("h", h, [layer.units for layer in program.layers], VECTOR_BITS),
+            ("c", c, [layer.cells for layer in program.layers], C_BITS),
+        )
     )
     lstm_slots = max(layer.first_slot + layer.slots for layer in program.layers)
     cells = np.zeros((lstm_slots, config.cores, config.lanes), dtype=np.int64)
     for layer, values in zip(program.layers, c):
-        cells[layer.first_slot : layer.first_slot + layer.slots].reshape(-1)[: layer.units] = values
+        cells[layer.first_slot : layer.first_slot + layer.slots].reshape(-1)[: layer.cells] = values
     halves = _recurrent_halves(program, h)[:lstm_slots]
     records = [
         Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), core=core) for core in range(config.cores)
@@ -49,9 +53,9 @@ def state_words(program, h, c):
     return load_stream(records, RecordKind.BEGIN_STATE, program.digest)
 
 
-def _state_arrays(program, name, values, bits):
+def _state_arrays(program, name, values, sizes, bits):
     values = [np.asarray(value) for value in values]
-    shapes, wanted = [value.shape for value in values], [(layer.units,) for layer in program.layers]
+    shapes, wanted = [value.shape for value in values], [(size,) for size in sizes]
     if shapes != wanted:
         raise ProgramError(f"state of program {program.name!r}: {name} has shapes {shapes}, the layers have {wanted}")
     for number, value in enumerate(values):

@@ -7,7 +7,7 @@ import numpy as np
 from spiccato.arrays import real_array
 from spiccato.compiler import quantised_network
 from spiccato.compiler.notes import numbers_text, saturation
-from spiccato.network import ModelError
+from spiccato.errors import ModelError
 from spiccato.numbers import H_FRAC_BITS
 
 from ..models.bfloat16 import BFloat16Pipeline, round_bfloat16
@@ -292,7 +292,7 @@ class MatrixError:
     Attributes
     ----------
     layer : int
-        LSTM layer, or the number of LSTM layers for the linear one.
+        Number of the layer; consecutive linear layers count as one.
     matrix : str
         "W_ih", "W_hh" or "W".
     shape : tuple of int
@@ -319,12 +319,12 @@ def matrix_errors(program, network):
     Those of a matrix of zeros are 0. Consecutive linear layers count as the one that they are multiplied out to.
     """
     quantised = quantised_network(program)
+    layers = [*network.hidden_layers, network.output_layer]
     matrices = [
-        (number, name, getattr(layer, field), getattr(stored, field))
-        for number, (layer, stored) in enumerate(zip(network.lstm, quantised.lstm))
-        for name, field in (("W_ih", "weight_ih"), ("W_hh", "weight_hh"))
+        (number, name, weights, stored.matrices[name])
+        for number, (layer, stored) in enumerate(zip(layers, quantised.layers))
+        for name, weights in layer.matrices.items()
     ]
-    matrices.append((len(network.lstm), "W", network.output_map()[0], quantised.linear[0].weight))
 
     def relative(function, rounded, weights):
         size = function(weights)

@@ -21,8 +21,9 @@ import numpy as np
 import rich.progress
 
 from spiccato.compiler import compile_network
-from spiccato.compiler.compile import weight_formats
+from spiccato.compiler.fit import weight_formats
 from spiccato.compiler.layout import Layout
+from spiccato.compiler.lower import lower
 from spiccato.errors import FitError
 from spiccato_boards import Board, find
 
@@ -266,7 +267,7 @@ def _progress(console):
 
 def _formats(network, config):
     """Weight formats worth a row: what "auto" gives, and 8 bits if that is something else."""
-    layout = Layout(network, config)
+    layout = Layout(lower(network), config)
     automatic, narrow = (weight_formats(layout, form) for form in ("auto", "int8"))
     return ["auto"] if automatic == narrow else ["auto", "int8"]
 
@@ -424,9 +425,9 @@ def _reference(network, steps, out):
     """Outputs in float64, and the RMS error of the bfloat16 pipeline: the same for every board."""
     xs = zoo.inputs(network, steps)
     state = hashlib.sha256(repr((xs.shape, _MODELS)).encode() + xs.tobytes())
-    for layer in (*network.lstm, *network.linear):
-        for field in dataclasses.fields(layer):
-            state.update(np.ascontiguousarray(getattr(layer, field.name)))
+    for layer in network.layers:
+        for array in layer.arrays().values():
+            state.update(np.ascontiguousarray(array))
 
     def measure():
         exact = Reference(network).run(xs)

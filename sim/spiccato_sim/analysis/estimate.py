@@ -9,8 +9,9 @@ from numpy.typing import ArrayLike
 
 from spiccato.arrays import real_array
 from spiccato.compiler import compile_network
-from spiccato.compiler.compile import WEIGHT_FORMATS, fitting_schedule, weight_formats
+from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
+from spiccato.compiler.lower import lower
 from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.network import Network
@@ -157,7 +158,7 @@ def estimate(
     raw = real_array(xs, ("steps", network.input_size), "inputs")
     xs = as_streamed(raw, io_format)
     configs = [configuration(board, io_format) for board in (all_boards() if boards is None else boards)]
-    tasks = [(config, formats) for config in configs for formats in _formats(Layout(network, config))]
+    tasks = [(config, formats) for config in configs for formats in _formats(Layout(lower(network), config))]
     truth: _Truth | None = None
     measured: dict[Any, dict[str, Any]] = {}
     rows = []
@@ -169,7 +170,7 @@ def estimate(
             "weight_formats": formats,
         }
         published_us = _published_us(network, config)
-        _, short = fitting_schedule(Layout(network, config), list(formats), Timing(config))
+        _, short = fitting_schedule(Layout(lower(network), config), list(formats), Timing(config))
         try:
             if short:
                 raise FitError(f"needs {short}")

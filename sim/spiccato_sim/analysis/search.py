@@ -11,8 +11,9 @@ import dataclasses
 import math
 from dataclasses import dataclass
 
-from spiccato.compiler.compile import fitting_schedule, issue_words, weight_formats, weight_words
+from spiccato.compiler.fit import fitting_schedule, issue_words, weight_formats, weight_words
 from spiccato.compiler.layout import Layout
+from spiccato.compiler.lower import lower
 from spiccato.compiler.schedule import schedule
 from spiccato.config import Config
 from spiccato.errors import ConfigError
@@ -51,7 +52,7 @@ class _Shape:
     def __init__(self, board, networks, cores, block):
         self.base = dataclasses.replace(board.config, cores=cores, block=block)
         self.timing = Timing(self.base)
-        self.layouts = {network.name: Layout(network, self.base) for network in networks}
+        self.layouts = {network.name: Layout(lower(network), self.base) for network in networks}
         self.words = {
             name: {form: weight_words(layout, weight_formats(layout, form)) for form in ("int16", "int8")}
             for name, layout in self.layouts.items()
@@ -111,7 +112,7 @@ def own_latencies(board, networks):
     """Predicted spaced latency on the board's own configuration of each network that fits it, by name."""
     latencies = {}
     for network in networks:
-        layout = Layout(network, board.config)
+        layout = Layout(lower(network), board.config)
         plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(board.config))
         if not short:
             latencies[network.name] = plan.spaced_latency

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from spiccato.layers import LSTMLayer
 from spiccato.network import Network
 from spiccato.numbers import GATE_FRAC
 
@@ -55,8 +56,9 @@ class GateWatch:
     """Sees every step of a reference, and tells of its slow units."""
 
     def __init__(self, network: Network) -> None:
-        sizes = [layer.hidden_size for layer in network.lstm]
         self._steps = 0
+        self._lstm = [k for k, layer in enumerate(network.hidden_layers) if isinstance(layer, LSTMLayer)]
+        sizes = [network.hidden_layers[k].output_size for k in self._lstm]
         # Sums over the steps: 1 - f, whether that is above nothing, |i g|, |g| and 1 while i is above nothing.
         self._sums = [np.zeros((5, size)) for size in sizes]
         self._largest_c = [np.zeros(size) for size in sizes]
@@ -66,10 +68,11 @@ class GateWatch:
     def see(self, reference: Reference) -> None:
         """Take in the reference's last step."""
         self._steps += 1
-        for k, (i, f, g, _) in enumerate(reference.gates):
+        for k, layer in enumerate(self._lstm):
+            i, f, g, _ = reference.rows[layer]
             open_i, size = i > _CLOSED, np.abs(g)
             self._sums[k] += [1 - f, 1 - f > _CLOSED, i * size, open_i * size, open_i]
-            self._largest_c[k] = np.maximum(self._largest_c[k], np.abs(reference.c[k]))
+            self._largest_c[k] = np.maximum(self._largest_c[k], np.abs(reference.c[layer]))
             self._largest_f[k] = np.maximum(self._largest_f[k], f)
             self._smallest_i[k] = np.minimum(self._smallest_i[k], i)
 
@@ -88,7 +91,7 @@ class GateWatch:
             slow = (error > _TOLD) & (constant * (_GATE_ERROR + _C_ERROR) > _TOLD)
             found += [
                 SlowUnit(
-                    k,
+                    self._lstm[k],
                     int(u),
                     float(constant[u]),
                     float(self._largest_f[k][u]),

@@ -1,54 +1,50 @@
-"""The LSTM as the equations say, in float64: what every other model is measured against."""
+"""A network as the equations say, in float64: what every other model is measured against."""
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from spiccato.arrays import real_array
+from spiccato.layers.arithmetic import EXACT, Array, Rounding
 from spiccato.network import Network
 
-__all__ = ["Reference", "sigmoid"]
-
-Array = NDArray[np.float64]
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)) of any shape, without overflow for any x."""
-    e = np.exp(-np.abs(x))
-    return np.where(x >= 0, 1, e) / (1 + e)
+__all__ = ["Reference"]
 
 
 class Reference:
-    """A network in float64, one timestep at a time.
+    """A network in float64, one timestep at a time. The equations are the layers' (:mod:`spiccato.layers`).
 
-    For each LSTM layer, with s the sigmoid function::
-
-        i = s(W_ii x + b_ii + W_hi h + b_hi)        f = s(W_if x + b_if + W_hf h + b_hf)
-        g = tanh(W_ig x + b_ig + W_hg h + b_hg)     o = s(W_io x + b_io + W_ho h + b_ho)
-        c' = f c + i g                              h' = o tanh(c')
+    Parameters
+    ----------
+    network : Network
+    rounding : Rounding
+        What another machine's arithmetic would round.
 
     Attributes
     ----------
-    network
-        The network.
-    h, c
-        Lists of the state vectors of shape (hidden_size,), one for each layer; zeros after `reset`.
-    gates
-        List of the last step's i, f, g, o of shape (4, hidden_size), one for each layer; zeros after `reset`.
+    network : Network
+    h, c : lists of float64 arrays (units,)
+        The state vectors, one for each layer but linear ones; zeros after :meth:`reset`. Layers without a cell state
+        have an empty c.
+    rows : list of float64 arrays (rows per unit, units)
+        The same layers' last sums behind their activation functions: an LSTM layer's i, f, g, o. Zeros after
+        :meth:`reset`.
     """
 
     h: list[Array]
     c: list[Array]
-    gates: list[Array]
+    rows: list[Array]
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, rounding: Rounding = EXACT) -> None:
         self.network = network
+        self._rounding = rounding
         self.reset()
 
     def reset(self) -> None:
         """Clear h and c of all layers."""
-        self.h = [np.zeros(layer.hidden_size) for layer in self.network.lstm]
-        self.c = [np.zeros(layer.hidden_size) for layer in self.network.lstm]
-        self.gates = [np.zeros((4, layer.hidden_size)) for layer in self.network.lstm]
+        layers = self.network.hidden_layers
+        self.h = [np.zeros(layer.output_size) for layer in layers]
+        self.c = [np.zeros(layer.state_size) for layer in layers]
+        self.rows = [np.zeros((len(layer.rows), layer.output_size)) for layer in layers]
 
     def step(self, x: ArrayLike) -> Array:
         """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.
@@ -56,17 +52,17 @@ class Reference:
         Raises
         ------
         InputError
-            x has another shape, or holds something else than real numbers.
+            If x has another shape, or holds something else than real numbers.
         """
-        y = real_array(x, (self.network.input_size,), "x", finite=False)
-        for k, layer in enumerate(self.network.lstm):
-            gates = layer.weight_ih @ y + layer.bias_ih + layer.weight_hh @ self.h[k] + layer.bias_hh
-            i, f, g, o = np.split(gates, 4)
-            self.gates[k] = i, f, g, o = np.array([sigmoid(i), sigmoid(f), np.tanh(g), sigmoid(o)])
-            self.c[k] = f * self.c[k] + i * g
-            self.h[k] = y = o * np.tanh(self.c[k])
-        for linear in self.network.linear:
-            y = linear.weight @ y + linear.bias
+        y = self._rounding.vector(real_array(x, (self.network.input_size,), "x", finite=False))
+        nothing, k = np.zeros(0), 0
+        for layer in self.network.layers:
+            if layer.epilogue is None:
+                y = layer.step(y, nothing, nothing, self._rounding).h
+            else:
+                self.rows[k], y, self.c[k] = layer.step(y, self.h[k], self.c[k], self._rounding)
+                self.h[k] = y
+                k += 1
         return y
 
     def run(self, xs: ArrayLike) -> Array:
@@ -75,7 +71,7 @@ class Reference:
         Raises
         ------
         InputError
-            xs has another shape, or holds something else than real numbers.
+            If xs has another shape, or holds something else than real numbers.
         """
         xs = real_array(xs, ("steps", self.network.input_size), "xs", empty=True, finite=False)
         return np.array([self.step(x) for x in xs]).reshape(len(xs), self.network.output_size)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from spiccato.network import ModelError
+from spiccato.errors import ModelError
 
 __all__ = ["TASKS", "Split", "Task", "load"]
 

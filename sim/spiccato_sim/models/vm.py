@@ -76,7 +76,7 @@ class VirtualMachine:
     marks : collections.Counter
         Steps that were marked since the state was reset, by the name of the mark.
     h : list of int64 arrays (hidden size,), 17 fraction bits, one for each layer
-    c : list of int64 arrays (hidden size,), 17 fraction bits
+    c : list of int64 arrays (hidden size,), 17 fraction bits; empty for layers without a cell state
     """
 
     def __init__(self, program):
@@ -271,7 +271,7 @@ class VirtualMachine:
 
     @property
     def c(self):
-        return [self._c[p.first_slot : p.first_slot + p.slots].reshape(-1)[: p.units] for p in self.program.layers]
+        return [self._c[p.first_slot : p.first_slot + p.slots].reshape(-1)[: p.cells] for p in self.program.layers]
 
 
 #: What inputs have done that leave a mark.

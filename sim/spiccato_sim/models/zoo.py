@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import real_array
+from spiccato.errors import ModelError
 from spiccato.importers import SUFFIXES, load_network
-from spiccato.network import LinearLayer, LSTMLayer, ModelError, Network
+from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.network import Network
 
 from .bfloat16 import round_bfloat16
 from .series import TASKS
@@ -62,10 +64,13 @@ MODELS = {
 
 def benchmark_like(network: Network) -> BenchmarkModel | None:
     """The benchmark model of the same shape as `network`, if there is one: latency depends on nothing else."""
-    linear = network.linear[0].output_size if len(network.linear) == 1 else None
-    sizes = network.input_size, *(layer.hidden_size for layer in network.lstm)
+    kinds = [type(layer) for layer in network.layers]
+    sizes = [network.input_size, *(layer.output_size for layer in network.layers)]
     for model in MODELS.values():
-        if (model.hidden_size,) * (model.layers + 1) == sizes and model.output_size == linear:
+        if (
+            kinds == [LSTMLayer] * model.layers + [LinearLayer]
+            and [model.hidden_size] * (model.layers + 1) + [model.output_size] == sizes
+        ):
             return model
     return None
 
@@ -110,7 +115,7 @@ def _initialised(
     linear = [
         LinearLayer(uniform(i, o, i), uniform(i, o)) for i, o in zip([lstm_sizes[-1], *linear_sizes], linear_sizes)
     ]
-    return Network(tuple(lstm), tuple(linear), name)
+    return Network((*lstm, *linear), name)
 
 
 def random_network(
@@ -187,10 +192,11 @@ def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: in
     seed, steps
         Of the calibration inputs that the network gets.
     """
-    first = network.lstm[0]
+    first, *others = network.layers
+    assert isinstance(first, LSTMLayer)
     compensated = replace(first, weight_ih=first.weight_ih / np.asarray(spread, dtype=np.float64))
     calibration = _normal(network, steps, (seed, _CALIBRATION), spread)
-    return replace(network, lstm=(compensated, *network.lstm[1:]), calibration=calibration)
+    return replace(network, layers=(compensated, *others), calibration=calibration)
 
 
 def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Network:

@@ -1,0 +1,100 @@
+"""Check of a schedule against the rules of the hardware, independent of how it was made."""
+
+from ..isa.issue import Source, VectorFrom
+
+__all__ = ["check_schedule"]
+
+_NEVER = 1 << 60
+
+
+def check_schedule(result, layout, timing, repeats=2):
+    """Check ``repeats`` inferences in a row against every rule of the hardware; independent of how they were made.
+
+    Raises
+    ------
+    AssertionError
+        With the rule and the cycle; a defect of the scheduler, never of the user's input.
+    """
+    matrices = layout.matrices
+    length = len(result.matrix)
+    done = set()
+    h_at, stored_at, finished_at, file_owner, sent = {}, {}, {}, {}, []
+    capacity, packet = layout.config.output_beats, layout.output_beats
+    register = None
+    output_free, output_slot = 0, 0
+
+    def rule(condition, text, cycle):
+        if not condition:
+            raise AssertionError(f"schedule, cycle {cycle}: {text}")
+
+    for step in range(repeats):
+        done.clear()
+        open_chains, issued = {}, {}
+        output_slot, x_blocks = 0, 0
+        needed = packet * (step + 1) - capacity
+        rule(
+            needed <= 0 or packet > capacity or step * length >= sent[needed - 1] + timing.room,
+            "the output queue has no room",
+            step * length,
+        )
+        for position in range(length):
+            cycle = step * length + position
+            number = int(result.matrix[position])
+            if number < 0:
+                continue
+            matrix = matrices[number]
+            slot, block = int(result.slot[position]), int(result.block[position])
+            chain, accumulator = (number, slot), matrix.first_slot + slot
+            tile = (number, slot, block)
+            rule(tile not in done, f"tile {tile} is issued twice", cycle)
+            done.add(tile)
+            issued[chain] = issued.get(chain, 0) + 1
+            if matrix.vector_from is VectorFrom.H:
+                producer = matrix.producer
+                first, last = layout.slots_of_block(layout.layers[producer], block)
+                for part in range(first, last + 1):
+                    rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
+            else:
+                rule(block <= x_blocks, "blocks of x are first used out of order", cycle)
+                x_blocks = max(x_blocks, block + 1)
+            if matrix.vector_from is VectorFrom.X and step == 0:
+                arrival = (block + 1) * layout.config.beats_per_block - 1 + timing.input
+                rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
+            source = Source(int(result.source[position]))
+            if chain not in open_chains:
+                rule(source is matrix.starts_from, f"slot {chain} starts from {source}", cycle)
+            elif register == chain:
+                rule(source is Source.CONTINUE, f"slot {chain} does not go on", cycle)
+            else:
+                rule(
+                    source is Source.STORED and open_chains[chain] and file_owner[accumulator] == chain,
+                    f"slot {chain} was not stored",
+                    cycle,
+                )
+            if source in (Source.PREVIOUS, Source.STORED) and accumulator in stored_at:
+                rule(cycle >= stored_at[accumulator] + timing.reload, f"slot {chain} is reloaded too early", cycle)
+            register = chain
+            open_chains[chain] = bool(result.store[position])
+            if result.store[position]:
+                stored_at[accumulator], file_owner[accumulator] = cycle, chain
+            if result.finish[position]:
+                rule(issued[chain] == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
+                register = None
+                if matrix.sends_output:
+                    rule(slot == output_slot, "output slots are out of order", cycle)
+                    rule(cycle >= output_free, "output slots are too close", cycle)
+                    output_slot += 1
+                    output_free = cycle + layout.slot_output_beats(slot)
+                    sent += [cycle + timing.output + beat for beat in range(layout.slot_output_beats(slot))]
+                elif matrix.writes_vectors:
+                    h_at[step, matrix.layer, slot] = cycle + timing.dependency
+                    rule(
+                        cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,
+                        f"c of slot {chain} is read too early",
+                        cycle,
+                    )
+                    finished_at[accumulator] = cycle
+                else:
+                    rule(result.store[position], f"recurrent half of slot {chain} is not stored", cycle)
+        expected = {(n, s, b) for n, m in enumerate(matrices) for s in range(m.slots) for b in range(m.blocks)}
+        rule(done == expected, "tiles are missing", (step + 1) * length)

@@ -1,0 +1,106 @@
+"""Last pass: the weight memories' contents and the issue words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.issue import Source, VectorFrom, issue_word
+from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
+from .fit import issue_words, matrix_words, weight_words
+from .layout import Layout, Matrix
+from .schedule import Schedule
+
+__all__ = ["WeightMemory", "encode"]
+
+
+class WeightMemory:
+    """Where each matrix lies in the weight memories: one after the other.
+
+    Parameters
+    ----------
+    layout : Layout
+    formats : sequence of "int16" or "int8"
+        Of each layer.
+    """
+
+    def __init__(self, layout: Layout, formats: Sequence[str]) -> None:
+        self._layout, self._formats = layout, formats
+        self._start: dict[Matrix, int] = {}
+        address = 0
+        for matrix in layout.matrices:
+            self._start[matrix] = address
+            address += matrix_words(matrix, formats)
+
+    def is_int8(self, matrix: Matrix) -> bool:
+        """Whether two tiles share a word."""
+        return self._formats[matrix.layer] == "int8"
+
+    def place(self, matrix: Matrix, tile: NDArray) -> tuple[NDArray, NDArray]:
+        """(Addresses, high halves) of tiles number ``slot * blocks + block``."""
+        if self.is_int8(matrix):
+            return self._start[matrix] + tile // 2, tile % 2
+        return self._start[matrix] + tile, tile * 0
+
+    def image(self, mantissas: dict[Matrix, NDArray]) -> NDArray[np.int16]:
+        """The contents (cores, words, block, block) for the mantissas (slots, cores, block, blocks, block)."""
+        config = self._layout.config
+        shape = config.cores, weight_words(self._layout, self._formats), config.block, config.block
+        image = np.zeros(shape, dtype=np.int16)
+        for matrix, values in mantissas.items():
+            tiles = values.transpose(1, 0, 3, 2, 4).reshape(config.cores, matrix.tiles, *shape[2:])
+            if self.is_int8(matrix):
+                # 8-bit mantissas come widened, in the high byte.
+                bytes_ = (tiles >> (WEIGHT_BITS - INT8_BITS)) & 0xFF
+                words = bytes_[:, 0::2].copy()
+                words[:, : bytes_.shape[1] // 2] |= bytes_[:, 1::2] << INT8_BITS
+                tiles = words
+            start = self._start[matrix]
+            image[:, start : start + tiles.shape[1]] = tiles.astype(np.uint16).view(np.int16)
+        return image
+
+
+def encode(layout: Layout, plan: Schedule, memory: WeightMemory, timing) -> tuple[NDArray[np.uint32], int]:
+    """The schedule as issue words.
+
+    Returns
+    -------
+    (words, body)
+        Words that start the state from zero, then those of an inference, from number ``body`` on.
+    """
+    config = layout.config
+    word, seeds, count = issue_word(config), layout.seeded, issue_words(layout, timing, plan)
+    body = count - len(plan.matrix)
+    fields = {field.name: np.zeros(count, dtype=np.int64) for field in word}
+    first = slice(len(seeds))
+    fields["valid"][first] = fields["store"][first] = fields["seed"][first] = 1
+    fields["source"][first] = Source.BIAS.value
+    fields["slot"][first] = seeds
+
+    for number, matrix in enumerate(layout.matrices):
+        at = np.flatnonzero(plan.matrix == number)
+        to = at + body
+        slot, block, finish = plan.slot[at], plan.block[at], plan.finish[at]
+        fields["valid"][to] = 1
+        fields["weight"][to], fields["high"][to] = memory.place(matrix, slot * matrix.blocks + block)
+        fields["int8"][to] = memory.is_int8(matrix)
+        fields["slot"][to] = matrix.first_slot + slot
+        fields["recurrent"][to] = matrix.recurrent
+        fields["source"][to] = plan.source[at]
+        fields["store"][to] = plan.store[at]
+        fields["vector_from"][to] = matrix.vector_from.value
+        fields["vector"][to] = matrix.first_block + block
+        if matrix.sends_output:
+            fields["output"][to] = finish
+            fields["output_beats"][to] = [layout.slot_output_beats(s) - 1 for s in slot] * finish
+            fields["output_last"][to] = finish & (slot == matrix.slots - 1)
+        elif matrix.writes_vectors:
+            fields["cell"][to] = finish
+            fields["quarter"][to] = QUARTERS * layout.layers[matrix.layer].first_block + slot * config.cores
+    # Blocks of x arrive in order; the first word that reads each one waits for it.
+    from_x = (fields["vector_from"] == VectorFrom.X.value) & (fields["valid"] == 1)
+    _, where = np.unique(fields["vector"][from_x], return_index=True)
+    fields["wait_block"][np.flatnonzero(from_x)[where]] = 1
+    fields["start"][body] = 1
+    fields["commit"][-1] = 1
+    return word.encode(fields), body

@@ -1,0 +1,167 @@
+"""From real weights to integers: mantissas, row shifts and biases. The features' scales are :mod:`.scales`.
+
+A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent. The accumulator of a gate row holds
+``z * 2^26`` (z/2 for the sigmoid rows: their tables are of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction
+bits) is in units of ``2^(exponent - 32)``, so it is added as ``T * 2^(exponent - 6) = (T << 24) >> (30 - exponent)``.
+With x, whose block exponent 0 (the largest) stands for mantissas in units of ``2^(cap - 16)``, the shift is
+``29 - exponent - cap``. One more for sigmoid rows. ``cap`` is the largest exponent of an input that the program
+accepts without saturation; it is chosen so that no input can overflow an accumulator.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import FitError
+from ..isa.issue import VectorFrom
+from ..layers import LoweredLayer
+from ..numbers import (
+    ACC_BITS,
+    ALIGN_LEFT,
+    FLOAT_BIAS,
+    GATE_FRAC_BITS,
+    H_FRAC_BITS,
+    INT8_BITS,
+    MANTISSA_BITS,
+    SHIFT_MAX,
+    WEIGHT_BITS,
+    WEIGHT_FRAC_BITS,
+)
+
+__all__ = [
+    "GATE_LIMIT",
+    "QuantisedMatrix",
+    "check_row_range",
+    "halved_rows",
+    "output_frac_bits",
+    "quantise_matrix",
+    "row_bias",
+    "row_point",
+]
+
+#: Sums stay below this fraction of the accumulator's range, whatever the input.
+_HEADROOM_BITS = 2
+#: log2 of the largest gate argument that may be accumulated.
+GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
+
+
+@dataclass(frozen=True)
+class QuantisedMatrix:
+    """Mantissas (slots, cores, block, blocks, block) int32 and row shifts (slots, cores, block) uint8."""
+
+    mantissas: np.ndarray
+    shifts: np.ndarray
+
+
+def _exponents(magnitude, int8):
+    """Smallest e with round(magnitude * 2^(bits - 1 - e)) <= 2^(bits - 1) - 1, elementwise."""
+    top = 2.0 ** ((INT8_BITS if int8 else WEIGHT_BITS) - 1)
+    e = np.frexp(magnitude)[1]
+    return np.where(np.rint(np.ldexp(magnitude, -e) * top) >= top, e + 1, e)
+
+
+def quantise_matrix(weights, point, int8, name):
+    """Quantise a dealt-out matrix.
+
+    Parameters
+    ----------
+    weights : float array (slots, cores, block, blocks, block)
+    point : int array (slots, cores, block)
+        Row shift of a row with exponent 0; shifts are ``point - exponent``.
+    int8 : bool
+        8-bit mantissas (widened to 16 bits here).
+    name : str
+        For messages.
+
+    Raises
+    ------
+    FitError
+        If a weight is too large for any shift.
+    """
+    largest = np.abs(weights).max(axis=(3, 4))
+    # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
+    exponents = np.maximum(np.where(largest > 0, _exponents(largest, int8), point - SHIFT_MAX), point - SHIFT_MAX)
+    shifts = point - exponents
+    if shifts.min() < 0:
+        raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
+    bits = INT8_BITS if int8 else WEIGHT_BITS
+    mantissas = np.rint(np.ldexp(weights, (bits - 1 - exponents)[..., None, None])).astype(np.int32)
+    if int8:
+        mantissas <<= WEIGHT_BITS - INT8_BITS
+    return QuantisedMatrix(mantissas, shifts.astype(np.uint8))
+
+
+def halved_rows(rows: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """1 for rows whose sums are halved, those of sigmoid, and 0 for others.
+
+    Parameters
+    ----------
+    rows : sequence of str
+        The functions of a unit's rows (:attr:`spiccato.layers.Layer.rows`).
+    shape : tuple of int
+        Of the result; ends with rows, those of a unit next to each other.
+    """
+    halved = [int(function == "sigmoid") for function in rows]
+    return np.broadcast_to(np.resize(halved, shape[-1]), shape).astype(np.int64)
+
+
+def row_point(
+    rows: Sequence[str], shape: tuple[int, ...], frac_bits: int, vector_from: VectorFrom, cap: int
+) -> NDArray[np.int64]:
+    """Row shifts of rows of exponent 0, for :func:`quantise_matrix`.
+
+    Parameters
+    ----------
+    rows, shape
+        As for :func:`halved_rows`.
+    frac_bits : int
+        Fraction bits of the sums, before they are halved.
+    vector_from : VectorFrom
+        What the matrix is multiplied with.
+    cap : int
+        Largest exponent of x.
+    """
+    unit = ALIGN_LEFT + WEIGHT_FRAC_BITS - frac_bits
+    unit += MANTISSA_BITS - 1 - cap if vector_from is VectorFrom.X else H_FRAC_BITS
+    return unit + halved_rows(rows, shape)
+
+
+def row_bias(rows: Sequence[str], bias: NDArray, frac_bits: int, terms: int) -> NDArray[np.int64]:
+    """Biases (slots, cores, block) to accumulator integers; ``terms`` row sums will be added to each.
+
+    Alignment rounds each term down, half a unit on average: the bias takes that back.
+    """
+    return np.rint(np.ldexp(bias, frac_bits - halved_rows(rows, bias.shape))).astype(np.int64) + terms // 2
+
+
+def check_row_range(layer: LoweredLayer, *, network_input: bool, name: str) -> None:
+    """Refuse a layer whose weights and biases could overflow an accumulator of 26 fraction bits.
+
+    Weights of the network's input do not count: the inputs are capped (:mod:`.scales`).
+    """
+    sums = np.abs(layer.bias)
+    if layer.recurrent is not None:
+        sums = np.abs(layer.recurrent).sum(axis=2) + sums
+    if not network_input:
+        sums = sums + np.abs(layer.input).sum(axis=2)
+    largest = sums.max()
+    if largest >= 2.0**GATE_LIMIT:
+        raise FitError(
+            f"{name}: a row's weights and bias sum to {largest:.3g}; at most {2.0**GATE_LIMIT:.3g} "
+            "fits the accumulators"
+        )
+
+
+def output_frac_bits(weight, bias, name):
+    """Fraction bits of the output sums: as many as keep every possible output in the accumulator."""
+    largest = (np.abs(weight).sum(axis=1) + np.abs(bias)).max()
+    frac_bits = ACC_BITS - 1 - _HEADROOM_BITS - (np.frexp(largest)[1] if largest > 0 else 0)
+    # Small weights: their shift is largest, big ones smallest.
+    widest = ALIGN_LEFT + WEIGHT_FRAC_BITS + H_FRAC_BITS - int(np.frexp(np.abs(weight).max())[1]) - 1
+    frac_bits = int(min(frac_bits, widest))
+    # The format's largest exponent has to hold whatever the accumulator may.
+    if not ACC_BITS - 1 - FLOAT_BIAS <= frac_bits <= 100:
+        raise FitError(f"{name}: outputs up to {largest:.3g} are beyond the output format")
+    return frac_bits

@@ -1,0 +1,176 @@
+"""What all kinds of layers have in common, and the registry of kinds."""
+
+import abc
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+
+from ..numbers import GATES
+from .arithmetic import EXACT, Array, Rounding
+
+__all__ = ["KINDS", "Layer", "LoweredLayer", "Step", "register"]
+
+
+class Step(NamedTuple):
+    """One timestep of a layer.
+
+    Attributes
+    ----------
+    rows : float64 (rows per unit, units)
+        The sums of each unit's rows behind their activation functions.
+    h : float64 (units,)
+        Results.
+    c : float64 (state size,)
+        New cell state; empty for kinds without one.
+    """
+
+    rows: Array
+    h: Array
+    c: Array
+
+
+@dataclass(frozen=True, eq=False)
+class LoweredLayer:
+    """A layer as the accelerator knows it: rows, each unit's next to each other.
+
+    Attributes
+    ----------
+    kind : type of Layer
+    input : float64 (units, rows per unit, inputs)
+        Multiplied with the layer's input.
+    recurrent : float64 (units, rows per unit, units), or None
+        Multiplied with the layer's previous results.
+    bias : float64 (units, rows per unit)
+    """
+
+    kind: type["Layer"]
+    input: Array
+    recurrent: Array | None
+    bias: Array
+
+    @property
+    def units(self) -> int:
+        """Results of the layer."""
+        return self.input.shape[0]
+
+    @property
+    def inputs(self) -> int:
+        """Elements of the layer's input."""
+        return self.input.shape[2]
+
+
+class Layer(abc.ABC):
+    """A layer of a network. Subclasses are frozen dataclasses whose fields are all arrays.
+
+    Attributes
+    ----------
+    kind : str
+        The kind's name in :data:`KINDS` and in program files.
+    title : str
+        What messages call a layer of the kind.
+    module : str
+        What the PyTorch module is called that :meth:`tensors` are of.
+    rows : tuple of str
+        Rows of sums that each unit has, by the function that follows: "sigmoid" (which the hardware's tables take at
+        half the argument), "tanh" or "linear".
+    epilogue : str or None
+        Name of what takes a unit's finished sums to its element of a vector; None: the sums are the network's outputs.
+    recurrent, has_state : bool
+        Whether the layer reads its previous results, and whether it has a cell state c.
+    """
+
+    kind: ClassVar[str]
+    title: ClassVar[str]
+    module: ClassVar[str]
+    rows: ClassVar[tuple[str, ...]]
+    epilogue: ClassVar[str | None]
+    recurrent: ClassVar[bool] = False
+    has_state: ClassVar[bool] = False
+
+    @property
+    @abc.abstractmethod
+    def input_size(self) -> int:
+        """Number of inputs."""
+
+    @property
+    @abc.abstractmethod
+    def output_size(self) -> int:
+        """Number of units, and of results."""
+
+    @property
+    def state_size(self) -> int:
+        """Number of elements of c."""
+        return self.output_size if self.has_state else 0
+
+    @property
+    @abc.abstractmethod
+    def matrices(self) -> dict[str, Array]:
+        """The weight matrices by the names that tables have for them, in the layout of the fields."""
+
+    @property
+    def parameters(self) -> int:
+        """Number of weights and biases, all bias vectors included."""
+        return sum(array.size for array in self.arrays().values())
+
+    def arrays(self) -> dict[str, Array]:
+        """All fields by their names."""
+        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+
+    def with_matrices(self, change: Callable[[Array], Array]) -> Self:
+        """The layer with other matrices and the same biases."""
+        changed = {name: change(array) for name, array in self.arrays().items() if array.ndim == 2}
+        return dataclasses.replace(self, **changed)  # type: ignore[type-var]
+
+    def may_follow(self, before: "Layer | None") -> bool:
+        """Whether the layer can read what ``before`` gives (None: the network's input)."""
+        return before is None or before.epilogue is not None
+
+    def joins(self, before: "Layer") -> bool:
+        """Whether the layer is a further one of the PyTorch module of ``before``."""
+        return False
+
+    @abc.abstractmethod
+    def tensors(self, number: int) -> dict[str, Array]:
+        """Weights and biases under PyTorch's names within a module of which this is layer ``number``."""
+
+    @abc.abstractmethod
+    def step(self, x: Array, h: Array, c: Array, rounding: Rounding = EXACT) -> Step:
+        """One timestep in float64: inputs ``x``, previous results ``h`` and cell state ``c``."""
+
+    @abc.abstractmethod
+    def lowered(self) -> LoweredLayer:
+        """The layer as rows."""
+
+    @classmethod
+    @abc.abstractmethod
+    def from_lowered(cls, lowered: LoweredLayer) -> Self:
+        """A layer that computes what these rows do; the inverse of :meth:`lowered`."""
+
+
+#: Kinds of layers by name.
+KINDS: dict[str, type[Layer]] = {}
+
+_Kind = TypeVar("_Kind", bound=type[Layer])
+
+
+def register(kind: _Kind) -> _Kind:
+    """Add a kind to :data:`KINDS`; a class decorator.
+
+    Raises
+    ------
+    ValueError
+        If there is another one of its name, or the rows are not as many as the hardware gives an epilogue.
+    """
+    if kind.epilogue is not None and len(kind.rows) != GATES:
+        raise ValueError(f"kind {kind.kind!r} has {len(kind.rows)} rows a unit; an epilogue takes {GATES}")
+    if kind.kind in KINDS:
+        raise ValueError(f"two kinds of layers are named {kind.kind!r}")
+    KINDS[kind.kind] = kind
+    return kind
+
+
+def set_fields(instance: object, **fields: Any) -> None:
+    """Assign fields of a frozen dataclass; only for use in ``__post_init__``."""
+    for name, value in fields.items():
+        object.__setattr__(instance, name, value)
