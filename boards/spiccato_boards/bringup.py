@@ -6,10 +6,11 @@ hard IP on these cards. What the lights do not depend on, synthesis removes: mos
 
 from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import Out
 
-from spiccato.isa.registers import ADDRESS_BITS, IDENTITY, REGISTERS
+from spiccato.isa.registers import IDENTITY, REGISTERS
 from spiccato.rtl.accelerator import Accelerator
+from spiccato.rtl.axi import AxiLite, Response
 from spiccato.rtl.part import module_instance
 
 __all__ = ["Bringup", "IdentityReader", "LIGHTS", "suits"]
@@ -28,28 +29,23 @@ class IdentityReader(wiring.Component):
 
     Attributes
     ----------
-    araddr, arvalid, rready : out
-    arready, rdata, rresp, rvalid : in
+    axil : out
     found : out
         The last answer was the accelerator's identity.
     """
 
-    araddr: Out(ADDRESS_BITS)
-    arvalid: Out(1, init=1)
-    arready: In(1)
-    rdata: In(32)
-    rresp: In(2)
-    rvalid: In(1)
-    rready: Out(1)
+    axil: Out(AxiLite())
     found: Out(1)
 
     def elaborate(self, platform):
         m = Module()
-        m.d.comb += [self.araddr.eq(REGISTERS["identity"].offset), self.rready.eq(1)]
-        with m.If(self.arvalid & self.arready):
-            m.d.sync += self.arvalid.eq(0)
-        with m.If(self.rvalid):
-            m.d.sync += [self.found.eq((self.rdata == IDENTITY) & (self.rresp == 0)), self.arvalid.eq(1)]
+        axil = self.axil
+        asking = Signal(init=1)
+        m.d.comb += [axil.araddr.eq(REGISTERS["identity"].offset), axil.arvalid.eq(asking), axil.rready.eq(1)]
+        with m.If(asking & axil.arready):
+            m.d.sync += asking.eq(0)
+        with m.If(axil.rvalid):
+            m.d.sync += [self.found.eq((axil.rdata == IDENTITY) & (axil.rresp == Response.OKAY)), asking.eq(1)]
         return m
 
 
@@ -68,11 +64,8 @@ class Bringup(Elaboratable):
         accelerator = Accelerator(self.config)
         m.submodules.accelerator = module_instance(accelerator, reset=ResetSignal())
         m.submodules.reader = reader = IdentityReader()
-        for name, member in reader.signature.members.items():
-            if name != "found":
-                ours, theirs = getattr(reader, name), getattr(accelerator, f"s_axil_{name}")
-                m.d.comb += theirs.eq(ours) if member.flow is Out else ours.eq(theirs)
-        m.d.comb += accelerator.m_axis_output_tready.eq(1)
+        wiring.connect(m, reader.axil, accelerator.s_axil)
+        m.d.comb += accelerator.m_axis_output.tready.eq(1)
 
         ticks = Signal(range(round(platform.default_clk_frequency / 2)))
         blink = Signal()

@@ -11,7 +11,9 @@ from spiccato.isa.load import RecordKind, header_words, parameters_word
 from spiccato.isa.marks import MARKS
 from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
 from spiccato.rtl.control import Control
+from spiccato.rtl.control.probe import Probe
 from spiccato.rtl.core import load_data_bits
+from spiccato.rtl.part import ports
 
 CONFIG = make_config()
 OKAY, SLVERR = 0, 2
@@ -23,6 +25,7 @@ class Host:
 
     def __init__(self, rng=None, config=CONFIG):
         self.part = Control(config)
+        self.ports = {name: value for name, (_, value) in ports(self.part).items()}
         self.rng = rng
         self.loads = []  # (target, core, row, addr, data)
         self.pulses = dict.fromkeys(PULSES, 0)
@@ -42,10 +45,10 @@ class Host:
 
     def set(self, **values):
         for name, value in values.items():
-            self.ctx.set(getattr(self.part, name), value)
+            self.ctx.set(self.ports[name], value)
 
     def get(self, name):
-        return self.ctx.get(getattr(self.part, name))
+        return self.ctx.get(self.ports[name])
 
     async def tick(self, count=1):
         for _ in range(count):
@@ -563,7 +566,7 @@ def test_reset():
             # The second one comes during the first: its count begins anew.
             begin = host.resets
             while host.get("reset"):
-                assert not any(host.get(name) for name in ("enable", "drop", "probe", "restart"))
+                assert not any(host.get(name) for name in ("enable", "drop", "probe_valid", "restart"))
                 if host.resets == begin + 10:
                     assert (await host.read("status")) == {"loaded": 0, "idle": 0, "loading": 0, "probe_done": 0}
                     break
@@ -744,7 +747,7 @@ def test_sticky_errors():
 
 @pytest.mark.parametrize("value", [5, 0xFFFF8000])
 def test_probe(value):
-    """``probe`` is held for ``probe_cycles`` cycles of idleness in a row, then the data is taken."""
+    """``probe`` is held for ``Probe.cycles`` cycles of idleness in a row, then the data is taken."""
     fields = {"lane": 9, "core": 3, "cell": 1, "address": 0x5A5}
 
     async def script(host):
@@ -752,20 +755,20 @@ def test_probe(value):
         await host.write("probe", **fields)
         assert {name: host.get(f"probe_{name}") for name in fields} == fields
         await host.tick(100)
-        assert host.get("probe") and not (await host.read("status"))["probe_done"]
+        assert host.get("probe_valid") and not (await host.read("status"))["probe_done"]
         # Idleness that ends too early does not count.
         host.set(idle=1)
-        await host.tick(host.part.probe_cycles // 2)
+        await host.tick(Probe.cycles // 2)
         host.set(idle=0)
         await host.tick(5)
         host.set(idle=1)
-        for _ in range(host.part.probe_cycles):
-            assert host.get("probe")
+        for _ in range(Probe.cycles):
+            assert host.get("probe_valid")
             await host.tick()
         host.set(probe_data=value)
         await host.tick()
         host.set(probe_data=0xBAD)
-        assert not host.get("probe")
+        assert not host.get("probe_valid")
         assert (await host.read("status"))["probe_done"]
         assert await host.read("probe_data") == value
         await host.write("probe", **fields)

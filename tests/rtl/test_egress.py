@@ -7,7 +7,8 @@ from rtl_bench import make_config, play, random_signed, simulate
 from spiccato.config import IO_FORMATS
 from spiccato.isa.marks import MARKS
 from spiccato.numbers import ACC_BITS, GATE_FRAC_BITS
-from spiccato.rtl.egress import Egress, OutputLane, output_event_layout
+from spiccato.rtl.egress import Egress, output_event_layout
+from spiccato.rtl.output_lane import OutputLane
 
 
 def exponent_port(frac_bits):
@@ -106,17 +107,17 @@ class Bench:
                     ctx.set(part.valid, 0)
                     ctx.set(part.acc, (~sums).tolist())
                 ctx.set(part.now, cycle)
-                ctx.set(part.tready, int(ready(cycle)))
+                ctx.set(part.axis.tready, int(ready(cycle)))
                 if ctx.get(part.taken):
                     taken_pulses.append(cycle)
                 if ctx.get(part.done):
                     cycles.append(ctx.get(part.cycles))
-                if ctx.get(part.tvalid):
-                    user = {name: ctx.get(getattr(part.tuser, name)) for name in MARKS}
-                    beat = (ctx.get(part.tdata), ctx.get(part.tkeep), ctx.get(part.tlast), user)
+                if ctx.get(part.axis.tvalid):
+                    user = {name: ctx.get(getattr(part.axis.tuser, name)) for name in MARKS}
+                    beat = (ctx.get(part.axis.tdata), ctx.get(part.axis.tkeep), ctx.get(part.axis.tlast), user)
                     assert held in (None, beat), "a beat changed while it waited"
                     held = beat
-                    if ctx.get(part.tready):
+                    if ctx.get(part.axis.tready):
                         assert beat == self.expected[len(taken)], len(taken)
                         taken.append(cycle)
                         held = None

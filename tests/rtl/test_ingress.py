@@ -114,13 +114,13 @@ class Bench:
             offered, cycle = False, 0
             while beats or packets[-1].released is None or cycle < packets[-1].released + 3:
                 offered = offered or (bool(beats) and rng.random() < valid)
-                ctx.set(part.tvalid, offered)
-                ctx.set(part.tdata, int(rng.integers(1 << 63)))
-                ctx.set(part.tlast, int(rng.integers(2)))
+                ctx.set(part.axis.tvalid, offered)
+                ctx.set(part.axis.tdata, int(rng.integers(1 << 63)))
+                ctx.set(part.axis.tlast, int(rng.integers(2)))
                 if offered:
                     packet, k = beats[0]
-                    ctx.set(part.tdata, sum(int(v) << bits * i for i, v in enumerate(packet.values[k])))
-                    ctx.set(part.tlast, k == len(packet.values) - 1)
+                    ctx.set(part.axis.tdata, sum(int(v) << bits * i for i, v in enumerate(packet.values[k])))
+                    ctx.set(part.axis.tlast, k == len(packet.values) - 1)
                 ctx.set(part.now, self.now + cycle)
                 oldest = next((p for p in packets if p.released is None), None)
                 settled = (
@@ -132,7 +132,7 @@ class Bench:
                 if ctx.get(part.release):
                     oldest.released = cycle
 
-                self.treadys.append(ctx.get(part.tready))
+                self.treadys.append(ctx.get(part.axis.tready))
                 self.flags.append(
                     [
                         {name: ctx.get(getattr(part.flags[side], name)) for name in MARKS}
@@ -227,25 +227,25 @@ def test_drop(beats, last):
     async def testbench(ctx):
         ctx.set(part.beats, 2)
         ctx.set(part.enable, 1)
-        ctx.set(part.tvalid, 1)
+        ctx.set(part.axis.tvalid, 1)
         for beat in range(beats):
-            ctx.set(part.tlast, last and beat == beats - 1)
+            ctx.set(part.axis.tlast, last and beat == beats - 1)
             await ctx.tick()
-        ctx.set(part.tvalid, 0)
+        ctx.set(part.axis.tvalid, 0)
         ctx.set(part.enable, 0)
         ctx.set(part.drop, 1)
         for _ in range(part.latency + 2):
             await ctx.tick()
         ended = last
-        assert ctx.get(part.tready) == (not ended)
+        assert ctx.get(part.axis.tready) == (not ended)
         ctx.set(part.drop, 0)
         ctx.set(part.enable, 1)
         # The rest of the old packet, then one of the right length: only that is seen.
         seen = []
         for tlast in ([] if ended else [0, 1]) + [0, 0, 1] + [None] * part.latency:
-            ctx.set(part.tvalid, tlast is not None)
-            ctx.set(part.tlast, tlast or 0)
-            assert tlast is None or ctx.get(part.tready)
+            ctx.set(part.axis.tvalid, tlast is not None)
+            ctx.set(part.axis.tlast, tlast or 0)
+            assert tlast is None or ctx.get(part.axis.tready)
             if ctx.get(part.x_en):
                 seen.append((ctx.get(part.x_block), ctx.get(part.x_side_w)))
             await ctx.tick()
@@ -291,23 +291,23 @@ def test_half_packet(case):
         ctx.set(part.beats, 2)
         ctx.set(part.enable, 1)
         for tlast in tlasts:
-            ctx.set(part.tvalid, 1)
-            ctx.set(part.tlast, tlast)
-            while not ctx.get(part.tready):
+            ctx.set(part.axis.tvalid, 1)
+            ctx.set(part.axis.tlast, tlast)
+            while not ctx.get(part.axis.tready):
                 await tick()
             await tick()
-        ctx.set(part.tvalid, with_drop is not None)
-        ctx.set(part.tlast, with_drop or 0)
+        ctx.set(part.axis.tvalid, with_drop is not None)
+        ctx.set(part.axis.tlast, with_drop or 0)
         ctx.set(part.enable, 0)
         for expected in (cut, 2 * cut):
             ctx.set(part.drop, 1)
             await tick()
-            ctx.set(part.tvalid, 0)
+            ctx.set(part.axis.tvalid, 0)
             await tick(6)
             ctx.set(part.drop, 0)
             await tick(3)
             assert pulses == expected
-        assert ctx.get(part.tready) == cut
+        assert ctx.get(part.axis.tready) == cut
 
     simulate(part, testbench)
 
@@ -335,9 +335,9 @@ class Interrupted:
         valid = bool(self.rng.random() < 0.8)
         ctx.set(part.enable, enable)
         ctx.set(part.drop, drop)
-        ctx.set(part.tvalid, valid)
-        ctx.set(part.tlast, self.left == 1)
-        accepted = valid and ctx.get(part.tready)
+        ctx.set(part.axis.tvalid, valid)
+        ctx.set(part.axis.tlast, self.left == 1)
+        accepted = valid and ctx.get(part.axis.tready)
         if ctx.get(part.block_ready) and not drop:
             self.announced.append(now)
         beat = (self.first, self.left == 1) if accepted else None
@@ -420,7 +420,7 @@ def test_announcement(lead):
     async def testbench(ctx):
         ctx.set(part.beats, 1)
         ctx.set(part.enable, 1)
-        ctx.set(part.tvalid, 1)
+        ctx.set(part.axis.tvalid, 1)
         for cycle in range(2 * part.latency):
             for name in ("x_en", "block_ready"):
                 if ctx.get(getattr(part, name)):

@@ -12,6 +12,7 @@ from spiccato.errors import DeviceError, LinkError, SessionError
 from spiccato.host import Line, LinkTransport
 from spiccato.host.link import FrameDecoder, encode_frame
 from spiccato.isa.frames import END, ESC, LINK_VERSION, NONCE_BYTES, RESPONSE, Command, Status
+from spiccato.rtl.part import ports
 from spiccato.rtl.serial.link import Link
 from spiccato.rtl.serial.receiver import FrameReceiver
 
@@ -41,6 +42,7 @@ class Board(Line):
 
     def __init__(self, rng=None):
         self.link = SmallLink(CONFIG, watchdog=WATCHDOG)
+        self.ports = {name: value for name, (_, value) in ports(self.link).items()}
         self.rng = rng
         self.to_device, self.from_device = bytearray(), bytearray()
         self.cycle, self.next_byte = 0, 0
@@ -68,14 +70,14 @@ class Board(Line):
         simulate(self.link, testbench)
 
     def get(self, name):
-        return self.ctx.get(getattr(self.link, name))
+        return self.ctx.get(self.ports[name])
 
     def set(self, **values):
         # Few of them change from cycle to cycle.
         for name, value in values.items():
             if self.inputs_set.get(name) != value:
                 self.inputs_set[name] = value
-                self.ctx.set(getattr(self.link, name), value)
+                self.ctx.set(self.ports[name], value)
 
     def chance(self):
         return self.rng is None or bool(self.rng.integers(2))

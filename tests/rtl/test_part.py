@@ -1,15 +1,18 @@
 """How parts are put together: one module for each kind, and the same parts without a library."""
 
+import gc
+
 import pytest
 from amaranth.hdl import Module
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, Signature
 
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.activation import Interpolate
+from spiccato.rtl.axi import AxiLite, AxiStream
 from spiccato.rtl.core import Core
 from spiccato.rtl.memory import DistributedRam, Ram
-from spiccato.rtl.part import Part, place
+from spiccato.rtl.part import Part, place, ports
 from spiccato.verilog.library import VerilogLibrary
 from spiccato_boards.resources import census
 from spiccato_boards.ulx3s import ULX3SPlatform
@@ -18,6 +21,13 @@ from spiccato_boards.ulx3s import ULX3SPlatform
 pytestmark = pytest.mark.filterwarnings(
     "ignore::amaranth.hdl.UnusedElaboratable", "ignore::pytest.PytestUnraisableExceptionWarning"
 )
+
+
+@pytest.fixture(autouse=True)
+def unused_modules_end_here():
+    """Not in a later test, whose fault their warnings are not."""
+    yield
+    gc.collect()
 
 
 class Pair(Part):
@@ -32,6 +42,13 @@ class Pair(Part):
         for name, part in zip(("first", "second"), self.placed):
             place(m, name, part)
         return m
+
+
+class Nested(Part):
+    """A part of any ports."""
+
+    def __init__(self, members):
+        super().__init__("nested", members)
 
 
 @pytest.mark.parametrize(
@@ -57,6 +74,18 @@ def test_equal_hardware_is_one_module():
     # What the instances' ports are connected to is named after them.
     library = VerilogLibrary()
     assert "accumulator_0__value" in library.add(Core(configuration("test4")))
+
+
+def test_names_of_ports():
+    """Members of interfaces have the interface's name in front, with one underscore; clock and reset are taken."""
+    assert list(ports(Nested({"s_axil": In(AxiLite())})))[:2] == ["s_axil_awaddr", "s_axil_awprot"]
+    for members, name in (
+        ({"s": In(AxiStream(8)), "s_tdata": In(1)}, "s_tdata"),
+        ({"a": Out(Signature({"b_c": In(1)})), "a_b": Out(Signature({"c": In(1)}))}, "a_b_c"),
+        ({"rst": In(1)}, "rst"),
+    ):
+        with pytest.raises(ValueError, match=f"part of kind 'nested': two ports are called {name}$"):
+            Nested(members)
 
 
 def test_a_library_ends_with_its_conversion():

@@ -4,6 +4,8 @@ All tests count cycles in one way: in cycle n a test sets inputs, then reads out
 output of latency L shows in cycle n + L what was set in cycle n.
 """
 
+from operator import attrgetter
+
 import numpy as np
 from amaranth.sim import Simulator
 
@@ -55,16 +57,17 @@ def simulate(part, *testbenches):
 def play(part, stimulus, outputs, *, drain):
     """Set ``stimulus[n]`` ({member: value}) in cycle n; return what each of ``outputs`` showed in each cycle.
 
-    Members that a cycle does not name keep their value. ``drain`` more cycles follow the stimulus.
+    Members of interfaces are named with a dot. Members that a cycle does not name keep their value. ``drain`` more
+    cycles follow the stimulus.
     """
     seen = {name: [] for name in outputs}
 
     async def testbench(ctx):
         for values in [*stimulus, *[{}] * drain]:
             for name, value in values.items():
-                ctx.set(getattr(part, name), value)
+                ctx.set(attrgetter(name)(part), value)
             for name in outputs:
-                value = ctx.get(getattr(part, name))
+                value = ctx.get(attrgetter(name)(part))
                 seen[name].append(value if isinstance(value, int) else list(value))
             await ctx.tick()
 

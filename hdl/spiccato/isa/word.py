@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-__all__ = ["Field", "Word", "pack_bits"]
+__all__ = ["WORD_BITS", "Field", "Word", "pack_bits"]
 
 #: Bits of the words that hosts and program files move.
 WORD_BITS = 32

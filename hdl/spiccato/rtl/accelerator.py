@@ -1,19 +1,22 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
 from amaranth.hdl import Array, Module, Mux, Signal, signed
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.issue import RUN_TIME_FIELDS, VectorFrom, core_word
 from ..isa.load import RecordKind
-from ..isa.marks import MARKS
+from ..isa.marks import marks_word
 from ..numbers import C_BITS, QUARTERS, VECTOR_BITS
-from .control import AXI_LITE, Control
+from .axi import AxiLite, AxiStream
+from .control import Control
+from .control.probe import Probe
 from .core import Core, CoreTiming
 from .egress import Egress, output_event_layout
 from .ingress import Ingress
 from .part import DelayLine, Part, place
 from .sequencer import Sequencer
 from .vector_file import VectorFile
+from .words import layout
 
 __all__ = ["Accelerator", "Timing"]
 
@@ -48,9 +51,9 @@ class Accelerator(Part):
 
     Attributes
     ----------
-    s_axis_input_* : packets of one timestep's inputs
-    m_axis_output_* : packets of one timestep's outputs; ``tuser`` = marks of the inference
-    s_axil_* : control
+    s_axis_input : in, packets of one timestep's inputs
+    m_axis_output : out, packets of one timestep's outputs; ``tuser``: marks of the inference
+    s_axil : in, control
     """
 
     #: From ``taken`` to ``room``: the change, the number of free beats, the comparison.
@@ -61,21 +64,12 @@ class Accelerator(Part):
     def __init__(self, config):
         self.config = config
         self.timing = Timing(config)
-        keep = config.beat_bits // 8
         super().__init__(
             "accelerator",
             {
-                "s_axis_input_tdata": In(config.beat_bits),
-                "s_axis_input_tvalid": In(1),
-                "s_axis_input_tready": Out(1),
-                "s_axis_input_tlast": In(1),
-                "m_axis_output_tdata": Out(config.beat_bits),
-                "m_axis_output_tkeep": Out(keep),
-                "m_axis_output_tuser": Out(len(MARKS)),
-                "m_axis_output_tlast": Out(1),
-                "m_axis_output_tvalid": Out(1),
-                "m_axis_output_tready": In(1),
-                **{f"s_axil_{name}": direction(bits) for name, (direction, bits) in AXI_LITE.items()},
+                "s_axis_input": In(AxiStream(config.beat_bits)),
+                "m_axis_output": Out(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
+                "s_axil": In(AxiLite()),
             },
         )
 
@@ -84,8 +78,8 @@ class Accelerator(Part):
         config, timing = self.config, self.timing
         if max(timing.h + VectorFile.latency, timing.output) >= Sequencer.drain_cycles:
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
-        if timing.c_old + self.probe_latency >= Control.probe_cycles:
-            raise ValueError(f"state cannot be read back within {Control.probe_cycles} cycles")
+        if timing.c_old + self.probe_latency >= Probe.cycles:
+            raise ValueError(f"state cannot be read back within {Probe.cycles} cycles")
         control = place(m, "control", Control(config))
         # Vector file and cores never wait: they have run empty when a reset of the others ends.
         sequencer = place(m, "sequencer", Sequencer(config), reset=control.reset)
@@ -96,15 +90,9 @@ class Accelerator(Part):
         egress = place(m, "egress", Egress(config), reset=control.reset)
         cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
 
-        for name, (direction, _) in AXI_LITE.items():
-            outer, inner = getattr(self, f"s_axil_{name}"), getattr(control, f"axil_{name}")
-            m.d.comb += inner.eq(outer) if direction is In else outer.eq(inner)
-        for name in ("tdata", "tvalid", "tlast"):
-            m.d.comb += getattr(ingress, name).eq(getattr(self, f"s_axis_input_{name}"))
-        m.d.comb += self.s_axis_input_tready.eq(ingress.tready)
-        for name in ("tdata", "tkeep", "tuser", "tlast", "tvalid"):
-            m.d.comb += getattr(self, f"m_axis_output_{name}").eq(getattr(egress, name))
-        m.d.comb += egress.tready.eq(self.m_axis_output_tready)
+        connect(m, flipped(self.s_axil), control.axil)
+        connect(m, flipped(self.s_axis_input), ingress.axis)
+        connect(m, flipped(self.m_axis_output), egress.axis)
 
         # Program load, and parameters.
         load, parameters = control.load, control.parameters
@@ -134,10 +122,12 @@ class Accelerator(Part):
 
         # Room in the output queue, counted in whole inferences when they start.
         credits = Signal(range(config.output_beats + 1), init=config.output_beats)
-        change = Signal(signed(8))
+        change = Signal(signed(len(parameters.output_beats) + 1))
         room = Signal()
         m.d.sync += [
-            change.eq(egress.taken - (parameters.output_beats & sequencer.started.replicate(7))),
+            change.eq(
+                egress.taken - (parameters.output_beats & sequencer.started.replicate(len(parameters.output_beats)))
+            ),
             credits.eq(credits + change),
             room.eq(credits >= parameters.output_beats),
         ]
@@ -213,12 +203,12 @@ class Accelerator(Part):
 
         # Read-back of the state, one element at a time.
         m.d.comb += [
-            sequencer.probe.eq(control.probe),
+            sequencer.probe.eq(control.probe.valid),
             sequencer.probe_word.vector_from.eq(VectorFrom.H),
-            sequencer.probe_word.vector.eq(control.probe_address),
-            sequencer.probe_word.slot.eq(control.probe_address),
+            sequencer.probe_word.vector.eq(control.probe.address),
+            sequencer.probe_word.slot.eq(control.probe.address),
             # h is read where this word's side says, c where the previous inference's words wrote it.
-            sequencer.probe_word.seed.eq(~control.probe_cell),
+            sequencer.probe_word.seed.eq(~control.probe.cell),
         ]
         probed_h = Signal(VECTOR_BITS)
         probed_quarters = [Signal(VECTOR_BITS, name=f"probed_quarter_{i}") for i in range(QUARTERS)]
@@ -227,15 +217,15 @@ class Accelerator(Part):
         quarter_bits = (config.lanes - 1).bit_length()
         for quarter, value in enumerate(probed_quarters):
             lanes = [vectors.vector[quarter * config.lanes + lane] for lane in range(config.lanes)]
-            m.d.sync += value.eq(Array(lanes)[control.probe_lane[:quarter_bits]])
-        m.d.sync += probed_h.eq(Array(probed_quarters)[control.probe_lane[quarter_bits : quarter_bits + 2]])
+            m.d.sync += value.eq(Array(lanes)[control.probe.lane[:quarter_bits]])
+        m.d.sync += probed_h.eq(Array(probed_quarters)[control.probe.lane[quarter_bits : quarter_bits + 2]])
         for i, core in enumerate(cores):
-            m.d.sync += probed_lanes[i].eq(Array(core.c_old)[control.probe_lane])
-        m.d.sync += probed_c.eq(Array(probed_lanes)[control.probe_core])
+            m.d.sync += probed_lanes[i].eq(Array(core.c_old)[control.probe.lane])
+        m.d.sync += probed_c.eq(Array(probed_lanes)[control.probe.core])
         with m.If(sequencer.zero_c):
-            m.d.comb += control.probe_data.eq(0)
-        with m.Elif(control.probe_cell):
-            m.d.comb += control.probe_data.eq(probed_c.as_signed())
+            m.d.comb += control.probe.data.eq(0)
+        with m.Elif(control.probe.cell):
+            m.d.comb += control.probe.data.eq(probed_c.as_signed())
         with m.Else():
-            m.d.comb += control.probe_data.eq(probed_h.as_signed())
+            m.d.comb += control.probe.data.eq(probed_h.as_signed())
         return m

@@ -5,7 +5,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..isa.issue import Source, core_word
-from ..isa.load import TARGET_BITS, RecordKind
+from ..isa.load import TARGET_BITS, RecordKind, header_word, place_word
 from ..numbers import (
     ACC_BITS,
     C_BITS,
@@ -22,6 +22,7 @@ from .cell import CellUnit
 from .memory import Ram
 from .part import DelayLine, Part, place
 from .row import DotProductRow
+from .vector_file import VectorFile
 from .words import layout
 
 __all__ = ["Core", "CoreTiming", "load_layout", "load_data_bits"]
@@ -35,7 +36,14 @@ def load_data_bits(config):
 def load_layout(config):
     """One word for one memory, broadcast to all cores."""
     return data.StructLayout(
-        {"enable": 1, "target": TARGET_BITS, "core": 4, "row": 6, "addr": 20, "data": load_data_bits(config)}
+        {
+            "enable": 1,
+            "target": TARGET_BITS,
+            "core": header_word["core"].width,
+            "row": header_word["row"].width,
+            "addr": place_word["addr"].width,
+            "data": load_data_bits(config),
+        }
     )
 
 
@@ -44,7 +52,7 @@ class CoreTiming:
 
     def __init__(self, config):
         #: The vector file's output register: where ``vector`` and ``exponent`` enter the core.
-        self.vector = 3
+        self.vector = VectorFile.latency
         #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
         self.row = self.vector + 1
         self.weight_addr = self.row - Ram.latency
@@ -87,7 +95,7 @@ class Core(Part):
         super().__init__(
             "core",
             {
-                "index": In(4),
+                "index": In(header_word["core"].width),
                 "issue": In(layout(core_word(config))),
                 "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
                 "exponent": In(EXPONENT_BITS),

@@ -3,28 +3,22 @@
 Stages, from the accumulator registers (0): capture of all cores' sums, from which one beat a cycle is taken (1);
 magnitude and thermometer code of its leading group of four bits (2); the window of bits from there (3); fine
 normalisation (4); rounding, half away from zero, and exponent in one addition (5); output register (6).
-
-Negative sums are treated in one's complement: their magnitude is one unit of the 48-bit sum short, far below what
-the output format resolves, and no carry chain is spent on it.
 """
 
-import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..formats import mantissa_bits
 from ..isa.issue import issue_word
 from ..isa.marks import marks_word
-from ..numbers import ACC_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS
+from ..numbers import ACC_BITS, FLOAT_EXPONENT_BITS
+from .axi import AxiStream
 from .memory import DistributedRam
+from .output_lane import OutputLane
 from .part import DelayLine, Part, place
 from .words import layout
 
-__all__ = ["OutputLane", "Egress", "output_event_layout"]
-
-GROUP_BITS = 4
-GROUPS = ACC_BITS // GROUP_BITS
+__all__ = ["Egress", "output_event_layout"]
 
 
 def output_event_layout(config):
@@ -37,99 +31,6 @@ def output_event_layout(config):
             "started": 32,
         }
     )
-
-
-class OutputLane(Part):
-    """A 48-bit sum to bfloat16 or float32, in ``latency`` cycles; no handshake.
-
-    Attributes
-    ----------
-    sum : in, signed 48, with ``frac_bits`` fraction bits given by ``exponent``
-    exponent : in, constant while running: 127 - frac_bits
-    value : out
-    """
-
-    latency = 4
-
-    def __init__(self, io_bits):
-        self.io_bits = io_bits
-        self.m_bits = io_bits - 1 - FLOAT_EXPONENT_BITS
-        super().__init__(
-            "output_lane", {"sum": In(signed(ACC_BITS)), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)}
-        )
-
-    @staticmethod
-    def compute(sums, frac_bits, io_format):
-        """Integer model: sums (any shape, int64) to bit patterns (int64)."""
-        m_bits = mantissa_bits(io_format)
-        sums = np.asarray(sums, dtype=np.int64)
-        negative = sums < 0
-        magnitude = np.where(negative, ~sums, sums)
-        lead = np.frexp(np.maximum(magnitude, 1).astype(np.float64))[1].astype(np.int64) - 1
-        # One bit more than the significand, for rounding; bits below are cut off.
-        shift = lead - m_bits - 1
-        window = np.where(shift >= 0, magnitude >> np.maximum(shift, 0), magnitude << np.maximum(-shift, 0))
-        rounded = (window + 1) >> 1
-        exponent = FLOAT_BIAS - frac_bits + lead - 1
-        bits = (exponent << m_bits) + rounded
-        return np.where(magnitude == 0, 0, bits) | (negative.astype(np.int64) << (m_bits + FLOAT_EXPONENT_BITS))
-
-    def elaborate(self, platform):
-        m = Module()
-        sign = self.sum[-1]
-
-        # Stage 1: one's complement magnitude; bit k tells that group k or a higher one is not zero.
-        magnitude = Signal(ACC_BITS, reset_less=True)
-        at_least = Signal(GROUPS, reset_less=True)
-        sign_1 = Signal(reset_less=True)
-        m.d.sync += [
-            magnitude.eq(self.sum ^ sign.replicate(ACC_BITS)),
-            at_least.eq(
-                Cat(
-                    (self.sum[GROUP_BITS * k :] ^ sign.replicate(ACC_BITS - GROUP_BITS * k)).any()
-                    for k in range(GROUPS)
-                )
-            ),
-            sign_1.eq(sign),
-        ]
-
-        # Stage 2: the bits from the leading group down: the group, the rest of the significand, one for rounding.
-        window_bits = GROUP_BITS + self.m_bits + 1
-        window = Signal(window_bits, reset_less=True)
-        group = Signal(range(GROUPS), reset_less=True)
-        sign_2 = Signal(reset_less=True)
-        zero_2 = Signal(reset_less=True)
-        padded = Cat(Signal(window_bits, name="padding"), magnitude)
-        leading = [at_least[k] & (~at_least[k + 1] if k + 1 < GROUPS else 1) for k in range(GROUPS)]
-        merged_window, merged_group = 0, 0
-        for k in range(GROUPS):
-            top = window_bits + GROUP_BITS * (k + 1)
-            merged_window |= padded[top - window_bits : top] & leading[k].replicate(window_bits)
-            merged_group |= leading[k].replicate(len(group)) & k
-        m.d.sync += [window.eq(merged_window), group.eq(merged_group), sign_2.eq(sign_1), zero_2.eq(~at_least[0])]
-
-        # Stage 3: the leading one at the top of the window.
-        position = Signal(range(GROUP_BITS))
-        m.d.comb += position.eq(Mux(window[-1], 3, Mux(window[-2], 2, Mux(window[-3], 1, 0))))
-        exact_bits = self.m_bits + 2
-        normal = Signal(exact_bits, reset_less=True)
-        lead = Signal(len(group) + len(position), reset_less=True)
-        sign_3 = Signal(reset_less=True)
-        zero_3 = Signal(reset_less=True)
-        m.d.sync += [normal.eq(window >> position), lead.eq(Cat(position, group)), sign_3.eq(sign_2), zero_3.eq(zero_2)]
-
-        # Stage 4: the leading one is implied; a carry out of the fraction goes on into the exponent.
-        with m.If(zero_3):
-            m.d.sync += self.value[:-1].eq(0)
-        with m.Else():
-            fraction = normal[1 : self.m_bits + 1]
-            # The rounding bit enters as the carry into the lowest place.
-            carry = normal[0]
-            m.d.sync += self.value[:-1].eq(
-                (Cat(carry, fraction, lead) + Cat(carry, Const(0, self.m_bits), self.exponent)) >> 1
-            )
-        m.d.sync += self.value[-1].eq(sign_3)
-        return m
 
 
 class Egress(Part):
@@ -145,7 +46,7 @@ class Egress(Part):
     exponent : in, 127 less the fraction bits of the linear layer's sums
     last_values : in, values of the packet's last beat, less one
     now : in, cycle counter
-    tdata, tkeep, tuser, tlast, tvalid : out; tready : in
+    axis : out, the packets; ``tuser``: marks of the inference
     taken : out, a pulse for each beat that left for the host
     done : out, a pulse for each complete packet, with ``cycles``: from its input's first beat to ``tvalid`` of its
         last output beat, time in the queue not counted
@@ -167,12 +68,7 @@ class Egress(Part):
                 "exponent": In(FLOAT_EXPONENT_BITS),
                 "last_values": In((config.beat_values - 1).bit_length()),
                 "now": In(32),
-                "tdata": Out(config.beat_bits),
-                "tkeep": Out(config.beat_bits // 8),
-                "tuser": Out(layout(marks_word)),
-                "tlast": Out(1),
-                "tvalid": Out(1),
-                "tready": In(1),
+                "axis": Out(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
                 "taken": Out(1),
                 "done": Out(1),
                 "cycles": Out(32),
@@ -244,7 +140,7 @@ class Egress(Part):
             return Mux(pointer == config.output_beats - 1, 0, pointer + 1)
 
         m.d.comb += [
-            move.eq(~self.tvalid | self.tready),
+            move.eq(~self.axis.tvalid | self.axis.tready),
             through.eq(move & ~waiting),
             pop.eq(move & waiting),
             push.eq(valid & ~through),
@@ -260,15 +156,15 @@ class Egress(Part):
         with m.If(pop):
             m.d.sync += read_at.eq(following(read_at))
         with m.If(move):
-            m.d.sync += [output.eq(Mux(waiting, queue.r_data, beat.as_value())), self.tvalid.eq(waiting | valid)]
+            m.d.sync += [output.eq(Mux(waiting, queue.r_data, beat.as_value())), self.axis.tvalid.eq(waiting | valid)]
         full = Signal(config.beat_values)
         bytes_per_value = config.io_bits // 8
         m.d.comb += full.eq(Cat(~output.last | (i <= output.last_values) for i in range(config.beat_values)))
         m.d.comb += [
-            self.tdata.eq(output.data),
-            self.tkeep.eq(Cat(bit.replicate(bytes_per_value) for bit in full)),
-            self.tlast.eq(output.last),
-            self.tuser.eq(output.flags),
+            self.axis.tdata.eq(output.data),
+            self.axis.tkeep.eq(Cat(bit.replicate(bytes_per_value) for bit in full)),
+            self.axis.tlast.eq(output.last),
+            self.axis.tuser.eq(output.flags),
         ]
-        m.d.sync += self.taken.eq(self.tvalid & self.tready)
+        m.d.sync += self.taken.eq(self.axis.tvalid & self.axis.tready)
         return m

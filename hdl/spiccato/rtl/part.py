@@ -13,7 +13,7 @@ import inspect
 from amaranth.hdl import ClockSignal, Instance, ResetInserter, Signal, Value
 from amaranth.lib import wiring
 
-__all__ = ["Part", "Library", "module_instance", "place", "DelayLine"]
+__all__ = ["Part", "Library", "module_instance", "place", "ports", "DelayLine"]
 
 #: The library that takes the parts that are placed.
 _LIBRARY = contextvars.ContextVar("library", default=None)
@@ -51,6 +51,8 @@ class Part(wiring.Component):
     def __init__(self, kind, signature):
         self.kind = kind
         super().__init__(signature)
+        for name, (_, signal) in ports(self).items():
+            signal.name = name
 
     @property
     def module(self):
@@ -104,20 +106,43 @@ class Library:
         return True
 
 
+def ports(part):
+    """The ports of a part's module besides clock and reset, in the order of the part's declaration.
+
+    Members of interfaces have the interface's name in front, with one underscore, as is usual for AXI.
+
+    Returns
+    -------
+    dict
+        (member, its value) by the port's name.
+
+    Raises
+    ------
+    ValueError
+        If two ports would have the same name.
+    """
+    found = {}
+    for path, member, value in part.signature.flatten(part):
+        name = "_".join(map(str, path))
+        if name in found or name in ("clk", "rst"):
+            raise ValueError(f"part of kind {part.kind!r}: two ports are called {name}")
+        found[name] = member, Value.cast(value)
+    return found
+
+
 def module_instance(part, *, clock=True, reset):
     """An ``Instance`` of a part's module whose ports are the part's own signals, and the clock domain's.
 
     ``reset`` is the value of its reset port; None if it has none.
     """
-    ports = {}
+    connections = {}
     if clock:
-        ports["i_clk"] = ClockSignal()
+        connections["i_clk"] = ClockSignal()
     if reset is not None:
-        ports["i_rst"] = reset
-    for path, member, value in part.signature.flatten(part):
-        direction = "i" if member.flow is wiring.In else "o"
-        ports[f"{direction}_{'__'.join(map(str, path))}"] = value
-    return Instance(part.module, **ports)
+        connections["i_rst"] = reset
+    for name, (member, value) in ports(part).items():
+        connections[f"{'i' if member.flow is wiring.In else 'o'}_{name}"] = value
+    return Instance(part.module, **connections)
 
 
 def place(m, name, part, *, reset=None):
@@ -131,9 +156,8 @@ def place(m, name, part, *, reset=None):
         return part
     m.submodules[name] = library.instance(part, reset)
     # What the instance's ports are connected to gets the instance's name.
-    for path, _, value in part.signature.flatten(part):
-        signal = Value.cast(value)
-        signal.name = "__".join(map(str, (name, *path)))
+    for port, (_, signal) in ports(part).items():
+        signal.name = f"{name}__{port}"
     return part
 
 

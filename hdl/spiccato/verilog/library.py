@@ -5,9 +5,10 @@ import re
 import textwrap
 
 from amaranth.back import rtlil
-from amaranth.hdl import ResetSignal, Shape
+from amaranth.hdl import Elaboratable, ResetSignal, Shape
+from amaranth.lib import wiring
 
-from ..rtl.part import Library, module_instance
+from ..rtl.part import Library, module_instance, ports
 from ..rtl.style import STYLES
 from .rtlil import parse
 from .text import LINE, module_name, write_module
@@ -61,8 +62,7 @@ class VerilogLibrary(Library):
             if name in self.modules:
                 raise ValueError(f"two modules are called {name}")
             self.modules[name] = f"// Within {part.module}.\n{self.text(module)}"
-        ports = ["__".join(map(str, path)) for path, _, _ in part.signature.flatten(part)]
-        text = self.text(own, ports)
+        text = self.text(own, list(ports(part)))
         if part.module_style and getattr(self.style, part.module_style):
             text = f"(* {getattr(self.style, part.module_style)} *)\n{text}"
         return _comment(part) + text
@@ -70,11 +70,11 @@ class VerilogLibrary(Library):
     def netlist(self, part):
         """Amaranth's RTLIL of a part and of modules within it; the parts that it places are added."""
         with self.active():
-            return rtlil.convert(part, name=part.module, platform=None, emit_src=False)
+            return rtlil.convert(_Flat(part), name=part.module, platform=None, emit_src=False)
 
-    def text(self, module, ports=()):
+    def text(self, module, port_names=()):
         """The Verilog of one module of a netlist; see :func:`.text.write_module`."""
-        return write_module(module, ports).text
+        return write_module(module, port_names).text
 
     def instance(self, part, reset=None):
         """An instance of the part's module whose ports are the part's own signals.
@@ -87,6 +87,19 @@ class VerilogLibrary(Library):
         if "rst" not in names:
             return module_instance(part, clock="clk" in names, reset=None)
         return module_instance(part, clock="clk" in names, reset=ResetSignal() if reset is None else reset)
+
+
+class _Flat(Elaboratable):
+    """A part without interfaces: its ports as members of its own, by which Amaranth names them."""
+
+    def __init__(self, part):
+        self._part = part
+        found = ports(part)
+        self.signature = wiring.Signature({name: member.flow(len(value)) for name, (member, value) in found.items()})
+        vars(self).update({name: value for name, (_, value) in found.items()})
+
+    def elaborate(self, platform):
+        return self._part
 
 
 def latencies(part):

@@ -13,6 +13,7 @@ from amaranth.lib import wiring
 
 from ..files import check_folder, replace_folder
 from ..rtl.accelerator import Accelerator, Timing
+from ..rtl.part import ports
 from .library import VerilogLibrary, latencies
 
 __all__ = ["generate_verilog", "write_verilog", "listing", "FILE_LIST", "SIDE_CAR"]
@@ -102,12 +103,8 @@ def _side_car(config, top, parts, files):
         "top": top.module,
         "ports": [{"name": name, "direction": "input", "bits": 1} for name in ("clk", "rst")]
         + [
-            {
-                "name": "__".join(map(str, path)),
-                "direction": "input" if member.flow is wiring.In else "output",
-                "bits": len(value),
-            }
-            for path, member, value in top.signature.flatten(top)
+            {"name": name, "direction": "input" if member.flow is wiring.In else "output", "bits": len(value)}
+            for name, (member, value) in ports(top).items()
         ],
         "files": listing(files),
     }

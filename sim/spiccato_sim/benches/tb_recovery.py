@@ -15,7 +15,7 @@ from cocotb.triggers import RisingEdge
 from spiccato.config import Config
 from spiccato.formats import from_beats
 from spiccato.isa.registers import REGISTERS
-from spiccato.rtl.control import Control
+from spiccato.rtl.control.probe import Probe
 
 from .tb_accelerator import PERIOD
 
@@ -303,7 +303,7 @@ async def reset_in_a_load(dut):
 async def reset_in_a_probe(dut):
     """A reset at any cycle of a read-back."""
     bench = await start(dut)
-    for cycle in range(Control.probe_cycles + 3):
+    for cycle in range(Probe.cycles + 3):
         await bench.write("probe", 0)
         await bench.tick(cycle)
         await bench.command("reset")

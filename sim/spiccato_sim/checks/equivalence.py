@@ -43,10 +43,10 @@ class Recorder(VerilogLibrary):
         self.netlists |= {module_name(found[1]): found[0] for found in _MODULE.finditer(netlist)}
         return netlist
 
-    def text(self, module, ports=()):
+    def text(self, module, port_names=()):
         kinds = {cell.type for cell in module.cells if cell.is_instance}
         original = module.name
-        text, names = write_module(module, ports)
+        text, names = write_module(module, port_names)
         names = {old.removeprefix("\\"): new for old, new in names.items()}
         names |= {kind.removeprefix("\\"): module_name(kind) for kind in (*kinds, original)}
         taken = set(names.values())

@@ -21,8 +21,8 @@ from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, QUARTERS, SHIFT_MAX
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
-from spiccato.rtl.egress import OutputLane
 from spiccato.rtl.ingress import Ingress
+from spiccato.rtl.output_lane import OutputLane
 from spiccato.rtl.row import DotProductRow
 
 __all__ = ["InputWarning", "StepResult", "Timeline", "VirtualMachine", "to_bits", "from_bits"]

@@ -19,11 +19,12 @@ from ...isa.frames import (
     Command,
     Status,
 )
-from ...isa.marks import MARKS
+from ...isa.marks import marks_word
 from ...isa.registers import ADDRESS_BITS
-from ..control import AXI_LITE
+from ..axi import AxiLite, AxiStream
 from ..memory import DistributedRam, Ram
 from ..part import Part, place
+from ..words import layout
 from .receiver import FrameReceiver
 from .sender import FrameSender, Reader
 
@@ -46,8 +47,9 @@ class Link(Part):
     ----------
     rx_data, rx_valid, rx_error : in, from the serial receiver
     tx_data, tx_valid : out, tx_ready : in, to the serial transmitter
-    m_axil_* : to the accelerator's control, see ``AXI_LITE``
-    m_axis_input_*, s_axis_output_* : to and from the accelerator's streams
+    m_axil : out, to the accelerator's control
+    m_axis_input : out, s_axis_output : in, to and from the accelerator's streams; beats are passed on whole, whatever
+        ``tkeep`` says
     accelerator_rst : out, reset of the accelerator
     opened : out, there is a session
     fault : out, a pulse: a frame was lost, or a request was answered with another status than OK
@@ -79,16 +81,9 @@ class Link(Part):
                 "tx_data": Out(8),
                 "tx_valid": Out(1),
                 "tx_ready": In(1),
-                **{f"m_axil_{name}": direction.flip()(bits) for name, (direction, bits) in AXI_LITE.items()},
-                "m_axis_input_tdata": Out(config.beat_bits),
-                "m_axis_input_tvalid": Out(1),
-                "m_axis_input_tready": In(1),
-                "m_axis_input_tlast": Out(1),
-                "s_axis_output_tdata": In(config.beat_bits),
-                "s_axis_output_tuser": In(len(MARKS)),
-                "s_axis_output_tlast": In(1),
-                "s_axis_output_tvalid": In(1),
-                "s_axis_output_tready": Out(1),
+                "m_axil": Out(AxiLite()),
+                "m_axis_input": Out(AxiStream(config.beat_bits)),
+                "s_axis_output": In(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
                 "accelerator_rst": Out(1, init=1),
                 "opened": Out(1),
                 "fault": Out(1),
@@ -199,16 +194,16 @@ class Link(Part):
 
         word = Signal(8 * WORD_BYTES, reset_less=True)
         beat = Signal(self.config.beat_bits, reset_less=True)
-        user = Signal(len(MARKS), reset_less=True)
+        user = Signal(layout(marks_word), reset_less=True)
         ends = Signal(reset_less=True)
         index = Signal(range(self.beat_bytes))
         word_end, beat_end = index[:2].all(), index.all()
         beats_left = Signal(range(self.config.output_beats), reset_less=True)
         m.d.comb += [
-            self.m_axil_wstrb.eq(0b1111),
-            self.m_axil_wdata.eq(word),
-            self.m_axil_bready.eq(reader.settled),
-            self.m_axil_rready.eq(1),
+            self.m_axil.wstrb.eq(0b1111),
+            self.m_axil.wdata.eq(word),
+            self.m_axil.bready.eq(reader.settled),
+            self.m_axil.rready.eq(1),
         ]
         # An input packet is collected here, so that its beats follow each other as in any other design.
         packet = place(
@@ -221,18 +216,18 @@ class Link(Part):
 
         def put_beat(last):
             m.d.sync += [
-                self.m_axis_input_tvalid.eq(1),
-                self.m_axis_input_tdata.eq(packet.r_data),
-                self.m_axis_input_tlast.eq(last),
+                self.m_axis_input.tvalid.eq(1),
+                self.m_axis_input.tdata.eq(packet.r_data),
+                self.m_axis_input.tlast.eq(last),
                 next_is_last.eq(to_come == 2),
                 to_come.eq(to_come - 1),
                 packet_at.eq(packet_at + 1),
             ]
 
         for ready, valid in (
-            (self.m_axil_awready, self.m_axil_awvalid),
-            (self.m_axil_wready, self.m_axil_wvalid),
-            (self.m_axil_arready, self.m_axil_arvalid),
+            (self.m_axil.awready, self.m_axil.awvalid),
+            (self.m_axil.wready, self.m_axil.wvalid),
+            (self.m_axil.arready, self.m_axil.arvalid),
         ):
             with m.If(ready):
                 m.d.sync += valid.eq(0)
@@ -315,13 +310,13 @@ class Link(Part):
 
             with m.State("READ"):
                 with m.If(reader.settled):
-                    m.d.sync += [self.m_axil_araddr.eq(byte[:ADDRESS_BITS]), self.m_axil_arvalid.eq(1)]
+                    m.d.sync += [self.m_axil.araddr.eq(byte[:ADDRESS_BITS]), self.m_axil.arvalid.eq(1)]
                     m.next = "READ WAIT"
             with m.State("READ WAIT"):
-                with m.If(self.m_axil_rvalid):
-                    m.d.sync += [word.eq(self.m_axil_rdata), index.eq(0)]
+                with m.If(self.m_axil.rvalid):
+                    m.d.sync += [word.eq(self.m_axil.rdata), index.eq(0)]
                     m.next = "READ REPLY"
-                    with m.If(self.m_axil_rresp.any()):
+                    with m.If(self.m_axil.rresp.any()):
                         m.d.sync += status.eq(Status.BUS)
                         m.next = "KEEP"
                 give_up_if(overdue)
@@ -333,7 +328,7 @@ class Link(Part):
 
             with m.State("WRITE"):
                 with m.If(reader.settled):
-                    m.d.sync += self.m_axil_awaddr.eq(byte[:ADDRESS_BITS])
+                    m.d.sync += self.m_axil.awaddr.eq(byte[:ADDRESS_BITS])
                     take()
                     m.next = "WRITE WORD"
             with m.State("WRITE WORD"):
@@ -341,14 +336,14 @@ class Link(Part):
                     m.d.sync += [word.eq(Cat(word[8:], byte)), index.eq(index + 1)]
                     take()
                     with m.If(word_end):
-                        m.d.sync += [self.m_axil_awvalid.eq(1), self.m_axil_wvalid.eq(1)]
+                        m.d.sync += [self.m_axil.awvalid.eq(1), self.m_axil.wvalid.eq(1)]
                         m.next = "WRITE WAIT"
             with m.State("WRITE WAIT"):
-                with m.If(self.m_axil_bvalid & reader.settled):
+                with m.If(self.m_axil.bvalid & reader.settled):
                     m.next = "WRITE WORD"
                     with m.If(~more):
                         m.next = "KEEP"
-                    with m.If(self.m_axil_bresp.any()):
+                    with m.If(self.m_axil.bresp.any()):
                         m.d.sync += status.eq(Status.BUS)
                         m.next = "KEEP"
                 give_up_if(overdue)
@@ -372,19 +367,19 @@ class Link(Part):
                 m.d.sync += beats_left.eq(self.config.output_beats - 1)
                 m.next = "STEP SEND"
             with m.State("STEP SEND"):
-                with m.If(self.m_axis_input_tready):
+                with m.If(self.m_axis_input.tready):
                     put_beat(next_is_last)
-                    with m.If(self.m_axis_input_tlast):
-                        m.d.sync += [self.m_axis_input_tvalid.eq(0), self.s_axis_output_tready.eq(1)]
+                    with m.If(self.m_axis_input.tlast):
+                        m.d.sync += [self.m_axis_input.tvalid.eq(0), self.s_axis_output.tready.eq(1)]
                         m.next = "STEP RECEIVE"
                 give_up_if(overdue)
             with m.State("STEP RECEIVE"):
-                with m.If(self.s_axis_output_tvalid):
+                with m.If(self.s_axis_output.tvalid):
                     m.d.sync += [
-                        self.s_axis_output_tready.eq(0),
-                        beat.eq(self.s_axis_output_tdata),
-                        user.eq(self.s_axis_output_tuser),
-                        ends.eq(self.s_axis_output_tlast),
+                        self.s_axis_output.tready.eq(0),
+                        beat.eq(self.s_axis_output.tdata),
+                        user.eq(self.s_axis_output.tuser),
+                        ends.eq(self.s_axis_output.tlast),
                     ]
                     m.next = "STEP REPLY"
                 give_up_if(overdue)
@@ -398,7 +393,7 @@ class Link(Part):
                         # More than the accelerator's queue holds: this will never end.
                         m.next = "GIVE UP"
                     with m.Else():
-                        m.d.sync += [self.s_axis_output_tready.eq(1), beats_left.eq(beats_left - 1)]
+                        m.d.sync += [self.s_axis_output.tready.eq(1), beats_left.eq(beats_left - 1)]
                         m.next = "STEP RECEIVE"
             with m.State("STEP MARKS"):
                 write_reply(user)
@@ -406,11 +401,11 @@ class Link(Part):
 
             with m.State("GIVE UP"):
                 m.d.sync += [
-                    self.m_axil_awvalid.eq(0),
-                    self.m_axil_wvalid.eq(0),
-                    self.m_axil_arvalid.eq(0),
-                    self.m_axis_input_tvalid.eq(0),
-                    self.s_axis_output_tready.eq(0),
+                    self.m_axil.awvalid.eq(0),
+                    self.m_axil.wvalid.eq(0),
+                    self.m_axil.arvalid.eq(0),
+                    self.m_axis_input.tvalid.eq(0),
+                    self.s_axis_output.tready.eq(0),
                     self.opened.eq(0),
                     status.eq(Status.TIMEOUT),
                 ]

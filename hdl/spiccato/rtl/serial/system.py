@@ -1,10 +1,9 @@
 """The accelerator behind a serial line: a whole design that needs a clock, a reset and two pins."""
 
 from amaranth.hdl import Module, Signal
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect
 
 from ..accelerator import Accelerator
-from ..control import AXI_LITE
 from ..part import Part, place
 from .link import Link
 from .uart import UartReceiver, UartTransmitter
@@ -69,21 +68,11 @@ class SerialSystem(Part):
             transmitter.valid.eq(link.tx_valid),
             link.tx_ready.eq(transmitter.ready),
         ]
-        for name, (direction, _) in AXI_LITE.items():
-            ours, theirs = getattr(link, f"m_axil_{name}"), getattr(accelerator, f"s_axil_{name}")
-            m.d.comb += theirs.eq(ours) if direction is In else ours.eq(theirs)
-        for name in ("tdata", "tvalid", "tlast"):
-            m.d.comb += [
-                getattr(accelerator, f"s_axis_input_{name}").eq(getattr(link, f"m_axis_input_{name}")),
-                getattr(link, f"s_axis_output_{name}").eq(getattr(accelerator, f"m_axis_output_{name}")),
-            ]
-        m.d.comb += [
-            link.s_axis_output_tuser.eq(accelerator.m_axis_output_tuser),
-            link.m_axis_input_tready.eq(accelerator.s_axis_input_tready),
-            accelerator.m_axis_output_tready.eq(link.s_axis_output_tready),
-        ]
+        connect(m, link.m_axil, accelerator.s_axil)
+        connect(m, link.m_axis_input, accelerator.s_axis_input)
+        connect(m, accelerator.m_axis_output, link.s_axis_output)
 
-        m.d.sync += [self.led_opened.eq(link.opened), self.led_ready.eq(accelerator.s_axis_input_tready)]
+        m.d.sync += [self.led_opened.eq(link.opened), self.led_ready.eq(accelerator.s_axis_input.tready)]
         for led, event in ((self.led_rx, receiver.valid), (self.led_tx, link.tx_valid), (self.led_fault, link.fault)):
             # Below zero the time is over.
             left = Signal(range(-1, self.parameters["led_cycles"]), init=-1, name=f"{led.name}_left")

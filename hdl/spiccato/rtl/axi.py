@@ -1,0 +1,106 @@
+"""Interfaces of the AXI family, as their manager or transmitter sees them.
+
+Members are called as in Arm's specifications (IHI 0022, IHI 0051), in lower case. A part has them as ``Out(AxiLite())``
+if it is the manager, and as ``In(AxiLite())`` if it is the subordinate; streams likewise. The ports of its Verilog
+module have the interface's name in front: ``s_axil_awaddr``.
+"""
+
+import enum
+
+from amaranth.lib.wiring import In, Out, Signature
+
+from ..isa.registers import ADDRESS_BITS
+from ..isa.word import WORD_BITS
+
+__all__ = ["AxiLite", "AxiStream", "Response"]
+
+
+class Response(enum.IntEnum):
+    """What ``bresp`` and ``rresp`` tell, as far as it occurs here."""
+
+    OKAY = 0
+    SLVERR = 2
+
+
+class AxiLite(Signature):
+    """AXI4-Lite with words of 32 bits.
+
+    Parameters
+    ----------
+    address_bits : int
+        By default as many as the accelerator's registers need.
+
+    Attributes
+    ----------
+    awaddr, awprot, awvalid : out, awready : in
+        Address of a write.
+    wdata, wstrb, wvalid : out, wready : in
+        Its word, and which bytes of it count.
+    bresp, bvalid : in, bready : out
+        Its response, one of :class:`Response`.
+    araddr, arprot, arvalid : out, arready : in
+        Address of a read.
+    rdata, rresp, rvalid : in, rready : out
+        Its word and response.
+    """
+
+    def __init__(self, address_bits: int = ADDRESS_BITS):
+        super().__init__(
+            {
+                "awaddr": Out(address_bits),
+                "awprot": Out(3),
+                "awvalid": Out(1),
+                "awready": In(1),
+                "wdata": Out(WORD_BITS),
+                "wstrb": Out(WORD_BITS // 8),
+                "wvalid": Out(1),
+                "wready": In(1),
+                "bresp": In(2),
+                "bvalid": In(1),
+                "bready": Out(1),
+                "araddr": Out(address_bits),
+                "arprot": Out(3),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(WORD_BITS),
+                "rresp": In(2),
+                "rvalid": In(1),
+                "rready": Out(1),
+            }
+        )
+
+
+class AxiStream(Signature):
+    """AXI4-Stream: beats of packets.
+
+    Parameters
+    ----------
+    data_bits : int, multiple of 8
+    keep : bool
+        Whether there is ``tkeep``; without it all bytes of a beat count.
+    user : shape, optional
+        Of ``tuser``; without it there is none.
+
+    Attributes
+    ----------
+    tdata : out
+    tkeep : out
+        Which bytes of the beat count.
+    tuser : out
+    tlast : out
+        The beat is its packet's last.
+    tvalid : out, tready : in
+        A beat is taken in a cycle in which both are high.
+    """
+
+    def __init__(self, data_bits: int, *, keep: bool = False, user=None):
+        super().__init__(
+            {
+                "tdata": Out(data_bits),
+                **({"tkeep": Out(data_bits // 8)} if keep else {}),
+                **({} if user is None else {"tuser": Out(user)}),
+                "tlast": Out(1),
+                "tvalid": Out(1),
+                "tready": In(1),
+            }
+        )

@@ -1,0 +1,9 @@
+"""Control: what a host does with the accelerator besides streaming, all of it slow.
+
+:mod:`.bus` is the AXI4-Lite subordinate, :mod:`.loader` takes programs and states, :mod:`.probe` reads the state back,
+:mod:`.counters` counts and collects errors, :mod:`.control` puts them together.
+"""
+
+from .control import Control
+
+__all__ = ["Control"]

@@ -1,0 +1,81 @@
+"""The probe: read-back of the state, one element at a time."""
+
+from amaranth.hdl import Module, Signal
+from amaranth.lib.wiring import In, Out, Signature
+
+from ...isa.registers import REGISTERS
+from ...isa.word import WORD_BITS
+from ..part import Part
+
+__all__ = ["Probe", "ProbeRequest"]
+
+
+class ProbeRequest(Signature):
+    """A request for an element of the state, as who asks for it sees it.
+
+    Attributes
+    ----------
+    valid : out
+        The request stands; nothing else happens meanwhile.
+    lane, core, cell, address : out
+        Which element: the fields of the register ``probe``.
+    data : in
+        The element, sign-extended, :attr:`Probe.cycles` cycles later.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "valid": Out(1),
+                **{name: Out(field.width) for name, field in REGISTERS["probe"].fields.items()},
+                "data": In(WORD_BITS),
+            }
+        )
+
+
+class Probe(Part):
+    """Asks for the element that a host wants to read, once nothing else is going on, and keeps it.
+
+    Attributes
+    ----------
+    start, value : in, a pulse with what is written to the register ``probe``
+    idle : in, no inference runs, and no reset
+    reset : in, a pulse: forget the request
+    request : out
+    done, element : out, the last request has been answered, and how
+    """
+
+    #: For so long ``idle`` has to last before the answer counts.
+    cycles = 40
+
+    def __init__(self):
+        super().__init__(
+            "probe",
+            {
+                "start": In(1),
+                "value": In(WORD_BITS),
+                "idle": In(1),
+                "reset": In(1),
+                "request": Out(ProbeRequest()),
+                "done": Out(1),
+                "element": Out(WORD_BITS),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        request = self.request
+        count = Signal(range(self.cycles + 1))
+        with m.If(self.start):
+            m.d.sync += [request.valid.eq(1), self.done.eq(0), count.eq(0)]
+            for name, field in REGISTERS["probe"].fields.items():
+                m.d.sync += getattr(request, name).eq(self.value[field.offset : field.offset + field.width])
+        with m.Elif(~self.idle):
+            m.d.sync += count.eq(0)
+        with m.Elif(request.valid):
+            m.d.sync += count.eq(count + 1)
+            with m.If(count == self.cycles):
+                m.d.sync += [request.valid.eq(0), self.done.eq(1), self.element.eq(request.data)]
+        with m.If(self.reset):
+            m.d.sync += [request.valid.eq(0), self.done.eq(0)]
+        return m
