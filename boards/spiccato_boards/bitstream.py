@@ -19,7 +19,7 @@ from pathlib import Path
 
 from spiccato.errors import SpiccatoError
 from spiccato.files import check_folder, replace_folder
-from spiccato.verilog import FILE_LIST, SIDE_CAR, generate_verilog, listing
+from spiccato.verilog import C_HEADER, FILE_LIST, SIDE_CAR, generate_verilog, listing
 from spiccato.verilog.ecp5 import Ecp5Library
 
 from .resources import describe
@@ -135,7 +135,7 @@ def synthesise(board, folder, config=None, **design):
         synth_opts="-run begin:map_luts",
         script_after_synth=f"opt_clean -purge\nsynth_ecp5 -top {TOP} -run map_luts:\nwrite_verilog -noattr {NETLIST}",
     )
-    replace_folder(folder, plan.files | {SIDE_CAR: verilog[SIDE_CAR]}, SIDE_CAR)
+    replace_folder(folder, plan.files | {name: verilog[name] for name in (SIDE_CAR, C_HEADER)}, SIDE_CAR)
     _run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], folder, "yosys.log")
 
 
@@ -312,6 +312,8 @@ def write_gates(folder, module, models, target):
     if not found:
         raise BitstreamError(f"{folder / NETLIST} has no module {module}")
     files = {"cells.v": cells + own, NETLIST: _without(netlist, TOP)}
+    # Firmware has nothing to do with a netlist.
+    del side_car["c_header"]
     side_car |= {"top": module, "ports": _ports(found[1], found[2]), "files": listing(files)}
     contents = files | {
         FILE_LIST: "".join(f"{name}\n" for name in files),

@@ -57,7 +57,7 @@ def boards(boards, as_json):
 )
 @reports_errors
 def verilog(board, io_format, output):
-    """Write a board's Verilog and the JSON file that describes it; "all" are those that have a device."""
+    """Write a board's Verilog, a JSON file that describes it and a C header; "all" are those that have a device."""
     from spiccato.verilog import write_verilog
     from spiccato_boards import boards
 

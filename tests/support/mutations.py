@@ -41,32 +41,29 @@ _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
 
 MUTATIONS = [
     # AXI4-Lite.
-    Mutation("control.py", "arready.eq(~reading & ~self.axil_rvalid)", "arready.eq(~reading)", _BUS),
-    Mutation("control.py", "have_addr & have_data & ~self.axil_bvalid", "have_addr & have_data", _BUS),
-    Mutation("control.py", "self.axil_awvalid & ~have_addr", "self.axil_awvalid", _BUS),
-    Mutation("control.py", "self.axil_wvalid & ~have_data", "self.axil_wvalid", _BUS),
+    Mutation("control/bus.py", "arready.eq(~reading & ~axil.rvalid)", "arready.eq(~reading)", _BUS),
+    Mutation("control/bus.py", "have_addr & have_data & ~axil.bvalid", "have_addr & have_data", _BUS),
+    Mutation("control/bus.py", "axil.awvalid & ~have_addr", "axil.awvalid", _BUS),
+    Mutation("control/bus.py", "axil.wvalid & ~have_data", "axil.wvalid", _BUS),
     Mutation(
-        "control.py",
-        "m.d.sync += self.axil_bvalid.eq(0)",
-        "m.d.sync += [self.axil_bvalid.eq(0), have_addr.eq(0)]",
+        "control/bus.py", "m.d.sync += axil.bvalid.eq(0)", "m.d.sync += [axil.bvalid.eq(0), have_addr.eq(0)]", _BUS
+    ),
+    Mutation("control/bus.py", "with m.Elif(axil.rready):", "with m.Else():", _BUS),
+    Mutation(
+        "control/counters.py",
+        "(self.errors & ~Mux(self.clear, self.value, 0)) | raised",
+        "(self.errors | raised) & ~Mux(self.clear, self.value, 0)",
         _BUS,
     ),
-    Mutation("control.py", "with m.Elif(self.axil_rready):", "with m.Else():", _BUS),
-    Mutation(
-        "control.py",
-        '(errors & ~Mux(strobe["errors"], value, 0)) | raised',
-        '(errors | raised) & ~Mux(strobe["errors"], value, 0)',
-        _BUS,
-    ),
-    Mutation("control.py", "self.flags & self.inference.replicate(len(FLAGS))", "self.flags", _BUS),
+    Mutation("control/counters.py", "mark: flag & self.inference for", "mark: flag for", _BUS),
     # What a load forgets.
     Mutation(
-        "control.py",
-        "~loaded & self.idle",
-        "loading & ~loaded & self.idle & ~load_word",
+        "control/control.py",
+        "~loader.loaded & idle",
+        "loader.loading & ~loader.loaded & idle & ~loader.word",
         "rtl/test_control.py::test_drop_lasts_long_enough",
     ),
-    Mutation("ingress.py", "unfinished & ~(accept & self.tlast)", "unfinished", _DROP),
+    Mutation("ingress.py", "inside)) & ~(accept & self.axis.tlast))", "inside)))", _DROP),
     Mutation("ingress.py", "discarding | Mux(filling, overlong, inside)", "Mux(filling, overlong, inside)", _DROP),
     Mutation("ingress.py", "discarding | Mux(filling, overlong, inside)", "discarding | inside", _DROP),
     Mutation("ingress.py", "self.drop_cycles = self.ready_cycle + 1", "self.drop_cycles = self.ready_cycle", _DROP),
@@ -76,12 +73,18 @@ MUTATIONS = [
     Mutation("accelerator.py", "credits >= parameters", "credits + 1 >= parameters", f"{_QUEUE}[1]"),
     Mutation("accelerator.py", "credits >= parameters", "credits + 2 >= parameters", f"{_QUEUE}[3]"),
     Mutation("accelerator.py", "credits >= parameters", "credits > parameters", f"{_QUEUE}[1]"),
+    Mutation(
+        "sequencer.py",
+        "have_block & self.enable & ~self.room",
+        "self.enable & ~self.room",
+        "rtl/test_sequencer.py::test_stalled_counts_missing_room",
+    ),
     Mutation("egress.py", "push.eq(valid & ~through)", "push.eq(valid & waiting)", "rtl/test_egress.py::test_queue"),
     # What the reset has to reset.
     Mutation(
-        "control.py",
-        "inferences, stall_cycles, latency = Signal(32), Signal(32)",
-        "inferences, stall_cycles, latency = Signal(32, reset_less=True), Signal(32)",
+        "egress.py",
+        "level = Signal(range(config.output_beats + 1))",
+        "level = Signal(range(config.output_beats + 1), reset_less=True)",
         _POWER_UP,
     ),
 ]

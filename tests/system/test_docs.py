@@ -9,6 +9,7 @@ from paths import ROOT
 from spiccato.compiler import compile_network
 from spiccato.config import Config
 from spiccato.isa import frames
+from spiccato.isa.c_header import c_header
 from spiccato.isa.registers import markdown
 from spiccato.registry import configuration, targets
 from spiccato.rtl.accelerator import Timing
@@ -22,6 +23,13 @@ from spiccato_sim.models.zoo import resolve
 def test_register_map():
     """docs/interfaces.md holds the register map as it is."""
     assert markdown() in (ROOT / "docs" / "interfaces.md").read_text()
+
+
+def test_c_header():
+    """docs/interfaces.md names constants that the C header has."""
+    text = (ROOT / "docs" / "interfaces.md").read_text()
+    named = set(re.findall(r"SPICCATO_\w+", text))
+    assert named and named <= set(re.findall(r"#define (\w+)", c_header(configuration("test4"))))
 
 
 def test_link():

@@ -18,5 +18,5 @@ def test_mutation_can_be_made(mutation):
 
 
 def test_text_that_is_not_there():
-    with pytest.raises(ValueError, match="control.py has 0 times 'no such text'"):
-        Mutation("control.py", "no such text", "", "").apply()
+    with pytest.raises(ValueError, match="control/bus.py has 0 times 'no such text'"):
+        Mutation("control/bus.py", "no such text", "", "").apply()

@@ -9,12 +9,15 @@ from amaranth.hdl import Module
 from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
+from ..isa.load import header_word
 from .part import Part
 
 __all__ = ["Ram", "DistributedRam", "Rom"]
 
 #: Longest folder name that a simulation's preload takes.
 PRELOAD_PATH_LENGTH = 256
+#: Bits of ``index``: of a core's number.
+_INDEX_BITS = header_word["core"].width
 
 
 class Ram(Part):
@@ -59,7 +62,7 @@ class Ram(Part):
             "r_data": Out(banks * width),
         }
         if preload is not None:
-            signature["index"] = In(4)
+            signature["index"] = In(_INDEX_BITS)
         super().__init__(kind, signature)
 
     def elaborate(self, platform):
@@ -79,7 +82,7 @@ class Ram(Part):
 
     def verilog(self, style):
         ports = ["clk", "w_en", "w_addr", "w_data", "r_addr", "r_data"] + ["index"] * (self.preload is not None)
-        index_port = "  input [3:0] index;\n" if self.preload is not None else ""
+        index_port = f"  input [{_INDEX_BITS - 1}:0] index;\n" if self.preload is not None else ""
         preload = ""
         if self.preload is not None:
             preload = f"""

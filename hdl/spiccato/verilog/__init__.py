@@ -5,6 +5,6 @@
 :mod:`.ecp5` with primitives of that family; :mod:`.write` makes the files of a design.
 """
 
-from .write import FILE_LIST, SIDE_CAR, generate_verilog, listing, write_verilog
+from .write import C_HEADER, FILE_LIST, SIDE_CAR, generate_verilog, listing, write_verilog
 
-__all__ = ["generate_verilog", "write_verilog", "listing", "FILE_LIST", "SIDE_CAR"]
+__all__ = ["generate_verilog", "write_verilog", "listing", "C_HEADER", "FILE_LIST", "SIDE_CAR"]

@@ -1,4 +1,4 @@
-"""The accelerator as Verilog: one file per kind of part, and a JSON file that tells what they are.
+"""The accelerator as Verilog: one file per kind of part, a JSON file that tells what they are, and a C header.
 
 The same configuration and package versions give the same bytes, in every process and on every machine: nothing
 depends on the order of sets, the time or the place.
@@ -12,15 +12,18 @@ from pathlib import Path
 from amaranth.lib import wiring
 
 from ..files import check_folder, replace_folder
+from ..isa.c_header import c_header
 from ..rtl.accelerator import Accelerator, Timing
 from ..rtl.part import ports
 from .library import VerilogLibrary, latencies
 
-__all__ = ["generate_verilog", "write_verilog", "listing", "FILE_LIST", "SIDE_CAR"]
+__all__ = ["generate_verilog", "write_verilog", "listing", "C_HEADER", "FILE_LIST", "SIDE_CAR"]
 
 #: The Verilog files in an order in which each module comes after those it places.
 FILE_LIST = "files.f"
 SIDE_CAR = "spiccato.json"
+#: What firmware has to know: registers, marks, loads.
+C_HEADER = "spiccato.h"
 
 
 def generate_verilog(config, style="portable", notes=None, *, top=None, library=None):
@@ -42,13 +45,18 @@ def generate_verilog(config, style="portable", notes=None, *, top=None, library=
     Returns
     -------
     dict
-        Texts by file name: the modules, leaves first, the top last; then the list of them and the JSON file.
+        Texts by file name: the modules, leaves first, the top last; then the list of them, the JSON file and the C
+        header.
     """
     library, top = library or VerilogLibrary(style), top or Accelerator(config)
     library.add(top)
     files = {f"{name}.v": _header(config, name) + text for name, text in library.modules.items()}
     side_car = _side_car(config, top, library.parts, files) | (notes or {})
-    return files | {FILE_LIST: "".join(f"{name}\n" for name in files), SIDE_CAR: json.dumps(side_car, indent=2) + "\n"}
+    return files | {
+        FILE_LIST: "".join(f"{name}\n" for name in files),
+        SIDE_CAR: json.dumps(side_car, indent=2) + "\n",
+        C_HEADER: c_header(config),
+    }
 
 
 def write_verilog(config, folder, style="portable", notes=None, **design):
@@ -60,7 +68,7 @@ def write_verilog(config, folder, style="portable", notes=None, **design):
     -------
     dict
         ``files`` (list of Verilog files, leaves first, the top last), ``file_list`` (the same for tools, to be used
-        with ``-F``) and ``side_car`` (JSON): absolute paths.
+        with ``-F``), ``side_car`` (JSON) and ``c_header``: absolute paths.
 
     Raises
     ------
@@ -76,6 +84,7 @@ def write_verilog(config, folder, style="portable", notes=None, **design):
         "files": [folder / name for name in contents if name.endswith(".v")],
         "file_list": folder / FILE_LIST,
         "side_car": folder / SIDE_CAR,
+        "c_header": folder / C_HEADER,
     }
 
 
@@ -107,6 +116,7 @@ def _side_car(config, top, parts, files):
             for name, (member, value) in ports(top).items()
         ],
         "files": listing(files),
+        "c_header": C_HEADER,
     }
 
 

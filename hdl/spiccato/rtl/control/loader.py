@@ -30,7 +30,9 @@ class _State(enum.Enum, shape=3):
 
 
 class Loader(Part):
-    """Takes loads word by word, and refuses what is not for this configuration or program before it overwrites
+    """Takes loads word by word and hands entries to the memories.
+
+    What is not for this configuration, or a state that is not of the loaded program, is refused before it overwrites
     anything.
 
     Attributes
