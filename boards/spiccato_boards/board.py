@@ -6,6 +6,10 @@ from spiccato.errors import BoardError
 from spiccato.families import FAMILIES, Family
 from spiccato.registry import Target
 
+from .flows.flow import Flow
+from .shells.serial import Serial
+from .shells.shell import Shell
+
 __all__ = ["Board", "Resources", "RECALLED"]
 
 #: Source of a figure that no document at hand confirms. It is good enough to tell what fits with room to
@@ -46,14 +50,18 @@ class Board(Target):
 
     Attributes
     ----------
-    config : Config
-        The accelerator that the board gets by default; its name is the board's, as commands take it, and its
+    configurations : dict
+        The accelerators that the board may get, by name; "default" is the one it gets if none is named. Their
         ``clock_mhz`` is the target clock.
     title : str
     device : str
         The device, as its vendor's overview names it.
     platform : type
         Amaranth's platform class: the ordering part, the known pins and the tool's settings for this board.
+    flow : Flow
+        The tools by which a design gets onto it.
+    shells : tuple of Shell
+        What may stand around the accelerator, the default first.
     resources : Resources
         What the device holds.
     sources : dict
@@ -63,17 +71,23 @@ class Board(Target):
     Raises
     ------
     BoardError
-        If the configuration is none, the memory kinds are not the family's, or a fact has no source.
+        If there is no default configuration, they are of several families, the memory kinds are not the family's, a
+        shell does not suit the flow or the board, or a fact has no source.
     """
 
     title: str
     device: str
     platform: type
+    flow: Flow
+    shells: tuple[Shell, ...]
     resources: Resources
     sources: dict
 
     def __post_init__(self):
         super().__post_init__()
+        if len({config.family for config in self.configurations.values()}) > 1:
+            raise BoardError(f"board {self.name}: the configurations must be of one family, the device's")
+        self._check_shells()
         kinds = tuple(self.family.memory)
         if tuple(self.resources.memory) != kinds:
             raise BoardError(
@@ -86,6 +100,18 @@ class Board(Target):
                 f"not for {', '.join(sorted(self.sources))}"
             )
 
+    def _check_shells(self):
+        if not self.shells:
+            raise BoardError(f"board {self.name}: there must be a shell")
+        for shell in self.shells:
+            if not isinstance(shell, self.flow.shells):
+                raise BoardError(f"board {self.name}: {self.flow.tool} does not build the shell {shell.name!r}")
+            missing = shell.missing(self.platform)
+            if missing:
+                raise BoardError(
+                    f"board {self.name}: the shell {shell.name!r} needs {', '.join(missing)}, which the platform lacks"
+                )
+
     @property
     def simulated_only(self):
         """A board has a device."""
@@ -97,9 +123,14 @@ class Board(Target):
         return FAMILIES[self.config.family]
 
     @property
-    def style(self):
-        """How memories and multipliers are marked: for the family's tool."""
-        return self.family.style
+    def verilog_family(self):
+        """Its own."""
+        return self.config.family
+
+    @property
+    def baud(self):
+        """Its serial shell's."""
+        return next((shell.baud for shell in self.shells if isinstance(shell, Serial)), None)
 
     @property
     def part(self):

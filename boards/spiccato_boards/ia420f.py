@@ -5,7 +5,10 @@ from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 from spiccato.config import Config
 
 from .board import RECALLED, Board, Resources
+from .flows.quartus import QUARTUS
 from .platforms import AgilexPlatform
+from .shells.bringup import Bringup
+from .shells.out_of_context import OutOfContext
 
 __all__ = ["IA420FPlatform", "BOARD"]
 
@@ -57,10 +60,12 @@ class IA420FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    config=Config(name="ia420f", family="agilex7", cores=6, block=32, clock_mhz=320.0),
+    configurations={"default": Config(name="ia420f", family="agilex7", cores=6, block=32, clock_mhz=320.0)},
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
     platform=IA420FPlatform,
+    flow=QUARTUS,
+    shells=(OutOfContext(), Bringup()),
     resources=Resources(logic=487_200, dsp=4_510, memory={"m20k": 7_110}),
     sources={"part": _CORUNDUM, "pins": _CORUNDUM, "logic": RECALLED, "dsp": RECALLED, "m20k": RECALLED},
 )

@@ -3,7 +3,9 @@
 from spiccato.config import Config
 
 from .board import RECALLED, Board, Resources
+from .flows.quartus import QUARTUS
 from .platforms import AgilexPlatform
+from .shells.out_of_context import OutOfContext
 
 __all__ = ["IA840FPlatform", "BOARD"]
 
@@ -15,10 +17,12 @@ class IA840FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    config=Config(name="ia840f", family="agilex7", cores=3, block=64, clock_mhz=320.0),
+    configurations={"default": Config(name="ia840f", family="agilex7", cores=3, block=64, clock_mhz=320.0)},
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
     platform=IA840FPlatform,
+    flow=QUARTUS,
+    shells=(OutOfContext(),),
     resources=Resources(logic=912_800, dsp=8_528, memory={"m20k": 13_272}),
     sources={"part": RECALLED, "logic": RECALLED, "dsp": RECALLED, "m20k": RECALLED},
 )

@@ -6,15 +6,17 @@ from spiccato.registry import Target
 __all__ = ["BOARD"]
 
 BOARD = Target(
-    config=Config(
-        name="test4",
-        cores=1,
-        block=4,
-        weight_depth=512,
-        slots=32,
-        vector_blocks=16,
-        input_blocks=8,
-        program_depth=1024,
-        output_beats=8,
-    )
+    configurations={
+        "default": Config(
+            name="test4",
+            cores=1,
+            block=4,
+            weight_depth=512,
+            slots=32,
+            vector_blocks=16,
+            input_blocks=8,
+            program_depth=1024,
+            output_beats=8,
+        )
+    }
 )

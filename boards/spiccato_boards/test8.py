@@ -6,16 +6,18 @@ from spiccato.registry import Target
 __all__ = ["BOARD"]
 
 BOARD = Target(
-    config=Config(
-        name="test8",
-        family="agilex7",
-        cores=2,
-        block=8,
-        weight_depth=256,
-        slots=32,
-        vector_blocks=16,
-        input_blocks=8,
-        program_depth=512,
-        output_beats=8,
-    )
+    configurations={
+        "default": Config(
+            name="test8",
+            family="agilex7",
+            cores=2,
+            block=8,
+            weight_depth=256,
+            slots=32,
+            vector_blocks=16,
+            input_blocks=8,
+            program_depth=512,
+            output_beats=8,
+        )
+    }
 )

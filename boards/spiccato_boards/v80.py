@@ -3,7 +3,10 @@
 from spiccato.config import Config
 
 from .board import Board, Resources
+from .flows.vivado import VIVADO
 from .platforms import VersalPlatform
+from .shells.device_image import DeviceImage
+from .shells.out_of_context import OutOfContext
 
 __all__ = ["V80Platform", "BOARD"]
 
@@ -17,12 +20,16 @@ class V80Platform(VersalPlatform):
 
 
 BOARD = Board(
-    config=Config(
-        name="v80", family="versal", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0
-    ),
+    configurations={
+        "default": Config(
+            name="v80", family="versal", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0
+        )
+    },
     title="AMD Alveo V80",
     device="Versal XCV80",
     platform=V80Platform,
+    flow=VIVADO,
+    shells=(OutOfContext(), DeviceImage()),
     resources=Resources(logic=2_574_208, dsp=10_848, memory={"bram36": 3_741, "uram": 1_925}),
     sources={
         "part": "Xilinx/AVED, hw/amd_v80_gen5x8_24.1",

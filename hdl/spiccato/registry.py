@@ -12,6 +12,7 @@ import importlib
 import importlib.metadata
 import os
 import pkgutil
+import re
 import sys
 import types
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from pathlib import Path
 from .config import Config
 from .errors import BoardError
 
-__all__ = ["BOARD_SUFFIX", "GROUP", "Target", "configuration", "find", "targets"]
+__all__ = ["BOARD_SUFFIX", "DEFAULT", "GROUP", "Target", "configuration", "find", "targets"]
 
 #: Entry points that name packages of board files.
 GROUP = "spiccato.boards"
@@ -28,36 +29,70 @@ GROUP = "spiccato.boards"
 #: A board whose name ends like this is a file.
 BOARD_SUFFIX = ".py"
 
+#: The configuration that a board has if none is named.
+DEFAULT = "default"
+
 _ATTRIBUTE = "BOARD"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What programs are compiled and Verilog is written for: a configuration.
+    """What programs are compiled and Verilog is written for: one of some configurations.
 
     As such it is for simulation only; ``spiccato_boards.Board`` adds the device.
 
     Parameters
     ----------
-    config : Config
-        Its name is the target's.
+    configurations : dict
+        :class:`Config` by name. "default" is what commands mean by the target's name, which is this configuration's;
+        the configuration "fast" of a target "x" is called, and is found as, "x-fast".
+    configuration : str
+        The one that this object stands for.
 
     Raises
     ------
     BoardError
-        If ``config`` is something else.
+        If there is no default, or one is no Config or is called something else.
     """
 
-    config: Config
+    configurations: dict[str, Config]
+    configuration: str = DEFAULT
 
     def __post_init__(self):
-        if not isinstance(self.config, Config):
-            raise BoardError(f"config must be a Config, not {self.config!r}")
+        for key, config in self.configurations.items():
+            if not isinstance(config, Config):
+                raise BoardError(f"configuration {key!r} must be a Config, not {config!r}")
+        if DEFAULT not in self.configurations:
+            raise BoardError(f"there is no configuration {DEFAULT!r}, only {', '.join(self.configurations) or 'none'}")
+        for key, config in self.configurations.items():
+            name = self.configurations[DEFAULT].name + (f"-{key}" if key != DEFAULT else "")
+            if config.name != name:
+                raise BoardError(f"configuration {key!r} must be called {name!r}, not {config.name!r}")
+        if self.configuration not in self.configurations:
+            raise BoardError(
+                f"{self.configurations[DEFAULT].name!r} has no configuration {self.configuration!r}; it has "
+                f"{', '.join(self.configurations)}"
+            )
+
+    @property
+    def config(self) -> Config:
+        """The configuration."""
+        return self.configurations[self.configuration]
 
     @property
     def name(self) -> str:
-        """As commands take it."""
+        """As commands take it: the configuration's."""
         return self.config.name
+
+    def variant(self, configuration: str) -> "Target":
+        """The target with the configuration of that name; raises BoardError if it has none."""
+        if configuration == self.configuration:
+            return self
+        return dataclasses.replace(self, configuration=configuration)
+
+    def variants(self) -> dict[str, "Target"]:
+        """The target by name, once with each of its configurations."""
+        return {config.name: self.variant(key) for key, config in self.configurations.items()}
 
     @property
     def simulated_only(self) -> bool:
@@ -65,9 +100,14 @@ class Target:
         return True
 
     @property
-    def style(self) -> str:
-        """How memories and multipliers are marked: key of :data:`spiccato.rtl.style.STYLES`."""
+    def verilog_family(self) -> str:
+        """The family for which its Verilog is written; see :func:`spiccato.verilog.generate_verilog`."""
         return "portable"
+
+    @property
+    def baud(self) -> int | None:
+        """Bits a second of the serial port by which a host reaches it; None if there is none."""
+        return None
 
 
 #: Boards that were loaded from files, by name: whoever meets their configuration later on knows them.
@@ -76,6 +116,8 @@ _loaded: dict[str, Target] = {}
 
 def targets() -> dict[str, Target]:
     """All boards by name, in the order of their names: those that are installed, and those loaded from files.
+
+    Each is there once with each of its configurations.
 
     Raises
     ------
@@ -92,7 +134,8 @@ def find(board: str | os.PathLike | Target) -> Target:
     Parameters
     ----------
     board : str, path or Target
-        What ends in ``.py`` is a file: a Python module with a ``BOARD``.
+        What ends in ``.py`` is a file: a Python module with a ``BOARD``. "x-fast" is the configuration "fast" of the
+        board "x", ``x.py-fast`` that of the board in the file.
 
     Raises
     ------
@@ -104,8 +147,10 @@ def find(board: str | os.PathLike | Target) -> Target:
     if not isinstance(board, (str, os.PathLike)):
         raise BoardError(f"a board is named by a string or a path, not by {board!r}")
     name = os.fspath(board)
-    if name.endswith(BOARD_SUFFIX):
-        return _load(name)
+    file = re.fullmatch(rf"(.*{re.escape(BOARD_SUFFIX)})(?:-(\w+))?", name)
+    if file:
+        target = _load(file[1])
+        return target.variant(file[2] or DEFAULT)
     known = targets()
     if name not in known:
         raise BoardError(f"unknown board {name!r}; known: {', '.join(known)}, or a board file (*{BOARD_SUFFIX})")
@@ -126,12 +171,10 @@ def _installed() -> dict[str, Target]:
         for module in _modules(package):
             if not hasattr(module, _ATTRIBUTE):
                 continue
-            target = _target(module, module.__name__)
-            if target.name in found:
-                raise BoardError(
-                    f"two boards have the name {target.name!r}: {places[target.name]} and {module.__name__}"
-                )
-            found[target.name], places[target.name] = target, module.__name__
+            for name, target in _target(module, module.__name__).variants().items():
+                if name in found:
+                    raise BoardError(f"two boards have the name {name!r}: {places[name]} and {module.__name__}")
+                found[name], places[name] = target, module.__name__
     return found
 
 
@@ -156,12 +199,14 @@ def _load(path: str) -> Target:
         # Not by an import, which would leave a __pycache__ beside the user's file.
         _import(path, lambda: exec(compile(resolved.read_bytes(), resolved, "exec"), vars(module)))
         target = _target(module, path)
-        if target.name in targets():
-            raise BoardError(f"{path}: there is a board {target.name!r} already: give this one another name")
+        known = targets()
+        for variant in target.variants():
+            if variant in known:
+                raise BoardError(f"{path}: there is a board {variant!r} already: give this one another name")
     except BaseException:
         del sys.modules[name]
         raise
-    _loaded[target.name] = target
+    _loaded.update(target.variants())
     return target
 
 

@@ -64,7 +64,7 @@ def verilog(board, io_format, output):
     for target in boards().values() if board == "all" else [find(board)]:
         config, folder = configuration(target, io_format), Path(output) / target.name
         with status(f"{target.name}: elaborating"):
-            written = write_verilog(config, folder, target.style, resource_notes(config))
+            written = write_verilog(config, folder, target.verilog_family, resource_notes(config))
         console.print(f"{target.name}: {len(written['files'])} modules in {folder}", soft_wrap=True)
 
 
@@ -89,7 +89,6 @@ def verilog(board, io_format, output):
 def project(board, io_format, output, result):
     """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
     from spiccato_boards import find
-    from spiccato_boards.projects import write_project
     from spiccato_boards.results import read_result
 
     board = find(board)
@@ -99,11 +98,11 @@ def project(board, io_format, output, result):
         return
     folder = Path(output) / board.name
     with status(f"{board.name}: elaborating"):
-        written = write_project(board, folder, config)
+        written = board.flow.write_project(board, folder, config)
     console.print(
-        f"{board.name}: {len(written['files'])} files in {folder}; there, with {board.family.tool}:", soft_wrap=True
+        f"{board.name}: {len(written.files)} files in {folder}; there, with {board.flow.tool}:", soft_wrap=True
     )
-    for command in written["commands"]:
+    for command in written.commands:
         console.print(f"  {command}", soft_wrap=True)
 
 
@@ -129,24 +128,22 @@ def project(board, io_format, output, result):
 def bitstream(board, seeds, finish_all, output):
     """Build a board's bitstream with open tools, and check that it meets its clock."""
     from spiccato_boards import find
-    from spiccato_boards.bitstream import RESULT, build_bitstream
     from spiccato_boards.results import read_result
 
     board = find(board)
     folder = Path(output) / board.name
     with status(f"{board.name}: synthesising, then {seeds} placements; a quarter of an hour or so"):
-        placements = build_bitstream(
+        built = board.flow.build_bitstream(
             board, folder, seeds=range(1, seeds + 1), finish_all=finish_all, on_step=progress_console.print
         )
-    finished = [p for p in placements if p]
+    finished = [p for p in built.placements if p]
     print_table(
         (("seed", "right"), ("MHz", "right"), (f"{board.config.clock_mhz:g} MHz", "left")),
         [(p.seed, f"{p.fmax_mhz:.1f}", "met" if p.met else "NOT met") for p in finished],
     )
-    _print_result(read_result(folder / RESULT), board, board.config)
+    _print_result(read_result(built.result), board, board.config)
     console.print(
-        f"{sum(p.met for p in finished)} of {len(finished)} finished placements meet the clock; "
-        f"wrote {folder / 'top.bit'}",
+        f"{sum(p.met for p in finished)} of {len(finished)} finished placements meet the clock; wrote {built.file}",
         soft_wrap=True,
     )
 

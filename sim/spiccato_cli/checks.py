@@ -20,7 +20,6 @@ __all__ = ["VERBS"]
 @reports_errors
 def timing(board):
     """Measure the logic depth between registers and check it against the clock discipline."""
-
     from spiccato.verilog import write_verilog
     from spiccato_sim.checks.depth import check, print_report
 

@@ -6,8 +6,8 @@ import click
 import numpy as np
 
 from spiccato.compiler import compile_network
-from spiccato.registry import configuration
-from spiccato.rtl.serial.uart import BAUD
+from spiccato.errors import SpiccatoError
+from spiccato.registry import configuration, find
 from spiccato_sim.analysis.accuracy import rms
 
 from .arguments import PROGRAM_SUFFIX, STREAMED, network_of, program_of, refuse_layers, spaced_of
@@ -116,16 +116,18 @@ def sim(board, model, weights, io_format, calibration, layers, steps, seed, simu
 @layers_option
 @steps_option(help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
-@click.option(
-    "--baud", type=click.IntRange(1, 2**31 - 1), default=BAUD, show_default=True, help="Bits a second of the port."
-)
+@click.option("--baud", type=click.IntRange(1, 2**31 - 1), help="Bits a second of the port.  [default: the board's]")
 @reports_errors
 def demo(board, port, model, weights, calibration, layers, steps, seed, baud):
     """Run a model on a board through its serial port and compare every output with the virtual machine."""
-    from spiccato_sim.benches.demo import run_demo
+    from spiccato_sim.benches.demo import SIMULATED, run_demo
     from spiccato_sim.models.reference import Reference
 
-    config = configuration(board)
+    board = find(board)
+    baud = baud or board.baud
+    if baud is None and port != SIMULATED:
+        raise SpiccatoError(f"board {board.name} has no serial port of its own: tell the one's with --baud")
+    config = board.config
     program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers)
     print_summary(program)
     print_origin(network)

@@ -180,7 +180,7 @@ def results(tmp_path_factory):
             ActivationTable("tanh", 2),
         )
     ]
-    libraries = [Ecp5Library()] * len(PARTS) + [_Broken()] * len(broken)
+    libraries = [Ecp5Library("ecp5")] * len(PARTS) + [_Broken("ecp5")] * len(broken)
     return compare(PARTS + broken, libraries, tmp_path_factory.mktemp("ecp5"))
 
 
@@ -207,4 +207,4 @@ def test_the_comparison_notices(results):
 )
 def test_what_does_not_fit_the_blocks_is_refused(part, message):
     with pytest.raises(ValueError, match=message):
-        Ecp5Library().convert(part)
+        Ecp5Library("ecp5").convert(part)

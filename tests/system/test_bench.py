@@ -46,7 +46,9 @@ FIGURES = (
 NETWORK = random_network(np.random.default_rng(1), layers=2, min_size=4, max_size=10, name="small")
 TOO_LARGE = random_network(np.random.default_rng(0), layers=3, min_size=40, name="large")
 BOARD = dataclasses.replace(
-    find("ia420f"), title="Test", config=dataclasses.replace(configuration("test4"), family="agilex7")
+    find("ia420f"),
+    title="Test",
+    configurations={"default": dataclasses.replace(configuration("test4"), family="agilex7")},
 )
 
 

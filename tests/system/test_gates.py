@@ -1,5 +1,6 @@
 """The netlist that yosys makes of the ULX3S' design, in the place of the RTL."""
 
+import dataclasses
 import json
 import shutil
 
@@ -13,7 +14,9 @@ from spiccato.compiler import compile_network
 from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT
 from spiccato.verilog import SIDE_CAR
 from spiccato_boards import find
-from spiccato_boards.bitstream import NETLIST, BitstreamError, synthesise, write_gates
+from spiccato_boards.flows.ecp5 import NETLIST, synthesise
+from spiccato_boards.flows.ecp5_gates import write_gates
+from spiccato_boards.flows.flow import BitstreamError
 from spiccato_sim.benches.gates import ECP5_BLOCKS, demo_on_gates, simulate_gates
 from spiccato_sim.models import series, zoo
 
@@ -27,7 +30,8 @@ EXAMPLE = "seattle_weather"
 def synthesised(tmp_path_factory):
     """What `make bitstream` places and routes, but for a faster serial line, since gates are simulated slowly."""
     folder = tmp_path_factory.mktemp("ulx3s") / "bitstream"
-    synthesise(BOARD, folder, baud=round(BOARD.config.clock_mhz * 1e6 / LEAST_CLOCKS_PER_BIT))
+    baud = round(BOARD.config.clock_mhz * 1e6 / LEAST_CLOCKS_PER_BIT)
+    synthesise(BOARD, folder, shell=dataclasses.replace(BOARD.shells[0], baud=baud))
     return folder
 
 

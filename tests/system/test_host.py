@@ -19,8 +19,7 @@ from spiccato.host.serial_line import SerialLine
 from spiccato.importers import save_safetensors
 from spiccato.isa.registers import REGISTERS
 from spiccato.program.state import state_words
-from spiccato.registry import configuration
-from spiccato.rtl.serial.uart import BAUD
+from spiccato.registry import configuration, find
 from spiccato_cli import main
 from spiccato_sim.models import zoo
 from spiccato_sim.models.vm import VirtualMachine, to_bits
@@ -34,6 +33,7 @@ from spiccato_sim.benches import serial_sim
 pytestmark = [pytest.mark.simulates, pytest.mark.xdist_group("serial")]
 
 CONFIG = configuration("test4")
+BAUD = find("ulx3s").baud
 WATCHDOG = serial_sim.WATCHDOG
 #: Seconds; the simulation shares its processor with others.
 PATIENCE = 20.0

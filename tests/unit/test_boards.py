@@ -18,8 +18,6 @@ from spiccato.registry import configuration
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.verilog import generate_verilog
-from spiccato.verilog.ecp5 import Ecp5Library
-from spiccato.verilog.library import VerilogLibrary
 from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
 from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks, products
@@ -63,14 +61,13 @@ def test_platforms_write_build_files(board):
 MEDIUM = Config(name="medium", cores=1, block=16, weight_depth=4096)
 SMALL_ECP5 = dataclasses.replace(configuration("test4"), family="ecp5")
 #: yosys' name of each family that it knows; its cells: DSP blocks, and memory blocks in halves; whether the whole
-#: design is read, or, where yosys takes long, each kind of part once; the library, and what it is tried on.
+#: design is read, or, where yosys takes long, each kind of part once; what it is tried on.
 YOSYS = {
     "ultrascaleplus": (
         "synth_xilinx -family xcup",
         {"DSP48E2": 1},
         {"bram36": {"RAMB18E2": 1, "RAMB36E2": 2}, "uram": {"URAM288": 2}},
         False,
-        lambda: VerilogLibrary("vivado"),
         (configuration("test8"), MEDIUM),
     ),
     "ecp5": (
@@ -78,20 +75,19 @@ YOSYS = {
         {"MULT18X18D": 1},
         {"dp16kd": {"DP16KD": 2}},
         True,
-        Ecp5Library,
         (SMALL_ECP5, configuration("ulx3s")),
     ),
 }
 
 
-def write_netlists(folder, configs, library, whole):
+def write_netlists(folder, configs, family, whole):
     """Both accelerators under one top module, ``both``, so that yosys reads its libraries once.
 
     If not ``whole``, only the parts that are made of DSP or memory blocks, each once.
     """
     instances = ""
     for config in configs:
-        texts = generate_verilog(config, library=library())
+        texts = generate_verilog(config, family)
         modules = [name.removesuffix(".v") for name in texts if name.endswith(".v")]
         if not whole:
             modules = [
@@ -111,9 +107,9 @@ def write_netlists(folder, configs, library, whole):
 @pytest.mark.parametrize("name", YOSYS)
 def test_blocks_are_those_that_yosys_finds(name, tmp_path):
     """Each kind of part: its instances, its DSP blocks and its memory blocks; then the sums of the estimate."""
-    command, dsp_cells, memory_cells, whole, library, configs = YOSYS[name]
+    command, dsp_cells, memory_cells, whole, configs = YOSYS[name]
     family = FAMILIES[name]
-    write_netlists(tmp_path, configs, library, whole)
+    write_netlists(tmp_path, configs, name, whole)
     script = (
         f"read_verilog {' '.join(sorted(path.name for path in tmp_path.glob('*.v')))}; "
         f"{command} -top both -run begin:map_ffram; tee -q -o {name}.json stat -json"
@@ -133,7 +129,7 @@ def test_blocks_are_those_that_yosys_finds(name, tmp_path):
 
     board = dataclasses.replace(
         find("ia840f"),
-        config=dataclasses.replace(find("ia840f").config, family=name),
+        configurations={"default": dataclasses.replace(find("ia840f").config, family=name)},
         resources=Resources(10**9, 10**9, dict.fromkeys(family.memory, 10**9)),
         sources=dict.fromkeys(("part", "logic", "dsp", *family.memory), RECALLED),
     )
@@ -179,7 +175,7 @@ def test_a_configuration_for_simulation_only_is_no_board():
     ("changes", "message"),
     [
         ({"resources": Resources(1, 1, {"uram": 1})}, "memory kinds must be m20k, not uram"),
-        ({"config": "ia420f"}, "config must be a Config, not 'ia420f'"),
+        ({"configurations": {"default": "ia420f"}}, "configuration 'default' must be a Config, not 'ia420f'"),
         ({"sources": {"part": RECALLED}}, "sources must be given for dsp, logic, m20k, part, pins, not for part"),
     ],
 )
@@ -288,7 +284,7 @@ def small_board(**changes):
         }
         | changes
     )
-    return dataclasses.replace(find("ia420f"), config=config, resources=resources)
+    return dataclasses.replace(find("ia420f"), configurations={"default": config}, resources=resources)
 
 
 def test_search_finds_the_best_of_all():
@@ -317,13 +313,15 @@ def test_search_finds_the_best_of_all():
             check(config, board, share=0.85)
         except ConfigError:
             continue
-        latencies = own_latencies(dataclasses.replace(board, config=config), networks)
+        latencies = own_latencies(dataclasses.replace(board, configurations={"default": config}), networks)
         if len(latencies) == 2:
             products.append(np.prod(list(latencies.values())))
     assert len(set(products)) > 1
     assert np.prod(list(found.latencies.values())) == min(products)
     check(found.config, board, share=0.85)
-    assert found.latencies == own_latencies(dataclasses.replace(board, config=found.config), networks)
+    assert found.latencies == own_latencies(
+        dataclasses.replace(board, configurations={"default": found.config}), networks
+    )
 
 
 def test_search_beside_a_configuration_that_nothing_beats():

@@ -234,7 +234,7 @@ def test_what_does_not_fit_a_board_is_refused(monkeypatch):
     """Before anything is written or compiled."""
     board = find("ia420f")
     config = dataclasses.replace(configuration("ia840f"), name="ia420f")
-    monkeypatch.setitem(registry._installed(), "ia420f", dataclasses.replace(board, config=config))
+    monkeypatch.setitem(registry._installed(), "ia420f", dataclasses.replace(board, configurations={"default": config}))
     for arguments in (["verilog", "--board", "ia420f"], ["compile", "lstm_tiny"], ["project"]):
         result = run(*arguments)
         assert result.exit_code == 1

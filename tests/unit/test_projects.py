@@ -21,10 +21,10 @@ from spiccato.errors import ConfigError, SpiccatoError
 from spiccato.registry import configuration
 from spiccato.rtl.control import Control
 from spiccato_boards import boards, find
-from spiccato_boards.bringup import IdentityReader
-from spiccato_boards.projects import period_ns, write_project
+from spiccato_boards.flows.project import ProjectFlow, period_ns
 from spiccato_boards.resources import estimate
 from spiccato_boards.results import ResultError, compare, read_result
+from spiccato_boards.shells.bringup import IdentityReader
 from spiccato_cli import main
 from spiccato_sim.benches.runner import verilator_executable
 
@@ -32,10 +32,11 @@ TCL = (".tcl", ".qsf", ".sdc", ".xdc")
 #: Boards with projects, with an accelerator that is quick to write.
 SMALL = {
     name: dataclasses.replace(
-        board, config=dataclasses.replace(configuration("test4"), name=name, family=board.config.family)
+        board,
+        configurations={"default": dataclasses.replace(configuration("test4"), name=name, family=board.config.family)},
     )
     for name, board in boards().items()
-    if board.family.tool in ("Quartus Prime Pro", "Vivado")
+    if isinstance(board.flow, ProjectFlow)
 }
 
 
@@ -43,7 +44,7 @@ SMALL = {
 def written(request, tmp_path_factory):
     """(board, folder, what write_project returned) of each board; the folder is not to be changed."""
     folder = tmp_path_factory.mktemp(request.param) / "project"
-    return SMALL[request.param], folder, write_project(SMALL[request.param], folder)
+    return SMALL[request.param], folder, SMALL[request.param].flow.write_project(SMALL[request.param], folder)
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ def test_tcl_syntax(written):
 def test_files_are_all_there_and_all_named(written):
     board, folder, told = written
     files = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
-    assert files == set(told["files"])
+    assert files == set(told.files)
     modules = {name for name in files if name.startswith("rtl/") and name.endswith(".v")}
     assert modules == {f"rtl/{name}" for name in json.loads((folder / "rtl" / "spiccato.json").read_text())["files"]}
     lists = [(folder / "settings.tcl").read_text()]
@@ -118,7 +119,7 @@ def test_files_are_all_there_and_all_named(written):
         if name.endswith(TCL):
             for other in re.findall(r"\bsource (\w+\.tcl)|\b(\w+\.(?:sdc|xdc|qsf))\b", (folder / name).read_text()):
                 assert set(filter(None, other)) <= files, name
-    assert set(told["targets"]) == set(re.search(r"set targets \{(.*)\}", lists[0])[1].split())
+    assert set(told.targets) == set(re.search(r"set targets \{(.*)\}", lists[0])[1].split())
 
 
 def test_attributes_are_those_of_the_tool(written):
@@ -159,7 +160,7 @@ def test_tops_are_proper_verilog(project):
         '-match "*Logical operator LOGNOT expects 1 bit*"\n'
     )
     for file, top in tops.items():
-        if file in told["files"]:
+        if file in told.files:
             extra = ["primitives.v"] if top == "bringup" else []
             with importlib.resources.as_file(importlib.resources.files("spiccato") / "lint.vlt") as waivers:
                 done = subprocess.run(
@@ -197,7 +198,7 @@ def test_out_of_context_compile(project):
     assert clock in calls(done)
     result = read_result(folder / "result_out_of_context.json")
     assert (result.board, result.part, result.configuration) == (board.name, board.part, board.config.name)
-    assert (result.digest, result.tool, result.target) == (board.config.digest, board.family.tool, "out_of_context")
+    assert (result.digest, result.tool, result.target) == (board.config.digest, board.flow.tool, "out_of_context")
     assert result.clock["target_mhz"] == board.config.clock_mhz
     if board.family.name == "agilex7":
         steps = [line.split()[0] for line in calls(done) if line.startswith("quartus_")]
@@ -212,7 +213,8 @@ def test_out_of_context_compile(project):
         assert result.clock["met"] and result.tool_version.startswith("Version 24.1")
     else:
         assert any(
-            line.startswith("synth_design -top spiccato_accelerator -part xcv80-") and line.endswith("-mode out_of_context")
+            line.startswith("synth_design -top spiccato_accelerator -part xcv80-")
+            and line.endswith("-mode out_of_context")
             for line in calls(done)
         )
         assert (result.clock["setup_slack_ns"], result.clock["hold_slack_ns"]) == (-0.25, 0.01)
@@ -227,8 +229,8 @@ def test_out_of_context_compile(project):
 def test_other_targets(project):
     """What ends in a configuration file or a device image, run with stubs."""
     board, folder, told = project
-    for target in told["targets"][1:]:
-        script = "compile.tcl" if board.family.tool == "Quartus Prime Pro" else f"{target}.tcl"
+    for target in told.targets[1:]:
+        script = "compile.tcl" if board.flow.tool == "Quartus Prime Pro" else f"{target}.tcl"
         done = run_tcl(script, folder, target)
         assert done.returncode == 0, done.stdout
         result = read_result(folder / f"result_{target}.json")
@@ -246,12 +248,12 @@ def test_other_targets(project):
             ends = re.findall(r"\bcard/(\w+)", done.stdout)
             assert {end for end in ends if not re.search(rf"\b{end}(_\w+)?\b", card)} == set()
     expected = {"ia420f": 2, "ia840f": 1, "v80": 2}
-    assert len(told["targets"]) == len(told["commands"]) == expected[board.name]
+    assert len(told.targets) == len(told.commands) == expected[board.name]
 
 
 def test_a_step_that_fails_ends_the_script(project):
     board, folder, told = project
-    quartus = board.family.tool == "Quartus Prime Pro"
+    quartus = board.flow.tool == "Quartus Prime Pro"
     done = run_tcl("compile.tcl" if quartus else "device_image.tcl", folder, fail="quartus_fit" if quartus else "yes")
     assert done.returncode == 1
     assert ("quartus_fit" if quartus else "implementation failed") in done.stdout
@@ -348,10 +350,10 @@ def test_period_is_never_longer_than_the_clock(clock_mhz, period):
 def test_refusals(tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     with pytest.raises(SpiccatoError, match="was not written by this generator"):
-        write_project(SMALL["v80"], tmp_path)
+        SMALL["v80"].flow.write_project(SMALL["v80"], tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.tex"]
     with pytest.raises(ConfigError, match="does not fit BittWare IA-420F"):
-        write_project(find("ia420f"), tmp_path / "project", configuration("ia840f"))
+        find("ia420f").flow.write_project(find("ia420f"), tmp_path / "project", configuration("ia840f"))
     assert not (tmp_path / "project").exists()
 
 
@@ -359,8 +361,8 @@ def test_refusals(tmp_path):
 def test_old_results_do_not_survive_a_new_project(project):
     board, folder, told = project
     (folder / "result_out_of_context.json").write_text("old")
-    write_project(board, folder)
-    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(told["files"])
+    board.flow.write_project(board, folder)
+    assert {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()} == set(told.files)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """Boards are found wherever they are: installed, brought by another package, or in a file."""
 
+import dataclasses
 import json
 import os
 import pickle
@@ -20,10 +21,8 @@ from spiccato.errors import BoardError
 from spiccato.registry import Target, configuration, find, targets
 from spiccato_boards import boards
 from spiccato_cli import main
-from spiccato_sim.benches.simulate import Comparison
 from spiccato_sim.checks import depth, lint
 from spiccato_sim.models import zoo
-from spiccato_sim.models.vm import VirtualMachine
 
 HOWTO = (ROOT / "docs" / "howto-add-a-board.md").read_text()
 MODEL = ROOT / "tests" / "fixtures" / "torch_dynamo.onnx"
@@ -31,7 +30,7 @@ SIMULATED = """\
 from spiccato.registry import Target
 from spiccato.config import Config
 
-BOARD = Target(config=Config(name="{name}", cores=1, block=4))
+BOARD = Target(configurations={{"default": Config(name="{name}", cores=1, block=4)}})
 """
 
 
@@ -66,7 +65,9 @@ def run(*arguments):
     return result.output
 
 
-def test_a_board_is_one_new_file(board_file, monkeypatch):
+@pytest.mark.simulates
+@pytest.mark.long
+def test_a_board_is_one_new_file(board_file, build_folder, monkeypatch):
     """The how-to's file, as it stands there, goes through all the commands that the how-to gives."""
     ran, commands = set(), dict.fromkeys(re.findall(r"^spiccato (\w+)", code("sh"), re.MULTILINE))
 
@@ -90,22 +91,15 @@ def test_a_board_is_one_new_file(board_file, monkeypatch):
     assert "quartus_sh" in verb("project", "-o", "project")
     assert "AGFB014R24B2E2V" in Path("project/my_board/settings.tcl").read_text()
 
+    # For real, on the RTL. The same hardware as test8's, so that both have one simulator.
+    assert dataclasses.replace(find(board_file).config, name="test8", clock_mhz=300.0) == configuration("test8")
+    Path("build").symlink_to(build_folder)
+    result = json.loads(verb("sim", "--model", MODEL, "--steps", "6", "--json"))
+    assert result["passed"] and result["bit_exact"] and result["program"]["board"] == "my_board"
+    assert result["spaced_cycles"] == [data["spaced_cycles"]] * 2
+
+    # What else takes long is tested where it belongs; here, that it is asked for this board's hardware.
     asked = []
-
-    def simulate(program, xs, *, spaced, simulator, waves, preload):
-        asked.append(program.config)
-        return Comparison(
-            outputs=VirtualMachine(program).run(xs),
-            bit_exact=True,
-            spaced_cycles=[1],
-            predicted_spaced_cycles=1,
-            stream_cycles=[1],
-            predicted_initiation_interval=1,
-        )
-
-    # What takes long is tested where it belongs; here, that it is asked for this board's hardware.
-    monkeypatch.setattr("spiccato_sim.benches.simulate.simulate", simulate)
-    assert "PASS" in verb("sim", "--model", MODEL, "--steps", "6")
     monkeypatch.setattr(
         lint,
         "lint",
@@ -127,7 +121,7 @@ def test_a_board_is_one_new_file(board_file, monkeypatch):
     monkeypatch.setattr("spiccato_sim.analysis.bench.run_bench", run_bench)
     verb("bench", "--model", MODEL)
     config = find(board_file).config
-    assert asked == [config, "my_board", "my_board", config]
+    assert asked == ["my_board", "my_board", config]
     assert ran == set(commands)
 
 
@@ -236,8 +230,48 @@ def test_simulation_only(tmp_path):
     for verb in ("project", "boards", "bitstream"):
         result = CliRunner().invoke(main, [verb, "--board", "sim_only.py"])
         assert result.exit_code == 1 and "error: 'sim_only' is for simulation only, it has no device" in result.stderr
-    assert find("sim_only").simulated_only and find("sim_only").style == "portable"
+    assert find("sim_only").simulated_only and find("sim_only").verilog_family == "portable"
     assert "sim_only" not in boards()
-    with pytest.raises(BoardError, match="config must be a Config, not None"):
-        Target(config=None)
-    assert configuration(Target(config=Config(name="x", cores=1, block=4)), "float32").io_format == "float32"
+    target = Target(configurations={"default": Config(name="x", cores=1, block=4)})
+    assert configuration(target, "float32").io_format == "float32"
+
+
+TWO = """\
+import dataclasses
+from spiccato.registry import Target
+from spiccato.config import Config
+
+small = Config(name="two", cores=1, block=4)
+BOARD = Target(configurations={"default": small, "fast": dataclasses.replace(small, name="two-fast", cores=2)})
+"""
+
+
+def test_several_configurations(tmp_path):
+    """Each by its own name: of the board, once its file was loaded, and of the file."""
+    (tmp_path / "x.py").write_text(TWO)
+    assert (find("x.py").name, find("x.py").config.cores) == ("two", 1)
+    assert (find("x.py-fast").name, find("x.py-fast").config.cores) == ("two-fast", 2)
+    assert find("two-fast") == find("x.py-fast") and {"two", "two-fast"} <= set(targets())
+    assert json.loads(run("compile", MODEL, "--board", "x.py-fast", "--json"))["cores"] == 2
+    with pytest.raises(BoardError, match="^'two' has no configuration 'slow'; it has default, fast$"):
+        find("x.py-slow")
+    with pytest.raises(BoardError, match="unknown board 'two-slow'; known: .*two, two-fast"):
+        find("two-slow")
+    (tmp_path / "y.py").write_text(SIMULATED.format(name="two-fast"))
+    with pytest.raises(BoardError, match="y.py: there is a board 'two-fast' already"):
+        find("y.py")
+
+
+@pytest.mark.parametrize(
+    "configurations, message",
+    [
+        ({}, "there is no configuration 'default', only none"),
+        ({"default": None}, "configuration 'default' must be a Config, not None"),
+        ({"fast": "x-fast"}, "there is no configuration 'default', only fast"),
+        ({"default": "x", "fast": "x_fast"}, "configuration 'fast' must be called 'x-fast', not 'x_fast'"),
+    ],
+)
+def test_configurations_that_are_refused(configurations, message):
+    made = {key: name and Config(name=name, cores=1, block=4) for key, name in configurations.items()}
+    with pytest.raises(BoardError, match=f"^{message}$"):
+        Target(configurations=made)

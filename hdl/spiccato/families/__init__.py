@@ -7,8 +7,9 @@ import importlib
 import pkgutil
 
 from .family import Family, Profile, Shape
+from .style import Style
 
-__all__ = ["FAMILIES", "Family", "Profile", "Shape"]
+__all__ = ["FAMILIES", "Family", "Profile", "Shape", "Style"]
 
 
 def _discover() -> dict[str, Family]:

@@ -1,6 +1,7 @@
 """Agilex 7: DSP blocks that add two products, memory blocks of 20 kbit."""
 
 from .family import Family, Profile, Shape
+from .style import Style
 
 __all__ = ["FAMILY"]
 
@@ -9,9 +10,14 @@ _TWO_PORTS = (Shape(1024, 20), Shape(2048, 10))
 # A DSP block does two products of 18x19, alone or summed, or one of 27x27.
 FAMILY = Family(
     name="agilex7",
-    tool_name="Agilex 7",
-    tool="Quartus Prime Pro",
-    style="quartus",
+    style=Style(
+        block='ramstyle = "M20K, no_rw_check"',
+        ultra='ramstyle = "M20K, no_rw_check"',
+        distributed='ramstyle = "MLAB, no_rw_check"',
+        rom='romstyle = "M20K"',
+        dsp='multstyle = "dsp"',
+        copies='altera_attribute = "-name REMOVE_DUPLICATE_REGISTERS OFF"',
+    ),
     profiles={"aggressive": Profile()},
     adds_products=True,
     logic_unit="ALM",

@@ -1,6 +1,7 @@
 """ECP5: MULT18X18D blocks that do not add, memory blocks of 18 kbit; for the open tools."""
 
 from .family import Family, Profile, Shape
+from .style import Style
 
 __all__ = ["FAMILY"]
 
@@ -9,9 +10,15 @@ _TWO_PORTS = (Shape(1024, 18), Shape(2048, 9))
 # As the ECP5 library uses them: a MULT18X18D takes unsigned operands, too.
 FAMILY = Family(
     name="ecp5",
-    tool_name="ecp5",
-    tool="nextpnr-ecp5",
-    style="ecp5",
+    # For yosys, which refuses styles that the family does not have.
+    style=Style(
+        block='no_rw_check, ram_style = "block"',
+        ultra='no_rw_check, ram_style = "block"',
+        distributed='no_rw_check, ram_style = "distributed"',
+        rom='rom_style = "block"',
+        copies="keep_hierarchy",
+    ),
+    library="spiccato.verilog.ecp5:Ecp5Library",
     profiles={"aggressive": Profile(product_register=True, table_address_register=True)},
     logic_unit="LUT4",
     logic_per_register=1.6,

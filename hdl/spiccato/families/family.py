@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from .style import Style
+
 __all__ = ["Family", "Profile", "Shape"]
 
 
@@ -42,12 +44,11 @@ class Family:
         "aggressive" has the fewest cycles.
     adds_products : bool
         A DSP block adds two products, which saves an adder level in every row.
-    tool_name : str
-        What the vendor's tool calls the family.
-    tool : str
-        The vendor's tool.
-    style : str
-        Key of :data:`spiccato.rtl.style.STYLES`: attributes by which the tool builds memories and products.
+    style : Style
+        Attributes by which tools are told what memories and products are to be made of.
+    library : str
+        The class that writes its modules, as entry points name an object: a
+        :class:`spiccato.verilog.library.VerilogLibrary`, or one that knows primitives of the family.
     logic_unit : str
         The logic cell that is counted.
     logic_per_register : float
@@ -70,9 +71,8 @@ class Family:
     name: str
     profiles: dict[str, Profile]
     adds_products: bool = False
-    tool_name: str
-    tool: str
-    style: str
+    style: Style
+    library: str = "spiccato.verilog.library:VerilogLibrary"
     logic_unit: str
     logic_per_register: float
     memory: dict

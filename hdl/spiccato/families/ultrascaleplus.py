@@ -1,16 +1,14 @@
 """UltraScale+: as Versal, with DSP48E2 blocks; yosys knows this family, so estimates are compared with its counts."""
 
 from .family import Family, Profile
-from .xilinx_memory import BRAM36, BRAM36_TWO_PORTS, URAM
+from .xilinx import BRAM36, BRAM36_TWO_PORTS, URAM, VIVADO
 
 __all__ = ["FAMILY"]
 
 # A DSP48E2 does one product of 18x27, with or without addition.
 FAMILY = Family(
     name="ultrascaleplus",
-    tool_name="ultrascaleplus",
-    tool="Vivado",
-    style="vivado",
+    style=VIVADO,
     profiles={"aggressive": Profile()},
     logic_unit="LUT",
     logic_per_register=1.4,

@@ -1,16 +1,14 @@
 """Versal: DSP58 blocks, block RAM, UltraRAM."""
 
 from .family import Family, Profile
-from .xilinx_memory import BRAM36, BRAM36_TWO_PORTS, URAM
+from .xilinx import BRAM36, BRAM36_TWO_PORTS, URAM, VIVADO
 
 __all__ = ["FAMILY"]
 
 # A DSP58 does one product of 24x27, with or without addition.
 FAMILY = Family(
     name="versal",
-    tool_name="versal",
-    tool="Vivado",
-    style="vivado",
+    style=VIVADO,
     profiles={"aggressive": Profile()},
     logic_unit="LUT",
     logic_per_register=1.4,

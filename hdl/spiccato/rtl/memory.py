@@ -34,7 +34,7 @@ class Ram(Part):
     shared_data : bool
         All banks take the same ``width`` bits of write data (program load), instead of ``width`` bits each.
     style : str
-        What it is to be made of: "block" or "ultra", see :class:`~.style.Style`.
+        What it is to be made of: "block" or "ultra", see :class:`spiccato.families.Style`.
     cleared : bool
         Zero at power-up, as block memories are anyway: for words that are read without ever having been written,
         whose value then does not matter as long as it is a number.

@@ -34,7 +34,7 @@ class Part(wiring.Component):
         Name of its Verilog module.
     """
 
-    #: The field of :class:`~.style.Style` whose attribute the whole module gets, if any.
+    #: The field of :class:`spiccato.families.Style` whose attribute the whole module gets, if any.
     module_style = None
 
     # A part that is placed as an instance is never elaborated itself, and parts are also made to ask for their

@@ -27,9 +27,6 @@ _INIT_WORDS, _INIT_STRIDE = 16, 20
 class Ecp5Library(VerilogLibrary):
     """Verilog with ECP5 primitives."""
 
-    def __init__(self):
-        super().__init__(style="ecp5")
-
     def convert(self, part):
         if isinstance(part, Multiply):
             return self.multiplier(part)

@@ -8,8 +8,8 @@ from amaranth.back import rtlil
 from amaranth.hdl import Elaboratable, ResetSignal, Shape
 from amaranth.lib import wiring
 
+from ..families import FAMILIES
 from ..rtl.part import Library, module_instance, ports
-from ..rtl.style import STYLES
 from .rtlil import parse
 from .text import LINE, module_name, write_module
 
@@ -21,8 +21,8 @@ class VerilogLibrary(Library):
 
     Parameters
     ----------
-    style : str
-        Key of :data:`~spiccato.rtl.style.STYLES`.
+    family : str
+        Key of :data:`~spiccato.families.FAMILIES`: whose attributes memories and multipliers get.
 
     Attributes
     ----------
@@ -30,9 +30,9 @@ class VerilogLibrary(Library):
         Texts by module name.
     """
 
-    def __init__(self, style="portable"):
+    def __init__(self, family="portable"):
         super().__init__()
-        self.style, self.modules = STYLES[style], {}
+        self.style, self.modules = FAMILIES[family].style, {}
 
     def add(self, part):
         """Convert ``part`` unless its kind is known already; return the module's text.

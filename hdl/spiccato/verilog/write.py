@@ -7,15 +7,17 @@ depends on the order of sets, the time or the place.
 import hashlib
 import importlib.metadata
 import json
+import pkgutil
 from pathlib import Path
 
 from amaranth.lib import wiring
 
+from ..families import FAMILIES
 from ..files import check_folder, replace_folder
 from ..isa.c_header import c_header
 from ..rtl.accelerator import Accelerator, Timing
 from ..rtl.part import ports
-from .library import VerilogLibrary, latencies
+from .library import latencies
 
 __all__ = ["generate_verilog", "write_verilog", "listing", "C_HEADER", "FILE_LIST", "SIDE_CAR"]
 
@@ -26,21 +28,20 @@ SIDE_CAR = "spiccato.json"
 C_HEADER = "spiccato.h"
 
 
-def generate_verilog(config, style="portable", notes=None, *, top=None, library=None):
+def generate_verilog(config, family="portable", notes=None, *, top=None):
     """The Verilog of an accelerator, or of a design around one.
 
     Parameters
     ----------
     config : Config
-    style : str
-        Key of :data:`~spiccato.rtl.style.STYLES`: for which tool memories and multipliers are marked.
+    family : str
+        Key of :data:`~spiccato.families.FAMILIES`: for whose tools memories and multipliers are marked, or whose
+        primitives they are. "portable" suits all tools; it need not be the configuration's.
     notes : dict, optional
         Further entries of the JSON file: plain data by name.
     top : Part, optional
         The whole design, such as a :class:`spiccato.rtl.serial.system.SerialSystem` for ``config``; by default the
         accelerator alone. What its hardware depends on besides the configuration, it tells in ``parameters`` (dict).
-    library : VerilogLibrary, optional
-        A new one of a device family, which has a style of its own.
 
     Returns
     -------
@@ -48,7 +49,7 @@ def generate_verilog(config, style="portable", notes=None, *, top=None, library=
         Texts by file name: the modules, leaves first, the top last; then the list of them, the JSON file and the C
         header.
     """
-    library, top = library or VerilogLibrary(style), top or Accelerator(config)
+    library, top = pkgutil.resolve_name(FAMILIES[family].library)(family), top or Accelerator(config)
     library.add(top)
     files = {f"{name}.v": _header(config, name) + text for name, text in library.modules.items()}
     side_car = _side_car(config, top, library.parts, files) | (notes or {})
@@ -59,7 +60,7 @@ def generate_verilog(config, style="portable", notes=None, *, top=None, library=
     }
 
 
-def write_verilog(config, folder, style="portable", notes=None, **design):
+def write_verilog(config, folder, family="portable", notes=None, *, top=None):
     """Write what :func:`generate_verilog` makes to a folder.
 
     The folder appears complete or not at all. One that an earlier call wrote is replaced.
@@ -78,7 +79,7 @@ def write_verilog(config, folder, style="portable", notes=None, **design):
     folder = Path(folder).absolute()
     # Before the long work.
     check_folder(folder, SIDE_CAR)
-    contents = generate_verilog(config, style, notes, **design)
+    contents = generate_verilog(config, family, notes, top=top)
     replace_folder(folder, contents, SIDE_CAR)
     return {
         "files": [folder / name for name in contents if name.endswith(".v")],

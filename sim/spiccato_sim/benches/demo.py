@@ -18,6 +18,8 @@ __all__ = ["Demo", "run_demo", "SIMULATED"]
 SIMULATED = "sim"
 #: Simulated time is slower; an answer takes as long as it takes.
 _SIMULATED_TIMEOUT_S = 30.0
+#: Of a pseudo-terminal, which takes any.
+_SIMULATED_BAUD = 3_000_000
 
 
 @dataclass
@@ -48,7 +50,9 @@ class Demo:
         return not self.failures
 
 
-def run_demo(program, xs, port, *, baud, build_folder="build", board=None, on_ready=lambda: None, on_step=lambda: None):
+def run_demo(
+    program, xs, port, *, baud=None, build_folder="build", board=None, on_ready=lambda: None, on_step=lambda: None
+):
     """Run ``xs`` (steps, input_size) on the board at ``port`` and compare each step with the virtual machine.
 
     Parameters
@@ -57,7 +61,8 @@ def run_demo(program, xs, port, *, baud, build_folder="build", board=None, on_re
         For the board's configuration.
     port : str
         A serial port, or "sim": the board is simulated.
-    baud : int
+    baud : int, optional
+        Of a serial port; a simulated board takes any.
     build_folder : path
         Where simulators are kept.
     board : SimulatedBoard, optional
@@ -82,7 +87,7 @@ def run_demo(program, xs, port, *, baud, build_folder="build", board=None, on_re
         options = {}
         if port == SIMULATED:
             port = stack.enter_context(board or SimulatedBoard(program.config, build_folder=build_folder)).port
-            options["timeout"] = _SIMULATED_TIMEOUT_S
+            options["timeout"], baud = _SIMULATED_TIMEOUT_S, baud or _SIMULATED_BAUD
         device = stack.enter_context(Device(SerialTransport(port, baud, **options)))
         start = time.monotonic()
         device.load(program)

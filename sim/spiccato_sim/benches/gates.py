@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from spiccato.verilog import SIDE_CAR
-from spiccato_boards.bitstream import write_gates
+from spiccato_boards.flows.ecp5_gates import write_gates
 
 from .demo import SIMULATED, run_demo
 from .serial_sim import SimulatedBoard
@@ -22,7 +22,7 @@ def simulate_gates(folder, program, xs, *, spaced, simulator="verilator", build_
     Parameters
     ----------
     folder : path
-        Where :func:`spiccato_boards.bitstream.synthesise` worked.
+        Where :func:`spiccato_boards.flows.ecp5.synthesise` worked.
     program, xs, spaced, simulator, build_folder
         As of :func:`.simulate.simulate`.
 

@@ -1,10 +1,12 @@
 """Builds simulators of the accelerator and runs cocotb test modules on them.
 
-A simulator is built once for each Verilog text and set of options, in ``build/sim``, and found there again. Any
-number of processes may ask for the same one at the same time: the first builds, the others wait.
+A simulator is built once for each hardware, whatever its configuration is called, and set of options, in
+``build/sim``, and found there again. Any number of processes may ask for the same one at the same time: the first
+builds, the others wait.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import hashlib
 import importlib.metadata
@@ -155,7 +157,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
     folder : path
         Where builds are kept; relative to the current directory.
     netlist : path, optional
-        Folder with the synthesised netlist to simulate instead: see ``spiccato_boards.bitstream.write_gates``.
+        Folder with the synthesised netlist to simulate instead: see ``spiccato_boards.flows.ecp5_gates.write_gates``.
 
     Returns
     -------
@@ -176,11 +178,13 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
     # To generate the Verilog takes longer than some simulations, so it is kept, too.
     if netlist is None:
         design = [] if top is None else [top.kind, top.parameters]
-        name = "-".join([config.name] + design[:1])
-        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), config.to_dict(), *design)}"
+        # What a configuration is called, and the clock it is meant for, decide nothing about the hardware.
+        hardware = dataclasses.replace(config, name=f"{config.cores}x{config.block}", clock_mhz=Config.clock_mhz)
+        name = "-".join([hardware.name] + design[:1])
+        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), hardware.to_dict(), *design)}"
         with _locked(verilog):
             if not verilog.exists():
-                write_verilog(config, verilog, top=top)
+                write_verilog(hardware, verilog, top=top)
     else:
         name, verilog = f"{config.name}-gates-{Path(netlist).name}", Path(netlist)
     side_car = json.loads((verilog / SIDE_CAR).read_text())

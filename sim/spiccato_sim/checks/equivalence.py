@@ -34,8 +34,8 @@ class Recorder(VerilogLibrary):
         RTLIL by module name, with the names of the Verilog.
     """
 
-    def __init__(self, style="portable"):
-        super().__init__(style)
+    def __init__(self, family="portable"):
+        super().__init__(family)
         self.netlists = {}
 
     def netlist(self, part):

@@ -5,10 +5,8 @@ from amaranth.lib.wiring import In, Out
 
 from ..part import Part
 
-__all__ = ["UartReceiver", "UartTransmitter", "BAUD", "LEAST_CLOCKS_PER_BIT"]
+__all__ = ["UartReceiver", "UartTransmitter", "LEAST_CLOCKS_PER_BIT"]
 
-#: Bits a second, unless a board has reasons for another rate: the fastest that common USB adapters reach.
-BAUD = 3_000_000
 #: Fewer leave no middle to sample a bit in.
 LEAST_CLOCKS_PER_BIT = 4
 DATA_BITS = 8

@@ -4,24 +4,36 @@ Does the board configure, does its clock run, does the accelerator answer? It ha
 hard IP on these cards. What the lights do not depend on, synthesis removes: most of the accelerator but its control.
 """
 
+from typing import ClassVar
+
 from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io, wiring
 from amaranth.lib.wiring import Out
 
+from spiccato.config import Config
 from spiccato.isa.registers import IDENTITY, REGISTERS
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.axi import AxiLite, Response
 from spiccato.rtl.part import module_instance
 
-__all__ = ["Bringup", "IdentityReader", "LIGHTS", "suits"]
+from .shell import BoardDesign
 
-#: The resources that the design needs besides a default clock.
-LIGHTS = ("led_green", "led_red")
+__all__ = ["Bringup", "BringupDesign", "IdentityReader"]
 
 
-def suits(platform):
-    """Whether a platform class has what the design needs."""
-    return platform.default_clk is not None and set(LIGHTS) <= {resource.name for resource in platform.resources}
+class Bringup(BoardDesign):
+    """The accelerator on the board's default clock, and two lights: up to a configuration file."""
+
+    name: ClassVar[str] = "bringup"
+    needs: ClassVar[tuple[str, ...]] = ("led_green", "led_red")
+
+    def clock_mhz(self, board, config: Config) -> float:
+        """The default clock's, straight from the pin."""
+        return board.platform().default_clk_frequency / 1e6
+
+    def design(self, config: Config) -> Elaboratable:
+        """The design."""
+        return BringupDesign(config)
 
 
 class IdentityReader(wiring.Component):
@@ -49,7 +61,7 @@ class IdentityReader(wiring.Component):
         return m
 
 
-class Bringup(Elaboratable):
+class BringupDesign(Elaboratable):
     """The accelerator on a board's default clock, as it comes from the pin, and two lights.
 
     The red one blinks once a second if the clock runs; the green one blinks with it if the accelerator has told its
@@ -57,11 +69,11 @@ class Bringup(Elaboratable):
     """
 
     def __init__(self, config):
-        self.config = config
+        self.part = Accelerator(config)
 
     def elaborate(self, platform):
         m = Module()
-        accelerator = Accelerator(self.config)
+        accelerator = self.part
         m.submodules.accelerator = module_instance(accelerator, reset=ResetSignal())
         m.submodules.reader = reader = IdentityReader()
         wiring.connect(m, reader.axil, accelerator.s_axil)
@@ -72,7 +84,7 @@ class Bringup(Elaboratable):
         m.d.sync += ticks.eq(ticks + 1)
         with m.If(ticks == round(platform.default_clk_frequency / 2) - 1):
             m.d.sync += [ticks.eq(0), blink.eq(~blink)]
-        for name, value in zip(LIGHTS, (blink & reader.found, blink)):
+        for name, value in zip(Bringup.needs, (blink & reader.found, blink)):
             m.submodules[name] = light = io.Buffer("o", platform.request(name, dir="-"))
             m.d.comb += light.o.eq(value)
         return m

@@ -1,0 +1,29 @@
+"""Attributes by which each vendor's tool is told what memories and multipliers are to be made of."""
+
+from typing import NamedTuple
+
+__all__ = ["Style"]
+
+
+class Style(NamedTuple):
+    """Verilog attributes for each use, without the brackets.
+
+    Read and write of one address in a cycle never matter here: ``no_rw_check`` saves the logic that would define what
+    is read.
+
+    Attributes
+    ----------
+    block : memories of a tool's ordinary memory blocks
+    ultra : memories of its large blocks, or of ordinary ones if it has none
+    distributed : memories in look-up tables
+    rom : constant tables in ordinary memory blocks
+    dsp : modules that are one DSP stage
+    copies : modules that keep registers of their own equal to their siblings', for the fan-out: not to be merged
+    """
+
+    block: str
+    ultra: str
+    distributed: str
+    rom: str
+    dsp: str | None = None
+    copies: str | None = None
