@@ -140,8 +140,8 @@ def place_and_route(folder, seed, stop=None):
     """
     folder = Path(folder).absolute()
     report = f"report_{seed}.json"
-    # The default placer solves for logic first and then moves it to where the memory blocks and multipliers are:
-    # twice the wire, and several times the time to route it. This one lets all kinds of blocks repel each other from the
+    # The default placer solves for logic first and then moves it to where the memory blocks and multipliers are: twice
+    # the wire, and several times the time to route it. This one lets all kinds of blocks repel each other from the
     # start.
     arguments = [
         *_nextpnr_arguments(folder),
