@@ -93,7 +93,9 @@ def test_a_board_is_one_new_file(board_file, build_folder, monkeypatch):
 
     # For real, on the RTL. The same hardware as test8's, so that both have one simulator.
     assert dataclasses.replace(find(board_file).config, name="test8", clock_mhz=300.0) == configuration("test8")
-    Path("build").symlink_to(build_folder)
+    for folder in (Path("build"), build_folder / "sim"):
+        folder.mkdir(parents=True, exist_ok=True)
+    Path("build/sim").symlink_to(build_folder / "sim")
     result = json.loads(verb("sim", "--model", MODEL, "--steps", "6", "--json"))
     assert result["passed"] and result["bit_exact"] and result["program"]["board"] == "my_board"
     assert result["spaced_cycles"] == [data["spaced_cycles"]] * 2
