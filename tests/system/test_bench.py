@@ -202,6 +202,6 @@ def test_unknown_names(tmp_path):
 
 def test_requirements_cover_what_fits():
     for board in published.boards():
-        assert set(bench.REQUIRED[board]) == set(bench.models.MODELS)
+        assert set(bench.REQUIRED[board]) == set(bench.zoo.MODELS)
     assert bench.required_interval(114, 45) == 122
     assert bench.required_interval(1860, 3605) == int(1.05 * 3605) + 40

@@ -51,7 +51,7 @@ def test4():
 
 def test_no_test_is_a_failure(test4, module, tmp_path):
     name = module("tb_empty", "import cocotb\n")
-    with pytest.raises(SimulationError, match=r"tb_empty on test4-verilator.*: .*No tests.*; log: .*simulation\.log"):
+    with pytest.raises(SimulationError, match=r"tb_empty on 1x4-verilator.*: .*No tests.*; log: .*simulation\.log"):
         run(test4, name, results_dir=tmp_path / "results")
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 import rich.progress
 
+from spiccato import layers
 from spiccato.compiler import compile_network
 from spiccato.compiler.fit import weight_formats
 from spiccato.compiler.layout import Layout
@@ -27,6 +28,7 @@ from spiccato.compiler.lower import lower
 from spiccato.errors import FitError
 from spiccato_boards import Board, find
 
+from .. import benches, models
 from ..benches import runner
 from ..benches.runner import SimulationError
 from ..benches.simulate import simulate
@@ -382,7 +384,7 @@ def _on_rtl(task, program, build_folder):
             task.spaced,
             np.array(Timeline(program).stream(task.streamed)).tolist(),
             [machine.step(x).tolist() for x in xs],
-            _code("simulate", "tb_accelerator", "device"),
+            _code(benches, "simulate", "tb_accelerator", "device"),
         )
         del machine
         return _kept(
@@ -457,11 +459,12 @@ def _digest(*values):
     return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def _code(*names):
-    """Digest of the models' modules of these names."""
-    folder = Path(zoo.__file__).parent
-    return hashlib.sha256(b"".join((folder / f"{name}.py").read_bytes() for name in names)).hexdigest()
+def _code(package, *names):
+    """Digest of a package's modules of these names, or of all."""
+    folder = Path(package.__file__).parent
+    paths = [folder / f"{name}.py" for name in names] or sorted(folder.glob("*.py"))
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 #: What errors depend on besides the program.
-_MODELS = _code("zoo", "vm", "reference", "bfloat16")
+_MODELS = _code(models), _code(layers)
