@@ -178,7 +178,7 @@ def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_p
 
     replace_simulate(count)
     monkeypatch.setattr(bench.runner, "build", lambda config, **_: SimpleNamespace(side_car={"files": config.digest}))
-    found = Found(configuration(best), {"small": 50}, {"small": "int16"})
+    found = Found(dataclasses.replace(configuration(best), family="agilex7"), {"small": 50}, {"small": "int16"})
     monkeypatch.setattr(bench, "search", lambda *_, **__: found)
     result = run(tmp_path, best=True)
     assert result.passed
