@@ -99,7 +99,7 @@ class Board(Line):
         ready = self.cycle % FrameReceiver.byte_cycles == 0
         self.set(tx_ready=ready)
         if ready and self.get("tx_valid"):
-            self.from_device.append(self.get("tx_data"))
+            self.from_device.append(self.get("tx_payload"))
         self.faults += self.get("fault")
         if self.get("accelerator_rst"):
             self.reset_accelerator()

@@ -83,15 +83,15 @@ def test_transmit(clocks):
 
     async def testbench(ctx):
         for byte in BYTES:
-            ctx.set(part.data, byte)
-            ctx.set(part.valid, 1)
+            ctx.set(part.bytes.payload, byte)
+            ctx.set(part.bytes.valid, 1)
             while True:
                 line.append(ctx.get(part.tx))
-                ready = ctx.get(part.ready)
+                ready = ctx.get(part.bytes.ready)
                 await ctx.tick()
                 if ready:
                     break
-            ctx.set(part.valid, 0)
+            ctx.set(part.bytes.valid, 0)
         for _ in range(12 * clocks):
             line.append(ctx.get(part.tx))
             await ctx.tick()
@@ -111,13 +111,13 @@ def test_back_to_back():
     m.d.comb += receiver.rx.eq(transmitter.tx)
 
     async def send(ctx):
-        ctx.set(transmitter.valid, 1)
+        ctx.set(transmitter.bytes.valid, 1)
         for byte in sent:
-            ctx.set(transmitter.data, byte)
-            while not ctx.get(transmitter.ready):
+            ctx.set(transmitter.bytes.payload, byte)
+            while not ctx.get(transmitter.bytes.ready):
                 await ctx.tick()
             await ctx.tick()
-        ctx.set(transmitter.valid, 0)
+        ctx.set(transmitter.bytes.valid, 0)
 
     async def collect(ctx):
         for _ in range(len(sent) * 42):

@@ -6,7 +6,8 @@ carried out again.
 """
 
 from amaranth.hdl import Cat, Module, Signal
-from amaranth.lib.wiring import In, Out
+from amaranth.lib import stream
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ...isa.frames import (
     CRC_BYTES,
@@ -46,7 +47,7 @@ class Link(Part):
     Attributes
     ----------
     rx_data, rx_valid, rx_error : in, from the serial receiver
-    tx_data, tx_valid : out, tx_ready : in, to the serial transmitter
+    tx : out, a stream of bytes, to the serial transmitter
     m_axil : out, to the accelerator's control
     m_axis_input : out, s_axis_output : in, to and from the accelerator's streams; beats are passed on whole, whatever
         ``tkeep`` says
@@ -78,9 +79,7 @@ class Link(Part):
                 "rx_data": In(8),
                 "rx_valid": In(1),
                 "rx_error": In(1),
-                "tx_data": Out(8),
-                "tx_valid": Out(1),
-                "tx_ready": In(1),
+                "tx": Out(stream.Signature(8)),
                 "m_axil": Out(AxiLite()),
                 "m_axis_input": Out(AxiStream(config.beat_bits)),
                 "s_axis_output": In(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
@@ -105,10 +104,8 @@ class Link(Part):
             requests.w_data.eq(receiver.w_data),
             replies.r_addr.eq(sender.r_addr),
             sender.r_data.eq(replies.r_data),
-            self.tx_data.eq(sender.data),
-            self.tx_valid.eq(sender.valid),
-            sender.ready.eq(self.tx_ready),
         ]
+        connect(m, sender.bytes, flipped(self.tx))
         m.d.sync += self.accelerator_rst.eq(~self.opened)
 
         # The request, byte by byte. `left` counts its payload; `more` is up to date whenever `settled` is set.

@@ -1,6 +1,7 @@
 """Frames to a serial line: header, payload from the reply buffer, CRC and escapes."""
 
 from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream
 from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out
 
@@ -24,7 +25,7 @@ class FrameSender(Part):
     start : in, a pulse: send ``header`` and the first ``payload`` bytes of the buffer; only while not ``busy``
     busy : out
     r_addr : out, r_data : in, of the reply buffer
-    data, valid : out, ready : in, to the serial transmitter
+    bytes : out, a stream, to the serial transmitter
     """
 
     def __init__(self, capacity):
@@ -38,9 +39,7 @@ class FrameSender(Part):
                 "busy": Out(1),
                 "r_addr": Out(range(capacity)),
                 "r_data": In(8),
-                "data": Out(8),
-                "valid": Out(1),
-                "ready": In(1),
+                "bytes": Out(stream.Signature(8)),
             },
         )
 
@@ -61,11 +60,11 @@ class FrameSender(Part):
         m.d.sync += [more.eq(payload.any()), absorb.eq(0)]
 
         def put(value):
-            m.d.sync += [self.data.eq(value), self.valid.eq(1)]
+            m.d.sync += [self.bytes.payload.eq(value), self.bytes.valid.eq(1)]
 
-        free = ~self.valid
-        with m.If(self.valid & self.ready):
-            m.d.sync += self.valid.eq(0)
+        free = ~self.bytes.valid
+        with m.If(self.bytes.valid & self.bytes.ready):
+            m.d.sync += self.bytes.valid.eq(0)
         with m.FSM() as fsm:
             with m.State("IDLE"):
                 with m.If(self.start):

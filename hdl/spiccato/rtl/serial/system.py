@@ -64,16 +64,14 @@ class SerialSystem(Part):
             link.rx_data.eq(receiver.data),
             link.rx_valid.eq(receiver.valid),
             link.rx_error.eq(receiver.error),
-            transmitter.data.eq(link.tx_data),
-            transmitter.valid.eq(link.tx_valid),
-            link.tx_ready.eq(transmitter.ready),
         ]
+        connect(m, link.tx, transmitter.bytes)
         connect(m, link.m_axil, accelerator.s_axil)
         connect(m, link.m_axis_input, accelerator.s_axis_input)
         connect(m, accelerator.m_axis_output, link.s_axis_output)
 
         m.d.sync += [self.led_opened.eq(link.opened), self.led_ready.eq(accelerator.s_axis_input.tready)]
-        for led, event in ((self.led_rx, receiver.valid), (self.led_tx, link.tx_valid), (self.led_fault, link.fault)):
+        for led, event in ((self.led_rx, receiver.valid), (self.led_tx, link.tx.valid), (self.led_fault, link.fault)):
             # Below zero the time is over.
             left = Signal(range(-1, self.parameters["led_cycles"]), init=-1, name=f"{led.name}_left")
             m.d.sync += led.eq(~left[-1])

@@ -1,6 +1,7 @@
 """UART: bytes to and from a serial line, 8 data bits, no parity, one stop bit."""
 
 from amaranth.hdl import Cat, Module, Signal
+from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out
 
 from ..part import Part
@@ -108,16 +109,14 @@ class UartTransmitter(Part):
 
     Attributes
     ----------
-    data, valid : in; ready : out: a byte is taken in a cycle with ``valid`` and ``ready``
+    bytes : in, a stream
     tx : out, a register
     """
 
     def __init__(self, clocks_per_bit):
         _require_clocks(clocks_per_bit)
         self.clocks_per_bit = clocks_per_bit
-        super().__init__(
-            "uart_transmitter", {"data": In(DATA_BITS), "valid": In(1), "ready": Out(1, init=1), "tx": Out(1, init=1)}
-        )
+        super().__init__("uart_transmitter", {"bytes": In(stream.Signature(DATA_BITS)), "tx": Out(1, init=1)})
 
     def elaborate(self, platform):
         m = Module()
@@ -125,13 +124,15 @@ class UartTransmitter(Part):
         # Data, then the stop bit; the start bit goes to the line at once.
         shift = Signal(DATA_BITS + 1, reset_less=True)
         left = Signal(range(DATA_BITS + 2))
-        with m.If(self.ready):
-            with m.If(self.valid):
+        idle = Signal(init=1)
+        m.d.comb += self.bytes.ready.eq(idle)
+        with m.If(idle):
+            with m.If(self.bytes.valid):
                 timer.start(self.clocks_per_bit)
-                m.d.sync += [shift.eq(Cat(self.data, 1)), left.eq(DATA_BITS + 1), self.tx.eq(0), self.ready.eq(0)]
+                m.d.sync += [shift.eq(Cat(self.bytes.payload, 1)), left.eq(DATA_BITS + 1), self.tx.eq(0), idle.eq(0)]
         with m.Elif(timer.expired):
             timer.start(self.clocks_per_bit)
             m.d.sync += [shift.eq(shift >> 1), left.eq(left - 1), self.tx.eq(shift[0])]
             with m.If(left == 0):
-                m.d.sync += [self.tx.eq(1), self.ready.eq(1)]
+                m.d.sync += [self.tx.eq(1), idle.eq(1)]
         return m
