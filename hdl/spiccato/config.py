@@ -50,6 +50,9 @@ class Config:
         Device family, key of :data:`spiccato.families.FAMILIES`: what its multipliers do decides some latencies.
     profile : str
         One of the family's profiles: which optional pipeline stages there are.
+    epilogues : sequence of str
+        What takes a slot's finished sums to vectors: names in :data:`spiccato.rtl.epilogue.EPILOGUES`, which the kinds
+        of layers ask for (:mod:`spiccato.layers`). A lane has one of each.
     clock_mhz : int or float, positive and finite
         Clock the board is designed for; used only to turn cycles into microseconds.
 
@@ -71,6 +74,7 @@ class Config:
     io_format: str = "bfloat16"
     family: str = "portable"
     profile: str = "aggressive"
+    epilogues: tuple[str, ...] = ("lstm",)
     clock_mhz: float = 300.0
 
     def __post_init__(self):
@@ -115,6 +119,16 @@ class Config:
             isinstance(self.profile, str) and self.profile in profiles,
             f"profile must be one of {', '.join(profiles)} with family {self.family}, not {self.profile!r}",
         )
+        names = self.epilogues
+        require(
+            isinstance(names, (tuple, list))
+            and len(names) > 0
+            and all(isinstance(name, str) and re.fullmatch(r"[a-z][a-z0-9_]*", name) for name in names)
+            and len(set(names)) == len(names),
+            f"epilogues must be different names in lower case, at least one, not {names!r}",
+        )
+        # Files have lists.
+        object.__setattr__(self, "epilogues", tuple(names))
         clock = self.clock_mhz
         require(
             type(clock) in (int, float) and 0 < clock < math.inf, f"clock_mhz must be a positive number, not {clock!r}"

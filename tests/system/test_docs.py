@@ -73,6 +73,8 @@ def test_configurations():
     assert sorted(names) == list(targets())
 
     def shown(value):
+        if isinstance(value, tuple):
+            return ", ".join(value)
         return ("no", "yes")[value] if isinstance(value, bool) else value if isinstance(value, str) else f"{value:g}"
 
     assert {name.strip("`"): values for name, *values in rows} == {

@@ -18,11 +18,14 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
 
 from paths import ROOT
+from spiccato.layers import KINDS
+from spiccato.rtl.epilogue import EPILOGUES
 from spiccato_cli import main
 from spiccato_sim.benches.runner import verilator_executable
 
@@ -220,7 +223,9 @@ def reader(request, tmp_path, build_folder):
     """The reader of a page, with what the page takes for granted."""
     for name, write in PRESENT.get(request.param, {}).items():
         write(tmp_path / name)
-    return Reader(tmp_path, build_folder)
+    # A page may add kinds of layers.
+    with mock.patch.dict(KINDS), mock.patch.dict(EPILOGUES):
+        yield Reader(tmp_path, build_folder)
 
 
 @pytest.mark.parametrize(

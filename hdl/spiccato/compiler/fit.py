@@ -43,7 +43,7 @@ def weight_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[s
     if len(formats) != layers + 1 or any(f not in WEIGHT_FORMATS for f in formats):
         raise SpiccatoError(
             f"weight format {weight_format!r}: expected auto, {', '.join(WEIGHT_FORMATS)}, or one of "
-            f"these for each of {layers} LSTM layers and the linear layer"
+            f"these for each of {layers} layers and the linear layer"
         )
     return formats
 
@@ -84,7 +84,10 @@ def _shortages(layout: Layout, formats: Sequence[str], timing: Timing, plan: Sch
         output_beats=layout.output_beats,
     )
     at_least = {"program memory": "program memory at least"} if plan is None else {}
-    short = [
+    built = layout.config.epilogues
+    missing = {layer.kind.epilogue: layer.kind.title for layer in layout.hidden if layer.kind.epilogue not in built}
+    short = [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
+    short += [
         f"{at_least.get(memory, memory)} {needed} of {available} {unit}"
         for memory, needed, available, unit in rows
         if needed > available

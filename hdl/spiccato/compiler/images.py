@@ -96,6 +96,8 @@ def encode(layout: Layout, plan: Schedule, memory: WeightMemory, timing) -> tupl
             fields["output_last"][to] = finish & (slot == matrix.slots - 1)
         elif matrix.writes_vectors:
             fields["cell"][to] = finish
+            if "epilogue" in word:
+                fields["epilogue"][to] = config.epilogues.index(layout.layers[matrix.layer].kind.epilogue) * finish
             fields["quarter"][to] = QUARTERS * layout.layers[matrix.layer].first_block + slot * config.cores
     # Blocks of x arrive in order; the first word that reads each one waits for it.
     from_x = (fields["vector_from"] == VectorFrom.X.value) & (fields["valid"] == 1)

@@ -39,6 +39,8 @@ RUN_TIME_FIELDS = ("side", "zero_c")
 
 def core_word(config: Config) -> Word:
     """The part of an issue word that cores act on."""
+    numbers = len(config.epilogues) - 1
+    epilogue = {"epilogue": (numbers.bit_length(), "which one, by its number in the configuration")} if numbers else {}
     return Word(
         {
             "valid": (1, "accumulate; otherwise the word is idle"),
@@ -51,7 +53,8 @@ def core_word(config: Config) -> Word:
             "store": (1, "write the sums back to the accumulator file"),
             "side": (1, "half of all state memories that is being written"),
             "zero_c": (1, "take c of the previous step as zero"),
-            "cell": (1, "the slot is finished: update its cells"),
+            "cell": (1, "the slot is finished: on to its epilogue, and update its cells"),
+            **epilogue,
         }
     )
 

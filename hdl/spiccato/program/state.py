@@ -37,11 +37,11 @@ def state_words(program, h, c):
             ("c", c, [layer.cells for layer in program.layers], C_BITS),
         )
     )
-    lstm_slots = max(layer.first_slot + layer.slots for layer in program.layers)
-    cells = np.zeros((lstm_slots, config.cores, config.lanes), dtype=np.int64)
+    slots = max(layer.first_slot + layer.slots for layer in program.layers)
+    cells = np.zeros((slots, config.cores, config.lanes), dtype=np.int64)
     for layer, values in zip(program.layers, c):
         cells[layer.first_slot : layer.first_slot + layer.slots].reshape(-1)[: layer.cells] = values
-    halves = _recurrent_halves(program, h)[:lstm_slots]
+    halves = _recurrent_halves(program, h)[:slots]
     records = [
         Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), core=core) for core in range(config.cores)
     ]

@@ -2,10 +2,8 @@
 
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
-from amaranth.lib.wiring import In, Out
 
 from ..numbers import (
-    ACC_BITS,
     C_BITS,
     C_FRAC_BITS,
     C_SUM_FRAC_BITS,
@@ -18,8 +16,9 @@ from ..numbers import (
 )
 from .activation import ActivationTable, Interpolate
 from .dsp import Multiply, MultiplyAdd
+from .epilogue import Epilogue, register
 from .memory import Rom
-from .part import DelayLine, Part, place
+from .part import DelayLine, place
 
 __all__ = ["CellUnit"]
 
@@ -29,7 +28,8 @@ _GATE, _TANH, _C = unsigned(SIGMOID_BITS), signed(TANH_BITS), signed(C_BITS)
 _C_SUM_BITS = SIGMOID_BITS + C_BITS + 1
 
 
-class CellUnit(Part):
+@register
+class CellUnit(Epilogue):
     """LSTM cell update, one hidden unit a cycle, no handshake.
 
     It computes::
@@ -44,6 +44,10 @@ class CellUnit(Part):
     c : out, ``c_latency`` cycles after the accumulators
     h : out, signed 18, 17 fraction bits, ``latency`` cycles after the accumulators
     """
+
+    name = "lstm"
+    sums = "ifgo"
+    has_state = True
 
     def __init__(self, config):
         self._argument_registers = int(config.stages.table_address_register)
@@ -60,15 +64,7 @@ class CellUnit(Part):
         self._sum_cycle = self.gate_latency + self._product_fc.latency + 1
         self.c_latency = self._sum_cycle + 1
         self.latency = self._sum_cycle + self.gate_latency + self._product_h.latency
-        super().__init__(
-            "cell_unit",
-            {
-                **{f"acc_{gate}": In(signed(ACC_BITS)) for gate in "ifgo"},
-                "c_old": In(signed(C_BITS)),
-                "c": Out(signed(C_BITS)),
-                "h": Out(signed(VECTOR_BITS)),
-            },
-        )
+        super().__init__("cell_unit")
 
     @staticmethod
     def compute(acc, c_old):

@@ -17,8 +17,9 @@ from ..numbers import (
     VECTOR_BITS,
     WEIGHT_BITS,
 )
+from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
 from .accumulator import RowAccumulator
-from .cell import CellUnit
+from .epilogue import epilogues
 from .memory import Ram
 from .part import DelayLine, Part, place
 from .row import DotProductRow
@@ -63,11 +64,14 @@ class CoreTiming:
         self.operand_addr = self.operand - Ram.latency
         #: Accumulator registers.
         self.acc = self.sum + RowAccumulator.latency
-        unit = CellUnit(config)
-        self.c_old = self.acc + unit.gate_latency
+        units = epilogues(config)
+        states = [unit for unit in units if unit.has_state]
+        #: One time for all epilogues, so that their writes cannot meet: c is read for the first one that wants it, and
+        #: c and h are written when the last one has them.
+        self.c_old = self.acc + min(unit.gate_latency for unit in states)
         self.c_old_addr = self.c_old - 1 - Ram.latency
-        self.c = self.acc + unit.c_latency
-        self.h = self.acc + unit.latency
+        self.c = self.acc + max(unit.c_latency for unit in states)
+        self.h = self.acc + max(unit.latency for unit in units)
         #: Least distance between two issue words that store and load the same slot's partial sums: the write port
         #: takes the accumulator register, and a read has to come one cycle later.
         self.reload = self.acc + 1 - self.operand_addr
@@ -227,17 +231,48 @@ class Core(Part):
                 self.acc[row].eq(part.value),
             ]
 
-        # Cells. Rows 4 u .. 4 u + 3 are the gates of unit u.
+        # Epilogues, one of each in a lane. Rows 4 u .. 4 u + 3 are those of unit u.
+        units = epilogues(config)
+        several = len(units) > 1
+
+        def chosen(name, values, cycle):
+            """Of {number of an epilogue: (value, its cycle)}, the one that the issue word names, in ``cycle``."""
+            waited = {
+                number: DelayLine(m, f"{units[number].name}_{name}", value, since).at(cycle)
+                for number, (value, since) in values.items()
+            }
+            if len(waited) == 1:
+                return waited.popitem()[1]
+            result = Signal.like(next(iter(waited.values())), name=f"chosen_{name}")
+            with m.Switch(word["epilogue"].at(cycle)):
+                for number, value in waited.items():
+                    with m.Case(number):
+                        m.d.comb += result.eq(value)
+            return result
+
         new_c = Signal(C_BITS * lanes)
         for lane in range(lanes):
-            unit = place(m, f"unit_{lane}", CellUnit(config))
+            new_h, lane_c = {}, {}
+            for number, kind in enumerate(units):
+                name = f"{kind.name}_{lane}" if several else f"unit_{lane}"
+                unit = place(m, name, type(kind)(config))
+                m.d.comb += [
+                    getattr(unit, f"acc_{row}").eq(self.acc[GATES * lane + k]) for k, row in enumerate(unit.sums)
+                ]
+                new_h[number] = unit.h, t.acc + unit.latency
+                if unit.has_state:
+                    old = DelayLine(m, f"{name}_c_old", self.c_old[lane], t.c_old).at(t.acc + unit.gate_latency)
+                    m.d.comb += unit.c_old.eq(old)
+                    lane_c[number] = unit.c, t.acc + unit.c_latency
             m.d.comb += [
-                *(getattr(unit, f"acc_{gate}").eq(self.acc[GATES * lane + k]) for k, gate in enumerate("ifgo")),
-                unit.c_old.eq(self.c_old[lane]),
-                self.h[lane].eq(unit.h),
-                new_c.word_select(lane, C_BITS).eq(unit.c),
+                self.h[lane].eq(chosen(f"h_{lane}", new_h, t.h)),
+                new_c.word_select(lane, C_BITS).eq(chosen(f"c_{lane}", lane_c, t.c)),
             ]
-        cell = DelayLine(m, "cell", self.issue.cell & self.issue.valid, 0, resettable=True).at(t.c)
+        updates_c = self.issue.cell & self.issue.valid
+        states = [number for number, unit in enumerate(units) if unit.has_state]
+        if len(states) < len(units):
+            updates_c &= Cat(self.issue.epilogue == number for number in states).any()
+        cell = DelayLine(m, "cell", updates_c, 0, resettable=True).at(t.c)
         m.d.comb += [
             cells.r_addr.eq(Cat(word["slot"].at(t.c_old_addr), ~word["side"].at(t.c_old_addr))),
             cells.w_en.eq(cell | loading(RecordKind.CELL_STATE)),

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import importlib.metadata
 import importlib.util
+import inspect
 import json
 import logging
 import os
@@ -26,6 +27,7 @@ import cocotb_tools.runner
 import spiccato
 from spiccato.config import Config
 from spiccato.errors import SpiccatoError
+from spiccato.rtl.epilogue import epilogues
 from spiccato.verilog import SIDE_CAR, write_verilog
 
 __all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available", "verilator_executable"]
@@ -181,7 +183,9 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
         # What a configuration is called, and the clock it is meant for, decide nothing about the hardware.
         hardware = dataclasses.replace(config, name=f"{config.cores}x{config.block}", clock_mhz=Config.clock_mhz)
         name = "-".join([hardware.name] + design[:1])
-        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), hardware.to_dict(), *design)}"
+        # Epilogues may be from elsewhere than the generator.
+        parts = [Path(inspect.getfile(type(part))).read_text() for part in epilogues(config)]
+        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), hardware.to_dict(), parts, *design)}"
         with _locked(verilog):
             if not verilog.exists():
                 write_verilog(hardware, verilog, top=top)

@@ -20,7 +20,7 @@ from spiccato.isa.issue import Source, VectorFrom
 from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, QUARTERS, SHIFT_MAX
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.accumulator import RowAccumulator
-from spiccato.rtl.cell import CellUnit
+from spiccato.rtl.epilogue import epilogues
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.output_lane import OutputLane
 from spiccato.rtl.row import DotProductRow
@@ -113,6 +113,9 @@ class VirtualMachine:
         last = words[ends]
         is_cell, is_output = fields["cell"][last] == 1, fields["output"][last] == 1
         self._quarters = np.where(is_cell, fields["quarter"][last], -1)
+        self._epilogues = epilogues(config)
+        # A single epilogue needs no field.
+        self._epilogue = fields["epilogue"][last] if "epilogue" in fields else np.zeros_like(last)
 
         # Levels: a tile that reads h comes after the chains that write it.
         writer = {}
@@ -211,11 +214,16 @@ class VirtualMachine:
             sums = np.matmul(level.weights, vectors[:, :, None])[:, :, 0].astype(np.int64)
             aligned = RowAccumulator.align(sums, shifts)
             acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)
-            if len(level.cells):
-                gates = _wrap(acc[level.cells]).reshape(-1, config.cores, config.lanes, GATES)
-                slots = self._slots[level.cells]
-                c[slots], new_h = CellUnit.compute(np.moveaxis(gates, -1, 0), self._c[slots])
-                for chain, values in zip(level.cells, new_h):
+            for number, epilogue in enumerate(self._epilogues):
+                cells = level.cells[self._epilogue[level.cells] == number]
+                if not len(cells):
+                    continue
+                rows = _wrap(acc[cells]).reshape(-1, config.cores, config.lanes, GATES)
+                slots = self._slots[cells]
+                new_c, new_h = epilogue.compute(np.moveaxis(rows, -1, 0)[: len(epilogue.sums)], self._c[slots])
+                if epilogue.has_state:
+                    c[slots] = new_c
+                for chain, values in zip(cells, new_h):
                     h[self._quarters[chain] : self._quarters[chain] + config.cores] = values
             halves[self._slots[level.halves]] = _wrap(acc[level.halves])
             outputs.extend(acc[level.outputs])

@@ -11,6 +11,7 @@ import numpy as np
 
 from spiccato.compiler import quantised_network
 from spiccato.isa.issue import Source, VectorFrom
+from spiccato.layers import KINDS
 from spiccato_boards import boards
 from spiccato_boards.resources import estimate
 
@@ -334,10 +335,16 @@ def _model_table(program, model):
     )
 
 
+def _layer_multiplications(layer, inputs):
+    kind = KINDS[layer.kind]
+    return len(kind.rows) * layer.units * (inputs + layer.units * kind.recurrent)
+
+
 def _multiplications(program):
     sizes = [program.input_size, *(layer.units for layer in program.layers)]
     return (
-        sum(4 * units * (inputs + units) for inputs, units in zip(sizes, sizes[1:])) + sizes[-1] * program.output_size
+        sum(_layer_multiplications(layer, inputs) for layer, inputs in zip(program.layers, sizes))
+        + sizes[-1] * program.output_size
     )
 
 
@@ -349,7 +356,7 @@ def _layer_table(program):
             form,
             _count(inputs),
             _count(layer.units),
-            _count(4 * layer.units * (inputs + layer.units)),
+            _count(_layer_multiplications(layer, inputs)),
             _count(layer.slots),
         ]
         for name, inputs, layer, form in zip(layer_names(program), sizes, program.layers, program.weight_formats)

@@ -1,0 +1,168 @@
+"""A kind of layer that is one file, the one of docs/howto-add-a-layer-kind.md, through everything."""
+
+import dataclasses
+import importlib.util
+from unittest import mock
+
+import numpy as np
+import pytest
+
+from paths import ROOT
+from spiccato.compiler import compile_network, quantised_network
+from spiccato.errors import ConfigError, FitError, ModelError
+from spiccato.layers import KINDS, LinearLayer, LoweredLayer, LSTMLayer
+from spiccato.network import Network
+from spiccato.numbers import GATES
+from spiccato.program import Program
+from spiccato.registry import configuration
+from spiccato.rtl.accelerator import Timing
+from spiccato.rtl.epilogue import EPILOGUES
+from spiccato_sim.benches.simulate import simulate
+from spiccato_sim.models import zoo
+from spiccato_sim.models.bfloat16 import BFloat16Pipeline
+from spiccato_sim.models.reference import Reference
+from spiccato_sim.models.vm import VirtualMachine
+
+#: The LSTM is number 1, so that a field that is lost is noticed.
+EPILOGUES_BUILT = ("dense", "lstm")
+
+
+@pytest.fixture(scope="module")
+def dense(tmp_path_factory):
+    """The module of the page's first block, as a file."""
+    page = (ROOT / "docs" / "howto-add-a-layer-kind.md").read_text()
+    path = tmp_path_factory.mktemp("kind") / "dense.py"
+    path.write_text(page.split("```python\n")[1].split("```")[0])
+    spec = importlib.util.spec_from_file_location("dense", path)
+    module = importlib.util.module_from_spec(spec)
+    with mock.patch.dict(KINDS), mock.patch.dict(EPILOGUES), mock.patch.dict("sys.modules", {"dense": module}):
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture(scope="module")
+def config(dense):
+    return dataclasses.replace(configuration("test4"), name="dense", io_format="float32", epilogues=EPILOGUES_BUILT)
+
+
+#: Kinds and sizes of layers; the first size is the input's.
+NETWORKS = {"between": ("lstm dense lstm linear", (5, 6, 7, 4, 3)), "last": ("lstm dense", (5, 9, 6)),
+            "first": ("dense dense lstm dense linear", (11, 9, 3, 5, 4, 2))}  # fmt: skip
+
+
+def network_of(dense, name, scale=0.6, dense_layer=None):
+    kinds, sizes = NETWORKS[name]
+    rng = np.random.default_rng(1)
+
+    def draw(*shape):
+        return scale * rng.uniform(-1, 1, shape)
+
+    make = {
+        "lstm": lambda i, o: LSTMLayer(draw(4 * o, i), draw(4 * o, o), draw(4 * o)),
+        "dense": lambda i, o: (dense_layer or dense.DenseLayer)(draw(o, i), draw(o)),
+        "linear": lambda i, o: LinearLayer(draw(o, i), draw(o)),
+    }
+    return Network([make[kind](*pair) for kind, pair in zip(kinds.split(), zip(sizes, sizes[1:]))], name)
+
+
+@pytest.mark.simulates
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_bit_and_every_cycle(name, dense, config, build_folder):
+    """Outputs, state, latencies and intervals of the RTL are the virtual machine's; some results saturate."""
+
+    class Full(dense.DenseLayer):
+        """With sums in all rows, which change nothing: neither h nor, as an LSTM's would, c."""
+
+        def lowered(self):
+            first = super().lowered()
+            weight, bias = (np.repeat(array[:, :1], GATES, axis=1) for array in (first.input, first.bias))
+            return LoweredLayer(first.kind, weight, None, bias)
+
+    network = network_of(dense, name, 1.5, Full)
+    formats = [("int16", "int8")[number % 2] for number in range(len(network.hidden_layers) + 1)]
+    program = compile_network(network, config, weight_format=formats)
+    # Nothing is ever written to the c of layers without one.
+    program = dataclasses.replace(
+        program, layers=tuple(dataclasses.replace(place, cells=place.units) for place in program.layers)
+    )
+    xs = zoo.inputs(network, 14)
+    machine, largest = VirtualMachine(program), (1 << 17) - 1
+    seen = set()
+    for x in xs:
+        machine.step(x)
+        for place, h in zip(program.layers, machine.h):
+            if place.kind == "dense":
+                seen |= set(h.tolist())
+    assert {largest, -largest - 1} <= seen and len(seen) > 10
+    result = simulate(program, xs, spaced=5, preload=False, build_folder=build_folder)
+    assert not result.failures
+    assert result.bit_exact
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_models(name, dense, config, tmp_path):
+    """The virtual machine follows float64, the program file holds the network, and bfloat16 is what it rounds."""
+    network = network_of(dense, name)
+    program = compile_network(network, config)
+    program.save(tmp_path / "p.spiccato")
+    program = Program.load(tmp_path / "p.spiccato")
+    xs = zoo.inputs(network, 20)
+    exact = Reference(network).run(xs)
+    machine = VirtualMachine(program)
+    assert np.abs(machine.run(xs) - exact).max() < 1e-4
+    stored = quantised_network(program)
+    assert [type(layer) for layer in stored.hidden_layers] == [type(layer) for layer in network.hidden_layers]
+    for ours, given in zip(stored.hidden_layers, network.hidden_layers):
+        for field, array in given.matrices.items():
+            np.testing.assert_allclose(ours.matrices[field], array, rtol=0, atol=1e-4)
+    assert np.abs(machine.run(xs) - exact).max() > 0
+    assert 1e-4 < np.abs(BFloat16Pipeline(network).run(xs) - exact).max() < 1e-1
+    assert [c.size for c in machine.c] == [place.units * (place.kind == "lstm") for place in program.layers]
+
+
+def test_slower_epilogues_decide(dense, config):
+    """The fast one waits for the slow one: no figure changes but the width of the word."""
+    assert vars(Timing(config)) == vars(Timing(dataclasses.replace(config, epilogues=("lstm",))))
+
+    class Slow(dense.Dense):
+        name = "slow"
+        latency = 40
+
+    with mock.patch.dict(EPILOGUES, slow=Slow):
+        slower = Timing(dataclasses.replace(config, epilogues=("slow", "lstm")))
+    assert (slower.h, slower.c) == (slower.acc + 40, Timing(config).c)
+
+
+def test_refusals(dense, config):
+    """By name: what is not built, what is not known, and what has no state."""
+    network = network_of(dense, "between")
+    with pytest.raises(
+        FitError, match=r"needs epilogue 'dense' for a dense layer \(built: lstm\); would fit: no board"
+    ):
+        compile_network(network, configuration("test4"))
+    with pytest.raises(ConfigError, match="'dense': there is no epilogue 'gru'; known: lstm, dense"):
+        Timing(dataclasses.replace(config, epilogues=("lstm", "gru")))
+    with pytest.raises(ConfigError, match="none of the epilogues has a cell state"):
+        Timing(dataclasses.replace(config, epilogues=("dense",)))
+    with pytest.raises(ModelError, match="has no LSTM layer"):
+        Network([dense.DenseLayer(np.eye(2), np.zeros(2))])
+    with pytest.raises(ModelError, match="dense layer 0 follows a linear layer"):
+        Network([*network.layers[:1], LinearLayer(np.eye(6)), dense.DenseLayer(np.eye(6), np.zeros(6))])
+
+
+def test_names_are_unique(dense):
+    from spiccato import layers
+    from spiccato.rtl import epilogue
+
+    with pytest.raises(ValueError, match="two kinds of layers are named 'dense'"):
+        layers.register(dense.DenseLayer)
+    with pytest.raises(ValueError, match="two epilogues are named 'dense'"):
+        epilogue.register(dense.Dense)
+
+
+def test_state_dict(dense):
+    assert list(network_of(dense, "first").to_state_dict()) == [
+        "dense0.weight", "dense0.bias", "dense1.weight", "dense1.bias",
+        "lstm.weight_ih_l0", "lstm.weight_hh_l0", "lstm.bias_ih_l0", "lstm.bias_hh_l0",
+        "dense2.weight", "dense2.bias", "fc.weight", "fc.bias",
+    ]  # fmt: skip
