@@ -18,7 +18,7 @@ from .options import (
     seed_option,
     steps_option,
 )
-from .output import console, emit_json, print_notes, print_origin, print_table, reports_errors, tracker
+from .output import chain_text, console, emit_json, print_notes, print_origin, print_table, reports_errors, tracker
 
 __all__ = ["VERBS"]
 
@@ -94,9 +94,9 @@ def _inputs(model, network, path, steps, seed):
 
 
 def _print_estimate(network, result, source):
-    layers = ", ".join(str(layer.output_size) for layer in network.hidden_layers)
+    layers = chain_text((type(layer), str(layer.output_size)) for layer in network.hidden_layers)
     console.print(
-        f"{network.name}: input {network.input_size}, LSTM {layers}, output {network.output_size}; "
+        f"{network.name}: input {network.input_size}, {layers}, output {network.output_size}; "
         f"{network.parameters} parameters; {result.io_format} streams",
         soft_wrap=True,
     )

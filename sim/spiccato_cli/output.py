@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import json
 import sys
 
@@ -13,8 +14,10 @@ from rich.table import Table
 
 from spiccato.config import shape_text
 from spiccato.errors import SpiccatoError
+from spiccato.layers import kind_named
 
 __all__ = [
+    "chain_text",
     "console",
     "emit_json",
     "print_counts",
@@ -160,15 +163,23 @@ def print_origin(network):
         console.print(f"{network.name}: {network.origin}", soft_wrap=True)
 
 
+def chain_text(layers):
+    """Pairs of a kind and a text in a line, each run of a kind after its name: "LSTM 128, 128"."""
+    runs = itertools.groupby(layers, key=lambda layer: layer[0].title.removesuffix(" layer"))
+    return ", ".join(f"{title} {', '.join(text for _, text in run)}" for title, run in runs)
+
+
 def print_summary(program):
     """Print what a program needs and how fast it will be."""
     config = program.config
     console.print(f"{program.name} on {config.name}: {shape_text(config)}, {config.io_format} streams", soft_wrap=True)
     print_table((("memory", "left"), ("used", "right"), ("capacity", "right"), ("", "left")), program.memory_use())
-    layers = ", ".join(f"{layer.units} ({name})" for layer, name in zip(program.layers, program.weight_formats))
+    layers = chain_text(
+        (kind_named(layer.kind), f"{layer.units} ({name})")
+        for layer, name in zip(program.layers, program.weight_formats)
+    )
     console.print(
-        f"layers: input {program.input_size}, LSTM {layers}, "
-        f"output {program.output_size} ({program.weight_formats[-1]})",
+        f"layers: input {program.input_size}, {layers}, output {program.output_size} ({program.weight_formats[-1]})",
         soft_wrap=True,
     )
     for name, cycles, bound in (

@@ -9,7 +9,7 @@ import pytest
 
 from paths import ROOT
 from spiccato.compiler import compile_network, quantised_network
-from spiccato.errors import ConfigError, FitError, ModelError
+from spiccato.errors import ConfigError, FitError, ModelError, ProgramError
 from spiccato.layers import KINDS, LinearLayer, LoweredLayer, LSTMLayer
 from spiccato.network import Network
 from spiccato.numbers import GATES
@@ -17,6 +17,7 @@ from spiccato.program import Program
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.epilogue import EPILOGUES
+from spiccato_cli.output import print_summary
 from spiccato_sim.benches.simulate import simulate
 from spiccato_sim.models import zoo
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
@@ -148,6 +149,19 @@ def test_refusals(dense, config):
         Network([dense.DenseLayer(np.eye(2), np.zeros(2))])
     with pytest.raises(ModelError, match="dense layer 0 follows a linear layer"):
         Network([*network.layers[:1], LinearLayer(np.eye(6)), dense.DenseLayer(np.eye(6), np.zeros(6))])
+
+
+def test_what_is_told(dense, config, capsys):
+    """Kinds by their names, in the summary of a program; of one whose kind is not known, which one that is."""
+    program = compile_network(network_of(dense, "first"), config)
+    print_summary(program)
+    assert "input 11, dense 9 (int16), 3 (int16), LSTM 5 (int16), dense 4 (int16), output 2 (int16)" in " ".join(
+        capsys.readouterr().out.split()
+    )
+    with mock.patch.dict(KINDS):
+        del KINDS["dense"]
+        with pytest.raises(ProgramError, match="there is no kind of layer 'dense'; known: linear, lstm "):
+            quantised_network(program)
 
 
 def test_names_are_unique(dense):

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.issue import VectorFrom
-from ..layers import KINDS, Layer, LinearLayer, LoweredLayer
+from ..layers import Layer, LinearLayer, LoweredLayer, kind_named
 from ..network import Network
 from ..numbers import EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, WEIGHT_FRAC_BITS
 from ..program import LayerPlace, Program
@@ -30,7 +30,7 @@ def quantised_network(program: Program) -> Network:
     layers: list[Layer] = []
     inputs, vector_from = program.input_size, VectorFrom.X
     for place in (*program.layers, output):
-        kind = KINDS[place.kind]
+        kind = kind_named(place.kind)
         frac_bits = program.output_frac_bits if kind.epilogue is None else GATE_FRAC_BITS
         layers.append(kind.from_lowered(_lowered(program, place, kind, inputs, vector_from, frac_bits)))
         inputs, vector_from = place.units, VectorFrom.H

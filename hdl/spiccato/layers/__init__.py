@@ -5,7 +5,7 @@ the *epilogue* that takes its finished sums to them (:mod:`spiccato.rtl.epilogue
 """
 
 from .arithmetic import EXACT, Rounding, sigmoid
-from .layer import KINDS, Layer, LoweredLayer, Step, register
+from .layer import KINDS, Layer, LoweredLayer, Step, kind_named, register
 from .linear import LinearLayer
 from .lstm import LSTMLayer
 
@@ -18,6 +18,7 @@ __all__ = [
     "LoweredLayer",
     "Rounding",
     "Step",
+    "kind_named",
     "register",
     "sigmoid",
 ]

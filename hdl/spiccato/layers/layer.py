@@ -6,10 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+from ..errors import ProgramError
 from ..numbers import GATES
 from .arithmetic import EXACT, Array, Rounding
 
-__all__ = ["KINDS", "Layer", "LoweredLayer", "Step", "register"]
+__all__ = ["KINDS", "Layer", "LoweredLayer", "Step", "kind_named", "register"]
 
 
 class Step(NamedTuple):
@@ -168,6 +169,19 @@ def register(kind: _Kind) -> _Kind:
         raise ValueError(f"two kinds of layers are named {kind.kind!r}")
     KINDS[kind.kind] = kind
     return kind
+
+
+def kind_named(name: str) -> type[Layer]:
+    """The kind of a name that a program has.
+
+    Raises
+    ------
+    ProgramError
+        If there is none.
+    """
+    if name not in KINDS:
+        raise ProgramError(f"there is no kind of layer {name!r}; known: {', '.join(KINDS)} (others: import their file)")
+    return KINDS[name]
 
 
 def set_fields(instance: object, **fields: Any) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from spiccato.compiler import quantised_network
 from spiccato.isa.issue import Source, VectorFrom
-from spiccato.layers import KINDS
+from spiccato.layers import kind_named
 from spiccato_boards import boards
 from spiccato_boards.resources import estimate
 
@@ -336,7 +336,7 @@ def _model_table(program, model):
 
 
 def _layer_multiplications(layer, inputs):
-    kind = KINDS[layer.kind]
+    kind = kind_named(layer.kind)
     return len(kind.rows) * layer.units * (inputs + layer.units * kind.recurrent)
 
 
