@@ -15,11 +15,11 @@ pytest.importorskip("matplotlib")
 from spiccato.errors import SpiccatoError
 from spiccato.registry import configuration
 from spiccato_boards import find
-from spiccato_sim.analysis import bench, published
+from spiccato_sim.analysis import bench, measure, published
 from spiccato_sim.analysis.search import Found
 from spiccato_sim.benches.runner import SimulationError
 from spiccato_sim.benches.simulate import Comparison
-from spiccato_sim.models.zoo import random_network
+from spiccato_sim.models.zoo import MODELS, random_network
 
 KEYS = set(
     """
@@ -87,7 +87,7 @@ def replace_simulate(monkeypatch):
                 ),
             )
 
-        monkeypatch.setattr(bench, "simulate", simulate)
+        monkeypatch.setattr(measure, "simulate", simulate)
 
     return replace
 
@@ -167,8 +167,8 @@ def test_a_simulation_that_fails_is_a_failure(replace_simulate, tmp_path):
     assert all(row["spaced_cycles"] is None and row["bit_exact"] is False for row in result.rows)
 
 
-@pytest.mark.parametrize(("best", "name"), [("test8", "test8"), ("test4", "test4")])
-def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_path, best, name):
+@pytest.mark.parametrize("best", [configuration("test8"), BOARD.config], ids=lambda config: config.name)
+def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_path, best):
     """With a search that always finds the same; the board's own configuration is not measured twice."""
     simulated = []
 
@@ -177,18 +177,18 @@ def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_p
         return comparison
 
     replace_simulate(count)
-    monkeypatch.setattr(bench.runner, "build", lambda config, **_: SimpleNamespace(side_car={"files": config.digest}))
-    found = Found(dataclasses.replace(configuration(best), family="agilex7"), {"small": 50}, {"small": "int16"})
-    monkeypatch.setattr(bench, "search", lambda *_, **__: found)
+    monkeypatch.setattr(measure.runner, "build", lambda config, **_: SimpleNamespace(side_car={"files": config.digest}))
+    found = Found(best, {"small": 50}, {"small": "int16"})
+    monkeypatch.setattr(measure, "search", lambda *_, **__: found)
     result = run(tmp_path, best=True)
     assert result.passed
-    assert sorted(simulated) == ["test4"] * 2 + ["test8"] * 2 * (best == "test8")
+    assert sorted(simulated) == ["test4"] * 2 + ["test8"] * 2 * (best != BOARD.config)
     kinds = [(row["kind"], row["configuration"], row["weight_format"]) for row in result.rows]
     assert kinds == [
         ("preset", "test4", "int16"),
         ("preset", "test4", "int8"),
-        ("best", name, "int16"),
-        ("best", name, "int8"),
+        ("best", best.name, "int16"),
+        ("best", best.name, "int8"),
     ]
     assert "The best for one model alone" in (tmp_path / "latency.md").read_text()
 
@@ -202,6 +202,6 @@ def test_unknown_names(tmp_path):
 
 def test_requirements_cover_what_fits():
     for board in published.boards():
-        assert set(bench.REQUIRED[board]) == set(bench.zoo.MODELS)
+        assert set(bench.REQUIRED[board]) == set(MODELS)
     assert bench.required_interval(114, 45) == 122
     assert bench.required_interval(1860, 3605) == int(1.05 * 3605) + 40

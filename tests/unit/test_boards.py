@@ -20,6 +20,8 @@ from spiccato.rtl.memory import Ram, Rom
 from spiccato.verilog import generate_verilog
 from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
+from spiccato_boards.flows.ecp5 import ECP5
+from spiccato_boards.flows.vivado import VIVADO
 from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks, products
 from spiccato_sim.analysis.search import own_latencies, search
 from spiccato_sim.models.zoo import random_network
@@ -176,6 +178,10 @@ def test_a_configuration_for_simulation_only_is_no_board():
     [
         ({"resources": Resources(1, 1, {"uram": 1})}, "memory kinds must be m20k, not uram"),
         ({"configurations": {"default": "ia420f"}}, "configuration 'default' must be a Config, not 'ia420f'"),
+        ({"flow": VIVADO}, "Vivado does not build the shell 'bringup'"),
+        ({"flow": ECP5}, "nextpnr-ecp5 does not build the shell 'out_of_context'"),
+        ({"platform": find("ia840f").platform}, "'bringup' needs default_clk, led_green, led_red, which the platform"),
+        ({"shells": ()}, "there must be a shell"),
         ({"sources": {"part": RECALLED}}, "sources must be given for dsp, logic, m20k, part, pins, not for part"),
     ],
 )

@@ -9,37 +9,21 @@ was interrupted goes on where it was.
 
 import concurrent.futures
 import contextlib
-import dataclasses
-import hashlib
-import json
 import multiprocessing
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import rich.progress
 
-from spiccato import layers
 from spiccato.compiler import compile_network
 from spiccato.compiler.fit import weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
-from spiccato.errors import FitError
 from spiccato_boards import Board, find
 
-from .. import benches, models
-from ..benches import runner
-from ..benches.runner import SimulationError
-from ..benches.simulate import simulate
 from ..models import zoo
-from ..models.bfloat16 import BFloat16Pipeline
-from ..models.reference import Reference
-from ..models.vm import Timeline, VirtualMachine
 from . import plots, published
-from .accuracy import rms
-from .estimate import format_name
-from .search import Found, own_latencies, search
+from .measure import Task, know, measure, reference, search_board
 
 __all__ = ["Benchmark", "Requirement", "REQUIRED", "SPACED", "STREAMED", "ERROR_STEPS", "run_bench"]
 
@@ -53,8 +37,6 @@ ERROR_STEPS = 300
 #: At most this many simulations at a time: each has a simulator of some hundred megabytes to build and to
 #: run.
 WORKERS = 2
-#: The state is read back over AXI4-Lite, an element in some thirty cycles: up to this many hidden units.
-READ_STATE_UNITS = 300
 
 
 @dataclass(frozen=True)
@@ -114,32 +96,6 @@ class Benchmark:
         return not self.failures
 
 
-@dataclass(frozen=True)
-class Searched:
-    """A board's search: the configuration that is best beside its own one, and the best for each network.
-
-    ``each`` has one for each network that fits anything, by name.
-    """
-
-    overall: Found | None
-    each: dict
-
-
-@dataclass(frozen=True, eq=False)
-class _Task:
-    """One row to measure. Handed to another process."""
-
-    kind: str
-    board: Board
-    network: object
-    config: object
-    weight_format: str
-    spaced: int
-    streamed: int
-    error_steps: int
-    out: Path
-
-
 def run_bench(
     boards,
     networks,
@@ -194,7 +150,7 @@ def run_bench(
                 WORKERS,
                 multiprocessing.get_context("spawn"),
                 max_tasks_per_child=1,
-                initializer=_know,
+                initializer=know,
                 initargs=(files,),
             )
         )
@@ -210,15 +166,15 @@ def run_bench(
             for network in networks:
                 for board, config in configs:
                     for weight_format in _formats(network, config):
-                        task = _Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out)
-                        futures[task] = pool.submit(_measure, task, build_folder)
+                        task = Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out)
+                        futures[task] = pool.submit(measure, task, build_folder)
                         futures[task].add_done_callback(lambda _: bar.advance(shown))
             bar.update(shown, total=len(futures))
 
-        searches = {board.name: pool.submit(_search, board, networks) for board in boards} if best else {}
+        searches = {board.name: pool.submit(search_board, board, networks) for board in boards} if best else {}
         # First, since every board's rows need them.
         for network in networks:
-            pool.submit(_reference, network, error_steps, out)
+            pool.submit(reference, network, error_steps, out)
         submit("preset", [(board, board.config) for board in boards])
         found = {name: future.result() for name, future in searches.items()}
         overall = [(board, found[board.name].overall) for board in boards if board.name in found]
@@ -325,146 +281,3 @@ def _row(task, result):
         "required_initiation_interval_cycles": interval_allowed,
         "requirement_met": met,
     }
-
-
-# What runs in other processes.
-
-
-def _know(named):
-    """Load the boards that are in files, before a task that has one of them arrives."""
-    for board in named:
-        find(board)
-
-
-def _search(board, networks):
-    each = {network.name: found for network in networks if (found := search(board, [network])) is not None}
-    return Searched(search(board, networks, beside=own_latencies(board, networks)), each)
-
-
-def _measure(task, build_folder):
-    """Measure one row, or find what was measured before."""
-    result = dict.fromkeys(
-        (
-            "spaced_cycles",
-            "predicted_spaced_cycles",
-            "initiation_interval_cycles",
-            "predicted_initiation_interval_cycles",
-            "mac_bound_cycles",
-            "full_mac_bound_cycles",
-            "rms_error",
-            "rms_error_bf16",
-            "bit_exact",
-        )
-    )
-    try:
-        program = compile_network(task.network, task.config, weight_format=task.weight_format)
-    except FitError as error:
-        return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error), "failures": []}
-    result |= {
-        "weight_format": format_name(program.weight_formats),
-        "fits": True,
-        "reason": None,
-        "predicted_spaced_cycles": program.spaced_latency,
-        "predicted_initiation_interval_cycles": program.initiation_interval,
-        "mac_bound_cycles": program.critical_mac_bound,
-        "full_mac_bound_cycles": program.full_mac_bound,
-    }
-    return result | _errors(task) | _on_rtl(task, program, build_folder)
-
-
-def _on_rtl(task, program, build_folder):
-    """Cycles and bit-exactness, from the RTL."""
-    xs = zoo.inputs(task.network, task.spaced + task.streamed)
-    try:
-        build = runner.build(task.config, folder=build_folder)
-        machine = VirtualMachine(program)
-        key = _digest(
-            build.side_car["files"],
-            program.digest,
-            task.spaced,
-            np.array(Timeline(program).stream(task.streamed)).tolist(),
-            [machine.step(x).tolist() for x in xs],
-            _code(benches, "simulate", "tb_accelerator", "device"),
-        )
-        del machine
-        return _kept(
-            task.out / "rows" / f"{_name(task)}_{key}.json", lambda: _simulated(task, program, xs, build_folder)
-        )
-    except SimulationError as error:
-        return {"bit_exact": False, "failures": [str(error)]}
-
-
-def _simulated(task, program, xs, build_folder):
-    units = sum(layer.units for layer in program.layers)
-    comparison = simulate(
-        program, xs, spaced=task.spaced, build_folder=build_folder, read_state=units <= READ_STATE_UNITS
-    )
-    return {
-        # All are the same, or it is a failure.
-        "spaced_cycles": max(comparison.spaced_cycles),
-        "initiation_interval_cycles": comparison.initiation_interval,
-        "bit_exact": comparison.bit_exact,
-        "failures": comparison.failures,
-    }
-
-
-def _errors(task):
-    """RMS errors against float64 of the integer models with float32 outputs, and of the bfloat16 pipeline."""
-    program = compile_network(
-        task.network, dataclasses.replace(task.config, io_format="float32"), weight_format=task.weight_format
-    )
-    reference = _reference(task.network, task.error_steps, task.out)
-    xs = zoo.inputs(task.network, task.error_steps)
-    key = _digest(program.digest, task.error_steps, runner._GENERATOR, _MODELS)
-    error = _kept(
-        task.out / "errors" / f"{_name(task)}_{key}.json",
-        lambda: {"rms_error": rms(VirtualMachine(program).run(xs) - reference["outputs"])},
-    )
-    return error | {"rms_error_bf16": reference["rms_error_bf16"]}
-
-
-def _reference(network, steps, out):
-    """Outputs in float64, and the RMS error of the bfloat16 pipeline: the same for every board."""
-    xs = zoo.inputs(network, steps)
-    state = hashlib.sha256(repr((xs.shape, _MODELS)).encode() + xs.tobytes())
-    for layer in network.layers:
-        for array in layer.arrays().values():
-            state.update(np.ascontiguousarray(array))
-
-    def measure():
-        exact = Reference(network).run(xs)
-        return {"outputs": exact.tolist(), "rms_error_bf16": rms(BFloat16Pipeline(network).run(xs) - exact)}
-
-    return _kept(out / "errors" / f"reference_{network.name}_{state.hexdigest()[:16]}.json", measure)
-
-
-def _name(task):
-    """How the files of a row are called."""
-    return f"{task.config.name}_{task.network.name}_{task.weight_format}"
-
-
-def _kept(path, measure):
-    """What is in the file ``path``, else what ``measure`` gives, which is kept unless it holds failures."""
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads(path.read_text())
-    result = measure()
-    if not result.get("failures"):
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(result))
-        partial.replace(path)
-    return result
-
-
-def _digest(*values):
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _code(package, *names):
-    """Digest of a package's modules of these names, or of all."""
-    folder = Path(package.__file__).parent
-    paths = [folder / f"{name}.py" for name in names] or sorted(folder.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
-#: What errors depend on besides the program.
-_MODELS = _code(models), _code(layers)

@@ -26,7 +26,7 @@ def write(folder, rows, found, gantts, titles):
     rows : list of dict
         As :func:`spiccato_sim.analysis.bench.run_bench` makes them.
     found : dict
-        Of each board's name to its search, ``spiccato_sim.analysis.bench.Searched``.
+        Of each board's name to its search, ``spiccato_sim.analysis.measure.Searched``.
     gantts : dict
         Of each board's name to (model's name, program): the schedules to draw.
     titles : dict

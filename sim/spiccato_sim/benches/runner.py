@@ -33,7 +33,7 @@ from spiccato.verilog import SIDE_CAR, write_verilog
 __all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available", "verilator_executable"]
 
 #: Changes whenever the generator's Python changes. Taken when it is imported, since that is what will run.
-_GENERATOR = hashlib.sha256(
+GENERATOR = hashlib.sha256(
     b"".join(path.read_bytes() for path in sorted(Path(spiccato.__file__).parent.rglob("*.py")))
 ).hexdigest()
 
@@ -185,7 +185,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
         name = "-".join([hardware.name] + design[:1])
         # Epilogues may be from elsewhere than the generator.
         parts = [Path(inspect.getfile(type(part))).read_text() for part in epilogues(config)]
-        verilog = root / f"{name}-verilog-{_digest(_GENERATOR, _versions(), hardware.to_dict(), parts, *design)}"
+        verilog = root / f"{name}-verilog-{_digest(GENERATOR, _versions(), hardware.to_dict(), parts, *design)}"
         with _locked(verilog):
             if not verilog.exists():
                 write_verilog(hardware, verilog, top=top)
