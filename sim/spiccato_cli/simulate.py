@@ -126,7 +126,7 @@ def demo(board, port, model, weights, calibration, layers, steps, seed, baud):
     board = find(board)
     baud = baud or board.baud
     if baud is None and port != SIMULATED:
-        raise SpiccatoError(f"board {board.name} has no serial port of its own: tell the one's with --baud")
+        raise SpiccatoError(f"board {board.name} has no serial shell that tells the port's rate: give it with --baud")
     config = board.config
     program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers)
     print_summary(program)

@@ -218,6 +218,12 @@ def test_wrong_usage(arguments):
     assert result.stderr.startswith("Usage: ") and not result.stdout
 
 
+def test_a_port_without_a_rate():
+    """The rate is the board's; that of another one has to be told."""
+    refused("error: board ia420f has no serial shell that tells", "demo", "--board", "ia420f", "--port", "/dev/none")
+    refused("cannot be opened as a serial port at 3000000 baud", "demo", "--port", "/dev/none")
+
+
 def test_boards():
     """The table, and the same as data."""
     shown, data = run("boards"), json.loads(run("boards", "--json").output)
