@@ -1,6 +1,7 @@
 """What a flow can be asked for."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -16,7 +17,8 @@ class BitstreamError(SpiccatoError):
     """A tool failed, or the clock was not met. The message names the log."""
 
 
-class Project(NamedTuple):
+@dataclass(frozen=True)
+class Project:
     """A project that was written.
 
     Attributes
@@ -42,7 +44,8 @@ class Placement(NamedTuple):
     met: bool
 
 
-class Bitstream(NamedTuple):
+@dataclass(frozen=True)
+class Bitstream:
     """A bitstream that was built.
 
     Attributes

@@ -1,11 +1,12 @@
 """Attributes by which each vendor's tool is told what memories and multipliers are to be made of."""
 
-from typing import NamedTuple
+from dataclasses import dataclass
 
 __all__ = ["Style"]
 
 
-class Style(NamedTuple):
+@dataclass(frozen=True, kw_only=True)
+class Style:
     """Verilog attributes for each use, without the brackets.
 
     Read and write of one address in a cycle never matter here: ``no_rw_check`` saves the logic that would define what
