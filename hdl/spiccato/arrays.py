@@ -1,5 +1,7 @@
 """Arrays that callers give: one place that says which are taken, for weights, inputs and bit patterns alike."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -66,9 +68,9 @@ def fixed_array(name: str, value: ArrayLike | None, shape: tuple[int | str, ...]
     ModelError
         As :func:`real_array` tells.
     """
-    if value is None and all(isinstance(size, int) for size in shape):
-        value = np.zeros(shape)
-    array = np.array(real_array(value, shape, name, error=ModelError), order="C")
+    sizes = [size for size in shape if isinstance(size, int)]
+    given: Any = np.zeros(sizes) if value is None and len(sizes) == len(shape) else value
+    array = real_array(given, shape, name, error=ModelError).copy(order="C")
     array.flags.writeable = False
     return array
 

@@ -112,7 +112,7 @@ class Network:
                 modules.append([layer])
         total = Counter(module[0].module for module in modules)
         count: Counter[str] = Counter()
-        tensors = {}
+        tensors: dict[str, Array] = {}
         for module in modules:
             name = module[0].module
             prefix = name if total[name] == 1 else f"{name}{count[name]}"

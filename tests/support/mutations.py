@@ -38,8 +38,13 @@ _BUS = "rtl/test_control.py::test_several_requests_outstanding"
 _DROP = "rtl/test_ingress.py::test_drop_at_any_cycle"
 _QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
 _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
+_KIND = "system/test_layer_kind.py::test_every_bit_and_every_cycle[between]"
 
 MUTATIONS = [
+    # Several epilogues.
+    Mutation("core.py", "if len(states) < len(units):", "if False:", _KIND),
+    Mutation("core.py", 'word["epilogue"].at(cycle)', '~word["epilogue"].at(cycle)', _KIND),
+    Mutation("core.py", "value, since).at(cycle)", "value, since).at(since)", _KIND),
     # AXI4-Lite.
     Mutation("control/bus.py", "arready.eq(~reading & ~axil.rvalid)", "arready.eq(~reading)", _BUS),
     Mutation("control/bus.py", "have_addr & have_data & ~axil.bvalid", "have_addr & have_data", _BUS),

@@ -1,13 +1,16 @@
 """Check of a schedule against the rules of the hardware, independent of how it was made."""
 
-from ..isa.issue import Source, VectorFrom
+from ..isa.issue import Source
+from ..rtl.accelerator import Timing
+from .layout import Layout
+from .schedule import Schedule
 
 __all__ = ["check_schedule"]
 
 _NEVER = 1 << 60
 
 
-def check_schedule(result, layout, timing, repeats=2):
+def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: int = 2) -> None:
     """Check ``repeats`` inferences in a row against every rule of the hardware; independent of how they were made.
 
     Raises
@@ -17,10 +20,14 @@ def check_schedule(result, layout, timing, repeats=2):
     """
     matrices = layout.matrices
     length = len(result.matrix)
-    done = set()
-    h_at, stored_at, finished_at, file_owner, sent = {}, {}, {}, {}, []
+    done: set[tuple[int, int, int]] = set()
+    h_at: dict[tuple[int, int, int], int] = {}
+    stored_at: dict[int, int] = {}
+    finished_at: dict[int, int] = {}
+    file_owner: dict[int, tuple[int, int]] = {}
+    sent: list[int] = []
     capacity, packet = layout.config.output_beats, layout.output_beats
-    register = None
+    register: tuple[int, int] | None = None
     output_free, output_slot = 0, 0
 
     def rule(condition, text, cycle):
@@ -29,7 +36,8 @@ def check_schedule(result, layout, timing, repeats=2):
 
     for step in range(repeats):
         done.clear()
-        open_chains, issued = {}, {}
+        open_chains: dict[tuple[int, int], bool] = {}
+        issued: dict[tuple[int, int], int] = {}
         output_slot, x_blocks = 0, 0
         needed = packet * (step + 1) - capacity
         rule(
@@ -49,15 +57,15 @@ def check_schedule(result, layout, timing, repeats=2):
             rule(tile not in done, f"tile {tile} is issued twice", cycle)
             done.add(tile)
             issued[chain] = issued.get(chain, 0) + 1
-            if matrix.vector_from is VectorFrom.H:
-                producer = matrix.producer
+            producer = matrix.producer
+            if producer is not None:
                 first, last = layout.slots_of_block(layout.layers[producer], block)
                 for part in range(first, last + 1):
                     rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
             else:
                 rule(block <= x_blocks, "blocks of x are first used out of order", cycle)
                 x_blocks = max(x_blocks, block + 1)
-            if matrix.vector_from is VectorFrom.X and step == 0:
+            if producer is None and step == 0:
                 arrival = (block + 1) * layout.config.beats_per_block - 1 + timing.input
                 rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
             source = Source(int(result.source[position]))

@@ -85,7 +85,5 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
 
 def _mac_bound(lowered: Sequence[LoweredLayer], config: Config, *, critical: bool) -> int:
     """Cycles with every multiplier busy: each matrix's multiplications over the multipliers, rounded up."""
-    macs = [layer.input.size for layer in lowered]
-    if not critical:
-        macs += [layer.recurrent.size for layer in lowered if layer.recurrent is not None]
+    macs = [matrix.size for layer in lowered for matrix in (layer.matrices[:1] if critical else layer.matrices)]
     return sum(-(-m // config.multipliers) for m in macs)

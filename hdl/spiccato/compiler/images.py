@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from ..isa.issue import Source, VectorFrom, issue_word
 from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
+from ..rtl.accelerator import Timing
 from .fit import issue_words, matrix_words, weight_words
 from .layout import Layout, Matrix
 from .schedule import Schedule
@@ -60,7 +61,7 @@ class WeightMemory:
         return image
 
 
-def encode(layout: Layout, plan: Schedule, memory: WeightMemory, timing) -> tuple[NDArray[np.uint32], int]:
+def encode(layout: Layout, plan: Schedule, memory: WeightMemory, timing: Timing) -> tuple[NDArray[np.uint32], int]:
     """The schedule as issue words.
 
     Returns

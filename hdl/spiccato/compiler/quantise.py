@@ -91,7 +91,7 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
         rows, bits = place.kind.rows, frac_bits if place.input.sends_output else GATE_FRAC_BITS
         if place.input.writes_vectors:
             check_row_range(layer, network_input=place.input.producer is None, name=name)
-        for matrix, array in zip(place.matrices, (layer.input, layer.recurrent)):
+        for matrix, array in zip(place.matrices, layer.matrices):
             scaled = np.ldexp(array, scale.log2_scale) if matrix.producer is None else array
             dealt = layout.columns(layout.deal_out(scaled, place), matrix.blocks)
             point = row_point(rows, dealt.shape[:3], bits, matrix.vector_from, scale.cap)

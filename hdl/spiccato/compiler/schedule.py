@@ -15,6 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..isa.issue import Source
+from ..rtl.accelerator import Timing
+from .layout import Layout
 
 __all__ = ["Schedule", "schedule"]
 
@@ -68,7 +70,7 @@ class _Chain:
         self.last = -_NEVER
 
 
-def schedule(layout, timing):
+def schedule(layout: Layout, timing: Timing) -> Schedule:
     """Schedule one inference of ``layout`` on hardware with ``timing`` (:class:`spiccato.rtl.accelerator.Timing`)."""
     config = layout.config
     matrices = layout.matrices
@@ -94,11 +96,12 @@ def schedule(layout, timing):
     for matrix in matrices:
         ready.append(x_ready if matrix.producer is None else h_ready[matrix.producer])
 
-    words = []
+    words: list[list | None] = []
     first_cycle = cycle = x_ready[0]
-    current, current_index = None, None
+    current: _Chain | None = None
+    last_word: list = []
     next_output, output_free = 0, 0
-    spaced_latency = None
+    spaced_latency = 0
 
     def pick(chains, cycle):
         """First tile that can be issued: (chain, index in its remaining blocks), or None."""
@@ -141,14 +144,15 @@ def schedule(layout, timing):
             else:
                 source = chain.matrix.starts_from
             if current is not None and current is not chain and current.remaining:
-                words[current_index][4] = True
-            words.append([chain.number, chain.slot, block, source.value, False, not chain.remaining])
+                last_word[4] = True
+            last_word = [chain.number, chain.slot, block, source.value, False, not chain.remaining]
+            words.append(last_word)
             chain.started, chain.last = True, cycle
-            current, current_index = chain, len(words) - 1
+            current = chain
             if not chain.remaining:
                 if chain.matrix.recurrent:
                     fill.remove(chain)
-                    words[-1][4] = True
+                    last_word[4] = True
                 else:
                     critical.remove(chain)
                     if chain.matrix.sends_output:
@@ -192,7 +196,9 @@ def _gap_before_repeat(layout, timing, words):
     to have room for its packet.
     """
     matrices = layout.matrices
-    first_use, last_use, outputs = {}, {}, []
+    first_use: dict[int, int] = {}
+    last_use: dict[int, int] = {}
+    outputs: list[tuple[int, int]] = []
     for cycle, word in enumerate(words):
         if word is not None:
             slot = matrices[word[0]].first_slot + word[1]

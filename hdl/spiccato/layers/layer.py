@@ -51,6 +51,11 @@ class LoweredLayer:
     bias: Array
 
     @property
+    def matrices(self) -> tuple[Array, ...]:
+        """The input matrix and, if there is one, the recurrent matrix."""
+        return (self.input,) if self.recurrent is None else (self.input, self.recurrent)
+
+    @property
     def units(self) -> int:
         """Results of the layer."""
         return self.input.shape[0]

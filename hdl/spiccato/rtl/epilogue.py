@@ -1,7 +1,7 @@
 """Epilogues: what takes a unit's finished sums to its element of a vector. The registry of their kinds."""
 
-from collections.abc import Sequence
-from typing import ClassVar, TypeVar
+from collections.abc import Callable, Sequence
+from typing import ClassVar, TypeVar, cast
 
 import numpy as np
 from amaranth.hdl import signed
@@ -95,7 +95,8 @@ def epilogues(config: Config) -> list[Epilogue]:
             raise ConfigError(
                 f"configuration {config.name!r}: there is no epilogue {name!r}; known: {', '.join(EPILOGUES)}"
             )
-    units = [EPILOGUES[name](config) for name in config.epilogues]
+    makers = [cast("Callable[[Config], Epilogue]", EPILOGUES[name]) for name in config.epilogues]
+    units = [make(config) for make in makers]
     if not any(unit.has_state for unit in units):
         raise ConfigError(f"configuration {config.name!r}: none of the epilogues has a cell state; one has to: lstm")
     return units
