@@ -20,7 +20,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv verilog project bitstream sim demo report test gates mutate lint equivalence timing bench docs clean
+.PHONY: help venv check verilog project bitstream sim demo report test gates mutate lint equivalence timing bench docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -31,7 +31,7 @@ venv: $(STAMP) ## Make the virtual environment .venv
 $(STAMP): pyproject.toml
 	@echo "installing into .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[docs,ecp5,host,report,sim,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[check,docs,ecp5,host,report,sim,test]'
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
@@ -55,6 +55,13 @@ report: $(STAMP) ## Write a page on MODEL on BOARD to build/report.html
 demo: $(STAMP) ## Run the trained example, or MODEL, on the ULX3S, or BOARD, at serial port PORT (sim: simulate it)
 	@$(BIN)/spiccato demo --port $(PORT) $(if $(call given,BOARD),--board $(BOARD)) \
 		$(if $(call given,MODEL),--model $(MODEL)) $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
+
+check: $(STAMP) ## Check format, lint, types and documentation, and run the fast tests (two minutes)
+	@$(BIN)/ruff format --quiet --check
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy
+	@$(MAKE) --no-print-directory docs
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m fast
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation

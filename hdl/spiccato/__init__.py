@@ -64,6 +64,6 @@ def compile(
 
     if (board is None) == (config is None):
         raise TypeError("compile() takes either board or config")
-    return compile_network(
-        load(network), configuration(board, io_format) if config is None else config, weight_format=weights
-    )
+    if board is not None:
+        config = configuration(board, io_format)
+    return compile_network(load(network), config, weight_format=weights)

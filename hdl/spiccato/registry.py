@@ -165,7 +165,8 @@ def configuration(board: str | os.PathLike | Target, io_format: str | None = Non
 
 @functools.cache
 def _installed() -> dict[str, Target]:
-    found, places = {}, {}
+    found: dict[str, Target] = {}
+    places: dict[str, str] = {}
     packages = dict.fromkeys(point.value for point in importlib.metadata.entry_points(group=GROUP))
     for package in packages:
         for module in _modules(package):

@@ -70,7 +70,8 @@ def sim(board, model, weights, io_format, calibration, layers, steps, seed, simu
             program, xs, spaced=spaced_of(len(xs)), simulator=simulator, waves=waves, preload=not axi_load
         )
 
-    errors, scores = {}, {}
+    errors: dict[str, float] = {}
+    scores: dict[str, float] = {}
     if network is not None:
         exact = Reference(network).run(xs)
         pipeline = BFloat16Pipeline(network).run(xs)

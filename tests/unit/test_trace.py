@@ -85,8 +85,8 @@ def test_memory_map(seed, case):
     regions = memory_map(program)
     for memory, used, capacity, _ in program.memory_use():
         own = [region for region in regions if region.memory == memory]
-        assert [region.first for region in own] == np.cumsum([0, *(region.count for region in own)])[:-1].tolist()
-        assert sum(region.count for region in own) == used <= capacity
+        assert [region.first for region in own] == np.cumsum([0, *(region.size for region in own)])[:-1].tolist()
+        assert sum(region.size for region in own) == used <= capacity
     assert {region.memory for region in regions} == {row[0] for row in program.memory_use()}
 
 

@@ -79,7 +79,7 @@ class AsyncDevice:
     async def wait(self, field: str) -> None:
         """Poll the status register until ``field`` is set; raises DeviceError if that does not come."""
         if not await self._comes(field):
-            raise DeviceError(f"status.{field} does not come: {REGISTERS['status'].fields[field][2]}")
+            raise DeviceError(f"status.{field} does not come: {REGISTERS['status'].fields[field].meaning}")
 
     async def _comes(self, field):
         for _ in range(self.transport.polls):

@@ -101,7 +101,7 @@ class LinkTransport(Transport):
         self._wanted_payload = largest_payload
         self._largest_payload = NONCE_BYTES
         self._decoder = FrameDecoder(self.longest_response)
-        self._last = None  # sequence number of the last request; None: there is no session
+        self._last: int | None = None  # sequence number of the last request; None: there is no session
 
     async def open(self):
         """Begin a session, whatever state the device or an earlier host left the line in.

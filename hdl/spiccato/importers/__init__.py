@@ -11,9 +11,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ModelError
 from ..network import Network
@@ -96,7 +96,7 @@ def load_network(
             "state dict, an onnx.ModelProto, a Keras model"
         )
     if calibration is not None:
-        network = replace(network, calibration=calibration)
+        network = replace(network, calibration=cast(NDArray, calibration))  # a network converts and checks it
     return replace(network, name=name) if name is not None else network
 
 

@@ -62,14 +62,15 @@ class _Stage:
     @property
     def base(self) -> "_Stage":
         """The layer, or the input, whose values these are but for constants."""
-        return self if self.constants is None else self.parent
+        return self if self.constants is None or self.parent is None else self.parent
 
     def path(self) -> "list[_Stage]":
         """The layers from the first one to this one, each of which reads the one before."""
-        stage, stages = self.base, []
-        while stage.layer is not None:
+        stages: list[_Stage] = []
+        stage: _Stage | None = self.base
+        while stage is not None and stage.layer is not None:
             stages.insert(0, stage)
-            stage = stage.parent.base
+            stage = stage.parent and stage.parent.base
         return stages
 
 
@@ -279,7 +280,7 @@ class Chain:
     def _columns(self, place: str, labels: Labels, source: _Stage) -> list[NDArray[np.float64]]:
         """Factor and offset for each feature, the last axis of ``labels``."""
         result = []
-        for array in source.constants:
+        for array in source.constants or ():
             rows = array[labels - source.first].reshape(-1, labels.shape[-1])
             if (rows != rows[0]).any():
                 raise ModelError(f"{place} reads {source.what}, whose constants {_VARYING}")

@@ -135,10 +135,11 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
     counts: dict[str, int] = {}
     for layer in layers:
         kind, settings = layer["class_name"], layer["config"]
-        own = settings.get("name") if isinstance(settings, dict) else layer.get("name")
-        number, arguments = 0, []
+        own = str(settings.get("name") if isinstance(settings, dict) else layer.get("name"))
+        number = 0
+        arguments: list[Any] = []
         if model != "Sequential":
-            own = layer["name"]
+            own = str(layer["name"])
             nodes = layer["inbound_nodes"]
             sources = sorted(set(_sources(nodes)))
             if len(nodes) > 1 or [source for source, _ in sources] != ([] if before is None else [before]):
@@ -161,7 +162,7 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
                 raise ModelError(f"layer '{own}' ({kind}) gives states; supported: its result")
             yield from inside
         else:
-            yield Layer(kind, settings, (*outer, str(own)), place, number, arguments)
+            yield Layer(kind, settings, (*outer, own), place, number, arguments)
     if before is not None:
         results = list(dict.fromkeys(source for source, _ in _outputs(config)))
         if results != [before]:

@@ -124,7 +124,10 @@ def _apply(
             _require(settings, _LSTM_SETTINGS)
             # Keras has PyTorch's order of gates, matrices transposed, and one bias.
             kernel, recurrent, bias = _tensors(arrays, settings, 2)
-            weights = LSTMLayer(kernel.T, recurrent.T, bias)
+            lstm = LSTMLayer(kernel.T, recurrent.T, bias)
+            h, c = chain.lstm(place, name, labels.transpose(1, 0, 2) if labels.ndim == 3 else labels, lstm)
+            result = h.transpose(1, 0, 2) if settings.get("return_sequences") else h[-1]
+            return [result, h[-1], c] if settings.get("return_state") else [result]
         elif layer.kind == "Dense" or (layer.kind, settings.get("layer", {}).get("class_name")) == (
             "TimeDistributed",
             "Dense",
@@ -132,7 +135,7 @@ def _apply(
             inner = settings["layer"]["config"] if layer.kind == "TimeDistributed" else settings
             _require(inner, _DENSE_SETTINGS)
             kernel, bias = _tensors(arrays, inner, 1)
-            weights = LinearLayer(kernel.T, bias)
+            return [chain.linear(place, name, labels, LinearLayer(kernel.T, bias))]
         elif layer.kind == "Flatten":
             return [labels.reshape(len(labels), -1)]
         elif layer.kind == "GetItem":
@@ -144,11 +147,6 @@ def _apply(
         reason = error if isinstance(error, ModelError) else f"is not supported ({error})"
         text = str(reason)
         raise ModelError(text if text.startswith(place) else f"{place}: {text}") from None
-    if layer.kind != "LSTM":
-        return [chain.linear(place, name, labels, weights)]
-    h, c = chain.lstm(place, name, labels.transpose(1, 0, 2) if labels.ndim == 3 else labels, weights)
-    result = h.transpose(1, 0, 2) if settings.get("return_sequences") else h[-1]
-    return [result, h[-1], c] if settings.get("return_state") else [result]
 
 
 def _constants(layer: Layer, arrays: list[NDArray[Any]], ndim: int) -> tuple[Any, Any]:
@@ -162,7 +160,7 @@ def _constants(layer: Layer, arrays: list[NDArray[Any]], ndim: int) -> tuple[Any
         if set(axes) - {-1, ndim - 1, None}:
             raise ModelError(f"axis={axes} is not supported; supported: -1, the features")
     if layer.kind == "Normalization":
-        given = [settings.get("mean"), settings.get("variance")]
+        given: list[Any] = [settings.get("mean"), settings.get("variance")]
         if given[0] is None:
             if len(arrays) < 2:
                 raise ModelError("has neither mean nor variance; adapt it to data first")

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
 import google.protobuf.message
 import numpy as np
@@ -49,7 +50,7 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
         raise ModelError("the graph has no input")
     weights = (initialisers.get(node.input[1]) for node in model.graph.node if node.op_type == "LSTM")
     features = [tensor.dims[-1] for tensor in weights if tensor is not None and tensor.dims]
-    first_error = None
+    first_error: Misfit | None = None
 
     def run(shape):
         return GraphRun(model.graph, opsets).network(name, shape)
@@ -62,7 +63,8 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
             continue
         confirm(network, run, shapes[1:])
         return network
-    raise first_error
+    # There is a shape to try, at least.
+    raise cast(Misfit, first_error)
 
 
 def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -120,7 +122,7 @@ def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tu
         yield [tuple(given)]
         return
     # The usual order of the sizes that are open, then the one of features that come last or in the middle.
-    tries = [(None, 0)]
+    tries: list[tuple[int | None, int]] = [(None, 0)]
     if is_open[-1]:
         tries += [
             (position, size)

@@ -10,7 +10,7 @@ What no state dict can tell is that ``forward`` applies a function without param
 import itertools
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -246,7 +246,11 @@ def _modules(tensors: Mapping[str, Any]) -> list[_Module]:
         fields.setdefault(module, {})[field] = value
     labels = _labels(list(fields))
     modules = [_Module(name, label, _kind(name, fields[name]), fields[name]) for name, label in zip(fields, labels)]
-    builders = {"LSTM": _lstm, "LSTMCell": _cell, "linear": _linear}
+    builders: dict[str, Callable[[_Module], tuple[LSTMLayer, ...] | tuple[LinearLayer]]] = {
+        "LSTM": _lstm,
+        "LSTMCell": _cell,
+        "linear": _linear,
+    }
     return [
         replace(module, layers=builders[module.kind](module)) if module.kind in builders else module
         for module in modules
@@ -415,11 +419,14 @@ def _has_number(name: str) -> bool:
 def _numbers(modules: Sequence[_Module]) -> list[int] | None:
     """The numbers at the ends of names that are alike otherwise and count without a gap; None for other names."""
     matches = [re.fullmatch(r"(.*?)([0-9]{1,6})", module.name, re.DOTALL) for module in modules]
-    if None in matches or len({match[1] for match in matches}) != 1:  # type: ignore[index]
+    found = [match for match in matches if match is not None]
+    stems = {match[1] for match in found}
+    if len(found) != len(modules) or len(stems) != 1:
         return None
-    numbers = [int(match[2]) for match in matches]  # type: ignore[index]
+    numbers = [int(match[2]) for match in found]
     # A container counts from 0, people from 0 or 1.
-    in_container = not matches[0][1] or matches[0][1].endswith(".")  # type: ignore[index,union-attr]
+    (stem,) = stems
+    in_container = not stem or stem.endswith(".")
     starts = (0,) if in_container else (0, 1)
     return numbers if any(sorted(numbers) == list(range(k, k + len(numbers))) for k in starts) else None
 

@@ -11,6 +11,7 @@ import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -141,8 +142,8 @@ class Failure(Exception):
         """What to tell if no other shape is left to try."""
         if self.refusal:
             return self.refusal
-        kept = _kept_states(module)
-        kept = f"; it keeps {', '.join(kept)} of an earlier call, which must be reset" if kept else ""
+        states = _kept_states(module)
+        kept = f"; it keeps {', '.join(states)} of an earlier call, which must be reset" if states else ""
         hint = "" if given else " or another that example_input gives: spiccato.load(module, example_input=x)"
         return ModelError(
             f"{type(module).__name__}.forward fails on {given or 'an input '}of shape {self.shape}: "
@@ -344,7 +345,7 @@ class Run:
         torch_folder = os.path.dirname(torch.__file__) + os.sep
         module = line = None
         layer = ""
-        frame = sys._getframe(2)
+        frame: FrameType | None = sys._getframe(2)
         while frame is not None and frame.f_code is not Run.network.__code__:
             owner = frame.f_locals.get("self")
             if module is None and id(owner) in self._names and isinstance(owner, nn.Module):

@@ -62,7 +62,7 @@ def write_preload(program, folder):
         RecordKind.ACCUMULATORS: "biases",
         RecordKind.ISSUE_WORDS: "words",
     }
-    texts = {}
+    texts: dict[str, list[str]] = {}
     for kind, image, addr, core, row in _memories(program):
         # Most significant digit first.
         entries = np.ascontiguousarray(image[:, ::-1]).astype(">u4")

@@ -145,7 +145,7 @@ class Program:
         for name, dtype in _ARRAYS.items():
             array = np.ascontiguousarray(getattr(self, name), dtype=np.dtype(dtype).newbyteorder("<"))
             state.update(f"{name} {array.shape}".encode())
-            state.update(array)
+            state.update(array.data)
         return state.hexdigest()[:16]
 
     def _metadata(self):

@@ -7,10 +7,12 @@ error. A word of 40 bits (one word of an M20K) holds the value at the segment's 
 """
 
 import functools
+from collections.abc import Callable
 
 import numpy as np
 from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
+from numpy.typing import NDArray
 
 from ..numbers import GATE_FRAC, SIGMOID_BITS, TANH_BITS
 from .dsp import MultiplyAdd
@@ -31,7 +33,10 @@ OUTPUT_SHIFT = BASE_FRAC + FRACTION_BITS - GATE_FRAC
 #: Largest results: sigmoid reaches 1, tanh stays in its signed format.
 _MAXIMUM = {"tanh": (1 << GATE_FRAC) - 1, "sigmoid": 1 << GATE_FRAC}
 
-_FUNCTIONS = {"tanh": np.tanh, "sigmoid": lambda half: 1 / (1 + np.exp(-2 * half))}
+_FUNCTIONS: dict[str, Callable[[NDArray], NDArray]] = {
+    "tanh": np.tanh,
+    "sigmoid": lambda half: 1 / (1 + np.exp(-2 * half)),
+}
 
 
 @functools.cache

@@ -6,6 +6,7 @@ hides the difference: by itself a part is a plain submodule, as for Amaranth's s
 :class:`Library` is active, such as the one that writes Verilog, it is what the library makes of it.
 """
 
+import abc
 import contextlib
 import contextvars
 import inspect
@@ -16,7 +17,7 @@ from amaranth.lib import wiring
 __all__ = ["Part", "Library", "module_instance", "place", "ports", "DelayLine"]
 
 #: The library that takes the parts that are placed.
-_LIBRARY = contextvars.ContextVar("library", default=None)
+_LIBRARY: contextvars.ContextVar["Library | None"] = contextvars.ContextVar("library", default=None)
 
 
 class Part(wiring.Component):
@@ -35,7 +36,7 @@ class Part(wiring.Component):
     """
 
     #: The field of :class:`spiccato.families.Style` whose attribute the whole module gets, if any.
-    module_style = None
+    module_style: str | None = None
 
     # A part that is placed as an instance is never elaborated itself, and parts are also made to ask for their
     # latency: neither is the mistake that Amaranth's warning about unused elaboratables is for.
@@ -59,10 +60,8 @@ class Part(wiring.Component):
         return f"spiccato_{self.kind}"
 
 
-class Library:
+class Library(abc.ABC):
     """What :func:`place` hands the parts to while the library is :meth:`active`, instead of making them submodules.
-
-    Subclasses define ``instance(part, reset)``, which returns what is placed instead; they ask :meth:`knows` first.
 
     Attributes
     ----------
@@ -72,6 +71,10 @@ class Library:
 
     def __init__(self):
         self.parts = {}
+
+    @abc.abstractmethod
+    def instance(self, part, reset):
+        """What is placed instead of the part. Asks :meth:`knows` first."""
 
     @contextlib.contextmanager
     def active(self):
@@ -95,11 +98,13 @@ class Library:
             return False
         if type(known) is not type(part):
             differing = f"{type(known).__name__} and {type(part).__name__}"
-        elif differing := [name for name, value in part.arguments.items() if known.arguments[name] != value]:
+        else:
             differing = ", ".join(
-                f"{name} {known.arguments[name]!r} and {part.arguments[name]!r}" for name in differing
+                f"{name} {known.arguments[name]!r} and {value!r}"
+                for name, value in part.arguments.items()
+                if known.arguments[name] != value
             )
-        elif known.signature != part.signature:
+        if not differing and known.signature != part.signature:
             differing = "ports"
         if differing:
             raise ValueError(f"two different parts of kind {part.kind!r} ({differing}): each needs a kind of its own")

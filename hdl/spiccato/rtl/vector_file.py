@@ -160,7 +160,7 @@ class VectorFile(Part):
         rotation = Signal(bank_bits, reset_less=True)
         m.d.sync += rotation.eq(first_bank)
         step = math.gcd(config.cores, QUARTERS)
-        candidates = [[] for _ in range(QUARTERS)]
+        candidates: list[list] = [[] for _ in range(QUARTERS)]
         for b in range(self.banks):
             bank = place(m, f"h_bank_{b}", VectorBank("h_bank", width=width, depth=2 * rows))
             offset = Signal(bank_bits, name=f"offset_{b}")

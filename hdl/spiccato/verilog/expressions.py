@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from .netlist import ALIAS, BINARY, COMPARISONS, MODULAR, REDUCTIONS, SHIFTS
-from .rtlil import Cell, Slice, Value, low, whole, width
+from .rtlil import Cell, Slice, Value, low, whole, width, wires_of
 
 __all__ = ["Expressions", "constant"]
 
@@ -211,7 +211,7 @@ class Expressions:
             region = None
         # A shifted operand may be wider than the result.
         if region is None or max(leaf.width for leaf in region.leaves) != width(value):
-            return Text(self._keep(value[0].wire), _LEAF)
+            return Text(self._keep(next(wires_of(value)).wire), _LEAF)
         return region.text(node, force=cell.type == "$sshr")
 
     # Cells

@@ -82,8 +82,10 @@ class VerilogLibrary(Library):
         ``reset`` as in :func:`~spiccato.rtl.part.place`.
         """
         text = self.add(part)
-        header = re.search(rf"^module {part.module}\s*\((.*?)\);", text, re.S | re.M).group(1)
-        names = set(re.findall(r"\w+", header))
+        header = re.search(rf"^module {part.module}\s*\((.*?)\);", text, re.S | re.M)
+        if header is None:
+            raise ValueError(f"no module {part.module} in the text of the part of kind {part.kind!r}")
+        names = set(re.findall(r"\w+", header[1]))
         if "rst" not in names:
             return module_instance(part, clock="clk" in names, reset=None)
         return module_instance(part, clock="clk" in names, reset=ResetSignal() if reset is None else reset)

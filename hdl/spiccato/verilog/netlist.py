@@ -252,7 +252,8 @@ class Netlist:
     def _narrow(self):
         """Results without a name lose the upper bits that nothing takes, and operands those that do not matter."""
         while True:
-            live, top = self.live(), Counter()
+            live = self.live()
+            top: Counter[Wire] = Counter()
             values = [value for wire in live for value in self._values_of(wire)]
             values += [value for cell in self.instances for value in cell.ports.values()]
             for value in values:
@@ -294,12 +295,13 @@ class Netlist:
         by_value: dict = {}
         for wire, value in self._names.items():
             value = self._resolve(value)
+            chunks = [chunk for chunk in value if not isinstance(chunk, str)]
             if (
                 not wire.anonymous
                 and width(value) == wire.width
-                and not any(isinstance(c, str) for c in value)
-                and not (len(value) == 1 and value[0].width == value[0].wire.width)
-                and all(chunk.low + chunk.width <= chunk.wire.width for chunk in value)
+                and len(chunks) == len(value)
+                and not (len(value) == 1 and chunks[0].width == chunks[0].wire.width)
+                and all(chunk.low + chunk.width <= chunk.wire.width for chunk in chunks)
             ):
                 by_value.setdefault(value, wire)
 

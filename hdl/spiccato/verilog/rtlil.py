@@ -8,6 +8,7 @@ first, as in the text) or a :class:`Slice` of a wire.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -135,7 +136,7 @@ def width(value: Value) -> int:
     return sum(map(chunk_width, value))
 
 
-def whole(wire: Wire) -> Value:
+def whole(wire: Wire) -> tuple[Slice]:
     """All bits of a wire."""
     return (Slice(wire, 0, wire.width),)
 
@@ -163,7 +164,7 @@ def low(value: Value, bits: int) -> Value:
 
 def joined(chunks) -> Value:
     """A value of chunks, neighbours that continue each other made one."""
-    found = []
+    found: list[str | Slice] = []
     for chunk in chunks:
         before = found[-1] if found else None
         if isinstance(chunk, str) and isinstance(before, str):
@@ -180,7 +181,7 @@ def joined(chunks) -> Value:
     return tuple(found)
 
 
-def wires_of(value: Value):
+def wires_of(value: Value) -> Iterator[Slice]:
     """Slices of a value."""
     return (chunk for chunk in value if isinstance(chunk, Slice))
 

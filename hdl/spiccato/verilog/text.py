@@ -2,7 +2,7 @@
 
 import re
 from collections import Counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .blocks import blocks
 from .expressions import Expressions, constant
@@ -386,7 +386,7 @@ def _conditions(switch):
     They are pairs of (bit, whether it is to be set) or None, and body.
     """
     size = width(switch.test)
-    found = []
+    found: list[tuple[Any, Any]] = []
     for patterns, body in switch.cases:
         if not patterns:
             found.append((None, body))

@@ -1,6 +1,7 @@
 """Errors of a program against float64, step by step, beside those of a bfloat16 pipeline on the same inputs."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -240,7 +241,8 @@ def accuracy(program, network, xs, *, track=iter):
     quantised = quantised_network(program)
     machine = _Machine(program)
     truth = network or quantised
-    models = {"given": Reference(truth), "reference": Reference(truth), "exact": machine}
+    reference = Reference(truth)
+    models: dict[str, Any] = {"given": Reference(truth), "reference": reference, "exact": machine}
     if network is not None:
         models |= {"weights": Reference(quantised), "bfloat16": BFloat16Pipeline(network)}
     # What each is compared with, and whose h that is about.
@@ -250,17 +252,17 @@ def accuracy(program, network, xs, *, track=iter):
         **{name: ("reference", name) for name in models if name not in ("given", "reference")},
     }
     watch = GateWatch(truth)
-    outputs = {name: [] for name in models}
+    steps: dict[str, list] = {name: [] for name in models}
     squares = {name: np.zeros(len(program.layers)) for name in compared}
     for given, x in track(list(zip(raw, xs))):
         for name, model in models.items():
-            outputs[name].append(model.step(given if name == "given" else x))
-        watch.see(models["reference"])
+            steps[name].append(model.step(given if name == "given" else x))
+        watch.see(reference)
         states = {name: model.h for name, model in models.items()}
         for name, (base, own) in compared.items():
             squares[name] += [np.mean(np.square(h - exact)) for h, exact in zip(states[own], states[base])]
-    outputs["seen"] = outputs["sent"] = machine.sent
-    outputs = {name: np.array(values) for name, values in outputs.items()}
+    steps["seen"] = steps["sent"] = machine.sent
+    outputs = {name: np.array(values) for name, values in steps.items()}
 
     def errors(name):
         if name not in compared:

@@ -156,7 +156,7 @@ def estimate(
         If an input is beyond the streams' format.
     """
     raw = real_array(xs, ("steps", network.input_size), "inputs")
-    xs = as_streamed(raw, io_format)
+    sent = as_streamed(raw, io_format)
     configs = [configuration(board, io_format) for board in (all_boards() if boards is None else boards)]
     tasks = [(config, formats) for config in configs for formats in _formats(Layout(lower(network), config))]
     truth: _Truth | None = None
@@ -178,7 +178,7 @@ def estimate(
         except FitError as error:
             rows.append(Row(**row, fits=False, reason=str(error), published_us=published_us))
             continue
-        truth = truth or _Truth(network, raw, xs)
+        truth = truth or _Truth(network, raw, sent)
         # Rows of weights are independent of each other: how many cores share them changes no bit.
         key = config.block, formats
         if key not in measured:
@@ -204,7 +204,7 @@ def estimate(
     return Estimate(
         tuple(rows),
         io_format,
-        len(xs),
+        len(sent),
         rms(truth.streamed),
         truth.pipeline_error,
         rms(truth.given - truth.streamed),

@@ -17,14 +17,14 @@ class Region(NamedTuple):
     memory : str, as :meth:`spiccato.compiler.Program.memory_use` calls it
     owner : str, what lies there
     kind : str, a kind of :data:`.trace.KIND_COLOURS` for what belongs to one kind of issue word, else "other"
-    first, count : int, in the memory's unit
+    first, size : int, in the memory's unit
     """
 
     memory: str
     owner: str
     kind: str
     first: int
-    count: int
+    size: int
 
 
 def memory_map(program):

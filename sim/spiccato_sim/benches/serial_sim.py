@@ -80,13 +80,14 @@ class SimulatedBoard:
             "time_limit": time_limit,
             "netlist": netlist and str(Path(netlist).absolute()),
         }
-        self.port = None
-        self._process = self._control = self._folder = None
+        self.port: str | None = None
+        self._process: subprocess.Popen | None = None
+        self._control: socket.socket | None = None
 
     def __enter__(self):
         runs = Path(self._settings["build_folder"]) / "runs"
         runs.mkdir(parents=True, exist_ok=True)
-        self._folder = Path(tempfile.mkdtemp(dir=runs, prefix="serial_"))
+        self._folder: Path = Path(tempfile.mkdtemp(dir=runs, prefix="serial_"))
         # In the system's folder for such things: the name of a socket has to be short.
         with tempfile.TemporaryDirectory() as sockets, socket.socket(socket.AF_UNIX) as listener:
             address = str(Path(sockets) / "control")
@@ -103,16 +104,16 @@ class SimulatedBoard:
                     env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
                 )
             try:
-                self._control = self._accept(listener)
+                self._control = self._accept(listener, self._process)
                 self.port = self._control.makefile().readline().strip()
                 if not self.port:
                     raise self._failure()
             except BaseException:
-                self._stop()
+                self._stop(self._process)
                 raise
         return self
 
-    def _accept(self, listener):
+    def _accept(self, listener, process):
         """The simulation's connection, once it has been built."""
         for _ in range(int(_BUILD_LIMIT_S / listener.gettimeout())):
             try:
@@ -120,7 +121,7 @@ class SimulatedBoard:
                 connection.settimeout(_BUILD_LIMIT_S)
                 return connection
             except TimeoutError:
-                if self._process.poll() is not None:
+                if process.poll() is not None:
                     raise self._failure() from None
         raise self._failure()
 
@@ -136,23 +137,26 @@ class SimulatedBoard:
 
     def press_reset(self):
         """Reset the whole board, as a button would, in whatever it is doing. Has happened on return."""
+        if self._control is None:
+            raise runner.SimulationError("the simulated board has not been started")
         self._control.sendall(RESET)
         if self._control.recv(len(RESET)) != RESET:
             raise self._failure()
 
-    def _stop(self):
+    def _stop(self, process):
+        """End the simulation; its exit status."""
         if self._control is not None:
             # At once, also if a file made from it is still open.
             self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
         try:
-            return self._process.wait(timeout=30 if self._control is not None else 0)
+            return process.wait(timeout=30 if self._control is not None else 0)
         except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+            process.kill()
+            return process.wait()
 
     def __exit__(self, kind, *_):
-        status = self._stop()
+        status = self._stop(self._process)
         if kind is None and status:
             raise self._failure()
         if not status:

@@ -5,6 +5,7 @@ Runs inside the simulator; :mod:`.simulate` prepares its job and judges its resu
 
 import os
 import pickle
+from typing import Any
 
 import cocotb
 import numpy as np
@@ -29,16 +30,17 @@ async def stream(dut):
     await device.reset()
     await device.load_image(job.load_words)
     await ClockCycles(dut.clk, job.settle)
-    result = {"outputs": [], "users": [], "accepted": [], "finished": []}
+    lists: dict[str, list] = {"outputs": [], "users": [], "accepted": [], "finished": []}
+    result: dict[str, Any] = {}
 
     async def collect():
         frame = await device.sink.recv()
         bits, user = device.values(frame)
         accepted = await device.accepted.recv()
-        result["outputs"].append(bits)
-        result["users"].append(user)
-        result["accepted"].append(accepted.sim_time_start // PERIOD)
-        result["finished"].append(frame.sim_time_end // PERIOD)
+        lists["outputs"].append(bits)
+        lists["users"].append(user)
+        lists["accepted"].append(accepted.sim_time_start // PERIOD)
+        lists["finished"].append(frame.sim_time_end // PERIOD)
 
     if job.pause_seed is not None:
         device.pause_at_random(np.random.default_rng(job.pause_seed))
@@ -59,8 +61,7 @@ async def stream(dut):
     for name in ("inferences", "stall_cycles", "errors", "identity"):
         result[name] = await device.read(name)
     result["errors"] = REGISTERS["errors"].unpack(result["errors"])
-    result = {
-        key: np.array(value) if key in ("accepted", "finished", "users") else value for key, value in result.items()
-    }
-    with open(job.result, "wb") as file:
-        pickle.dump(result, file)
+    result["outputs"] = lists.pop("outputs")
+    result |= {key: np.array(values) for key, values in lists.items()}
+    with open(job.result, "wb") as results:
+        pickle.dump(result, results)

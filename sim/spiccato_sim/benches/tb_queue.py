@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from typing import Any
 
 import cocotb
 from cocotb.clock import Clock
@@ -35,7 +36,7 @@ async def fill_and_drain(dut):
         return value, cocotb.utils.get_sim_time("step") // PERIOD
 
     cocotb.start_soon(count())
-    result = {"ran": [], "outputs": [], "latencies": []}
+    result: dict[str, Any] = {"ran": [], "outputs": [], "latencies": []}
     device.sink.pause = True
     for bits in job["packets"][: -job["spaced"]]:
         await device.source.send(device.packet(bits))
@@ -65,5 +66,5 @@ async def fill_and_drain(dut):
         await ClockCycles(dut.clk, job["settle"])
     result["stalls_afterwards"] = await device.read("stall_cycles") - before
     result["errors"] = await device.read("errors")
-    with open(job["result"], "wb") as file:
-        pickle.dump(result, file)
+    with open(job["result"], "wb") as results:
+        pickle.dump(result, results)

@@ -70,7 +70,8 @@ class Bench:
         self.beats = []  # (data, tlast) still to be accepted
         self.partial = []  # output beats of the packet that has not ended
         self.outputs = []  # bit patterns of packets
-        self.accepted = self.finished = None
+        self.accepted: int | None = None
+        self.finished: int | None = None
         self.dut.s_axis_input_tvalid.value = 0
 
     async def reset(self):
@@ -186,6 +187,7 @@ class Bench:
         assert await self.comes_idle(), "idle does not come"
         self.send(job.packets[first])
         await self.receive(1)
+        assert self.finished is not None and self.accepted is not None
         assert self.finished - self.accepted == job.spaced_latency
         self.send(*job.packets[first + 1 : first + count])
         await self.receive(count)

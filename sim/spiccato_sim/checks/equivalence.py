@@ -101,9 +101,9 @@ def difference(netlist, text, others=()):
     str or None
         What yosys says if it cannot show that they are equal.
     """
-    module = _MODULE.search(netlist)[1]
-    with tempfile.TemporaryDirectory() as work:
-        work = Path(work)
+    (module,) = _MODULE.findall(netlist)[:1]
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
         (work / "ours.v").write_text(text)
         (work / "theirs.il").write_text(netlist)
         names = []

@@ -49,7 +49,7 @@ def charts(content):
 
 def _with_own_ids(item, prefix):
     """``item`` with the models numbered from 0 on: Bokeh counts them through the whole process."""
-    names = {}
+    names: dict[str, str] = {}
 
     def renamed(value, key=None):
         if isinstance(value, dict):
@@ -131,7 +131,7 @@ def _stacked(rows, unit, digits):
 
     ``rows``: {label: list of (name, colour, length, text)}, the text to stand in the bar.
     """
-    columns = {key: [] for key in ("y", "left", "right", "name", "colour", "length", "text")}
+    columns: dict[str, list] = {key: [] for key in ("y", "left", "right", "name", "colour", "length", "text")}
     totals = []
     for y, parts in enumerate(rows.values()):
         at = 0
@@ -382,7 +382,7 @@ def _mark_output(drawn, cycle, label):
 def _memory(content):
     """What lies where, each memory as long as its capacity."""
     use = {memory: (capacity, unit) for memory, _, capacity, unit in content.program.memory_use()}
-    columns = {key: [] for key in ("y", "left", "right", "colour", "owner", "addresses", "share")}
+    columns: dict[str, list] = {key: [] for key in ("y", "left", "right", "colour", "owner", "addresses", "share")}
 
     def add(memory, owner, colour, first, count):
         capacity, unit = use[memory]
@@ -399,8 +399,8 @@ def _memory(content):
 
     filled = dict.fromkeys(use, 0)
     for region in content.regions:
-        add(region.memory, region.owner, _COLOURS[region.kind], region.first, region.count)
-        filled[region.memory] = region.first + region.count
+        add(region.memory, region.owner, _COLOURS[region.kind], region.first, region.size)
+        filled[region.memory] = region.first + region.size
     for memory, (capacity, _) in use.items():
         if filled[memory] < capacity:
             add(memory, "free", _COLOURS["free"], filled[memory], capacity - filled[memory])

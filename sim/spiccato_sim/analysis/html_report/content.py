@@ -167,7 +167,7 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
             ["what", inputs],
             ["timesteps", _count(len(xs))],
             [f"rounded to {config.io_format}", "no value changes" if kept else "changes them"],
-            ["digest of their bit patterns", hashlib.sha256(np.ascontiguousarray(bits)).hexdigest()[:16]],
+            ["digest of their bit patterns", hashlib.sha256(np.ascontiguousarray(bits).data).hexdigest()[:16]],
             [
                 "marked by the accelerator",
                 ", ".join(f"{name} in {count} steps" for name, count in errors.flags.items() if count) or "none",
@@ -217,7 +217,9 @@ def _board(config):
 
 def _comparison(program, model, board):
     benchmark = zoo.benchmark_like(model)
-    theirs = published.latency(board.name, benchmark.name) if board and benchmark else None
+    if board is None or benchmark is None:
+        return None
+    theirs = published.latency(board.name, benchmark.name)
     if theirs is None:
         return None
     compute_us = program.spaced_latency / program.config.clock_mhz
@@ -458,8 +460,8 @@ def _map_table(program):
                 region.memory,
                 region.owner,
                 _count(region.first),
-                _count(region.first + region.count - 1),
-                _count(region.count),
+                _count(region.first + region.size - 1),
+                _count(region.size),
             ]
             for region in memory_map(program)
         ],
@@ -576,7 +578,8 @@ def _instructions(program, words):
     starts = [layer.first_slot for layer in program.layers]
     starts.append(starts[-1] + program.layers[-1].slots)
     producers = [layer.first_block for layer in program.layers]
-    what, vector, weight, slot, effect, flags = [], [], [], [], [], []
+    columns: dict[str, list[str]] = {name: [] for name in ("what", "vector", "weight", "slot_text", "effect", "flags")}
+    what, vector, weight, slot, effect, flags = columns.values()
     for at, (kind, layer) in enumerate(zip(words.kinds, words.layers.tolist())):
         word = {name: int(values[at]) for name, values in fields.items()}
         flags.append(", ".join(text for name, text in _FLAGS.items() if word[name]) or "-")
@@ -603,4 +606,4 @@ def _instructions(program, words):
             effect.append(f"slot finished, its h readable from cycle {words.h_ready[at]}")
         else:
             effect.append("sum stored" if word["store"] else "sum stays in the accumulators")
-    return {"what": what, "vector": vector, "weight": weight, "slot_text": slot, "effect": effect, "flags": flags}
+    return columns

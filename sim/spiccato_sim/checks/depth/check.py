@@ -31,7 +31,7 @@ def judge(modules: dict, top: str, rules: Rules = Rules()) -> Report:
     ``flatten_cells``.
     """
     report = Report(top, rules)
-    summaries = {}
+    summaries: dict[str, Module] = {}
     names = _display_names(modules)
     for name in _bottom_up(modules, top):
         summaries[name] = Module(names[name], modules[name], summaries, report, is_top=name == top)
@@ -47,7 +47,8 @@ def judge(modules: dict, top: str, rules: Rules = Rules()) -> Report:
 
 def _display_names(modules: dict) -> dict[str, str]:
     """Names for the report: the source's, numbered where a module has several sets of parameters."""
-    names, seen = {}, Counter()
+    names = {}
+    seen: Counter[str] = Counter()
     for name in modules:
         short = source_name(name) if name.startswith("$") else name
         seen[short] += 1
@@ -57,7 +58,7 @@ def _display_names(modules: dict) -> dict[str, str]:
 
 def _bottom_up(modules: dict, top: str) -> list[str]:
     """Modules below ``top``, each after its children."""
-    order = {}
+    order: dict[str, None] = {}
 
     def visit(name):
         for cell in modules[name]["cells"].values():

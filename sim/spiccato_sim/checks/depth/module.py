@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from typing import Any
 
 from .report import ModuleReport, Report, TimingPath, Violation
 from .rules import Cost
@@ -35,14 +36,14 @@ class Module:
         self.is_top = is_top
         self.report = report
         self.stats = report.modules[name] = ModuleReport(name)
-        self.children = []
-        self.to_registers = {}
+        self.children: list[str] = []
+        self.to_registers: dict[Any, Any] = {}
         self._names = self._name_bits(netlist)
-        self._arrivals = {}  # bit -> {source: trails}
-        self._cells = {}  # bit -> (bits it depends on, function that sets the arrival)
-        self._ends = []  # (bit, trails from there to a register)
-        self._paths = {}  # cost -> one path from register to register
-        self._violations = {}
+        self._arrivals: dict[Any, dict[Any, Any]] = {}  # bit -> {source: trails}
+        self._cells: dict[Any, tuple] = {}  # bit -> (bits it depends on, function that sets the arrival)
+        self._ends: list[tuple] = []  # (bit, trails from there to a register)
+        self._paths: dict[Cost, Trail] = {}  # cost -> one path from register to register
+        self._violations: dict[tuple[str, ...], Violation] = {}
 
         for port, info in netlist["ports"].items():
             if info["direction"] != "output":
@@ -80,7 +81,7 @@ class Module:
     @staticmethod
     def _name_bits(netlist) -> dict[int, str]:
         """The shortest name from the source for each bit that has one."""
-        names = {}
+        names: dict[Any, tuple[str, int, int]] = {}
         for name, net in netlist["netnames"].items():
             if not net.get("hide_name") and not re.search(r"(^|\.)\\?\$", name):
                 for index, bit in enumerate(net["bits"]):
@@ -151,7 +152,7 @@ class Module:
         inputs = [bit for bit in inputs if isinstance(bit, int)]
 
         def arrive():
-            trails = {}
+            trails: dict[Any, Any] = {}
             for bit in set(inputs):
                 for source, some in self._arrivals.get(bit, {}).items():
                     trails.setdefault(source, []).extend(some)
@@ -285,8 +286,8 @@ class Module:
         cost = trail.cost
         if cost not in self._paths:
             self._paths[cost] = trail
-        if self.rules.broken_by(cost):
-            self._violate(self.rules.broken_by(cost), cost, trail.steps())
+        if rule := self.rules.broken_by(cost):
+            self._violate(rule, cost, trail.steps())
 
     def _measure(self):
         """Fill in the path lengths of the report from one path of each cost."""

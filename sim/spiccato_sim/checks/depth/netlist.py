@@ -107,8 +107,8 @@ class TimingError(SpiccatoError):
 
 def synthesise(verilog_files, top: str, rules: Rules = Rules()) -> dict:
     """The modules of the mapped netlist, as in the JSON of yosys; parameters and errors as of :func:`check`."""
-    with tempfile.TemporaryDirectory() as work:
-        work = Path(work)
+    with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder)
         names = []
         for number, file in enumerate(map(Path, verilog_files)):
             # Copies, because the sandbox of yowasp sees nothing of the host's /tmp; without memory contents,
@@ -155,14 +155,15 @@ def _yosys(work: Path, script: str):
 
 def _mark_kept(rtlil: str, flatten_cells: int) -> str:
     """Set ``keep_hierarchy`` on DSP and memory modules, and on large ones placed more than once."""
-    cells = {}
+    cells: dict[str, list[str]] = {}
     for line in rtlil.splitlines():
         if match := re.match(r"module (\S+)", line):
             inside = cells[match[1]] = []
         elif match := re.match(r"  cell (\S+)", line):
             inside.append(match[1])
     placed = Counter(kind for kinds in cells.values() for kind in kinds)
-    sizes, kept = {}, set()
+    sizes: dict[str, int] = {}
+    kept = set()
 
     def visit(name):
         for kind in cells[name]:

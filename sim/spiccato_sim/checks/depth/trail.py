@@ -28,12 +28,13 @@ class Trail(NamedTuple):
 
     def steps(self, prefix: str = "") -> list[Step]:
         """The steps in order, instances expanded."""
-        chain, trail = [], self
+        chain: list[Step] = []
+        trail: Trail | None = self
         while trail is not None:
             if trail.step is not None:
                 chain.append(trail.step)
             trail = trail.before
-        steps = []
+        steps: list[Step] = []
         for step in reversed(chain):
             if step.inner is None:
                 steps.append(step._replace(label=prefix + step.label))
