@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from amaranth.build import Platform
+
 from spiccato.errors import BoardError
 from spiccato.families import FAMILIES, Family
 from spiccato.registry import Target
@@ -77,7 +79,7 @@ class Board(Target):
 
     title: str
     device: str
-    platform: type
+    platform: type[Platform]
     flow: Flow
     shells: tuple[Shell, ...]
     resources: Resources

@@ -6,6 +6,7 @@ of the vendor's tool; both Amaranth's own build and the project writer take thes
 
 from abc import abstractmethod
 
+from amaranth.build import Connector, Resource
 from amaranth.hdl import ClockDomain, ClockSignal, Instance, Module, Signal
 from amaranth.lib import io
 from amaranth.lib.cdc import ResetSynchronizer
@@ -29,11 +30,15 @@ class AgilexPlatform(AlteraPlatform):
         Global assignments of this board: configuration and power management.
     """
 
-    part = property(abstractmethod(lambda: None))
-    settings = {}
-    resources = []
-    connectors = []
+    settings: dict[str, str] = {}
+    resources: list[Resource] = []
+    connectors: list[Connector] = []
     package = speed = ""
+
+    @property
+    @abstractmethod
+    def part(self) -> str:
+        """Ordering part."""
 
     @property
     def device(self):
@@ -99,10 +104,14 @@ class VersalPlatform(XilinxPlatform):
         Ordering part.
     """
 
-    part = property(abstractmethod(lambda: None))
-    resources = []
-    connectors = []
+    resources: list[Resource] = []
+    connectors: list[Connector] = []
     package = speed = ""
+
+    @property
+    @abstractmethod
+    def part(self) -> str:
+        """Ordering part."""
 
     def __init__(self):
         # Not XilinxPlatform's, which refuses Vivado for what it takes for a Virtex.

@@ -40,7 +40,7 @@ class Kind(NamedTuple):
     """
 
     part: Part
-    count: int
+    number: int
     registers: int
 
 

@@ -62,8 +62,8 @@ def compile(
     """
     from .compiler import compile_network
 
-    if (board is None) == (config is None):
-        raise TypeError("compile() takes either board or config")
-    if board is not None:
+    if board is not None and config is None:
         config = configuration(board, io_format)
+    elif board is not None or config is None:
+        raise TypeError("compile() takes either board or config")
     return compile_network(load(network), config, weight_format=weights)

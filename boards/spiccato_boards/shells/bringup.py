@@ -46,8 +46,8 @@ class IdentityReader(wiring.Component):
         The last answer was the accelerator's identity.
     """
 
-    axil: Out(AxiLite())
-    found: Out(1)
+    def __init__(self):
+        super().__init__({"axil": Out(AxiLite()), "found": Out(1)})
 
     def elaborate(self, platform):
         m = Module()

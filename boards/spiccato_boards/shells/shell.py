@@ -4,6 +4,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
+from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
 
 from spiccato.config import Config
@@ -27,7 +28,7 @@ class Shell:
         """The accelerator's clock."""
         return config.clock_mhz
 
-    def missing(self, platform: type) -> list[str]:
+    def missing(self, platform: type[Platform]) -> list[str]:
         """What it needs of a board that the platform class does not have."""
         return []
 
@@ -44,7 +45,7 @@ class BoardDesign(Shell, ABC):
 
     needs: ClassVar[tuple[str, ...]]
 
-    def missing(self, platform: type) -> list[str]:
+    def missing(self, platform: type[Platform]) -> list[str]:
         """The default clock, and the resources of ``needs``."""
         known = {resource.name for resource in platform.resources}
         return ["default_clk"] * (platform.default_clk is None) + [name for name in self.needs if name not in known]

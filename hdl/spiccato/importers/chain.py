@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ModelError
-from ..layers import LinearLayer, LSTMLayer
+from ..layers import Layer, LinearLayer, LSTMLayer
 from ..network import Network
 
 __all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm"]
@@ -315,7 +315,7 @@ class Chain:
         place = f"the model's result '{proper[0]}'"
         labels = results[proper[0]]
         last = self._source(place, labels)
-        layers = [stage.layer for stage in last.path()]
+        layers: list[Layer] = [stage.layer for stage in last.path() if stage.layer is not None]
         if not layers:
             raise ModelError(f"{place} is its input; supported: LSTM layers, then linear layers")
         steps, sequences, features = last.shape

@@ -425,7 +425,7 @@ class Run:
         if any(isinstance(value, self._type) for value in (weight, bias)):
             raise ModelError(f"{place}: weights that depend on the input are not supported; supported: {SUPPORTED}")
         try:
-            linear = LinearLayer(_array(weight), None if bias is None else _array(bias))
+            linear = LinearLayer(_array(weight), *([] if bias is None else [_array(bias)]))
         except ModelError as error:
             raise ModelError(f"{place}: {error}") from None
         return self._tensor(self.chain.linear(place, layer, self._labels(data), linear))

@@ -98,7 +98,7 @@ class _Flat(Elaboratable):
         self._part = part
         found = ports(part)
         self.signature = wiring.Signature({name: member.flow(len(value)) for name, (member, value) in found.items()})
-        vars(self).update({name: value for name, (_, value) in found.items()})
+        self.__dict__.update({name: value for name, (_, value) in found.items()})
 
     def elaborate(self, platform):
         return self._part

@@ -115,7 +115,7 @@ def own_latencies(board, networks):
     for network in networks:
         layout = Layout(lower(network), board.config)
         plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(board.config))
-        if not short:
+        if plan is not None and not short:
             latencies[network.name] = plan.spaced_latency
     return latencies
 

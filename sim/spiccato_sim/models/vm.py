@@ -94,8 +94,12 @@ class VirtualMachine:
         self._seeded = fields["slot"][seeds]
 
         # Chains: the tiles that are summed up in one slot, from a bias or an earlier sum on.
-        chain_of, starts, slots, ends = np.zeros(len(words), dtype=np.int64), [], [], []
-        open_chain, register = {}, None
+        chain_of = np.zeros(len(words), dtype=np.int64)
+        starts: list[Source] = []
+        slots: list[int] = []
+        ends: list[int] = []
+        open_chain: dict[int, int] = {}
+        register = -1  # the chain in the accumulators: none
         for i, word in enumerate(words):
             slot, source = fields["slot"][word], Source(int(fields["source"][word]))
             if source in (Source.BIAS, Source.PREVIOUS):
@@ -119,7 +123,7 @@ class VirtualMachine:
 
         # Levels: a tile that reads h comes after the chains that write it.
         writer = {}
-        for chain in np.flatnonzero(is_cell):
+        for chain in np.flatnonzero(is_cell).tolist():
             for quarter in range(self._quarters[chain], self._quarters[chain] + config.cores):
                 writer[quarter] = chain
         level_of_chain = np.zeros(len(starts), dtype=np.int64)
@@ -167,7 +171,7 @@ class VirtualMachine:
         self._halves[self._seeded] = program.biases[self._seeded].reshape(-1, self._rows)
         self._c = np.zeros((len(program.biases), config.cores, config.lanes), dtype=np.int64)
         self._h = np.zeros((QUARTERS * config.vector_blocks + config.cores, config.lanes), dtype=np.int64)
-        self.marks = Counter()
+        self.marks: Counter[str] = Counter()
 
     def step_bits(self, bits, malformed=False):
         """One timestep.
@@ -328,7 +332,8 @@ class Timeline:
         per_block = self.program.config.beats_per_block
         # The last block is filled up at the pace of beats.
         beats = len(self.program.adjust) * per_block
-        result, ends = [], []
+        result: list[tuple[int, int]] = []
+        ends: list[int] = []
         accept, previous_end = 0, -1
         for number in range(inferences):
             if number:

@@ -16,7 +16,7 @@ from ..words import layout
 __all__ = ["Loader"]
 
 
-class _State(enum.Enum, shape=3):
+class _State(enum.Enum, shape=3):  # type: ignore[call-arg]  # Amaranth's enumerations say their shape
     """What the next word of a load is."""
 
     IGNORE = 0
