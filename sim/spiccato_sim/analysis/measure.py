@@ -159,7 +159,7 @@ def reference(network, steps, out):
     state = hashlib.sha256(repr((xs.shape, _MODELS)).encode() + xs.tobytes())
     for layer in network.layers:
         for array in layer.arrays().values():
-            state.update(np.ascontiguousarray(array))
+            state.update(np.ascontiguousarray(array).data)
 
     def computed():
         exact = Reference(network).run(xs)
