@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from spiccato.compiler import compile_network
-from spiccato.errors import DeviceError, LinkError, ProgramError, SessionError
+from spiccato.errors import DeviceError, InputError, LinkError, ProgramError, SessionError
 from spiccato.host import AsyncDevice, Device, Line, LinkTransport, SerialTransport, Transport
 from spiccato.host.serial_line import SerialLine
 from spiccato.importers import save_safetensors
@@ -146,7 +146,7 @@ def test_refusals(board, network, program):
         with pytest.raises(DeviceError, match=f"compiled for configuration 'test8'.*{CONFIG.digest}"):
             device.load(other)
         device.load(program)
-        with pytest.raises(DeviceError, match=rf"inputs of shape \({network.input_size},\), not \(2, 2\)"):
+        with pytest.raises(InputError, match=rf"x has shape \(2, 2\); expected \({network.input_size},\)"):
             device.step(np.zeros((2, 2)))
         check_steps(device, VirtualMachine(program), zoo.inputs(network, 2))
 
@@ -168,9 +168,9 @@ def test_damaged_state(board, program, monkeypatch):
     with connect(board) as device:
         device.load(program)
         state = device.read_state()
-        words = program.state_words(*state)
+        words = state_words(program, *state)
         words[-1] ^= 1
-        monkeypatch.setattr(type(program), "state_words", lambda self, h, c: words)
+        monkeypatch.setattr("spiccato.program.state.state_words", lambda program, h, c: words)
         with pytest.raises(DeviceError, match="not accepted: load_crc: [^:]*$"):
             device.write_state(*state)
         with pytest.raises(DeviceError, match="load one first"):

@@ -8,6 +8,7 @@ import pytest
 
 from spiccato.compiler import compile_network
 from spiccato.formats import to_beats
+from spiccato.program.state import state_words
 from spiccato.registry import configuration
 from spiccato_sim.benches import runner
 from spiccato_sim.models import zoo
@@ -63,7 +64,7 @@ def make_job():
         for number, x in enumerate(xs):
             if number == restart:
                 machine.reset()
-            states.append(program.state_words(machine.h, machine.c).tolist())
+            states.append(state_words(program, machine.h, machine.c).tolist())
             outputs.append(machine.step_bits(to_bits(x, CONFIG.io_format)).bits.tolist())
         return outputs, states
 
@@ -73,7 +74,7 @@ def make_job():
     return Job(
         config=CONFIG,
         words=program.load_words().tolist(),
-        alien_state=other.state_words(*zero).tolist(),
+        alien_state=state_words(other, *zero).tolist(),
         garbage=[damaged(program, rng).load_words().tolist() for _ in range(24)],
         aliens={
             name: compile_network(network, dataclasses.replace(CONFIG, **{name: value})).load_words().tolist()
