@@ -434,7 +434,8 @@ def test_demo_refusals(network, tmp_path):
     save_safetensors(network, path)
     for arguments, text in (
         (["--board", "nonesuch"], "unknown board 'nonesuch'"),
-        (["--board", "test4", "--port", str(tmp_path / "tty")], "tty: cannot be opened"),
+        (["--board", "test4", "--port", str(tmp_path / "tty")], "give it with --baud"),
+        (["--board", "test4", "--port", str(tmp_path / "tty"), "--baud", "3000000"], "tty: cannot be opened"),
     ):
         result = CliRunner().invoke(main, ["demo", "--model", str(path), *arguments])
         errors = [line for line in result.output.splitlines() if line.startswith("error: ")]
