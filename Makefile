@@ -61,7 +61,7 @@ check: $(STAMP) ## Check format, lint, types and documentation, and run the fast
 	@$(BIN)/ruff check --quiet
 	@$(BIN)/mypy
 	@$(MAKE) --no-print-directory docs
-	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m fast
+	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup -m 'fast and not long'
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation

@@ -7,6 +7,8 @@ from rtl_bench import play, random_signed
 from spiccato.numbers import ACC_BITS, SHIFT_MAX, row_sum_bits
 from spiccato.rtl.accumulator import RowAccumulator
 
+pytestmark = pytest.mark.fast
+
 
 def wrapped(value):
     """48-bit two's complement."""

@@ -12,6 +12,8 @@ from spiccato.rtl.activation import ActivationTable, Interpolate, argument_bits
 from spiccato.rtl.memory import Rom
 from spiccato.rtl.part import DelayLine
 
+pytestmark = pytest.mark.fast
+
 EXACT = {"tanh": np.tanh, "sigmoid": lambda half: (1 + np.tanh(half)) / 2}
 
 

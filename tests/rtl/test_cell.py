@@ -7,6 +7,8 @@ from rtl_bench import make_config, play, random_signed
 from spiccato.numbers import ACC_BITS, C_BITS, C_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS
 from spiccato.rtl.cell import CellUnit
 
+pytestmark = pytest.mark.fast
+
 C_MAX = (1 << (C_BITS - 1)) - 1
 
 

@@ -6,6 +6,8 @@ import pytest
 from rtl_bench import play, simulate
 from spiccato.rtl.memory import DistributedRam, Ram, Rom
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("banks, shared_data", [(1, False), (3, False), (3, True)])

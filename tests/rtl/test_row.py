@@ -7,6 +7,8 @@ from rtl_bench import make_config, play, random_signed
 from spiccato.numbers import VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.row import DotProductRow
 
+pytestmark = pytest.mark.fast
+
 
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("family", ["portable", "agilex7"])

@@ -9,6 +9,8 @@ from rtl_bench import make_config, simulate
 from spiccato.isa.issue import Source, VectorFrom, issue_word
 from spiccato.rtl.sequencer import Sequencer
 
+pytestmark = pytest.mark.fast
+
 CONFIG = make_config(weight_depth=64, program_depth=64)
 
 

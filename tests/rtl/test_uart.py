@@ -7,6 +7,8 @@ from amaranth.hdl import Module
 from rtl_bench import simulate
 from spiccato.rtl.serial.uart import UartReceiver, UartTransmitter
 
+pytestmark = pytest.mark.fast
+
 RATES = (4, 5, 16)
 BYTES = [0x00, 0xFF, 0x55, 0xAA, 0x01, 0x80]
 

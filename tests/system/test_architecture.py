@@ -7,6 +7,8 @@ import pytest
 
 from paths import ROOT
 
+pytestmark = pytest.mark.fast
+
 PACKAGES = {
     "spiccato": ROOT / "hdl" / "spiccato",
     "spiccato_boards": ROOT / "boards" / "spiccato_boards",

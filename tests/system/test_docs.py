@@ -19,6 +19,8 @@ from spiccato_sim.analysis import resources
 from spiccato_sim.analysis.estimate import Estimate, Row
 from spiccato_sim.models.zoo import resolve
 
+pytestmark = pytest.mark.fast
+
 
 def test_register_map():
     """docs/interfaces.md holds the register map as it is."""

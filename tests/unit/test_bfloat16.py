@@ -9,6 +9,8 @@ from spiccato_sim.models.bfloat16 import BFloat16Pipeline, from_bits, round_bflo
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import inputs, random_network
 
+pytestmark = pytest.mark.fast
+
 ALL_BITS = np.arange(1 << 16, dtype=np.uint16)
 LARGEST = 255 * 2.0**120
 

@@ -194,7 +194,6 @@ def test_a_board_that_makes_no_sense_is_refused(changes, message):
 @pytest.mark.parametrize("board", boards().values(), ids=boards())
 def test_presets_fit_with_room_to_place_and_route(board):
     needed = check(board.config, board, share=0.85)
-    assert needed == estimate(board.config, board)
     assert 0 < needed.logic < board.resources.logic / 2
 
 

@@ -21,6 +21,8 @@ from spiccato.rtl.accelerator import Timing
 from spiccato_sim.models import zoo
 from spiccato_sim.models.vm import Timeline, VirtualMachine
 
+pytestmark = pytest.mark.fast
+
 #: Required spaced latency, cycles: (board, model) -> cycles.
 REQUIRED = {
     **{

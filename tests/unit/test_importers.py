@@ -24,6 +24,8 @@ from spiccato.importers import SUFFIXES, load_network
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.vm import VirtualMachine
 
+pytestmark = pytest.mark.fast
+
 ONNX_FIXTURES = sorted(FIXTURES.glob("*.onnx"))
 EXPECTED = np.load(FIXTURES / "expected.npz")
 

@@ -13,6 +13,8 @@ import spiccato
 from spiccato.errors import ModelError
 from spiccato_sim.models.reference import Reference
 
+pytestmark = pytest.mark.fast
+
 torch = pytest.importorskip("torch")
 nn = torch.nn
 

@@ -18,6 +18,8 @@ from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.vm import InputWarning, VirtualMachine
 
+pytestmark = pytest.mark.fast
+
 RNG = np.random.default_rng(0)
 NETWORK = zoo.random_network(RNG, layers=1, min_size=3, max_size=6)
 FEATURES, OUTPUTS = NETWORK.input_size, NETWORK.output_size

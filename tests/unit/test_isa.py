@@ -16,6 +16,8 @@ from spiccato.isa.registers import REGISTERS
 from spiccato.isa.word import Word, pack_bits
 from spiccato.rtl.words import layout
 
+pytestmark = pytest.mark.fast
+
 WORD = Word(
     {"flag": (1, "a bit"), "source": (Source, "an enumeration"), "wide": (40, "more than a word"), "last": (5, "some")}
 )

@@ -10,6 +10,8 @@ from spiccato.layers import LinearLayer, LSTMLayer
 from spiccato.network import Network
 from spiccato_sim.models.zoo import random_network
 
+pytestmark = pytest.mark.fast
+
 
 def test_layers_know_their_sizes_and_cannot_be_changed():
     weight_ih = np.ones((8, 3), dtype=np.float32)

@@ -6,6 +6,8 @@ from spiccato_boards import boards, find
 from spiccato_sim.analysis import published
 from spiccato_sim.models.zoo import MODELS
 
+pytestmark = pytest.mark.fast
+
 
 def test_newest_version_is_taken():
     found = published.latency("v80", "lstm_large")

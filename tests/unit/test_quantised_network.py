@@ -13,6 +13,8 @@ from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.vm import VirtualMachine
 
+pytestmark = pytest.mark.fast
+
 BITS = {"int16": 16, "int8": 8}
 CASES = [("test4", "int16"), ("test8", "int8"), ("ia420f", ("int8", "int16", "int8")), ("ia840f", "int16")]
 

@@ -10,6 +10,8 @@ from spiccato.network import Network
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import random_network
 
+pytestmark = pytest.mark.fast
+
 RESULTS = ("xs", "ys", "h", "c")
 
 

@@ -24,6 +24,8 @@ from spiccato_sim.models.bfloat16 import round_bfloat16, to_bits
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import random_network
 
+pytestmark = pytest.mark.fast
+
 WAYS_OUT = (
     "Give the module itself, an ONNX file or, if nothing else lies between and LSTM layers come first, the "
     "names in the order of computation: --layers NAME,NAME (in Python layers=)"

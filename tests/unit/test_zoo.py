@@ -12,6 +12,8 @@ from spiccato_sim.models.bfloat16 import BFloat16Pipeline, round_bfloat16
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.zoo import MODELS, TRAINED, build, inputs, random_network, resolve, scale_features
 
+pytestmark = pytest.mark.fast
+
 # Parameters as published, both PyTorch biases counted: an independent check of the shapes.
 PUBLISHED = {
     "lstm_tiny": "268K",
