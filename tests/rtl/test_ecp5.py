@@ -14,7 +14,7 @@ from spiccato.rtl.memory import Ram, Rom
 from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.verilog.library import VerilogLibrary
 from spiccato_sim.benches.gates import ECP5_BLOCKS
-from spiccato_sim.benches.runner import verilator_executable
+from spiccato_sim.benches.simulators import verilator_executable
 
 #: Compared after so many cycles: memories are filled first.
 FILL, CYCLES = 4096, 20_000

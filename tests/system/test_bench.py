@@ -17,8 +17,8 @@ from spiccato.registry import configuration
 from spiccato_boards import find
 from spiccato_sim.analysis import bench, measure, published
 from spiccato_sim.analysis.search import Found
-from spiccato_sim.benches.runner import SimulationError
 from spiccato_sim.benches.simulate import Comparison
+from spiccato_sim.benches.simulators import SimulationError
 from spiccato_sim.models.zoo import MODELS, random_network
 
 KEYS = set(

@@ -15,11 +15,12 @@ from spiccato.registry import configuration
 from spiccato.verilog import SIDE_CAR, generate_verilog, listing
 from spiccato_sim.benches import runner
 from spiccato_sim.benches.simulate import simulate
+from spiccato_sim.benches.simulators import icarus_available
 from spiccato_sim.models import series, zoo
 from spiccato_sim.models.vm import VirtualMachine, to_bits
 
 pytestmark = pytest.mark.simulates
-needs_icarus = pytest.mark.skipif(not runner.icarus_available(), reason="Icarus Verilog (iverilog) is not installed")
+needs_icarus = pytest.mark.skipif(not icarus_available(), reason="Icarus Verilog (iverilog) is not installed")
 
 #: Small memories, so that small networks are near their limits.
 SMALL = {

@@ -400,7 +400,7 @@ def test_no_orphans(board, build_folder):
 def test_time_limit(build_folder):
     """A board that nobody closes ends by itself, and says so."""
     board = serial_sim.SimulatedBoard(CONFIG, watchdog=WATCHDOG, build_folder=build_folder, time_limit=1.0)
-    with pytest.raises(serial_sim.runner.SimulationError, match="board failed: .*board.log"):
+    with pytest.raises(serial_sim.SimulationError, match="board failed: .*board.log"):
         with board:
             deadline = time.monotonic() + PATIENCE
             while board.running():

@@ -16,7 +16,7 @@ from spiccato_sim.models.vm import VirtualMachine, to_bits
 
 pytest.importorskip("cocotb_tools")
 
-from spiccato_sim.benches.tb_recovery import Job
+from spiccato_sim.benches.by_hand import Job
 
 pytestmark = pytest.mark.simulates
 

@@ -9,7 +9,8 @@ from paths import BUILD
 pytest.importorskip("cocotb_tools")
 
 from spiccato.registry import configuration
-from spiccato_sim.benches.runner import SimulationError, build, icarus_available, run
+from spiccato_sim.benches.runner import build, run
+from spiccato_sim.benches.simulators import SimulationError, icarus_available
 
 #: Kept between test runs.
 

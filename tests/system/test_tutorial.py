@@ -27,7 +27,7 @@ from paths import ROOT
 from spiccato.layers import KINDS
 from spiccato.rtl.epilogue import EPILOGUES
 from spiccato_cli import main
-from spiccato_sim.benches.runner import verilator_executable
+from spiccato_sim.benches.simulators import verilator_executable
 
 FIXTURES = ROOT / "tests" / "fixtures"
 PAGES = {

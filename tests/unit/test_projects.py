@@ -26,7 +26,7 @@ from spiccato_boards.resources import estimate
 from spiccato_boards.results import ResultError, compare, read_result
 from spiccato_boards.shells.bringup import IdentityReader
 from spiccato_cli import main
-from spiccato_sim.benches.runner import verilator_executable
+from spiccato_sim.benches.simulators import verilator_executable
 
 TCL = (".tcl", ".qsf", ".sdc", ".xdc")
 #: Boards with projects, with an accelerator that is quick to write.

@@ -17,8 +17,8 @@ from spiccato_boards import Board, find
 
 from .. import benches, models
 from ..benches import runner
-from ..benches.runner import SimulationError
 from ..benches.simulate import simulate
+from ..benches.simulators import SimulationError
 from ..models import zoo
 from ..models.bfloat16 import BFloat16Pipeline
 from ..models.reference import Reference

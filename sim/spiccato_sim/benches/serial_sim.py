@@ -22,6 +22,7 @@ from spiccato.rtl.serial.system import SerialSystem
 from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT
 
 from . import runner
+from .simulators import SimulationError
 
 __all__ = ["SimulatedBoard"]
 
@@ -58,7 +59,7 @@ class SimulatedBoard:
 
     Raises
     ------
-    runner.SimulationError
+    SimulationError
         When entered, if the simulator cannot be built or does not start; when left, if it has failed.
     """
 
@@ -129,7 +130,7 @@ class SimulatedBoard:
         """Why the simulation is not there."""
         log = self._folder / "board.log"
         lines = log.read_text(errors="replace").strip().splitlines()
-        return runner.SimulationError(f"the simulated board failed: {lines[-1] if lines else 'no message'}; log: {log}")
+        return SimulationError(f"the simulated board failed: {lines[-1] if lines else 'no message'}; log: {log}")
 
     def running(self):
         """Whether the simulation goes on."""
@@ -182,6 +183,6 @@ def _main(settings):
 if __name__ == "__main__":
     try:
         _main(json.loads(sys.argv[1]))
-    except runner.SimulationError as problem:
+    except SimulationError as problem:
         print(problem)
         sys.exit(1)

@@ -14,6 +14,7 @@ from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
 from ..models.vm import Timeline, VirtualMachine, from_bits, to_bits
 from . import runner
+from .simulators import SimulationError
 
 __all__ = ["Job", "Comparison", "simulate"]
 
@@ -126,7 +127,7 @@ def simulate(
     ------
     InputError
         If ``xs`` has another shape, or holds something else than real numbers.
-    runner.SimulationError
+    SimulationError
         If the simulation itself fails.
     """
     config = program.config
@@ -157,7 +158,7 @@ def simulate(
     plusargs = [] if power_up is None else ["+verilator+rand+reset+2", f"+verilator+seed+{power_up}"]
     if preload:
         if len(str(folder)) > PRELOAD_PATH_LENGTH:
-            raise runner.SimulationError(
+            raise SimulationError(
                 f"{folder}: more than {PRELOAD_PATH_LENGTH} characters, which is all that the "
                 "simulated memories can take: use another build folder"
             )

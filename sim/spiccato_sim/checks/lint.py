@@ -9,7 +9,7 @@ from pathlib import Path
 from spiccato.errors import SpiccatoError
 from spiccato.verilog import FILE_LIST, SIDE_CAR
 
-from ..benches.runner import verilator_executable
+from ..benches.simulators import verilator_executable
 
 __all__ = ["LintError", "lint"]
 
