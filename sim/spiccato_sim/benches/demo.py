@@ -78,7 +78,7 @@ def run_demo(
     ------
     DeviceError
         If the board cannot be reached, is another one, or fails.
-    simulators.SimulationError
+    SimulationError
         If the simulated board cannot be built.
     """
     machine, io_format = VirtualMachine(program), program.config.io_format
