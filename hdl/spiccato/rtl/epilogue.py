@@ -34,9 +34,6 @@ class Epilogue(Part):
         It reads c of the previous step and gives a new one.
     latency, gate_latency, c_latency : int
         Cycles from the sums to h, to when ``c_old`` is read, and to c. The last two only with a state.
-
-    Members
-    -------
     acc_SUM : in, signed 48, 26 fraction bits, for each of ``sums``
     c_old : in, signed 27, 17 fraction bits, ``gate_latency`` cycles after the sums; only with a state
     c : out, ``c_latency`` cycles after the sums; only with a state
