@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import click
 import numpy as np
 import pytest
 
@@ -55,12 +56,36 @@ ELSEWHERE = {
     "make docs": "test_site.py builds it",
     "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
     "spiccato report my_network.spiccato": "test_html_report.py and test_wheel.py make one of a program",
+    **dict.fromkeys(
+        (
+            "make sim BOARD=my_board.py",
+            "spiccato bench --board my_board.py --model my_model.onnx",
+            "spiccato boards --board my_board.py",
+            "spiccato compile my_model.onnx --board my_board.py -o my_model.spiccato",
+            "spiccato estimate my_model.onnx --board my_board.py",
+            "spiccato lint --board my_board.py",
+            "spiccato project --board my_board.py",
+            "spiccato sim --model my_model.onnx --board my_board.py",
+            "spiccato timing --board my_board.py",
+            "spiccato verilog --board my_board.py",
+        ),
+        "test_registry.py does them with the page's board",
+    ),
 }
 
 
 def a_copy(name):
     """A file of tests/fixtures."""
     return lambda path: shutil.copy(FIXTURES / name, path)
+
+
+def a_state_dict(path):
+    """A state dict that leaves a doubt: two linear layers in a row."""
+    torch = pytest.importorskip("torch")
+    model = torch.nn.ModuleDict(
+        {"lstm": torch.nn.LSTM(5, 8), "fc1": torch.nn.Linear(8, 4), "fc2": torch.nn.Linear(4, 3)}
+    )
+    torch.save(model.state_dict(), path)
 
 
 def a_series(path):
@@ -75,7 +100,7 @@ PRESENT = {
         "my_model.onnx": a_copy("torch_dynamo.onnx"),
         "x.npy": a_series,
     },
-    "howto-import.md": {"my_model.onnx": a_copy("torch_dynamo.onnx")},
+    "howto-import.md": {"my_model.onnx": a_copy("torch_dynamo.onnx"), "my_model.pt": a_state_dict},
     "howto-own-design.md": {"my_model.safetensors": a_copy("torch.safetensors")},
     "howto-report.md": {"my_network.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
     "howto-weight-format.md": {"my_model.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
@@ -131,7 +156,8 @@ def check_usage(command):
     words = shlex.split(command)
     if Path(words[0]).name == "spiccato":
         verb = main.commands[words[1]]
-        verb.make_context(words[1], words[2:])
+        # With the parent's settings: a verb keeps the names of its help option.
+        verb.make_context(words[1], words[2:], parent=click.Context(main, **main.context_settings))
 
 
 class Reader:
