@@ -46,10 +46,14 @@ def real_array(
         raise error(f"{name} is not an array of real numbers: {str(reason).splitlines()[0]}") from None
     if array.dtype.kind not in "fiu":
         raise error(f"{name} holds {array.dtype}; expected real numbers")
+    if np.ma.is_masked(value):
+        raise error(f"{name} is masked in places; every value must be there")
     if array.ndim != len(shape) or any(
         have < (not empty) if isinstance(want, str) else have != want for have, want in zip(array.shape, shape)
     ):
-        raise error(f"{name} has shape {array.shape}; expected ({', '.join(map(str, shape))}{',' * (len(shape) == 1)})")
+        expected = f"({', '.join(map(str, shape))}{',' * (len(shape) == 1)})"
+        some = ", none of them 0" * (0 in array.shape and not empty)
+        raise error(f"{name} has shape {array.shape}; expected {expected}{some}")
     array = array.astype(np.float64)
     if finite and not np.isfinite(array).all():
         index = np.unravel_index(np.argmin(np.isfinite(array)), array.shape)

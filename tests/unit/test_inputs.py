@@ -45,6 +45,7 @@ BAD = {
     "complex": (XS.astype(complex), "holds complex128; expected real numbers"),
     "objects": (XS.astype(object), "holds object; expected"),
     "strings": (XS.astype(str), "holds <U32; expected"),
+    "masked": (np.ma.masked_where(XS > 1, XS), "is masked in places"),
     "truth values": (XS > 0, "holds bool; expected"),
     "times": (np.zeros((4, FEATURES), "m8[s]"), "holds timedelta64"),
     "ragged": ([[0.0] * FEATURES, [0.0]], "is not an array of real numbers: setting an array element"),

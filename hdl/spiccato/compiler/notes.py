@@ -120,8 +120,8 @@ def output_note(weight, bias, frac_bits):
         f"output{'s' * (coarse.size > 1)} {numbers_text(coarse.tolist())} lose{'s' * (coarse.size == 1)} up to "
         f"{int(np.ceil(lost.max()))} of {H_FRAC_BITS} bits: all outputs share one binary point, and output "
         f"{largest} reaches {reach[largest]:.3g}, so they are resolved to {resolution:.2g}, up to "
-        f"{relative.max():.2g} of their range; train on targets of like size, or add large constants behind "
-        "the outputs"
+        f"{relative.max():.2g} of the largest that they can be, and several times that of what they usually are; "
+        "train on targets of like size, or add large constants behind the outputs"
     ]
 
 
