@@ -185,7 +185,7 @@ HAND_MADE = {
         outputs=("y", "cn"),
         constants=[
             ("from", np.array([-1])),
-            ("to", np.array([9])),
+            ("to", np.array([1 << 31])),
             ("step", np.array([1])),
             ("flat", np.array([-1, 4])),
         ],
@@ -454,6 +454,86 @@ REFUSED = {
         ),
         "node 'reshape_1' (Reshape) cannot be executed",
     ),
+    "a window of the input": (
+        graph(
+            [node("Slice", ["x", "from", "to", "axis"], ["w"]), lstm("w", "W", "R", "B")],
+            outputs=("h",),
+            constants=[("from", np.array([-12])), ("to", np.array([1 << 62])), ("axis", np.array([0]))],
+        ),
+        "on an input of shape (1021, 2, 3), node 'rnn' (LSTM) does not read the model's input as it is",
+    ),
+    "a long window of the input": (
+        graph(
+            [node("Slice", ["x", "from", "to"], ["w"]), lstm("w", "W", "R", "B")],
+            outputs=("h",),
+            constants=[("from", np.array([-100])), ("to", np.array([1 << 62]))],
+        ),
+        "does not read the model's input as it is",
+    ),
+    "the first steps of a batch": (
+        graph(
+            [
+                node("Slice", ["x", "from", "to", "axis"], ["w"]),
+                node("Transpose", ["w"], ["t"], perm=[1, 0, 2]),
+                lstm("t", "W", "R", "B"),
+            ],
+            ("batch", "steps", "features"),
+            outputs=("h",),
+            constants=[("from", np.array([0])), ("to", np.array([12])), ("axis", np.array([1]))],
+        ),
+        "on an input of shape (2, 1021, 3), node 'rnn' (LSTM) does not read the model's input as it is",
+    ),
+    "a window of a batch with the features in the middle": (
+        graph(
+            [
+                node("Slice", ["x", "from", "to", "axis"], ["w"]),
+                node("Transpose", ["w"], ["t"], perm=[2, 0, 1]),
+                lstm("t", "W", "R", "B"),
+            ],
+            ("batch", "features", "steps"),
+            outputs=("h",),
+            constants=[("from", np.array([-12])), ("to", np.array([1 << 62])), ("axis", np.array([2]))],
+        ),
+        "does not read the model's input as it is",
+    ),
+    "a window of the result": (
+        graph(
+            [lstm(), SQUEEZE, node("Slice", ["s", "from", "to"], ["w"]), node("MatMul", ["w", "V"], ["y"])],
+            constants=[ONE, ("from", np.array([0])), ("to", np.array([10]))],
+        ),
+        "the model's result 'y' holds steps 1, 2, 3",
+    ),
+    "no step of a few": (
+        graph(
+            [lstm(), SQUEEZE, *LINEAR[:1], node("Slice", ["v", "from", "to"], ["y"])],
+            constants=[ONE, ("from", np.array([10])), ("to", np.array([1 << 62]))],
+        ),
+        "the model's result 'y' is empty after 5 steps; supported: all steps, or the last one",
+    ),
+    "an empty input of the layer": (
+        graph(
+            [node("Slice", ["x", "from", "to"], ["w"]), lstm("w", "W", "R", "B")],
+            outputs=("h",),
+            constants=[("from", np.array([10])), ("to", np.array([1 << 62]))],
+        ),
+        "node 'rnn' (LSTM) reads an empty array",
+    ),
+    "a draw in every run": (
+        graph(
+            [node("RandomNormal", [], ["r"], shape=[3]), node("Add", ["x", "r"], ["t"]), lstm("t", "W", "R", "B")],
+            outputs=("h",),
+        ),
+        "constants that the model uses differ from run to run; supported: the same in every run",
+    ),
+    "a constant divided by zero": (
+        graph(
+            [node("Div", ["two", "none"], ["q"]), node("Mul", ["x", "q"], ["t"]), lstm("t", "W", "R", "B")],
+            outputs=("h",),
+            constants=[("two", np.float32([2])), ("none", np.zeros(3, np.float32))],
+        ),
+        "node 'mul_1' (Mul): a constant is not finite, or a division by zero",
+    ),
+    "no output": (graph([lstm()], outputs=()), "the model gives no result; supported: one result of one layer"),
     "shapes": (
         graph([lstm("x", "W", "R", "B2")], constants=[("B2", np.ones((1, 8), np.float32))], outputs=("h",)),
         "B of shape (1, 8) and hidden_size 4 with R of shape (1, 16, 4)",
@@ -465,6 +545,7 @@ REFUSED["output without any shape"][0].graph.output[0].type.tensor_type.ClearFie
 
 
 @pytest.mark.parametrize("model, message", REFUSED.values(), ids=REFUSED)
+@pytest.mark.filterwarnings("error")
 def test_refused_graphs(model, message, tmp_path):
     with pytest.raises(ModelError) as caught:
         loaded(model, tmp_path)
@@ -834,6 +915,15 @@ def test_keras_operations(operation, apply, tmp_path):
         x = EXPECTED["x"].astype(np.float64)
         plain = load_network(FIXTURES / "keras_functional.keras")
         np.testing.assert_allclose(Reference(load_network(path)).run(x), Reference(plain).run(apply(x)), rtol=1e-9)
+
+
+@pytest.mark.parametrize("bounds", [(-12, None), (None, 12), (-300, None)], ids=str)
+def test_keras_windows_are_refused(bounds, tmp_path):
+    steps = {"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), (*bounds, None)))}
+    every = {"class_name": "__slice__", "config": dict.fromkeys(("start", "stop", "step"))}
+    path = edited(tmp_path, keras_operation("GetItem", "x", [every, steps]))
+    with pytest.raises(ModelError, match=r"on an input of shape \(\d+, \d\), layer 'first' .* as it is"):
+        load_network(path)
 
 
 def test_keras_2_nodes(tmp_path):

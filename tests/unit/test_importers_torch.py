@@ -177,6 +177,39 @@ REFUSED = {
     "to half": (lambda m, x: m.fc(m.lstm(x)[0].to(torch.float16).float()), "a conversion to torch.float16"),
     "constant result": (lambda m, x: torch.zeros(3), "does not depend on its input"),
     "wrong width": (lambda m, x: m.head(m.lstm(x)[0]), "nn.Linear 'head.0' .* takes 4 inputs; expected 7"),
+    "window": (
+        lambda m, x: m.fc(m.lstm(x[:, -12:])[0][:, -1]),
+        r"on an input of shape \(2, 1021, 5\), nn.LSTM 'lstm' .* does not read the model's input as it is",
+    ),
+    "long window": (lambda m, x: m.fc(m.lstm(x[:, :500])[0]), "does not read the model's input as it is"),
+    "narrowed window": (
+        lambda m, x: m.fc(m.lstm(x.narrow(1, 0, min(12, x.shape[1])))[0]),
+        "does not read the model's input as it is",
+    ),
+    "univariate window": (lambda m, x: m.single(x[:, -12:, None])[0], "does not read the model's input as it is"),
+    "first results": (
+        lambda m, x: m.fc(m.lstm(x)[0])[:, :10],
+        r"holds steps 1, 2, 3, \.\.\., 10 of 1021; supported: all steps",
+    ),
+    "last results": (lambda m, x: m.fc(m.lstm(x)[0])[:, -10:], "holds steps 1012, .* of 1021; supported: all steps"),
+    "late results": (
+        lambda m, x: m.fc(m.lstm(x)[0])[:, 10:],
+        "the model's result 'output' is empty after 3 steps; supported: all steps, or the last one",
+    ),
+    "window after a few steps": (lambda m, x: m.fc(m.lstm(x[:, 10:])[0]), "does not read the model's input as it is"),
+    "branch of long inputs": (
+        lambda m, x: m.fc(m.lstm(x * 2 if x.shape[1] > 8 else x)[0]),
+        r"inputs of shape \(5, 3, 5\) and \(2, 1021, 5\) give different ones; supported: the same for any number",
+    ),
+    "window of at most 300 steps": (
+        lambda m, x: m.fc(m.lstm(x[:, -12:] if x.shape[1] < 300 else x.nonesuch)[0]),
+        r"on an input of shape \(2, 251, 5\), nn.LSTM 'lstm' .* does not read",
+    ),
+    "draw": (
+        lambda m, x: m.fc(m.lstm(x + torch.randn(5))[0]),
+        "^constants that the model uses differ from run to run; supported: the same in every run$",
+    ),
+    "no result": (lambda m, x: [None][m.lstm(x)[0].ndim - 3], "^the model gives no result; supported: one result"),
     "python error": (lambda m, x: m.nonesuch(x), "Parts.forward fails on an input of shape .*nonesuch"),
 }
 
@@ -263,6 +296,27 @@ def test_an_example_input_gives_the_shape():
         load_network(module, example_input=[1])
     with pytest.raises(ModelError, match="example_input is for a torch.nn.Module"):
         load_network(module.state_dict(), example_input=torch.zeros(2, 5))
+
+
+@pytest.mark.parametrize(
+    "shape, flow, message",
+    [
+        (
+            (12, 1, 5),
+            lambda m, x: m.lstm((x + torch.randn(5)).transpose(0, 1))[0],
+            "constants that the model uses differ from run to run",
+        ),
+        ((1, 1, 5), lambda m, x: m.lstm(x.flip(1))[0], r"on an input of shape \(1, 7, 5\), .* in another order"),
+        ((1, 1, 5), lambda m, x: m.lstm(x + torch.arange(x.shape[1])[:, None])[0], "not the same at every step"),
+        ((3, 1, 5), lambda m, x: m.lstm(x)[0][:, 0], r"on an input of shape \(3, 7, 5\), .* holds steps 1 of 7"),
+        ((1, 1, 5), lambda m, x: m.lstm(x[:, -12:])[0], r"on an input of shape \(1, 1021, 5\), .* a part of it"),
+        ((0, 1, 5), lambda m, x: m.lstm(x)[0], r"example_input, of shape \(0, 1, 5\), is empty; expected at least"),
+    ],
+)
+def test_an_example_input_hides_nothing(shape, flow, message):
+    with pytest.raises(ModelError, match=message) as caught:
+        load_network(Own(lambda m: None, lambda m, x: m.fc(flow(m, x))), example_input=torch.zeros(shape))
+    assert "\n" not in str(caught.value)
 
 
 def test_states_that_a_module_keeps():

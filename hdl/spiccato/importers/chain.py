@@ -8,6 +8,7 @@ of the layer behind or before them. Everything else is for the importer to refus
 and none is assumed; after a refusal the run goes on, to tell which part of the model would run by itself.
 """
 
+import itertools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -25,6 +26,14 @@ Labels = NDArray[np.int64]
 #: What importers put in for sizes that a model leaves open: (steps, sequences), different and more than one. A model
 #: counts as read when both pairs give the same network: an index that is the last step's for one is not for the other.
 SIZES = ((5, 3), (7, 4))
+
+#: Sizes with which a model is run again, in groups; of each group, the first that it takes. Either size may be that of
+#: time. A window over time shows only where there are more steps than it has.
+_OTHER_SIZES = (
+    SIZES[1:],
+    ((1021, 2), (1021, 1), (251, 2), (61, 2), (17, 2)),
+    ((2, 1021), (1, 1021), (2, 251), (2, 61), (2, 17)),
+)
 
 
 _VARYING = "are not the same at every step and in every sequence; supported: one for each feature"
@@ -84,6 +93,8 @@ class Chain:
     def __init__(self) -> None:
         self._stages: list[_Stage] = []
         self._refusal: ModelError | None = None
+        #: The axis of the model's input that is time, once an LSTM layer reads several steps of it.
+        self.time_axis: int | None = None
 
     def _add(self, what, name, shape, **fields) -> _Stage:
         last = self._stages[-1] if self._stages else None
@@ -93,12 +104,14 @@ class Chain:
 
     def _sources(self, labels: Labels) -> list[_Stage]:
         """The stages that the labels come from."""
-        found = np.searchsorted([stage.first for stage in self._stages], np.unique(labels), side="right") - 1
-        return [self._stages[number] for number in np.unique(found)]
+        found = np.searchsorted([stage.first for stage in self._stages], labels.reshape(-1), side="right") - 1
+        return [self._stages[number] for number in np.flatnonzero(np.bincount(found))]
 
     def _source(self, place: str, labels: Labels) -> _Stage:
         """The one layer that the labels come from."""
         sources = self._sources(labels)
+        if not sources:
+            raise ModelError(f"{place} reads an empty array: a slice leaves nothing; supported: all steps")
         if len(sources) != 1:
             raise ModelError(f"{place} reads {self.what(labels)} at once; supported: what one layer gives")
         if sources[0].is_cell_state:
@@ -107,7 +120,7 @@ class Chain:
 
     def what(self, labels: Labels) -> str:
         """Where labels come from, in words."""
-        return " and ".join(stage.what for stage in self._sources(labels)) or "nothing"
+        return " and ".join(stage.what for stage in self._sources(labels)) or "an empty array"
 
     def input(self, shape: tuple[int, ...]) -> Labels:
         """Labels of the model's input."""
@@ -178,6 +191,9 @@ class Chain:
                 for axis, (stride, size) in enumerate(zip(strides, labels.shape))
             )
             in_order = min(steps) > 0 and labels.size == np.prod(source.shape) and np.array_equal(labels, expected)
+            for axis, size in enumerate(source.shape):
+                if size == len(labels) > 1 and strides[0] == np.prod(source.shape[axis + 1 :]):
+                    self.time_axis = axis
         else:
             in_order = np.array_equal(labels, source.labels)
         if not in_order:
@@ -297,6 +313,16 @@ class Chain:
         """
         if self.refused:
             raise self.refusal()
+        if not results:
+            self.refuse(ModelError("the model gives no result; supported: one result of one layer"))
+            raise self.refusal()
+        empty = next((key for key, labels in results.items() if not labels.size), None)
+        if empty is not None:
+            after = f" after {self.steps()} steps" if self.part() else ""
+            self.refuse(
+                ModelError(f"the model's result '{empty}' is empty{after}; supported: all steps, or the last one")
+            )
+            raise self.refusal()
         proper = [key for key, labels in results.items() if not self._is_state(labels)]
         if not proper:
             # The model ends with an LSTM layer's last h, or with a single step.
@@ -330,10 +356,9 @@ class Chain:
                 "(is an LSTM layer's batch_first set wrongly?)"
             )
         if set(step) not in ({steps - 1}, set(range(steps))):
-            raise ModelError(
-                f"{place} holds steps {', '.join(map(str, np.unique(step) + 1))} of {steps}; supported: "
-                "all steps, or the last one"
-            )
+            held = [*map(str, np.unique(step) + 1)]
+            held = held if len(held) <= 8 else [*held[:3], "...", held[-1]]
+            raise ModelError(f"{place} holds steps {', '.join(held)} of {steps}; supported: all steps, or the last one")
         if last.constants is not None:
             # No layer follows that could take the constants up.
             factor, offset = self._columns(place, labels.reshape(-1)[order].reshape(-1, features), last)
@@ -361,31 +386,55 @@ class Chain:
 def confirm(
     network: Network,
     run: Callable[[tuple[int, ...]], Network],
-    shapes: Iterable[tuple[int, ...]],
+    shape: tuple[int, ...],
+    forms: Iterable[Callable[[int, int], tuple[int, ...]]] = (),
     misfit: type[Exception] = Misfit,
-) -> None:
-    """See that a model computes the same with inputs of other shapes, where it takes them.
+) -> bool:
+    """See that a model computes the same once more, and with inputs of other shapes, where it takes them.
 
     Parameters
     ----------
     network : Network
-        What was read with one shape.
+        What was read with an input of ``shape``.
     run
         Gives the network with another; raises ``misfit`` if the model does not take it.
+    forms
+        Give a shape from two sizes; that is where the model may have any number of steps and sequences.
+
+    Returns
+    -------
+    bool
+        Whether it took an input of another shape.
 
     Raises
     ------
     ModelError
         It computes something else.
     """
-    tensors = network.to_state_dict()
-    for shape in shapes:
-        try:
-            others = run(shape).to_state_dict()
-        except misfit:
-            continue
-        if tensors.keys() != others.keys() or not all(np.array_equal(tensors[key], others[key]) for key in tensors):
-            raise ModelError(
-                "constants that the model uses depend on the number of steps or sequences; supported: the "
-                "same for any number"
-            )
+    if not _are_same(network, run(shape)):
+        raise ModelError("constants that the model uses differ from run to run; supported: the same in every run")
+    seen, taken = {shape}, False
+    for form, group in itertools.product(forms, _OTHER_SIZES):
+        for other in (form(*sizes) for sizes in group):
+            if other in seen:
+                continue
+            seen.add(other)
+            try:
+                again = run(other)
+            except misfit:
+                continue
+            except ModelError as error:
+                raise ModelError(f"on an input of shape {other}, {error}") from None
+            if not _are_same(network, again):
+                raise ModelError(
+                    "constants that the model uses, or its layers, depend on the number of steps or sequences: inputs "
+                    f"of shape {shape} and {other} give different ones; supported: the same for any number"
+                )
+            taken = True
+            break
+    return taken
+
+
+def _are_same(network: Network, other: Network) -> bool:
+    ours, theirs = network.to_state_dict(), other.to_state_dict()
+    return ours.keys() == theirs.keys() and all(np.array_equal(ours[key], theirs[key]) for key in ours)

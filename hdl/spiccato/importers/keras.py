@@ -117,7 +117,7 @@ def _network(config: dict[str, Any], arrays: Arrays, name: str) -> Network:
         return run_layers(layers, outputs, name, *sizes)
 
     network = run(SIZES[0])
-    confirm(network, run, SIZES[1:])
+    confirm(network, run, SIZES[0], [lambda steps, sequences: (steps, sequences)])
     return network
 
 

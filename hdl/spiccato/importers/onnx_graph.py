@@ -1,12 +1,12 @@
 """Networks from ONNX models, files and objects: brought to one operator set, then run (:mod:`.onnx_run`)."""
 
+import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
 import google.protobuf.message
-import numpy as np
 import onnx
 import onnx.inliner
 import onnx.shape_inference
@@ -51,18 +51,23 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
     weights = (initialisers.get(node.input[1]) for node in model.graph.node if node.op_type == "LSTM")
     features = [tensor.dims[-1] for tensor in weights if tensor is not None and tensor.dims]
     first_error: Misfit | None = None
+    chance: Network | None = None  # fits with one number of steps and sequences only
 
     def run(shape):
         return GraphRun(model.graph, opsets).network(name, shape)
 
-    for shapes in _shapes(given[0], features):
+    for form in _forms(given[0], features):
+        shape = form(*SIZES[0])
         try:
-            network = run(shapes[0])
+            network = run(shape)
         except Misfit as error:
             first_error = first_error or error
             continue
-        confirm(network, run, shapes[1:])
-        return network
+        chance = chance or network
+        if confirm(network, run, shape, [form]) or form(*SIZES[1]) == shape:
+            return network
+    if chance is not None:
+        return chance
     # There is a shape to try, at least.
     raise cast(Misfit, first_error)
 
@@ -105,8 +110,8 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from None
 
 
-def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tuple[int, ...]]]:
-    """Shapes of a graph input, with sizes put in where it leaves them open: each time with two pairs of SIZES.
+def _forms(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[Callable[[int, int], tuple[int, ...]]]:
+    """Functions that give a shape of a graph input, two sizes put in where it leaves them open.
 
     Parameters
     ----------
@@ -119,7 +124,7 @@ def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tu
     given = [dim.dim_value or dim.dim_param or number for number, dim in enumerate(dims)]
     is_open = [not dim.dim_value for dim in dims]
     if not any(is_open):
-        yield [tuple(given)]
+        yield lambda *_: tuple(given)
         return
     # The usual order of the sizes that are open, then the one of features that come last or in the middle.
     tries: list[tuple[int | None, int]] = [(None, 0)]
@@ -131,15 +136,17 @@ def _shapes(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[list[tu
             if is_open[position]
         ]
     for position, size in tries:
-        shapes = []
-        for pair in SIZES:
-            spare = iter((*pair, *range(np.prod(pair), np.prod(pair) + len(dims))))
-            put_in = {} if position is None else {given[position]: size}
+        fixed = {} if position is None else {given[position]: size}
+
+        def form(*pair: int, fixed: dict[str | int, int] = fixed) -> tuple[int, ...]:
+            spare = iter((*pair, *range(math.prod(pair), math.prod(pair) + len(dims))))
+            put_in = dict(fixed)
             for key, missing in zip(given, is_open):
                 if missing and key not in put_in:
                     put_in[key] = next(spare)
-            shapes.append(tuple(put_in[key] if missing else key for key, missing in zip(given, is_open)))
-        yield shapes
+            return tuple(put_in[key] if missing else key for key, missing in zip(given, is_open))
+
+        yield form
 
 
 def _first_line(error: Exception) -> str:

@@ -152,7 +152,8 @@ class GraphRun:
         """Results of a node by the reference implementation."""
         feeds = {name: values[name] for name in node.input if name}
         try:
-            return onnx.reference.ReferenceEvaluator(node, opsets=self._opsets).run(None, feeds)
+            with np.errstate(all="ignore"):  # what is not finite is refused where a layer takes it
+                return onnx.reference.ReferenceEvaluator(node, opsets=self._opsets).run(None, feeds)
         except Exception as error:
             reason = (str(error).strip() or type(error).__name__).splitlines()[0]
             raise Misfit(f"{place} cannot be executed: {reason}") from None
@@ -245,7 +246,7 @@ class GraphRun:
         weight = alpha * (weight if attributes.get("transB", 0) else weight.T)
         bias = None
         if len(node.input) > 2 and node.input[2]:
-            bias = beta * _bias(place, self._constant(place, node, 2, "C"), (len(labels), len(weight)))
+            bias = beta * _bias(place, self._constant(place, node, 2, "C"), (max(len(labels), 1), len(weight)))
         return [self._linear(place, node, labels, weight, bias)]
 
     def _matmul(self, place, node, attributes):

@@ -46,6 +46,9 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
         raise ModelError(f"module {what} has no nn.LSTM; supported: {SUPPORTED}")
     if example_input is not None and not hasattr(example_input, "shape"):
         raise ModelError(f"example_input is a {type(example_input).__name__}; expected a tensor or an array")
+    shape = None if example_input is None else tuple(example_input.shape)
+    if shape is not None and 0 in shape:
+        raise ModelError(f"example_input, of shape {shape}, is empty; expected at least one step of one sequence")
     try:
         # What a module keeps of an earlier call belongs to that call's graph, which would not be copied.
         memo = {
@@ -60,38 +63,54 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     # Labels are exact in both; half precision, which is not, is converted without a loss.
     double = any(parameter.dtype is torch.float64 for parameter in module.parameters())
     module = module.double() if double else module.float()
-    if example_input is None:
+    if shape is None:
         return _search(module)
+    run = Run(module)
     try:
-        return Run(module).network(tuple(example_input.shape))
+        network = run.network(shape)
     except Failure as failure:
         raise failure.error(module, "example_input, ") from None
+    # A single step shows no order; more of them may be along any axis of size 1.
+    axes = [axis for axis, size in enumerate(shape) if size == 1 and run.chain.steps() == 1]
+    forms = [lambda steps, _, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]) for axis in axes]
+    confirm(network, lambda other: Run(module).network(other), shape, forms, Failure)
+    return network
 
 
 def _search(module: nn.Module) -> Network:
     """The network by the first of the usual shapes of an input that the module takes.
 
-    A shape of a single step counts only if none of several steps does: there, any step is the last one.
+    A shape of a single step counts only if none of several steps does: there, any step is the last one. So does one
+    that fits by chance, with one number of steps and sequences only.
     """
     attempts = [
-        [form(*sizes, features) for sizes in SIZES]
+        lambda steps, sequences, form=form, features=features: form(steps, sequences, features)
         for features in _feature_sizes(module)
         for form in _FORMS[0 if features == 1 else 1 :]
     ]
     failures, single = [], None
-    for shapes in attempts:
+    fixed_shapes: list[tuple[int, ...]] = []
+    for form in attempts:
         run = Run(module)
+        shape = form(*SIZES[0])
         try:
-            network = run.network(shapes[0])
+            network = run.network(shape)
         except Failure as failure:
             if failure.refusal and failure.length:
                 raise failure.error(module) from None
             failures.append(failure)
             # Sizes that a module fixes tell what it takes.
-            attempts += [[shape] for shape in run.fixed_shapes if [shape] not in attempts]
+            new = [fixed for fixed in run.fixed_shapes if fixed not in fixed_shapes]
+            fixed_shapes += new
+            attempts += [lambda *_, fixed=fixed: fixed for fixed in new]
             continue
-        confirm(network, lambda shape: Run(module).network(shape), shapes[1:], Failure)
-        if run.chain.steps() > 1:
+        is_open = form(*SIZES[1]) != shape
+        forms, axis = [form], run.chain.time_axis
+        if axis is not None and form(*SIZES[1])[axis] == shape[axis]:
+            # As many steps as features, by chance: other numbers of steps are tried as well.
+            forms.append(lambda steps, _, shape=shape, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]))
+        taken = confirm(network, lambda other: Run(module).network(other), shape, forms, Failure)
+        if run.chain.steps() > 1 and taken >= is_open:
             return network
         single = single or network
     if single is None:

@@ -207,7 +207,7 @@ class Run:
     def _tensor(self, labels):
         dtype = next(self._module.parameters()).dtype
         if labels.size and labels.max() >= 2 / torch.finfo(dtype).eps:
-            raise ModelError(
+            raise Misfit(
                 f"an input of this size gives {labels.max()} values to follow; supported: an "
                 "example_input of fewer steps"
             )
