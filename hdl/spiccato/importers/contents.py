@@ -53,7 +53,7 @@ def _kind(head: bytes, size: int) -> str | None:
     if head[8:10] == b'{"' and int.from_bytes(head[:8], "little") <= size - 8:
         return "a safetensors file"
     # ONNX: field 1, the version of its format, is small, and field 2, 7 or 8 follows: producer, graph or operator set.
-    if head[:1] == b"\x08" and 0 < head[1] < 32 and head[2:3] in (b"\x12", b"\x3a", b"\x42"):
+    if head[:1] == b"\x08" and head[2:3] in (b"\x12", b"\x3a", b"\x42") and 0 < head[1] < 32:
         return "an ONNX model"
     try:
         # The last character may be cut.

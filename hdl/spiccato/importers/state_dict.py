@@ -29,6 +29,13 @@ TYPES = "floating-point numbers (float64, float32, float16 or bfloat16)"
 #: Keys under which checkpoints keep the state dict.
 CHECKPOINT_KEYS = ("state_dict", "model_state_dict", "model", "model_state", "net")
 
+# Beside a state dict in a checkpoint: what belongs to the training, and copies of the same network.
+_TRAINING = re.compile(r"optimi[sz]er|(?:^|_)(?:optims?|opt|(?:lr_?)?schedulers?|rngs?|random)(?:_|$)", re.IGNORECASE)
+_COPIES = re.compile(r"(?:^|_)(?:ema|swa|avg|averaged?|shadow|best)(?:_|$)", re.IGNORECASE)
+
+# Checkpoints in checkpoints are followed so far.
+_MAX_DEPTH = 3
+
 # Without a layer number, a field is of an nn.LSTMCell.
 _LSTM_FIELD = re.compile(
     r"(?P<field>(?:weight|bias)_(?:ih|hh|hr))"
@@ -47,10 +54,9 @@ def network_from_state_dict(
 ) -> Network:
     """The network in a state dict, or in a checkpoint that has one.
 
-    Accepted are, under any names, one nn.LSTM, or one nn.LSTMCell or several that are numbered, or several nn.LSTM that
-    are numbered and differ in size from one to the next (otherwise one nn.LSTM would do); then one nn.Linear with a
-    bias, or none. The modules have to come in this order, or, where the order is unknown, their sizes have to admit no
-    other one. Missing biases are zeros. A tensor ``calibration`` becomes :attr:`Network.calibration`.
+    Accepted are, under any names, one nn.LSTM or one nn.LSTMCell; then one nn.Linear with a bias, or none. Their sizes
+    have to admit no other order, and where the order is known, they have to come in this one. An LSTM without biases
+    has zeros for them. A tensor ``calibration`` becomes :attr:`Network.calibration`.
 
     Parameters
     ----------
@@ -74,10 +80,12 @@ def network_from_state_dict(
         a wrong shape or type, or not finite.
     """
     tensors, key = _tensors(state)
+    for field, value in tensors.items():
+        _check_shape(field, value)
     calibration = tensors.pop("calibration", None)
     modules = _modules(tensors)
     found = ", ".join(module.description for module in modules)
-    if strange := [module for module in modules if not module.layers]:
+    if strange := [module for module in modules if module.kind not in _BUILDERS]:
         raise ModelError(
             f"{strange[0].description} is {strange[0].kind}; found: {found}; supported: {SUPPORTED}; the "
             "module itself or an ONNX file would tell what it does"
@@ -125,7 +133,21 @@ def network_from_state_dict(
 
 
 def _is_tensor(value: Any) -> bool:
-    return hasattr(value, "dtype") and hasattr(value, "shape")
+    try:
+        return hasattr(value, "dtype") and hasattr(value, "shape") and not isinstance(value, type)
+    except Exception:  # nested tensors, and parameters of lazy modules: tensors without a shape
+        return True
+
+
+def _check_shape(key: str, value: Any) -> None:
+    """Refuse a tensor that has no shape."""
+    try:
+        _shape(value)
+    except Exception:  # of any kind: tensors of other packages, too
+        raise ModelError(
+            f"tensor {key!r} has no shape, as nested tensors and those of lazy modules that have not run; "
+            "expected a dense one"
+        ) from None
 
 
 def _is_state_dict(value: Any) -> bool:
@@ -136,7 +158,7 @@ def _is_state_dict(value: Any) -> bool:
     )
 
 
-def _tensors(content: Mapping[Any, Any]) -> tuple[dict[str, Any], str | None]:
+def _tensors(content: Mapping[Any, Any], depth: int = 0) -> tuple[dict[str, Any], str | None]:
     """The tensors of a state dict or checkpoint, and the checkpoint's key."""
     others = [key for key in content if not isinstance(key, str) or not _is_tensor(content[key])]
     if not others:
@@ -148,6 +170,7 @@ def _tensors(content: Mapping[Any, Any]) -> tuple[dict[str, Any], str | None]:
     known = [key for key in found if key in CHECKPOINT_KEYS]
     if len(found) == 1 or len(known) == 1:
         key = (known or found)[0]
+        _check_rest(content, key, content[key])
         return dict(content[key]), key
     if found:
         names = ", ".join(map(repr, found))
@@ -156,15 +179,61 @@ def _tensors(content: Mapping[Any, Any]) -> tuple[dict[str, Any], str | None]:
             f"spiccato.load(torch.load(path, weights_only=True)[{found[0]!r}])"
         )
     inner = [key for key in CHECKPOINT_KEYS if isinstance(content.get(key), Mapping)]
-    if len(inner) == 1 and content[inner[0]] is not content:
+    if len(inner) == 1 and depth < _MAX_DEPTH:
         try:
-            return _tensors(content[inner[0]])[0], inner[0]
+            tensors, _ = _tensors(content[inner[0]], depth + 1)
         except ModelError as error:
             raise ModelError(f"in {inner[0]!r}: {error}") from None
+        _check_rest(content, inner[0], tensors)
+        return tensors, inner[0]
     raise ModelError(
         f"{what}; expected a tensor, or a checkpoint with a state dict under one of the keys "
         f"{', '.join(CHECKPOINT_KEYS)}"
     )
+
+
+def _check_rest(content: Mapping[Any, Any], taken: str, tensors: Mapping[str, Any]) -> None:
+    """Refuse a checkpoint that has tensors beside those under ``taken``: parts of the network, or its constants."""
+    rest = {key: value for key, value in content.items() if key != taken}
+    if more := [key for key in rest if _has_tensors({key: rest[key]}, tensors)]:
+        raise ModelError(
+            f"a checkpoint with more than the state dict under {taken!r}: tensors under {', '.join(map(repr, more))}, "
+            "too; expected one state dict of the whole model or, if they do not matter, "
+            f"spiccato.load(torch.load(path, weights_only=True)[{taken!r}])"
+        )
+
+
+def _has_tensors(entries: Mapping[Any, Any], taken: Mapping[str, Any]) -> bool:
+    """Whether tensors of more than one number are anywhere in entries that may matter beside the tensors ``taken``."""
+    seen: dict[int, Any] = {}
+    waiting: list[Any] = [entries]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        seen[id(value)] = value
+        if _is_tensor(value):
+            try:
+                if _shape(value):
+                    return True
+            except Exception:  # no shape: more than one number
+                return True
+        elif isinstance(value, Mapping):
+            if not {"state", "param_groups"} <= value.keys():
+                waiting += [one for key, one in value.items() if not _is_of_training(key, one, taken)]
+        elif isinstance(value, list | tuple | set | frozenset):
+            waiting += value
+        elif hasattr(value, "state_dict"):
+            return True
+    return False
+
+
+def _is_of_training(key: Any, value: Any, taken: Mapping[str, Any]) -> bool:
+    """Whether an entry is of an optimiser or the like, or a copy of the tensors ``taken``."""
+    if not isinstance(key, str):
+        return False
+    is_copy = isinstance(value, Mapping) and value.keys() == taken.keys() and _COPIES.search(key)
+    return bool(_TRAINING.search(key) or is_copy)
 
 
 def _array(key: str, value: Any) -> NDArray[Any]:
@@ -246,15 +315,20 @@ def _modules(tensors: Mapping[str, Any]) -> list[_Module]:
         fields.setdefault(module, {})[field] = value
     labels = _labels(list(fields))
     modules = [_Module(name, label, _kind(name, fields[name]), fields[name]) for name, label in zip(fields, labels)]
-    builders: dict[str, Callable[[_Module], tuple[LSTMLayer, ...] | tuple[LinearLayer]]] = {
-        "LSTM": _lstm,
-        "LSTMCell": _cell,
-        "linear": _linear,
-    }
-    return [
-        replace(module, layers=builders[module.kind](module)) if module.kind in builders else module
-        for module in modules
-    ]
+    strange = any(module.kind not in _BUILDERS for module in modules)
+    return [_built(module, strange) for module in modules]
+
+
+def _built(module: _Module, lenient: bool) -> _Module:
+    """A module with its layers; if ``lenient``, without any where its tensors make none."""
+    if module.kind not in _BUILDERS:
+        return module
+    try:
+        return replace(module, layers=_BUILDERS[module.kind](module))
+    except ModelError:
+        if lenient:
+            return module
+        raise
 
 
 def _labels(names: Sequence[str]) -> list[str]:
@@ -274,10 +348,7 @@ def _shown(name: str) -> str:
 
 
 def _shape(value: Any) -> tuple[int, ...]:
-    try:
-        return tuple(map(int, value.shape))
-    except Exception:  # of nested tensors, for instance
-        return ()
+    return tuple(map(int, value.shape))
 
 
 def _kind(name: str, fields: Mapping[str, Any]) -> str:
@@ -313,15 +384,34 @@ def _lstm(module: _Module) -> tuple[LSTMLayer, ...]:
         numbers.setdefault(int(match["layer"]), {})[match["field"]] = value
     if missing := set(range(len(numbers))) - set(numbers):
         raise ModelError(f"tensor {_key(module, f'weight_ih_l{min(missing)}')!r} is missing")
-    return tuple(_layer(LSTMLayer, module, f"_l{k}", numbers[k]) for k in sorted(numbers))
+    layers = tuple(_layer(LSTMLayer, module, f"_l{k}", numbers[k]) for k in sorted(numbers))
+    _check_biases(module, [f"_l{k}" for k in sorted(numbers)])
+    return layers
+
+
+def _check_biases(module: _Module, suffixes: Sequence[str]) -> None:
+    """Refuse an LSTM some of whose biases are missing."""
+    biases = [field + suffix for suffix in suffixes for field in ("bias_ih", "bias_hh")]
+    missing = [field for field in biases if field not in module.fields]
+    if 0 < len(missing) < len(biases):
+        raise ModelError(f"tensor {_key(module, missing[0])!r} is missing; expected all biases of an LSTM, or none")
 
 
 def _cell(module: _Module) -> tuple[LSTMLayer, ...]:
-    return (_layer(LSTMLayer, module, "", module.fields),)
+    layer = _layer(LSTMLayer, module, "", module.fields)
+    _check_biases(module, [""])
+    return (layer,)
 
 
 def _linear(module: _Module) -> tuple[LinearLayer]:
     return (_layer(LinearLayer, module, "", module.fields),)
+
+
+_BUILDERS: dict[str, Callable[[_Module], tuple[LSTMLayer, ...] | tuple[LinearLayer]]] = {
+    "LSTM": _lstm,
+    "LSTMCell": _cell,
+    "linear": _linear,
+}
 
 
 def _key(module: _Module, field: str) -> str:
@@ -367,27 +457,16 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
     """The modules in the order in which data passes through them; or none, and what there is doubt about."""
     lstms = [module for module in modules if module.kind != "linear"]
     linears = [module for module in modules if module.kind == "linear"]
-    inputs, hidden = lstms[0].layers[0].input_size, lstms[-1].layers[-1].output_size
-    for lstm in lstms:
-        # A list may hold cells, which no nn.Sequential can; of what may stand in one, more may follow.
-        if _has_number(lstm.name.rpartition(".")[0] if lstm.kind == "LSTMCell" else lstm.name):
-            return [], _hidden(lstm)
-    if len(lstms) > 1 or _has_number(lstms[0].name):
-        numbers = _numbers(lstms)
-        if numbers is None or not all(module.kind == lstms[0].kind for module in lstms):
-            return [], f"in what order {_listed(lstms)} come, and what else there is"
-        if ordered and list(numbers) != sorted(numbers):
-            return [], f"why {_listed(lstms)} come in this order"
-        lstms = [module for _, module in sorted(zip(numbers, lstms), key=lambda pair: pair[0])]
-        inputs, hidden = lstms[0].layers[0].input_size, lstms[-1].layers[-1].output_size
-        for one, other in itertools.pairwise(lstms):
-            if one.kind == "LSTM" and one.layers[-1].output_size == other.layers[0].output_size:
-                return [], (
-                    f"what lies between {one.label} and {other.label}, which are of one size and could be one nn.LSTM"
-                )
+    if len(lstms) > 1:
+        return [], f"in what order {_listed(lstms)} come, and what lies between them"
+    (lstm,) = lstms
+    inputs, hidden = lstm.layers[0].input_size, lstm.layers[-1].output_size
+    # A list of cells may hold one, which no nn.Sequential can.
+    if _has_number(re.sub(r"(^|\.)0$", "", lstm.name) if lstm.kind == "LSTMCell" else lstm.name):
+        return [], _hidden(lstm)
     for linear in linears:
-        if ordered and modules.index(linear) < max(modules.index(lstm) for lstm in lstms):
-            return [], f"what {linear.label}, which comes before {_listed(lstms)}, does there"
+        if ordered and modules.index(linear) < modules.index(lstm):
+            return [], f"what {linear.label}, which comes before {lstm.label}, does there"
     if len(linears) > 1:
         return [], f"what lies between {_listed(linears)}"
     for linear in linears:
@@ -398,8 +477,8 @@ def _evident(modules: Sequence[_Module], ordered: bool) -> tuple[list[_Module], 
             return [], _hidden(linear)
         if columns != hidden:
             return [], f"where {linear.label}, which takes {columns} inputs, fits: the last LSTM layer gives {hidden}"
-        if not ordered and rows == inputs:
-            return [], f"whether {linear.label} comes before or after {_listed(lstms)}: it fits both"
+        if rows == inputs:
+            return [], f"whether {linear.label} is computed before or after {lstm.label}: it fits both"
     return lstms + linears, None
 
 
@@ -414,21 +493,6 @@ def _listed(modules: Sequence[_Module]) -> str:
 def _has_number(name: str) -> bool:
     """Whether the name says that the module is in an nn.Sequential, nn.ModuleList or the like."""
     return any(part.isdigit() for part in name.split("."))
-
-
-def _numbers(modules: Sequence[_Module]) -> list[int] | None:
-    """The numbers at the ends of names that are alike otherwise and count without a gap; None for other names."""
-    matches = [re.fullmatch(r"(.*?)([0-9]{1,6})", module.name, re.DOTALL) for module in modules]
-    found = [match for match in matches if match is not None]
-    stems = {match[1] for match in found}
-    if len(found) != len(modules) or len(stems) != 1:
-        return None
-    numbers = [int(match[2]) for match in found]
-    # A container counts from 0, people from 0 or 1.
-    (stem,) = stems
-    in_container = not stem or stem.endswith(".")
-    starts = (0,) if in_container else (0, 1)
-    return numbers if any(sorted(numbers) == list(range(k, k + len(numbers))) for k in starts) else None
 
 
 def _stated(modules: Sequence[_Module], layers: str | Sequence[str], stated_by: str) -> list[_Module]:
