@@ -16,6 +16,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
@@ -214,6 +215,10 @@ class Reader:
         assert self.printed is not None, f"{block.place}: no block before this one"
         assert matches(block.text, self.printed), f"{block.place}: printed was\n{self.printed}"
 
+    def toml(self, block):
+        """Have it parsed; test_registry.py makes a package of it."""
+        assert tomllib.loads(block.text)
+
     def verilog(self, block):
         """Have Verilator check it, around the smallest accelerator, whose Verilog the page has had written."""
         (self.folder / "my_design.v").write_text(block.text)
@@ -265,7 +270,13 @@ def reader(request, tmp_path, build_folder):
 def test_page(name, reader):
     """All blocks of a page, in order."""
     for block in blocks(PAGES[name]):
-        run = {"sh": reader.sh, "python": reader.python, "text": reader.text, "verilog": reader.verilog}
+        run = {
+            "sh": reader.sh,
+            "python": reader.python,
+            "text": reader.text,
+            "toml": reader.toml,
+            "verilog": reader.verilog,
+        }
         assert block.language in run, f"{block.place}: {block.language or 'no'} language; known: {', '.join(run)}"
         run[block.language](block)
 
