@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..config import Config
-from ..numbers import ADJUST_BITS
+from ..numbers import ADJUST_BITS, FLOAT_EXPONENT_BITS
 from .word import Word
 
 __all__ = ["TARGET_BITS", "Record", "RecordKind", "feature_word", "header_words", "load_stream", "parameters_word"]
@@ -55,6 +55,9 @@ header_word = Word(
 )
 place_word = Word({"addr": (20, "address of the first entry"), "entries": (12, "entries, less one")})
 
+#: A digest, as the first record of a load carries it.
+digest_word = Word({"digest": (64, "of the configuration, or of a program")})
+
 #: One input feature: what ingress adds to the exponent, and whether there is such a feature.
 feature_word = Word(
     {"adjust": (ADJUST_BITS, "what is added to the exponent, with ADJUST_OFFSET"), "enable": (1, "the feature exists")}
@@ -66,11 +69,11 @@ def parameters_word(config: Config) -> Word:
     addr_bits = (config.program_depth - 1).bit_length()
     return Word(
         {
-            "digest": (64, "of the program"),
+            "digest": (digest_word.size, "of the program"),
             "last_input_beat": (7, "beats of an input packet, less one"),
             "output_beats": (7, "beats of an output packet"),
             "last_values": (6, "values in its last beat, less one"),
-            "output_exponent": (8, "127 less the fraction bits of the output sums"),
+            "output_exponent": (FLOAT_EXPONENT_BITS, "127 less the fraction bits of the output sums"),
             "body": (addr_bits, "first issue word of an inference"),
             "before_last": (addr_bits, "last issue word but one"),
         }
@@ -99,7 +102,7 @@ def header_words(
 
 def load_stream(records: Iterable[Record], begin: RecordKind, digest: str) -> NDArray[np.uint32]:
     """The words of a load: the record ``begin`` with the hexadecimal ``digest``, all records, the end and the CRC."""
-    halves = int(digest, 16) & 0xFFFF_FFFF, int(digest, 16) >> 32
+    halves = digest_word.split(int(digest, 16))
     stream = [np.array([header_word.pack(kind=begin), *halves], dtype=np.uint32)]
     limit = 1 << place_word["entries"].width
     for kind, image, addr, core, row in records:

@@ -85,7 +85,7 @@ class Word:
 
     def split(self, word: int) -> list[int]:
         """A word as its 32-bit words, the lowest first."""
-        return [(word >> WORD_BITS * i) & 0xFFFF_FFFF for i in range(self.words)]
+        return [(word >> WORD_BITS * i) & ((1 << WORD_BITS) - 1) for i in range(self.words)]
 
     def encode(self, values: Mapping[str, ArrayLike]) -> NDArray[np.uint32]:
         """Many words at once: {field: integers (n,)} to 32-bit words (n, words); fields left out are zero.
