@@ -128,6 +128,9 @@ async def open_page(url, profile, width=1366, height=900):
                 yield page
             finally:
                 connection.close()
+                # Closing is an exchange: the socket is freed once the last of the events and then nothing was read.
+                while await asyncio.wait_for(connection.read_message(), _SECONDS) is not None:
+                    pass
         finally:
             browser.terminate()
 
