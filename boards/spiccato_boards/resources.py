@@ -114,17 +114,10 @@ def products(config):
 
 def memory_blocks(part, family):
     """Memory blocks of one part, a :class:`Ram` or :class:`Rom`: (kind, number), in steps of half a block."""
-    kind = next(iter(family.memory))
-    if isinstance(part, Ram):
-        width, depth, banks = part.width, part.depth, part.banks
-        if part.style == "ultra" and family.large:
-            kind = family.large
-        shapes = family.memory[kind]
-    else:
-        width, depth, banks = part.width, len(part.contents), 1
-        shapes = family.two_ports if part.ports > 1 else family.memory[kind]
-    halves = min(-(-depth // shape.depth) * -(-width // shape.width) * shape.halves for shape in shapes)
-    return kind, banks * halves / 2
+    if isinstance(part, Rom):
+        return family.memory_blocks(part.width, len(part.contents), ports=part.ports)
+    kind, blocks = family.memory_blocks(part.width, part.depth, ultra=part.style == "ultra")
+    return kind, part.banks * blocks
 
 
 def _half_dsp_blocks(part, family):

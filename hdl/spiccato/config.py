@@ -49,7 +49,7 @@ class Config:
     family : str
         Device family, key of :data:`spiccato.families.FAMILIES`: what its multipliers do decides some latencies.
     profile : str
-        One of the family's profiles: which optional pipeline stages there are.
+        One of the family's profiles: how far signals may reach, and which optional registers there are.
     epilogues : sequence of str
         What takes a slot's finished sums to vectors: names in :data:`spiccato.rtl.epilogue.EPILOGUES`, which the kinds
         of layers ask for (:mod:`spiccato.layers`). A lane has one of each.
@@ -136,7 +136,7 @@ class Config:
 
     @property
     def stages(self) -> Profile:
-        """The optional pipeline stages that there are."""
+        """How far signals may reach, and which optional registers there are."""
         return FAMILIES[self.family].profiles[self.profile]
 
     @property
@@ -210,7 +210,7 @@ class Config:
         relevant = {
             key: value for key, value in self.to_dict().items() if key not in ("name", "clock_mhz", "family", "profile")
         }
-        relevant |= dataclasses.asdict(self.stages) | {"adds_products": self.adds_products}
+        relevant |= self.stages.registers | {"adds_products": self.adds_products}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 

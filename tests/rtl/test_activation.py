@@ -9,8 +9,8 @@ from amaranth.lib.wiring import In, Out
 from rtl_bench import play, random_signed
 from spiccato.numbers import ACC_BITS, C_SUM_FRAC_BITS, GATE_FRAC, GATE_FRAC_BITS
 from spiccato.rtl.activation import ActivationTable, Interpolate, argument_bits
+from spiccato.rtl.broadcast import DelayLine
 from spiccato.rtl.memory import Rom
-from spiccato.rtl.part import DelayLine
 
 pytestmark = pytest.mark.fast
 

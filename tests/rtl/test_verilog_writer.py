@@ -350,12 +350,12 @@ def test_instances_and_attributes():
     """Parameters, attributes and unused outputs of an instance; attributes of a signal."""
 
     def build(m, part):
-        kept = Signal(4, attrs={"keep": 1, "style": "fast"})
+        kept = Signal(4, attrs={"mark_debug": 1, "style": "fast"})
         m.d.sync += kept.eq(part.a)
         unused = Signal()
         m.submodules.pll = Instance("PLL", p_WIDTH=4, p_MODE="HIGH", a_LOC="X0", i_in=kept, o_out=part.y, o_lock=unused)
 
     text = VerilogLibrary().add(Around(build))
-    assert '(* keep = 1, style = "fast" *)' in text
+    assert '(* mark_debug = 1, style = "fast" *)' in text
     assert '(* LOC = "X0" *)\n  PLL #(.WIDTH(4), .MODE("HIGH")) pll (' in text
     assert ".in(kept)" in text and ".lock()" in text and "unused" not in text

@@ -6,10 +6,10 @@ Each module of this package that has a ``FAMILY`` is a family: a new one is one 
 import importlib
 import pkgutil
 
-from .family import Family, Profile, Shape
+from .family import Family, Profile, Reach, Shape
 from .style import Style
 
-__all__ = ["FAMILIES", "Family", "Profile", "Shape", "Style"]
+__all__ = ["FAMILIES", "Family", "Profile", "Reach", "Shape", "Style"]
 
 
 def _discover() -> dict[str, Family]:

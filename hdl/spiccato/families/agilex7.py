@@ -1,6 +1,6 @@
 """Agilex 7: DSP blocks that add two products, memory blocks of 20 kbit."""
 
-from .family import Family, Profile, Shape
+from .family import CONSERVATIVE, Family, Profile, Shape
 from .style import Style
 
 __all__ = ["FAMILY"]
@@ -16,9 +16,9 @@ FAMILY = Family(
         distributed='ramstyle = "MLAB, no_rw_check"',
         rom='romstyle = "M20K"',
         dsp='multstyle = "dsp"',
-        copies='altera_attribute = "-name REMOVE_DUPLICATE_REGISTERS OFF"',
+        copy="dont_merge, preserve_syn_only",
     ),
-    profiles={"aggressive": Profile()},
+    profiles={"aggressive": Profile(), "conservative": CONSERVATIVE},
     adds_products=True,
     logic_unit="ALM",
     logic_per_register=1.0,

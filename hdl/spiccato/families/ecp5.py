@@ -1,6 +1,6 @@
 """ECP5: MULT18X18D blocks that do not add, memory blocks of 18 kbit; for the open tools."""
 
-from .family import Family, Profile, Shape
+from .family import CONSERVATIVE, Family, Profile, Shape
 from .style import Style
 
 __all__ = ["FAMILY"]
@@ -16,10 +16,10 @@ FAMILY = Family(
         ultra='no_rw_check, ram_style = "block"',
         distributed='no_rw_check, ram_style = "distributed"',
         rom='rom_style = "block"',
-        copies="keep_hierarchy",
+        copy="keep",
     ),
     library="spiccato.verilog.ecp5:Ecp5Library",
-    profiles={"aggressive": Profile(product_register=True, table_address_register=True)},
+    profiles={"aggressive": Profile(product_register=True, table_address_register=True), "conservative": CONSERVATIVE},
     logic_unit="LUT4",
     logic_per_register=1.6,
     memory={"dp16kd": _TWO_PORTS},

@@ -1,11 +1,11 @@
 """What is known of a device family, and what its profiles may choose."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import NamedTuple
 
 from .style import Style
 
-__all__ = ["Family", "Profile", "Shape"]
+__all__ = ["CONSERVATIVE", "Family", "Profile", "Reach", "Shape"]
 
 
 class Shape(NamedTuple):
@@ -16,20 +16,78 @@ class Shape(NamedTuple):
     halves: int = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class Profile:
-    """Which of the optional registers there are. Every latency follows from these by composition.
+class Reach(NamedTuple):
+    """What one register bit may drive, through whatever logic.
 
     Attributes
     ----------
-    product_register : bool
-        Between multiplication and addition in the cell units: for DSP blocks that do not add.
-    table_address_register : bool
-        In front of the activation tables: for memory blocks that are far apart.
+    blocks : int
+        Memory blocks, and operands of multipliers.
+    registers : int
+        Register bits: their data, enable and reset inputs.
     """
 
+    blocks: int
+    registers: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """How far signals may reach, and which of the optional registers there are.
+
+    Every latency follows from the registers by composition.
+
+    Attributes
+    ----------
+    reach : Reach
+        Of one register bit; wider broadcasts are trees of registers.
+    operand_register : bool
+        In front of the multipliers of the cell units, so also between table and multiplier: the DSP block's own.
+    product_register : bool
+        Between multiplication and addition in the cell units: the DSP block's pipeline register, or, for blocks that
+        do not add, its result register.
+    row_product_register : bool
+        The DSP block's pipeline register in the rows.
+    table_address_register : bool
+        In front of the activation tables.
+    vector_register : bool
+        One more stage of the vector's way to the rows: at each core's edge.
+    write_register : bool
+        In front of the accumulator file's write ports.
+    capture_register : bool
+        Accumulators on their way to the output stream: at its edge.
+    input_register : bool
+        Between the input stream's beat register and its lanes.
+    """
+
+    reach: Reach = Reach(blocks=32, registers=64)
+    operand_register: bool = False
     product_register: bool = False
+    row_product_register: bool = False
     table_address_register: bool = False
+    vector_register: bool = False
+    write_register: bool = False
+    capture_register: bool = False
+    input_register: bool = False
+
+    @property
+    def registers(self) -> dict[str, bool]:
+        """The optional registers: whether there is each."""
+        return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "reach"}
+
+
+#: The profile with every register, the same for all families.
+CONSERVATIVE = Profile(
+    reach=Reach(blocks=16, registers=32),
+    operand_register=True,
+    product_register=True,
+    row_product_register=True,
+    table_address_register=True,
+    vector_register=True,
+    write_register=True,
+    capture_register=True,
+    input_register=True,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +99,7 @@ class Family:
     name : str
         As configurations name it.
     profiles : {name: Profile}
-        "aggressive" has the fewest cycles.
+        "aggressive" has the fewest cycles, "conservative" every register.
     adds_products : bool
         A DSP block adds two products, which saves an adder level in every row.
     style : Style
@@ -80,3 +138,14 @@ class Family:
     large: str | None = None
     dsp_steps: tuple
     half_dsp: tuple | None = None
+
+    def memory_blocks(self, width: int, depth: int, *, ultra: bool = False, ports: int = 1) -> tuple[str, float]:
+        """Memory blocks of one memory of ``depth`` words: (kind, number), in steps of half a block.
+
+        It has one write port and one read port, or, without a write port, as many read ports as ``ports`` says.
+        ``ultra``: made of the large blocks, if the family has them. It gets the shape of which it takes least, the same
+        throughout.
+        """
+        kind = self.large if ultra and self.large else next(iter(self.memory))
+        shapes = self.two_ports if ports > 1 else self.memory[kind]
+        return kind, min(-(-depth // shape.depth) * -(-width // shape.width) * shape.halves for shape in shapes) / 2

@@ -18,13 +18,13 @@ class Style:
     ultra : memories of its large blocks, or of ordinary ones if it has none
     distributed : memories in look-up tables
     rom : constant tables in ordinary memory blocks
+    copy : registers that are equal to others, for the fan-out: not to be merged, nor made a shift register
     dsp : modules that are one DSP stage
-    copies : modules that keep registers of their own equal to their siblings', for the fan-out: not to be merged
     """
 
     block: str
     ultra: str
     distributed: str
     rom: str
+    copy: str
     dsp: str | None = None
-    copies: str | None = None

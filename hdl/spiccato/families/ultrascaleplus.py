@@ -1,6 +1,6 @@
 """UltraScale+: as Versal, with DSP48E2 blocks; yosys knows this family, so estimates are compared with its counts."""
 
-from .family import Family, Profile
+from .family import CONSERVATIVE, Family, Profile
 from .xilinx import BRAM36, BRAM36_TWO_PORTS, URAM, VIVADO
 
 __all__ = ["FAMILY"]
@@ -9,7 +9,7 @@ __all__ = ["FAMILY"]
 FAMILY = Family(
     name="ultrascaleplus",
     style=VIVADO,
-    profiles={"aggressive": Profile()},
+    profiles={"aggressive": Profile(), "conservative": CONSERVATIVE},
     logic_unit="LUT",
     logic_per_register=1.4,
     memory={"bram36": BRAM36, "uram": URAM},

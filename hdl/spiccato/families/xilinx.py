@@ -11,7 +11,7 @@ VIVADO = Style(
     distributed='ram_style = "distributed"',
     rom='rom_style = "block"',
     dsp='use_dsp = "yes"',
-    copies='keep_hierarchy = "yes"',
+    copy='keep = "true", shreg_extract = "no"',
 )
 
 # A BRAM36 is two blocks of 18 Kbit, each of which can serve a memory of its own.

@@ -8,12 +8,13 @@ from ..isa.load import RecordKind
 from ..isa.marks import marks_word
 from ..numbers import C_BITS, QUARTERS, VECTOR_BITS
 from .axi import AxiLite, AxiStream
+from .broadcast import DelayLine
 from .control import Control
 from .control.probe import Probe
 from .core import Core, CoreTiming
 from .egress import Egress, output_event_layout
 from .ingress import Ingress
-from .part import DelayLine, Part, place
+from .part import Part, place
 from .sequencer import Sequencer
 from .vector_file import VectorFile
 from .words import layout

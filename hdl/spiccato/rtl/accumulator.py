@@ -5,6 +5,7 @@ from amaranth.hdl import Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import ACC_BITS, ALIGN_LEFT, SHIFT_BITS, row_sum_bits
+from .broadcast import copies
 from .part import Part
 
 __all__ = ["RowAccumulator"]
@@ -24,7 +25,6 @@ class RowAccumulator(Part):
     value : out, signed 48, ``latency`` cycles after ``sum``
     """
 
-    module_style = "copies"
     add_offset = 1
     latency = add_offset + 1
     #: Each row keeps a copy of the selects, which go to all of its bits.
@@ -56,9 +56,7 @@ class RowAccumulator(Part):
         shifted = (self.sum << ALIGN_LEFT) >> self.shift
         aligned = Signal(signed(ACC_BITS), reset_less=True)
         m.d.sync += aligned.eq(shifted)
-        load = Signal(reset_less=True)
-        enable = Signal(reset_less=True)
-        m.d.sync += [load.eq(self.load), enable.eq(self.enable)]
+        (load,), (enable,) = copies(m, "load", self.load, 1), copies(m, "enable", self.enable, 1)
         value = Signal.like(self.value, reset_less=True)
         with m.If(enable):
             m.d.sync += value.eq(Mux(load, self.operand, value) + aligned)

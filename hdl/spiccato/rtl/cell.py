@@ -15,10 +15,11 @@ from ..numbers import (
     saturate,
 )
 from .activation import ActivationTable, Interpolate
+from .broadcast import DelayLine
 from .dsp import Multiply, MultiplyAdd
 from .epilogue import Epilogue, register
 from .memory import Rom
-from .part import DelayLine, place
+from .part import place
 
 __all__ = ["CellUnit"]
 

@@ -19,9 +19,10 @@ from ..numbers import (
 )
 from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
 from .accumulator import RowAccumulator
+from .broadcast import DelayLine
 from .epilogue import epilogues
 from .memory import Ram
-from .part import DelayLine, Part, place
+from .part import Part, place
 from .row import DotProductRow
 from .vector_file import VectorFile
 from .words import layout

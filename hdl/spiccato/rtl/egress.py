@@ -13,9 +13,10 @@ from ..isa.issue import issue_word
 from ..isa.marks import marks_word
 from ..numbers import ACC_BITS, FLOAT_EXPONENT_BITS
 from .axi import AxiStream
+from .broadcast import DelayLine
 from .memory import DistributedRam
 from .output_lane import OutputLane
-from .part import DelayLine, Part, place
+from .part import Part, place
 from .words import layout
 
 __all__ = ["Egress", "output_event_layout"]

@@ -24,9 +24,10 @@ from ..isa.load import feature_word
 from ..isa.marks import MARKS, marks_word
 from ..numbers import EXPONENT_BITS, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_EXPONENT_BITS, MANTISSA_BITS, VECTOR_BITS
 from .axi import AxiStream
+from .broadcast import DelayLine
 from .input_lane import GROUPS, InputLane
 from .memory import DistributedRam
-from .part import DelayLine, Part, place
+from .part import Part, place
 from .words import layout
 
 __all__ = ["Ingress"]

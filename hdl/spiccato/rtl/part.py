@@ -11,10 +11,10 @@ import contextlib
 import contextvars
 import inspect
 
-from amaranth.hdl import ClockSignal, Instance, ResetInserter, Signal, Value
+from amaranth.hdl import ClockSignal, Instance, ResetInserter, Value
 from amaranth.lib import wiring
 
-__all__ = ["Part", "Library", "module_instance", "place", "ports", "DelayLine"]
+__all__ = ["Part", "Library", "module_instance", "place", "ports"]
 
 #: The library that takes the parts that are placed.
 _LIBRARY: contextvars.ContextVar["Library | None"] = contextvars.ContextVar("library", default=None)
@@ -164,28 +164,3 @@ def place(m, name, part, *, reset=None):
     for port, (_, signal) in ports(part).items():
         signal.name = f"{name}__{port}"
     return part
-
-
-class DelayLine:
-    """A signal as it was some cycles ago: one register per cycle, made when first asked for.
-
-    ``start`` is the cycle in which ``signal`` itself is valid, in the caller's own count (0 = issue register), so
-    that the caller asks for absolute cycles: ``line.at(7)``.
-    """
-
-    def __init__(self, m, name, signal, start=0, *, resettable=False):
-        self._m, self._name, self._start, self._resettable = m, name, start, resettable
-        self._stages = [signal]
-
-    def at(self, cycle):
-        """The signal as valid in ``cycle`` >= start."""
-        if cycle < self._start:
-            raise ValueError(f"{self._name} is not known before cycle {self._start}, asked for {cycle}")
-        while len(self._stages) <= cycle - self._start:
-            previous = self._stages[-1]
-            stage = Signal.like(
-                previous, name=f"{self._name}_{self._start + len(self._stages)}", reset_less=not self._resettable
-            )
-            self._m.d.sync += stage.eq(previous)
-            self._stages.append(stage)
-        return self._stages[cycle - self._start]

@@ -6,6 +6,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import INT8_BITS, VECTOR_BITS, WEIGHT_BITS, row_sum_bits
+from .broadcast import copies
 from .dsp import Multiply, MultiplyPair
 from .part import Part, place
 
@@ -27,7 +28,6 @@ class DotProductRow(Part):
     sum : out, signed, exact
     """
 
-    module_style = "copies"
     #: Each row keeps a copy of the selects, which go to all of its lanes.
     select_lead = 1
 
@@ -67,9 +67,7 @@ class DotProductRow(Part):
 
     def elaborate(self, platform):
         m = Module()
-        int8 = Signal(reset_less=True)
-        high = Signal(reset_less=True)
-        m.d.sync += [int8.eq(self.int8), high.eq(self.high)]
+        (int8,), (high,) = copies(m, "int8", self.int8, 1), copies(m, "high", self.high, 1)
         w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}") for i in range(self.block)]
         for i in range(self.block):
             low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]

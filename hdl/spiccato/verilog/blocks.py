@@ -11,28 +11,31 @@ __all__ = ["Block", "blocks"]
 class Block:
     """What happens at an edge of a clock.
 
-    ``reset``, if any, is a pair: condition, and what is assigned when it holds; otherwise ``body`` is. A register keeps
-    its value unless something is assigned to it.
+    ``keep``: no tool may merge its registers with others. ``reset``, if any, is a pair: condition, and what is assigned
+    when it holds; otherwise ``body`` is. A register keeps its value unless something is assigned to it.
     """
 
     clock: Value
     edge: str
     body: tuple
+    keep: bool = False
     reset: tuple | None = None
 
 
 def blocks(registers) -> list[Block]:
     """The blocks of some registers, in the order of each block's first register.
 
-    Registers come together whose assignments depend on the same conditions in the same order.
+    Registers come together whose assignments depend on the same conditions in the same order, but those that are to be
+    kept never with others.
     """
     groups: dict = {}
     for register in registers:
-        groups.setdefault((register.clock, register.edge, _conditions(register.body)), []).append(register.body)
+        key = register.clock, register.edge, "keep" in register.wire.attributes, _conditions(register.body)
+        groups.setdefault(key, []).append(register.body)
     found = []
-    for (clock, edge, _), bodies in groups.items():
+    for (clock, edge, keep, _), bodies in groups.items():
         body = _merged(bodies)
-        block = Block(clock, edge, body)
+        block = Block(clock, edge, body, keep)
         if body and _is_reset(body):
             test, ((_, values),) = body[-1]
             block.body, block.reset = body[:-1], (test, values)

@@ -74,7 +74,7 @@ class VerilogLibrary(Library):
 
     def text(self, module, port_names=()):
         """The Verilog of one module of a netlist; see :func:`.text.write_module`."""
-        return write_module(module, port_names).text
+        return write_module(module, port_names, self.style.copy).text
 
     def instance(self, part, reset=None):
         """An instance of the part's module whose ports are the part's own signals.

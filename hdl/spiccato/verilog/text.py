@@ -48,7 +48,7 @@ class Written(NamedTuple):
     names: dict[str, str]
 
 
-def write_module(module: Module, ports=()) -> Written:
+def write_module(module: Module, ports=(), copy="keep") -> Written:
     """Write a module as Verilog.
 
     Parameters
@@ -57,6 +57,8 @@ def write_module(module: Module, ports=()) -> Written:
         As :func:`.rtlil.parse` gives it; changed on the way.
     ports : sequence of str
         Names of ports in the order wanted. Those that are not named come first, as clock and reset do.
+    copy : str
+        Attributes of registers that have Amaranth's attribute ``keep``.
 
     Raises
     ------
@@ -64,15 +66,15 @@ def write_module(module: Module, ports=()) -> Written:
         If it holds what the writer does not know, or registers without a name.
     """
     originals = {wire: name for name, wire in module.wires.items()}
-    writer = _Writer(Netlist(module), list(ports))
+    writer = _Writer(Netlist(module), list(ports), copy)
     text = writer.text()
     names = {originals.get(item) or item.name: name.strip().removeprefix("\\") for item, name in writer.names.items()}
     return Written(text, names)
 
 
 class _Writer:
-    def __init__(self, netlist, order):
-        self.netlist = netlist
+    def __init__(self, netlist, order, copy):
+        self.netlist, self._copy = netlist, copy
         position = {name: number for number, name in enumerate(order)}
         self.ports = sorted(netlist.ports, key=lambda wire: position.get(wire.name[1:], -1))
         self.blocks = blocks(netlist.registers)
@@ -242,15 +244,20 @@ class _Writer:
                         stack.append(chunk.wire)
         return found
 
-    @staticmethod
-    def _attributes(attributes, indent):
-        kept = [f"{name} = {_parameter(value)}" for name, value in attributes.items() if not _INTERNAL.fullmatch(name)]
+    def _attributes(self, attributes, indent):
+        kept = [
+            self._copy if name == "keep" else f"{name} = {_parameter(value)}"
+            for name, value in attributes.items()
+            if not _INTERNAL.fullmatch(name)
+        ]
         return [f"{indent}(* {', '.join(kept)} *)"] if kept else []
 
     # Processes
 
     def _clocked(self, block):
-        lines = ["", f"  always @({block.edge} {self.expressions.exact(block.clock).text}) begin"]
+        # yosys merges equal registers unless their block says this as well.
+        keep = "(* keep *) " if block.keep else ""
+        lines = ["", f"  {keep}always @({block.edge} {self.expressions.exact(block.clock).text}) begin"]
         if block.reset:
             test, values = block.reset
             rest = self._statements(block.body, "<=", "      ")

@@ -1,0 +1,79 @@
+"""Signals on their way: registers in a row, and trees of registers where many need one signal.
+
+Registers of a tree are equal to each other, and no tool may merge them: a signal that reaches too far in a cycle is
+what they are for (:class:`spiccato.families.Reach`).
+"""
+
+from amaranth.hdl import Signal
+
+__all__ = ["DelayLine", "copies"]
+
+#: What a register of a tree drives, unless the schedule leaves less time than that takes.
+_BRANCHES = 8
+
+
+def copies(m, name, value, number, *, resettable=False):
+    """``number`` equal registers that hold ``value`` one cycle later.
+
+    The Verilog gives them the family's attributes (:attr:`spiccato.families.Style.copy`).
+
+    Returns
+    -------
+    list of Signal
+    """
+    return [_copy(m, f"{name}_{i}", value, resettable) for i in range(number)]
+
+
+def _copy(m, name, value, resettable):
+    register = Signal.like(value, name=name, reset_less=not resettable, attrs={"keep": "true"})
+    m.d.sync += register.eq(value)
+    return register
+
+
+class DelayLine:
+    """A signal as it was some cycles ago: one register per cycle, made when first asked for.
+
+    ``start`` is the cycle in which ``signal`` itself is valid, in the caller's own count (0 = issue register), so
+    that the caller asks for absolute cycles: ``line.at(7)``.
+    """
+
+    def __init__(self, m, name, signal, start=0, *, resettable=False):
+        self._m, self._name, self._start, self._resettable = m, name, start, resettable
+        self._stages = [signal]
+
+    def at(self, cycle):
+        """The signal as valid in ``cycle`` >= start."""
+        if cycle < self._start:
+            raise ValueError(f"{self._name} is not known before cycle {self._start}, asked for {cycle}")
+        while len(self._stages) <= cycle - self._start:
+            previous = self._stages[-1]
+            stage = Signal.like(
+                previous, name=f"{self._name}_{self._start + len(self._stages)}", reset_less=not self._resettable
+            )
+            self._m.d.sync += stage.eq(previous)
+            self._stages.append(stage)
+        return self._stages[cycle - self._start]
+
+    def spread(self, cycle, number, name=None):
+        """``number`` equal registers with the signal as valid in ``cycle`` > start, neighbours fed by one register.
+
+        They are the leaves of a tree as deep as its branches ask for, or as the cycles since ``start`` allow. Its
+        registers are called ``name``, the line's own by default, with their cycle and number.
+        """
+        levels = cycle - self._start
+        if levels < 1:
+            raise ValueError(f"{self._name}: no cycle for a register between {self._start} and {cycle}")
+        branches = _BRANCHES
+        while branches**levels < number:
+            branches += 1
+        sizes = [number]
+        while sizes[0] > branches or sizes[0] > 1 and len(sizes) < levels:
+            sizes.insert(0, -(-sizes[0] // branches))
+        first = cycle - len(sizes)
+        registers = [self.at(first)]
+        for level, size in enumerate(sizes, first + 1):
+            parents, registers = registers, []
+            for i in range(size):
+                parent = parents[i * len(parents) // size]
+                registers.append(_copy(self._m, f"{name or self._name}_{level}_{i}", parent, self._resettable))
+        return registers
