@@ -19,18 +19,13 @@ from amaranth.hdl import Fragment, Module
 
 from spiccato.errors import ConfigError
 from spiccato.rtl.accelerator import Accelerator
-from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
+from spiccato.rtl.dsp import DspStage, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import Library, Part
 
 from .board import Resources
 
 __all__ = ["Kind", "census", "check", "describe", "estimate", "logic_registers", "memory_blocks", "products"]
-
-
-def _is_dsp_stage(part):
-    """Whether the part is made of DSP blocks alone: all that multiplies and has not placed a stage to do so."""
-    return isinstance(part, (Multiply, MultiplyPair)) or (isinstance(part, MultiplyAdd) and part.stages == 1)
 
 
 class Kind(NamedTuple):
@@ -100,7 +95,7 @@ def logic_registers(config):
 
     Those of the DSP stages are the blocks' own.
     """
-    return sum(count * registers for part, count, registers in census(config).values() if not _is_dsp_stage(part))
+    return sum(count * registers for part, count, registers in census(config).values() if not isinstance(part, DspStage))
 
 
 def products(config):
@@ -108,7 +103,7 @@ def products(config):
     return sum(
         count * (2 if isinstance(part, MultiplyPair) else 1)
         for part, count, _ in census(config).values()
-        if _is_dsp_stage(part)
+        if isinstance(part, DspStage)
     )
 
 
@@ -145,7 +140,7 @@ def estimate(config, board):
         if isinstance(part, (Ram, Rom)):
             kind, blocks = memory_blocks(part, family)
             memory[kind] += count * blocks
-        elif _is_dsp_stage(part):
+        elif isinstance(part, DspStage):
             # Halves of one kind make whole blocks.
             dsp += -(-count * _half_dsp_blocks(part, family) // 2)
     registers = logic_registers(config)

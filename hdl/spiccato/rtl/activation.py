@@ -15,7 +15,7 @@ from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..numbers import GATE_FRAC, SIGMOID_BITS, TANH_BITS
-from .dsp import MultiplyAdd
+from .dsp import RESULT_ONLY, MultiplyAdd
 from .memory import Rom
 from .part import Part, place
 
@@ -107,7 +107,7 @@ class Interpolate(Part):
     value : out, 18 bits with 17 fraction bits, signed for tanh and unsigned for sigmoid
     """
 
-    def __init__(self, function, stages=1):
+    def __init__(self, function, registers=RESULT_ONLY):
         self.function = function
         self.line = MultiplyAdd(
             "interpolate_line",
@@ -117,7 +117,7 @@ class Interpolate(Part):
             c_shift=FRACTION_BITS,
             p_shift=OUTPUT_SHIFT,
             p_bits=TANH_BITS,
-            stages=stages,
+            registers=registers,
         )
         shape = signed(TANH_BITS) if function == "tanh" else unsigned(SIGMOID_BITS)
         super().__init__(

@@ -16,7 +16,7 @@ from ..numbers import (
 )
 from .activation import ActivationTable, Interpolate
 from .broadcast import DelayLine
-from .dsp import Multiply, MultiplyAdd
+from .dsp import Multiply, MultiplyAdd, Registers
 from .epilogue import Epilogue, register
 from .memory import Rom
 from .part import place
@@ -51,16 +51,29 @@ class CellUnit(Epilogue):
     has_state = True
 
     def __init__(self, config):
-        self._argument_registers = int(config.stages.table_address_register)
-        stages = self._stages = 1 + config.stages.product_register
+        stages = config.stages
+        self._argument_registers = int(stages.table_address_register)
+        registers = self._registers = Registers(operands=stages.operand_register, product=stages.product_register)
         self._product_ig = MultiplyAdd(
-            "gate_product", a=_GATE, b=_TANH, c_const=_HALF_C, p_shift=0, p_bits=SIGMOID_BITS + TANH_BITS, stages=stages
+            "gate_product",
+            a=_GATE,
+            b=_TANH,
+            c_const=_HALF_C,
+            p_shift=0,
+            p_bits=SIGMOID_BITS + TANH_BITS,
+            registers=registers,
         )
-        self._product_fc = Multiply(_GATE, _C, stages=stages)
+        self._product_fc = Multiply(_GATE, _C, registers=registers)
         self._product_h = MultiplyAdd(
-            "output_product", a=_GATE, b=_TANH, c_const=_HALF_H, p_shift=GATE_FRAC, p_bits=VECTOR_BITS, stages=stages
+            "output_product",
+            a=_GATE,
+            b=_TANH,
+            c_const=_HALF_H,
+            p_shift=GATE_FRAC,
+            p_bits=VECTOR_BITS,
+            registers=registers,
         )
-        self.gate_latency = self._argument_registers + Rom.latency + Interpolate("tanh", stages).latency
+        self.gate_latency = self._argument_registers + Rom.latency + Interpolate("tanh", registers).latency
         #: The sum of the products; tanh starts from it, beside the saturation of c.
         self._sum_cycle = self.gate_latency + self._product_fc.latency + 1
         self.c_latency = self._sum_cycle + 1
@@ -86,7 +99,7 @@ class CellUnit(Epilogue):
         def activate(function, name, argument, frac_bits, address, word, start):
             index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
             known = start + self._argument_registers
-            line = place(m, f"line_{name}", Interpolate(function, self._stages))
+            line = place(m, f"line_{name}", Interpolate(function, self._registers))
             m.d.comb += [
                 address.eq(DelayLine(m, f"index_{name}", index, start).at(known)),
                 line.word.eq(word),

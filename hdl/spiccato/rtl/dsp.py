@@ -1,15 +1,18 @@
-"""DSP stages: one multiplication (with an addition or a second product), then a register.
+"""DSP stages: one multiplication (with an addition or a second product) and the registers of its block.
 
-Each is a module of its own, named ``spiccato_dsp_*``, that a vendor's tool packs into one DSP block together with the
-registers in front of it. Nothing but these modules multiplies. Operands are given by their Amaranth shapes.
+Each is a module of its own, named ``spiccato_dsp_*``, that takes a DSP block with the registers in it. Nothing but
+these modules multiplies. Operands are given by their Amaranth shapes.
 """
+
+from typing import NamedTuple
 
 from amaranth.hdl import Const, Module, Shape, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from .part import Part, place
+from .broadcast import DelayLine
+from .part import Part
 
-__all__ = ["Multiply", "MultiplyPair", "MultiplyAdd", "shape_name"]
+__all__ = ["DspStage", "Multiply", "MultiplyPair", "MultiplyAdd", "RESULT_ONLY", "Registers", "shape_name"]
 
 
 def shape_name(shape):
@@ -18,63 +21,97 @@ def shape_name(shape):
     return f"{'s' if shape.signed else 'u'}{shape.width}"
 
 
-def _registered(m, **operands):
-    """The block's operand registers."""
-    registers = [Signal.like(operand, name=f"{name}_registered", reset_less=True) for name, operand in operands.items()]
-    m.d.sync += [register.eq(operand) for register, operand in zip(registers, operands.values())]
-    return registers
+class Registers(NamedTuple):
+    """The registers of a DSP stage besides that of its result, which is always there.
 
-
-class Multiply(Part):
-    """``p = a * b``.
-
-    Parameters
+    Attributes
     ----------
-    a, b : Shape
-        Of the operands.
-    operand_registers : bool
-        Register the operands in the block; otherwise whoever places the stage feeds it from registers.
-    stages : 1 or 2
-        Result registers in a row. A product that takes several blocks is summed up between the two.
+    operands : bool
+        Of the operands. Without them, whoever places the stage feeds it from registers.
+    product : bool
+        Of the products, before they are added to something. A product that takes several blocks is summed up behind
+        it.
+    """
+
+    operands: bool = False
+    product: bool = False
+
+    @property
+    def latency(self) -> int:
+        """Cycles from the operands to the result."""
+        return self.addend_latency + 1
+
+    @property
+    def addend_latency(self) -> int:
+        """Cycles from the operands to the addition."""
+        return self.operands + self.product
+
+    @property
+    def suffix(self) -> str:
+        """In a module's name."""
+        return "_operands" * self.operands + "_product" * self.product
+
+
+RESULT_ONLY = Registers()
+
+
+class DspStage(Part):
+    """A multiplication, its additions and registers.
+
+    Attributes
+    ----------
+    registers : Registers
     """
 
     module_style = "dsp"
 
-    def __init__(self, a, b, *, operand_registers=False, stages=1):
-        self.operand_registers, self.stages = operand_registers, stages
-        name = f"dsp_multiply_{shape_name(a)}_{shape_name(b)}" + "_registered" * operand_registers
-        super().__init__(
-            name + "_2" * (stages - 1), {"a": In(a), "b": In(b), "p": Out((Signal(a) * Signal(b)).shape())}
-        )
+    def __init__(self, kind, signature, registers):
+        self.registers = registers
+        super().__init__(f"dsp_{kind}", signature)
 
     @property
     def latency(self):
         """Cycles from the operands to ``p``."""
-        return self.operand_registers + self.stages
+        return self.registers.latency
 
-    def elaborate(self, platform):
-        m = Module()
-        a, b = _registered(m, a=self.a, b=self.b) if self.operand_registers else (self.a, self.b)
-        p = a * b
-        for stage in range(self.stages):
-            register = Signal.like(self.p, name=f"p_{stage}", reset_less=True)
-            m.d.sync += register.eq(p)
-            p = register
+    def _product(self, m, a, b):
+        """The product of the ports ``a`` and ``b``, as valid when something is added to it."""
+        factors = [DelayLine(m, name, getattr(self, name)).at(self.registers.operands) for name in (a, b)]
+        name = "product" + a.removeprefix("a")
+        return DelayLine(m, name, factors[0] * factors[1]).at(self.registers.product)
+
+    def _finish(self, m, result):
+        """Put the result register behind ``result``."""
+        p = Signal.like(self.p, reset_less=True)
+        m.d.sync += p.eq(result)
         m.d.comb += self.p.eq(p)
         return m
 
 
-class MultiplyPair(Part):
-    """``p = a0 * b0 + a1 * b1``, signed, all operands registered.
+class Multiply(DspStage):
+    """``p = a * b``."""
+
+    def __init__(self, a, b, *, registers=RESULT_ONLY):
+        super().__init__(
+            f"multiply_{shape_name(a)}_{shape_name(b)}{registers.suffix}",
+            {"a": In(a), "b": In(b), "p": Out((Signal(a) * Signal(b)).shape())},
+            registers,
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        return self._finish(m, self._product(m, "a", "b"))
+
+
+class MultiplyPair(DspStage):
+    """``p = a0 * b0 + a1 * b1``, signed.
 
     It is the sum-of-two mode of a DSP block with two 18x19 multipliers.
     """
 
-    latency, module_style = 2, "dsp"
-
-    def __init__(self, a, b):
+    def __init__(self, a, b, *, registers=RESULT_ONLY):
         super().__init__(
-            f"dsp_multiply_pair_{shape_name(a)}_{shape_name(b)}",
+            f"multiply_pair_{shape_name(a)}_{shape_name(b)}{registers.suffix}",
             {
                 "a0": In(a),
                 "b0": In(b),
@@ -82,52 +119,30 @@ class MultiplyPair(Part):
                 "b1": In(b),
                 "p": Out(signed(Shape.cast(a).width + Shape.cast(b).width + 1)),
             },
+            registers,
         )
 
     def elaborate(self, platform):
         m = Module()
-        a0, b0, a1, b1 = _registered(m, a0=self.a0, b0=self.b0, a1=self.a1, b1=self.b1)
-        p = Signal.like(self.p, reset_less=True)
-        m.d.sync += p.eq(a0 * b0 + a1 * b1)
-        m.d.comb += self.p.eq(p)
-        return m
+        return self._finish(m, self._product(m, "a0", "b0") + self._product(m, "a1", "b1"))
 
 
-class MultiplyAdd(Part):
+class MultiplyAdd(DspStage):
     """``p = (a * b + (c << c_shift)) >> p_shift``, signed; the result keeps ``p_bits`` bits.
 
-    Operands come from registers. ``c`` may be a constant (``c_const``), as a rounding term is; then there is no ``c``
-    port. With two ``stages`` there is a register between multiplication and addition, for devices whose DSP blocks do
-    not add.
+    ``c`` may be a constant (``c_const``), as a rounding term is; then there is no ``c`` port.
     """
 
-    module_style = "dsp"
-
-    def __init__(self, kind, *, a, b, c=None, c_shift=0, c_const=0, p_shift, p_bits, stages=1):
-        self.factors, self.stages = (a, b), stages
+    def __init__(self, kind, *, a, b, c=None, c_shift=0, c_const=0, p_shift, p_bits, registers=RESULT_ONLY):
         self.c_shift, self.c_const, self.p_shift = c_shift, c_const, p_shift
         signature = {"a": In(a), "b": In(b), "p": Out(signed(p_bits))}
         if c is not None:
             signature["c"] = In(c)
-        super().__init__(f"dsp_{kind}", signature)
-
-    @property
-    def latency(self):
-        """Cycles from the operands to ``p``."""
-        return self.stages
+        super().__init__(kind, signature, registers)
 
     def elaborate(self, platform):
         m = Module()
-        product, addend = self.a * self.b, Const(self.c_const)
+        addend = Const(self.c_const)
         if "c" in self.signature.members:
-            addend = self.c
-        if self.stages == 2:
-            multiply = place(m, "multiply", Multiply(*self.factors))
-            m.d.comb += [multiply.a.eq(self.a), multiply.b.eq(self.b)]
-            product = multiply.p
-            if "c" in self.signature.members:
-                (addend,) = _registered(m, c=self.c)
-        p = Signal.like(self.p, reset_less=True)
-        m.d.sync += p.eq((product + (addend << self.c_shift)) >> self.p_shift)
-        m.d.comb += self.p.eq(p)
-        return m
+            addend = DelayLine(m, "c", self.c).at(self.registers.addend_latency)
+        return self._finish(m, (self._product(m, "a", "b") + (addend << self.c_shift)) >> self.p_shift)

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..numbers import INT8_BITS, VECTOR_BITS, WEIGHT_BITS, row_sum_bits
 from .broadcast import copies
-from .dsp import Multiply, MultiplyPair
+from .dsp import Multiply, MultiplyPair, Registers
 from .part import Part, place
 
 __all__ = ["DotProductRow"]
@@ -16,8 +16,8 @@ __all__ = ["DotProductRow"]
 class DotProductRow(Part):
     """Dot product, one result a cycle, no handshake.
 
-    Stages: the DSP block's operand registers (8-bit weights are widened in front of them) and its result register,
-    then one adder level a cycle.
+    Stages: the DSP block's operand registers (8-bit weights are widened in front of them), its product registers if
+    the profile has them, and its result register, then one adder level a cycle.
 
     Attributes
     ----------
@@ -33,6 +33,7 @@ class DotProductRow(Part):
 
     def __init__(self, config):
         self.block, self.adds_products = config.block, config.adds_products
+        self._registers = Registers(operands=True, product=config.stages.row_product_register)
         super().__init__(
             "dot_product_row",
             {
@@ -47,9 +48,7 @@ class DotProductRow(Part):
     def _stage(self):
         """A new DSP stage, as each lane or pair of lanes has one."""
         weight, element = signed(WEIGHT_BITS), signed(VECTOR_BITS)
-        return (
-            MultiplyPair(weight, element) if self.adds_products else Multiply(weight, element, operand_registers=True)
-        )
+        return (MultiplyPair if self.adds_products else Multiply)(weight, element, registers=self._registers)
 
     @property
     def latency(self):
