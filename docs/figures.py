@@ -11,7 +11,7 @@ from matplotlib.patches import FancyBboxPatch
 
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
-from spiccato.rtl.dsp import MultiplyPair
+from spiccato.rtl.dsp import Registers
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.memory import Rom
 
@@ -24,7 +24,7 @@ def stages(t):
     gates = t.c_old
     # Their sum and its saturation follow.
     products = t.c - 2
-    tree = range(t.row + MultiplyPair.latency + 1, t.sum + 1)
+    tree = range(t.row + Registers(operands=True).latency + 1, t.sum + 1)
     return [
         ("issue", 0, "issue", "logic"),
         ("vector", 1, "latch", "memory"),

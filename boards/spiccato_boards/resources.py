@@ -18,6 +18,7 @@ from typing import NamedTuple
 from amaranth.hdl import Fragment, Module
 
 from spiccato.errors import ConfigError
+from spiccato.families import FAMILIES
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.dsp import DspStage, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
@@ -93,9 +94,21 @@ def census(config):
 def logic_registers(config):
     """Register bits of the design outside DSP blocks.
 
-    Those of the DSP stages are the blocks' own.
+    Those of the DSP stages are the blocks' own, unless the blocks of the configuration's family do not add.
     """
-    return sum(count * registers for part, count, registers in census(config).values() if not isinstance(part, DspStage))
+    family = FAMILIES[config.family]
+    return sum(
+        count * (_adder_registers(part, family) if isinstance(part, DspStage) else registers)
+        for part, count, registers in census(config).values()
+    )
+
+
+def _adder_registers(part, family):
+    """Register bits of a DSP stage outside its block: what waits to be added to a product, and the sum."""
+    if family.adds or not isinstance(part, MultiplyAdd):
+        return 0
+    waiting = len(part.c) * part.registers.addend_latency if "c" in part.signature.members else 0
+    return len(part.p) + waiting
 
 
 def products(config):

@@ -12,9 +12,9 @@ pytestmark = pytest.mark.fast
 C_MAX = (1 << (C_BITS - 1)) - 1
 
 
-def run(acc, c_old, relaxed=False):
+def run(acc, c_old, family="portable", profile="aggressive"):
     """The hardware's c and h for accumulators ``acc`` (4, n) and old states ``c_old`` (n), one a cycle."""
-    unit = CellUnit(make_config(family="ecp5" if relaxed else "portable"))
+    unit = CellUnit(make_config(family=family, profile=profile))
     count = len(c_old)
     drive = [{} for _ in range(count + unit.gate_latency)]
     for n in range(count):
@@ -24,9 +24,11 @@ def run(acc, c_old, relaxed=False):
     return seen["c"][unit.c_latency :][:count].tolist(), seen["h"][unit.latency :][:count].tolist()
 
 
-@pytest.mark.parametrize("relaxed", [False, True])
+@pytest.mark.parametrize(
+    "family, profile", [("portable", "aggressive"), ("ecp5", "aggressive"), ("portable", "conservative")]
+)
 @pytest.mark.parametrize("seed", [1, 2])
-def test_cell_is_its_model(seed, relaxed):
+def test_cell_is_its_model(seed, family, profile):
     """Random and extreme accumulators and states, another one each cycle."""
     rng = np.random.default_rng(seed)
     acc = np.concatenate(
@@ -35,7 +37,14 @@ def test_cell_is_its_model(seed, relaxed):
     )
     c_old = random_signed(rng, C_BITS, acc.shape[1])
     c, h = CellUnit.compute(acc, c_old)
-    assert run(acc, c_old, relaxed) == (c.tolist(), h.tolist())
+    assert run(acc, c_old, family, profile) == (c.tolist(), h.tolist())
+
+
+def test_the_conservative_profile_adds_ten_cycles():
+    """Table addresses and interpolations twice, and two stages of products."""
+    aggressive, conservative = (CellUnit(make_config(profile=profile)) for profile in ("aggressive", "conservative"))
+    assert conservative.gate_latency - aggressive.gate_latency == 1 + 2
+    assert conservative.latency - aggressive.latency == 2 * 1 + 2 * 2 + 2 + 2
 
 
 def test_state_saturates():

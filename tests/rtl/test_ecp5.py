@@ -9,7 +9,7 @@ from amaranth.hdl import signed, unsigned
 from amaranth.lib import wiring
 
 from spiccato.rtl.activation import ActivationTable
-from spiccato.rtl.dsp import Multiply
+from spiccato.rtl.dsp import Multiply, Registers
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.verilog.ecp5 import Ecp5Library
 from spiccato.verilog.library import VerilogLibrary
@@ -21,14 +21,14 @@ FILL, CYCLES = 4096, 20_000
 
 PARTS = [
     # As the rows and the cell units have them, and the other combinations of signs.
-    Multiply(signed(16), signed(18), operand_registers=True),
+    Multiply(signed(16), signed(18), registers=Registers(operands=True)),
     Multiply(unsigned(17), unsigned(13)),
     Multiply(unsigned(18), signed(18)),
-    Multiply(unsigned(18), signed(27), stages=2),
-    Multiply(signed(27), signed(18), operand_registers=True, stages=2),
+    Multiply(unsigned(18), signed(27), registers=Registers(product=True)),
+    Multiply(signed(27), signed(18), registers=Registers(operands=True, product=True)),
     Multiply(signed(18), signed(36)),
-    Multiply(unsigned(36), unsigned(18), stages=2),
-    Multiply(signed(9), signed(9), stages=2),
+    Multiply(unsigned(36), unsigned(18), registers=Registers(product=True)),
+    Multiply(signed(9), signed(9), registers=Registers(product=True)),
     Ram("ram_wide", width=48, depth=192, banks=2),
     Ram("ram_shared", width=20, depth=1024, banks=3, shared_data=True, preload="weights"),
     Ram("ram_deep", width=19, depth=2048),

@@ -11,6 +11,7 @@ from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.activation import Interpolate
 from spiccato.rtl.axi import AxiLite, AxiStream
 from spiccato.rtl.core import Core
+from spiccato.rtl.dsp import Registers
 from spiccato.rtl.memory import DistributedRam, Ram
 from spiccato.rtl.part import Part, place, ports
 from spiccato.verilog.library import VerilogLibrary
@@ -57,7 +58,11 @@ class Nested(Part):
         (Ram("ram_x", width=8, depth=16), Ram("ram_x", width=8, depth=32), "depth 16 and 32"),
         (Ram("ram_x", width=8, depth=16), Ram("ram_x", width=8, depth=16, style="ultra"), "style 'block' and 'ultra'"),
         (Ram("ram_x", width=8, depth=16), DistributedRam("ram_x", width=8, depth=16), "Ram and DistributedRam"),
-        (Interpolate("tanh", 1), Interpolate("tanh", 2), "stages 1 and 2"),
+        (
+            Interpolate("tanh"),
+            Interpolate("tanh", Registers(product=True)),
+            r"registers Registers\(.*\) and Registers\(.*\)",
+        ),
     ],
 )
 def test_different_hardware_of_one_kind_is_refused(first, second, differing):
@@ -108,7 +113,9 @@ def test_accelerator_on_a_platform():
 def test_census_notices_too(monkeypatch):
     """What counts the parts takes no kind for another, either."""
     monkeypatch.setattr(Accelerator, "elaborate", Pair.elaborate)
-    monkeypatch.setattr(Accelerator, "placed", (Interpolate("tanh", 1), Interpolate("tanh", 2)), raising=False)
+    monkeypatch.setattr(
+        Accelerator, "placed", (Interpolate("tanh"), Interpolate("tanh", Registers(product=True))), raising=False
+    )
     census.cache_clear()
     with pytest.raises(ValueError, match="two different parts of kind 'interpolate_tanh'"):
         census(configuration("test4"))

@@ -11,12 +11,13 @@ pytestmark = pytest.mark.fast
 
 
 @pytest.mark.parametrize("seed", [1])
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("family", ["portable", "agilex7"])
 @pytest.mark.parametrize("block", [4, 16])
-def test_row(block, family, seed):
+def test_row(block, family, profile, seed):
     """Every cycle another vector, weights and 8-bit mode: the exact sum comes ``latency`` cycles later."""
     rng = np.random.default_rng(seed)
-    row = DotProductRow(make_config(block=block, family=family))
+    row = DotProductRow(make_config(block=block, family=family, profile=profile))
     cycles = 300
     vectors = random_signed(rng, VECTOR_BITS, (cycles, block))
     weights = random_signed(rng, WEIGHT_BITS, (cycles, block)) & 0xFFFF
@@ -40,6 +41,11 @@ def test_widen():
     assert DotProductRow.widen(words, 0, 1).tolist() == [0x7F80, 0x80FF - 0x10000, 1]
     assert DotProductRow.widen(words, 1, 0).tolist() == [-128 * 256, -256, 256]
     assert DotProductRow.widen(words, 1, 1).tolist() == [127 * 256, -128 * 256, 0]
+
+
+def test_the_conservative_profile_adds_a_cycle():
+    aggressive, conservative = (DotProductRow(make_config(profile=name)) for name in ("aggressive", "conservative"))
+    assert conservative.latency == aggressive.latency + 1
 
 
 def test_adding_blocks_save_a_level():

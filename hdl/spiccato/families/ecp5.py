@@ -20,6 +20,7 @@ FAMILY = Family(
     ),
     library="spiccato.verilog.ecp5:Ecp5Library",
     profiles={"aggressive": Profile(product_register=True, table_address_register=True), "conservative": CONSERVATIVE},
+    adds=False,
     logic_unit="LUT4",
     logic_per_register=1.6,
     memory={"dp16kd": _TWO_PORTS},

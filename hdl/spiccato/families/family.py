@@ -100,6 +100,8 @@ class Family:
         As configurations name it.
     profiles : {name: Profile}
         "aggressive" has the fewest cycles, "conservative" every register.
+    adds : bool
+        A DSP block adds to its product.
     adds_products : bool
         A DSP block adds two products, which saves an adder level in every row.
     style : Style
@@ -128,6 +130,7 @@ class Family:
 
     name: str
     profiles: dict[str, Profile]
+    adds: bool = True
     adds_products: bool = False
     style: Style
     library: str = "spiccato.verilog.library:VerilogLibrary"

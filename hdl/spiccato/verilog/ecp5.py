@@ -7,11 +7,10 @@ them; everything else is converted as for any device. The modules behave as the 
 Block and pin names are those of Lattice's technical notes FPGA-TN-02204 (memories) and FPGA-TN-02205 (DSP).
 """
 
-from amaranth.hdl import Shape
-
-from ..rtl.dsp import Multiply
+from ..rtl.dsp import Multiply, MultiplyAdd
 from ..rtl.memory import Ram, Rom
 from .library import VerilogLibrary
+from .primitives import delay, extended
 
 __all__ = ["Ecp5Library"]
 
@@ -27,56 +26,92 @@ _INIT_WORDS, _INIT_STRIDE = 16, 20
 class Ecp5Library(VerilogLibrary):
     """Verilog with ECP5 primitives."""
 
-    def convert(self, part):
+    def primitives(self, part):
         if isinstance(part, Multiply):
-            return self.multiplier(part)
-        if isinstance(part, (Ram, Rom)):
-            return self.memory(part)
-        return super().convert(part)
+            return _multiplication(part)
+        if isinstance(part, MultiplyAdd) and part.registers.product:
+            return _addition(part)
+        # One block is as deep as the memory, so that there is no multiplexer behind the output registers.
+        if isinstance(part, Ram):
+            return _ram(part)
+        if isinstance(part, Rom):
+            return _rom(part)
+        return None
 
-    def multiplier(self, part):
-        """A multiplication in MULT18X18D blocks.
 
-        The operand registers (if it has any) and the first result registers are in them. An operand of up to 36 bits
-        takes two blocks, whose results are added behind.
-        """
-        a, b = ((name, Shape.cast(part.signature.members[name].shape)) for name in ("a", "b"))
-        narrow, wide = sorted((a, b), key=lambda operand: operand[1].width)
-        if narrow[1].width > _FACTOR_BITS or wide[1].width > 2 * _FACTOR_BITS:
-            raise ValueError(f"{part.kind}: a product of {narrow[1].width}x{wide[1].width} does not fit two MULT18X18D")
-        blocks = ""
-        if wide[1].width <= _FACTOR_BITS:
-            blocks += _block_multiplier("p_block", _operand(*narrow), _operand(*wide), part.operand_registers)
-            result = f"p_block[{len(part.p) - 1}:0]"
-        else:
-            (name, shape), low = wide, _FACTOR_BITS
-            upper, lower = _extended(name, shape.width - 1, low, shape.signed), _extended(name, low - 1, 0, False)
-            blocks += _block_multiplier("high", _operand(*narrow), upper, part.operand_registers)
-            blocks += _block_multiplier("low", _operand(*narrow), lower, part.operand_registers)
-            high = f"$signed(high[{len(part.p) - low - 1}:0])"
-            # The low product is not negative unless the narrow operand may be.
-            carry = (
-                f"$signed(low[{_PRODUCT_BITS - 1}:{low}])"
-                if narrow[1].signed
-                else (f"$signed({{1'b0, low[{_PRODUCT_BITS - 1}:{low}]}})")
-            )
-            blocks += f"  wire signed [{len(part.p) - low - 1}:0] sum = {high} + {carry};\n"
-            result = f"{{sum, low[{low - 1}:0]}}"
-        if part.stages == 2:
-            blocks += f"  reg [{len(part.p) - 1}:0] p_register;\n  always @(posedge clk) p_register <= {result};\n"
-            result = "p_register"
-        return (
-            f"module {part.module}(clk, a, b, p);\n  input clk;\n"
-            f"  input [{a[1].width - 1}:0] a;\n  input [{b[1].width - 1}:0] b;\n  output [{len(part.p) - 1}:0] p;\n"
-            f"{blocks}  assign p = {result};\nendmodule\n"
+def _multiplication(part):
+    """Where one block is enough, all registers are in it.
+
+    Of two blocks, the last registers are the products'; if the part has another one, their sum's.
+    """
+    registers, bits = part.registers, len(part.p)
+    one = _blocks(part) == 1
+    text, product = _product(part, pipeline=one and registers.product)
+    if not one and registers.product:
+        text += f"  reg [{bits - 1}:0] p_1;\n  always @(posedge clk)\n    p_1 <= {product};\n"
+        product = "p_1"
+    return f"{text}  assign p = {product};\n"
+
+
+def _addition(part):
+    """The product's register is the block's last; the addition is behind it."""
+    text, product = _product(part, pipeline=False)
+    bits = part.p_shift + len(part.p)
+    shape = (part.a * part.b).shape()
+    addend = f"{bits}'d{part.c_const << part.c_shift}"
+    if "c" in part.signature.members:
+        registers, waiting = delay("c", len(part.c), part.registers.addend_latency)
+        text += registers
+        addend = extended(waiting, part.c.shape(), bits, part.c_shift)
+    return f"""\
+{text}  wire [{shape.width - 1}:0] product = {product};
+  wire [{bits - 1}:0] sum = {extended("product", shape, bits)} + {addend};
+  reg [{len(part.p) - 1}:0] p_1;
+  always @(posedge clk)
+    p_1 <= sum[{bits - 1}:{part.p_shift}];
+  assign p = p_1;
+"""
+
+
+def _operands(part):
+    """The names and shapes of the factors, narrower first."""
+    return sorted(((name, getattr(part, name).shape()) for name in "ab"), key=lambda operand: operand[1].width)
+
+
+def _blocks(part):
+    """MULT18X18D blocks of a product; raises ValueError if two are not enough."""
+    (_, narrow), (_, wide) = _operands(part)
+    if narrow.width > _FACTOR_BITS or wide.width > 2 * _FACTOR_BITS:
+        raise ValueError(f"{part.kind}: a product of {narrow.width}x{wide.width} does not fit two MULT18X18D")
+    return 1 if wide.width <= _FACTOR_BITS else 2
+
+
+def _product(part, *, pipeline):
+    """The product in MULT18X18D blocks with result registers: (Verilog text, the product).
+
+    The operand registers (if it has any) are in them as well, and pipeline registers if wanted. An operand of up to 36
+    bits takes two blocks, whose results are added behind.
+    """
+    narrow, (name, shape) = _operands(part)
+    bits = (part.a * part.b).shape().width
+    inputs = part.registers.operands
+    if _blocks(part) == 1:
+        return _block_multiplier("p_block", _operand(*narrow), _operand(name, shape), inputs, pipeline), (
+            f"p_block[{bits - 1}:0]"
         )
-
-    def memory(self, part):
-        """A memory in DP16KD blocks, read through their output registers.
-
-        One block is as deep as the memory, so that there is no multiplexer behind the registers.
-        """
-        return _ram(part) if isinstance(part, Ram) else _rom(part)
+    low = _FACTOR_BITS
+    upper, lower = _extended(name, shape.width - 1, low, shape.signed), _extended(name, low - 1, 0, False)
+    text = _block_multiplier("high", _operand(*narrow), upper, inputs, pipeline)
+    text += _block_multiplier("low", _operand(*narrow), lower, inputs, pipeline)
+    high = f"$signed(high[{bits - low - 1}:0])"
+    # The low product is not negative unless the narrow operand may be.
+    carry = (
+        f"$signed(low[{_PRODUCT_BITS - 1}:{low}])"
+        if narrow[1].signed
+        else f"$signed({{1'b0, low[{_PRODUCT_BITS - 1}:{low}]}})"
+    )
+    text += f"  wire signed [{bits - low - 1}:0] joined = {high} + {carry};\n"
+    return text, f"{{joined, low[{low - 1}:0]}}"
 
 
 def _extended(wire, high, low, is_signed):
@@ -91,15 +126,9 @@ def _operand(name, shape):
     return _extended(name, shape.width - 1, 0, shape.signed)
 
 
-def _block_multiplier(name, a, b, operand_registers):
+def _block_multiplier(name, a, b, inputs, pipeline):
     """One MULT18X18D and the wires of its operands and its result ``name``."""
-    registers = [
-        ("OUTPUT", True),
-        ("INPUTA", operand_registers),
-        ("INPUTB", operand_registers),
-        ("INPUTC", False),
-        ("PIPELINE", False),
-    ]
+    registers = [("OUTPUT", True), ("INPUTA", inputs), ("INPUTB", inputs), ("INPUTC", False), ("PIPELINE", pipeline)]
     parameters = ", ".join(
         f'.REG_{register}_CLK("{"CLK0" if used else "NONE"}"), .REG_{register}_CE("CE0"), .REG_{register}_RST("RST0")'
         for register, used in registers
@@ -172,7 +201,6 @@ def _block_memory(name, width, sides, init=""):
 def _ram(part):
     depth_pins, bits = part.addr_bits, part.width
     _, width, lowest = _shape(part.depth)
-    ports = ["clk", "w_en", "w_addr", "w_data", "r_addr", "r_data"] + ["index"] * (part.preload is not None)
     blocks = ""
     for bank in range(part.banks):
         for low in range(0, bits, width):
@@ -195,27 +223,13 @@ def _ram(part):
                     ),
                 ),
             )
-    index = "  input [3:0] index;\n" if part.preload is not None else ""
-    return f"""\
-module {part.module}({", ".join(ports)});
-  input clk;
-  input [{part.banks - 1}:0] w_en;
-  input [{depth_pins - 1}:0] w_addr;
-  input [{len(part.w_data) - 1}:0] w_data;
-  input [{depth_pins - 1}:0] r_addr;
-  output [{part.banks * bits - 1}:0] r_data;
-{index}{blocks}endmodule
-"""
+    return blocks
 
 
 def _rom(part):
     if part.ports > 2:
         raise ValueError(f"{part.kind}: a DP16KD has 2 ports, not {part.ports}")
     _, width, lowest = _shape(len(part.contents))
-    header = "".join(
-        f"  input [{part.addr_bits - 1}:0] addr{i};\n  output [{part.width - 1}:0] data{i};\n"
-        for i in range(part.ports)
-    )
     blocks = ""
     for low in range(0, part.width, width):
         lanes = range(low, min(low + width, part.width))
@@ -228,8 +242,7 @@ def _rom(part):
             for i, side in enumerate("AB")
         ]
         blocks += _block_memory(f"block_{low}", width, sides, _init(part.contents, low, width))
-    names = [f"{name}{i}" for i in range(part.ports) for name in ("addr", "data")]
-    return f"module {part.module}(clk, {', '.join(names)});\n  input clk;\n{header}{blocks}endmodule\n"
+    return blocks
 
 
 def _init(contents, low, width):

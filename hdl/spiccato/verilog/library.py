@@ -9,7 +9,9 @@ from amaranth.hdl import Elaboratable, ResetSignal, Shape
 from amaranth.lib import wiring
 
 from ..families import FAMILIES
+from ..rtl.dsp import Registers
 from ..rtl.part import Library, module_instance, ports
+from . import primitives
 from .rtlil import parse
 from .text import LINE, module_name, write_module
 
@@ -50,10 +52,10 @@ class VerilogLibrary(Library):
         return self.modules[part.module]
 
     def convert(self, part):
-        """The text of the part's module; modules within it that are no parts are added.
-
-        Libraries of device families replace what they know a primitive for.
-        """
+        """The text of the part's module; modules within it that are no parts are added."""
+        body = self.primitives(part)
+        if body is not None:
+            return _comment(part) + primitives.module(part, body)
         if hasattr(part, "verilog"):
             return _comment(part) + part.verilog(self.style)
         own, *inner = parse(self.netlist(part))
@@ -66,6 +68,13 @@ class VerilogLibrary(Library):
         if part.module_style and getattr(self.style, part.module_style):
             text = f"(* {getattr(self.style, part.module_style)} *)\n{text}"
         return _comment(part) + text
+
+    def primitives(self, part) -> str | None:
+        """What a part's module holds if it is to be made of primitives of the family; None: it is converted.
+
+        The portable library has none.
+        """
+        return None
 
     def netlist(self, part):
         """Amaranth's RTLIL of a part and of modules within it; the parts that it places are added."""
@@ -129,7 +138,7 @@ def _comment(part):
     made = ", ".join(
         f"{name} = {value!r}"
         for name, value in part.arguments.items()
-        if name != "kind" and isinstance(value, (bool, int, str, Shape))
+        if name != "kind" and isinstance(value, (bool, int, str, Shape, Registers))
     )
     if made:
         paragraphs.append(f"Parameters: {made}.")

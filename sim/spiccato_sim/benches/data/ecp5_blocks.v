@@ -243,20 +243,22 @@ module MULT18X18D (
   parameter GSR = "DISABLED";
   parameter RESETMODE = "SYNC";
 
-  localparam HAS_CLOCK = REG_INPUTA_CLK == "CLK0" || REG_INPUTB_CLK == "CLK0" || REG_OUTPUT_CLK == "CLK0";
+  localparam HAS_CLOCK = REG_INPUTA_CLK == "CLK0" || REG_INPUTB_CLK == "CLK0" || REG_PIPELINE_CLK == "CLK0"
+    || REG_OUTPUT_CLK == "CLK0";
   wire [17:0] a_in = {A17, A16, A15, A14, A13, A12, A11, A10, A9, A8, A7, A6, A5, A4, A3, A2, A1, A0};
   wire [17:0] b_in = {B17, B16, B15, B14, B13, B12, B11, B10, B9, B8, B7, B6, B5, B4, B3, B2, B1, B0};
   reg [17:0] a_reg, b_reg;
-  reg signed [37:0] p_reg;
+  reg signed [37:0] pipeline_reg, p_reg;
   wire [17:0] a = REG_INPUTA_CLK == "CLK0" ? a_reg : a_in;
   wire [17:0] b = REG_INPUTB_CLK == "CLK0" ? b_reg : b_in;
   wire signed [18:0] factor_a = {SIGNEDA & a[17], a};
   wire signed [18:0] factor_b = {SIGNEDB & b[17], b};
-  wire signed [37:0] product = factor_a * factor_b;
+  wire signed [37:0] multiplied = factor_a * factor_b;
+  wire signed [37:0] product = REG_PIPELINE_CLK == "CLK0" ? pipeline_reg : multiplied;
   wire [37:0] p = REG_OUTPUT_CLK == "CLK0" ? p_reg : product;
 
   initial
-    if (REG_PIPELINE_CLK != "NONE" || (HAS_CLOCK && (RST0 === 1'b1 || CE0 === 1'b0))
+    if ((HAS_CLOCK && (RST0 === 1'b1 || CE0 === 1'b0))
         || SOURCEA === 1'b1 || SOURCEB === 1'b1) begin
       $display("MULT18X18D: no model of this mode");
       $finish;
@@ -267,6 +269,7 @@ module MULT18X18D (
       always @(posedge CLK0) begin
         a_reg <= a_in;
         b_reg <= b_in;
+        pipeline_reg <= multiplied;
         p_reg <= product;
       end
     end
