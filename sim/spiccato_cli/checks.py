@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from spiccato.families import FAMILIES
 from spiccato.registry import configuration
 from spiccato_sim.models.zoo import MODELS
 
@@ -19,16 +20,23 @@ __all__ = ["VERBS"]
 @board_option(default="ia420f", show_default=True)
 @reports_errors
 def timing(board):
-    """Measure the logic depth between registers and check it against the clock discipline."""
+    """Measure the logic depth between registers and what each of them reaches, and check both.
+
+    The depth against the clock discipline, the reach against the profile.
+    """
     from spiccato.verilog import write_verilog
-    from spiccato_sim.checks.depth import check, print_report
+    from spiccato_sim.checks.depth import judge, print_report, synthesise
+    from spiccato_sim.checks.reach import count, print_reach
 
     config = configuration(board)
     with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):
         written = write_verilog(config, Path(folder) / config.name)
-        report = check(written["files"], "spiccato_accelerator")
-    print_report(report)
-    sys.exit(0 if report.ok else 1)
+        netlist = synthesise(written["files"], "spiccato_accelerator")
+        depth = judge(netlist, "spiccato_accelerator")
+        reach = count(netlist, "spiccato_accelerator", FAMILIES[config.family], config.stages)
+    print_report(depth)
+    print_reach(reach)
+    sys.exit(0 if depth.ok and reach.ok else 1)
 
 
 @click.command()

@@ -21,7 +21,7 @@ from spiccato.errors import BoardError
 from spiccato.registry import Target, configuration, find, targets
 from spiccato_boards import boards
 from spiccato_cli import main
-from spiccato_sim.checks import depth, lint
+from spiccato_sim.checks import depth, lint, reach
 from spiccato_sim.models import zoo
 
 HOWTO = (ROOT / "docs" / "howto-add-a-board.md").read_text()
@@ -108,10 +108,10 @@ def test_a_board_is_one_new_file(board_file, build_folder, monkeypatch):
         lambda folder: asked.append(json.loads((folder / "spiccato.json").read_text())["configuration"]["name"]),
     )
     assert "my_board: no warnings" in verb("lint")
-    monkeypatch.setattr(
-        depth, "check", lambda files, top: asked.append(files[0].parent.name) or type("Report", (), {"ok": True})
-    )
-    monkeypatch.setattr(depth, "print_report", lambda report: None)
+    monkeypatch.setattr(depth, "synthesise", lambda files, top: asked.append(files[0].parent.name))
+    for check, judge, show in (depth, "judge", "print_report"), (reach, "count", "print_reach"):
+        monkeypatch.setattr(check, judge, lambda *arguments: type("Report", (), {"ok": True}))
+        monkeypatch.setattr(check, show, lambda report: None)
     verb("timing")
 
     def run_bench(boards, names, *, out, console):

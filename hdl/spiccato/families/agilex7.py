@@ -24,6 +24,7 @@ FAMILY = Family(
     logic_per_register=1.0,
     memory={"m20k": (Shape(512, 40), *_TWO_PORTS)},
     two_ports=_TWO_PORTS,
+    distributed=Shape(32, 20),
     dsp_steps=(26, 26),
     half_dsp=(18, 19),
 )

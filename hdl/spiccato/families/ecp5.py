@@ -25,5 +25,6 @@ FAMILY = Family(
     logic_per_register=1.6,
     memory={"dp16kd": _TWO_PORTS},
     two_ports=_TWO_PORTS,
+    distributed=Shape(16, 4),
     dsp_steps=(18, 18),
 )

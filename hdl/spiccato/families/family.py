@@ -119,6 +119,8 @@ class Family:
         Kinds of memory blocks: {kind: shapes with one write and one read port}.
     two_ports : tuple of Shape
         Shapes of the first kind with two independent ports.
+    distributed : Shape
+        Memory in LUTs, a write and a read port: what shares its address pins. It is no block.
     large : str or None
         The kind that memories of style "ultra" are made of; None: the first.
     dsp_steps : (int, int)
@@ -138,17 +140,27 @@ class Family:
     logic_per_register: float
     memory: dict
     two_ports: tuple
+    distributed: Shape
     large: str | None = None
     dsp_steps: tuple
     half_dsp: tuple | None = None
 
-    def memory_blocks(self, width: int, depth: int, *, ultra: bool = False, ports: int = 1) -> tuple[str, float]:
-        """Memory blocks of one memory of ``depth`` words: (kind, number), in steps of half a block.
+    def memory_shape(self, width: int, depth: int, *, ultra: bool = False, ports: int = 1) -> tuple[str, Shape]:
+        """Of what one memory of ``depth`` words is made: kind of blocks, and the shape of which it takes least.
 
         It has one write port and one read port, or, without a write port, as many read ports as ``ports`` says.
-        ``ultra``: made of the large blocks, if the family has them. It gets the shape of which it takes least, the same
-        throughout.
+        ``ultra``: made of the large blocks, if the family has them.
         """
         kind = self.large if ultra and self.large else next(iter(self.memory))
         shapes = self.two_ports if ports > 1 else self.memory[kind]
-        return kind, min(-(-depth // shape.depth) * -(-width // shape.width) * shape.halves for shape in shapes) / 2
+
+        def costs(shape):
+            blocks = -(-depth // shape.depth) * -(-width // shape.width)
+            return blocks * shape.halves, blocks
+
+        return kind, min(shapes, key=costs)
+
+    def memory_blocks(self, width: int, depth: int, *, ultra: bool = False, ports: int = 1) -> tuple[str, float]:
+        """Memory blocks of one memory: (kind, number), in steps of half a block; see :meth:`memory_shape`."""
+        kind, shape = self.memory_shape(width, depth, ultra=ultra, ports=ports)
+        return kind, -(-depth // shape.depth) * -(-width // shape.width) * shape.halves / 2

@@ -24,5 +24,6 @@ FAMILY = Family(
     logic_per_register=1.0,
     memory={"block": _BLOCK},
     two_ports=_BLOCK,
+    distributed=Shape(32, 16),
     dsp_steps=(18, 18),
 )

@@ -1,7 +1,7 @@
 """UltraScale+: as Versal, with DSP48E2 blocks; yosys knows this family, so estimates are compared with its counts."""
 
 from .family import CONSERVATIVE, Family, Profile
-from .xilinx import BRAM36, BRAM36_TWO_PORTS, URAM, VIVADO
+from .xilinx import BRAM36, BRAM36_TWO_PORTS, LUT_RAM, URAM, VIVADO
 
 __all__ = ["FAMILY"]
 
@@ -14,6 +14,7 @@ FAMILY = Family(
     logic_per_register=1.4,
     memory={"bram36": BRAM36, "uram": URAM},
     two_ports=BRAM36_TWO_PORTS,
+    distributed=LUT_RAM,
     large="uram",
     dsp_steps=(17, 26),
 )

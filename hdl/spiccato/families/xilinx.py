@@ -3,7 +3,7 @@
 from .family import Shape
 from .style import Style
 
-__all__ = ["BRAM36", "BRAM36_TWO_PORTS", "URAM", "VIVADO"]
+__all__ = ["BRAM36", "BRAM36_TWO_PORTS", "LUT_RAM", "URAM", "VIVADO"]
 
 VIVADO = Style(
     block='ram_style = "block"',
@@ -25,3 +25,5 @@ BRAM36_TWO_PORTS = (
 )
 BRAM36 = (Shape(512, 36, 1), Shape(512, 72), *BRAM36_TWO_PORTS)
 URAM = (Shape(4096, 72),)
+# Eight LUTs that share their write address: one port writes, seven bits are read.
+LUT_RAM = Shape(64, 7)

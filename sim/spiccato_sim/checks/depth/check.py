@@ -33,7 +33,7 @@ def judge(modules: dict, top: str, rules: Rules = Rules()) -> Report:
     report = Report(top, rules)
     summaries: dict[str, Module] = {}
     names = _display_names(modules)
-    for name in _bottom_up(modules, top):
+    for name in bottom_up(modules, top):
         summaries[name] = Module(names[name], modules[name], summaries, report, is_top=name == top)
     # Instance counts multiply down the hierarchy.
     counts = Counter({top: 1})
@@ -56,7 +56,7 @@ def _display_names(modules: dict) -> dict[str, str]:
     return names
 
 
-def _bottom_up(modules: dict, top: str) -> list[str]:
+def bottom_up(modules: dict, top: str) -> list[str]:
     """Modules below ``top``, each after its children."""
     order: dict[str, None] = {}
 

@@ -4,6 +4,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from .netlist import in_luts
 from .report import ModuleReport, Report, TimingPath, Violation
 from .rules import Cost
 from .trail import FREE, Step, Trail, front
@@ -13,8 +14,6 @@ __all__ = ["Module"]
 ADDERS = ("$add", "$sub", "$neg", "$lt", "$le", "$gt", "$ge")
 COMPARATORS = ("$lt", "$le", "$gt", "$ge")
 IGNORED = ("$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover")
-RAM_STYLES = ("ram_style", "ramstyle", "rom_style", "romstyle", "syn_ramstyle")  # the vendors' attributes
-BLOCK_RAMS = ("block", "ultra", "m20k", "m144k", "m10k", "m9k")  # their values for blocks
 
 REGISTER = None  # the source of paths that start inside the module; other sources are its input bits
 
@@ -190,10 +189,7 @@ class Module:
         self.stats.memories += 1
         label = cell["parameters"].get("MEMID", name).removeprefix("\\")
         words, width, abits = numbers["SIZE"], numbers["WIDTH"], numbers["ABITS"]
-        small = words <= self.rules.small_words and not any(
-            key.lower() in RAM_STYLES and str(value).lower().startswith(BLOCK_RAMS)
-            for key, value in cell["attributes"].items()
-        )
+        small = in_luts(cell, self.rules)
         for pin, bits in pins.items():
             if pin in ("WR_ADDR", "WR_DATA", "WR_EN", "RD_EN", "RD_SRST", "RD_ARST"):
                 for bit in bits:

@@ -12,7 +12,11 @@ from spiccato.errors import SpiccatoError
 
 from .rules import Rules
 
-__all__ = ["TimingError", "source_name", "synthesise"]
+__all__ = ["TimingError", "in_luts", "is_dsp", "ram_styles", "source_name", "synthesise"]
+
+#: The vendors' attributes, and their values for blocks.
+_RAM_STYLES = ("ram_style", "ramstyle", "rom_style", "romstyle", "syn_ramstyle")
+_BLOCK_RAMS = ("block", "ultra", "m20k", "m144k", "m10k", "m9k")
 
 #: Arithmetic that stays a cell, and that no path may hold.
 _DIVIDERS = ("$div", "$mod", "$divfloor", "$modfloor", "$pow")
@@ -188,3 +192,19 @@ def source_name(name: str) -> str:
     """Last part of a module's name in the source: without parameters and without the names of its parents."""
     name = re.sub(r"^\$paramod[^\\]*(?=\\)", "", name).removeprefix("\\")
     return name.split("\\")[0].split(".")[-1]
+
+
+def is_dsp(name: str) -> bool:
+    """Whether a module is a DSP stage, by its name in the source."""
+    return source_name(name).removeprefix("spiccato_").startswith("dsp_")
+
+
+def ram_styles(cell: dict) -> list[str]:
+    """What a memory is asked to be made of, by the vendors' attributes."""
+    return [str(value).lower() for key, value in cell["attributes"].items() if key.lower() in _RAM_STYLES]
+
+
+def in_luts(cell: dict, rules: Rules) -> bool:
+    """Whether a memory is LUT RAM: small, and not asked to be a block."""
+    words = int(cell["parameters"]["SIZE"], 2)
+    return words <= rules.small_words and not any(style.startswith(_BLOCK_RAMS) for style in ram_styles(cell))

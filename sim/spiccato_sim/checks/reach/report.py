@@ -1,0 +1,177 @@
+"""What was counted, judged by a profile, and as tables."""
+
+from dataclasses import dataclass, field
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from spiccato.families import Family, Profile, Reach
+
+from .hierarchy import Crossing, Hierarchy
+from .names import pattern
+from .registers import Registered, registered
+
+__all__ = ["ReachReport", "Width", "count", "print_reach"]
+
+
+@dataclass
+class Width:
+    """Driving bits of one kind: their names differ in numbers only.
+
+    Attributes
+    ----------
+    name : of the widest of them.
+    reach : the most that one of them reaches of each.
+    bits : how many there are in the design; over: of them, bits that reach too far.
+    """
+
+    name: str
+    reach: Reach = Reach(0, 0)
+    bits: int = 0
+    over: int = 0
+
+    def add(self, name: str, reach: Reach, bits: int, limit: Reach):
+        """Account for another ``bits`` equal ones."""
+        if _share(reach, limit) > _share(self.reach, limit):
+            self.name = name
+        self.reach = Reach(*map(max, zip(self.reach, reach)))
+        self.bits += bits
+        self.over += bits * (reach.blocks > limit.blocks or reach.registers > limit.registers)
+
+
+@dataclass
+class ReachReport:
+    """Result of :func:`count`.
+
+    Attributes
+    ----------
+    limit : of the profile.
+    drivers : driving bits.
+    widths : by kind, widest first.
+    registered : what blocks have which registers.
+    crossings : by pair of regions.
+    """
+
+    top: str
+    limit: Reach
+    drivers: int = 0
+    widths: list[Width] = field(default_factory=list)
+    registered: list[Registered] = field(default_factory=list)
+    crossings: dict[tuple[str, str], Crossing] = field(default_factory=dict)
+
+    @property
+    def violations(self) -> list[str]:
+        """A line for each."""
+        lines = [
+            f"{width.name}: reaches {width.reach.blocks:,} blocks or operands and {width.reach.registers:,} register "
+            f"bits (limits {self.limit.blocks} and {self.limit.registers}; {width.over:,} such bits)"
+            for width in self.widths
+            if width.over
+        ]
+        lines += [
+            f"{kind.name}: {kind.number - kind.have[what]} of {kind.number} without {what} register"
+            for kind in self.registered
+            for what in kind.missing
+        ]
+        return lines
+
+    @property
+    def ok(self) -> bool:
+        return not self.violations
+
+
+def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachReport:
+    """Count what each driving bit reaches in a netlist that :func:`spiccato_sim.checks.depth.synthesise` has made.
+
+    Parameters
+    ----------
+    modules : of the netlist.
+    top : name of the top module.
+    family : the shapes of its memory blocks are counted.
+    profile : what is allowed.
+    """
+    hierarchy = Hierarchy(modules, top, family)
+    widths: dict[str, Width] = {}
+    report = ReachReport(top, profile.reach)
+    for name, reach, instances in hierarchy.drivers():
+        widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
+        report.drivers += instances
+    report.widths = sorted(widths.values(), key=lambda width: -_share(width.reach, profile.reach))
+    report.registered = registered(hierarchy, profile)
+    report.crossings = dict(sorted(hierarchy.crossings.items()))
+    return report
+
+
+def _share(reach: Reach, limit: Reach) -> float:
+    """How much of what is allowed is taken."""
+    return max(reach.blocks / limit.blocks, reach.registers / limit.registers)
+
+
+def print_reach(report: ReachReport, console: Console | None = None):
+    """Print the ten widest drivers, the registers around blocks, the crossings, and the violations."""
+    console = console or Console()
+    console.print(
+        _table(
+            f"Reach within {report.top}: the widest of {report.drivers:,} drivers",
+            ("driver", "alike", "blocks, operands", "register bits"),
+            [
+                (
+                    escape(width.name),
+                    f"{width.bits:,}",
+                    _mark(width.reach.blocks, report.limit.blocks),
+                    _mark(width.reach.registers, report.limit.registers),
+                )
+                for width in report.widths[:10]
+            ],
+        )
+    )
+    for title, columns in (
+        ("Registers of the multipliers", ("operand", "product", "result")),
+        ("Registers around the memory blocks", ("read address", "write port", "output")),
+    ):
+        console.print(
+            _table(
+                title,
+                ("block", "number", *columns),
+                [
+                    (escape(kind.name), f"{kind.number:,}", *(_have(kind, what) for what in columns))
+                    for kind in report.registered
+                    if ("result" in kind.needed) == ("result" in columns)
+                ],
+            )
+        )
+    console.print(
+        _table(
+            "Crossings between regions",
+            ("from", "to", "bits", "LUT levels", "beyond one level", "deepest"),
+            [
+                (*pair, f"{crossing.bits:,}", str(crossing.levels), f"{crossing.deep:,}", escape(crossing.worst))
+                for pair, crossing in report.crossings.items()
+            ],
+        )
+    )
+    for line in report.violations:
+        console.print(f"[red]violation[/] {escape(line)}", highlight=False)
+    console.print("[green]reach kept[/]" if report.ok else f"[red]reach broken: {len(report.violations)} violations[/]")
+
+
+def _table(title: str, headings: tuple, rows: list) -> Table:
+    table = Table(title=title)
+    for heading in headings:
+        table.add_column(
+            heading, justify="left" if heading in ("driver", "block", "from", "to", "deepest") else "right"
+        )
+    for row in rows:
+        table.add_row(*row)
+    return table
+
+
+def _mark(number: int, limit: int) -> str:
+    return f"[red]{number:,}[/]" if number > limit else f"{number:,}"
+
+
+def _have(kind: Registered, what: str) -> str:
+    have = kind.have[what]
+    text = "yes" if have == kind.number else "no" if not have else f"{have} of {kind.number}"
+    return f"[red]{text}[/]" if what in kind.missing else text
