@@ -79,7 +79,7 @@ lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 equivalence: $(STAMP) ## Prove the Verilog of BOARD equal to Amaranth's netlist, module by module (many minutes)
 	@$(BIN)/python -m spiccato_sim.checks.equivalence $(BOARD)
 
-timing: $(STAMP) ## Measure the logic depth between the registers of BOARD
+timing: $(STAMP) ## Measure the logic depth between the registers of BOARD, and what each of them reaches
 	@$(BIN)/spiccato timing --board $(BOARD)
 
 bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given

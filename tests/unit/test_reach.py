@@ -221,6 +221,9 @@ def test_crossings(netlist):
     crossing = judged(netlist).crossings
     assert {pair: (c.bits, c.levels, c.deep) for pair, c in crossing.items()} == {("core_0", "egress"): (4, 2, 1)}
     assert crossing["core_0", "egress"].worst == "core_0.near[0]"
+    line = "core_0 to egress: 2 LUT levels (limit 1) from core_0.near[0]"
+    assert line in judged(netlist, CONSERVATIVE).violations
+    assert line not in judged(netlist).violations
 
 
 COPIES = """

@@ -51,10 +51,12 @@ class ReachReport:
     widths : by kind, widest first.
     registered : what blocks have which registers.
     crossings : by pair of regions.
+    crossing_levels : LUT levels on the way between two regions, but for the rest, that the profile allows; or None.
     """
 
     top: str
     limit: Reach
+    crossing_levels: int | None = None
     drivers: int = 0
     widths: list[Width] = field(default_factory=list)
     registered: list[Registered] = field(default_factory=list)
@@ -74,7 +76,17 @@ class ReachReport:
             for kind in self.registered
             for what in kind.missing
         ]
+        lines += [
+            f"{start} to {end}: {crossing.levels} LUT levels (limit {self.crossing_levels}) from {crossing.worst}"
+            for (start, end), crossing in self.crossings.items()
+            if self.is_deep(start, end)
+        ]
         return lines
+
+    def is_deep(self, start: str, end: str) -> bool:
+        """Whether there is more logic on the way between two regions than is allowed."""
+        limit = self.crossing_levels
+        return limit is not None and "rest" not in (start, end) and self.crossings[start, end].levels > limit
 
     @property
     def ok(self) -> bool:
@@ -93,7 +105,7 @@ def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachRep
     """
     hierarchy = Hierarchy(modules, top, family)
     widths: dict[str, Width] = {}
-    report = ReachReport(top, profile.reach)
+    report = ReachReport(top, profile.reach, 1 if all(profile.registers.values()) else None)
     for name, reach, instances in hierarchy.drivers():
         widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
         report.drivers += instances
@@ -146,7 +158,13 @@ def print_reach(report: ReachReport, console: Console | None = None):
             "Crossings between regions",
             ("from", "to", "bits", "LUT levels", "beyond one level", "deepest"),
             [
-                (*pair, f"{crossing.bits:,}", str(crossing.levels), f"{crossing.deep:,}", escape(crossing.worst))
+                (
+                    *pair,
+                    f"{crossing.bits:,}",
+                    f"[red]{crossing.levels}[/]" if report.is_deep(*pair) else str(crossing.levels),
+                    f"{crossing.deep:,}",
+                    escape(crossing.worst),
+                )
                 for pair, crossing in report.crossings.items()
             ],
         )
