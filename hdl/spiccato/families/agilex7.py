@@ -18,6 +18,7 @@ FAMILY = Family(
         dsp='multstyle = "dsp"',
         copy="dont_merge, preserve_syn_only",
     ),
+    library="spiccato.verilog.agilex:AgilexLibrary",
     profiles={"aggressive": Profile(), "conservative": CONSERVATIVE},
     adds_products=True,
     logic_unit="ALM",

@@ -1,11 +1,11 @@
-"""What the families have in common that Vivado is for: block RAM of 36 kbit, UltraRAM, attributes."""
+"""What the families have in common that Vivado is for: block RAM of 36 kbit, UltraRAM, attributes, profiles."""
 
-from .family import Shape
+from .family import CONSERVATIVE, Family, Profile, Shape
 from .style import Style
 
-__all__ = ["BRAM36", "BRAM36_TWO_PORTS", "LUT_RAM", "URAM", "VIVADO"]
+__all__ = ["vivado_family"]
 
-VIVADO = Style(
+_STYLE = Style(
     block='ram_style = "block"',
     ultra='ram_style = "ultra"',
     distributed='ram_style = "distributed"',
@@ -15,7 +15,7 @@ VIVADO = Style(
 )
 
 # A BRAM36 is two blocks of 18 Kbit, each of which can serve a memory of its own.
-BRAM36_TWO_PORTS = (
+_TWO_PORTS = (
     Shape(1024, 18, 1),
     Shape(2048, 9, 1),
     Shape(4096, 4, 1),
@@ -23,7 +23,22 @@ BRAM36_TWO_PORTS = (
     Shape(2048, 18),
     Shape(4096, 9),
 )
-BRAM36 = (Shape(512, 36, 1), Shape(512, 72), *BRAM36_TWO_PORTS)
-URAM = (Shape(4096, 72),)
+_BRAM36 = (Shape(512, 36, 1), Shape(512, 72), *_TWO_PORTS)
+_URAM = (Shape(4096, 72),)
 # Eight LUTs that share their write address: one port writes, seven bits are read.
-LUT_RAM = Shape(64, 7)
+_LUT_RAM = Shape(64, 7)
+
+
+def vivado_family(**different) -> Family:
+    """A family; what differs from one to the other is given as :class:`.family.Family` takes it."""
+    return Family(
+        style=_STYLE,
+        profiles={"aggressive": Profile(), "conservative": CONSERVATIVE},
+        logic_unit="LUT",
+        logic_per_register=1.4,
+        memory={"bram36": _BRAM36, "uram": _URAM},
+        two_ports=_TWO_PORTS,
+        distributed=_LUT_RAM,
+        large="uram",
+        **different,
+    )
