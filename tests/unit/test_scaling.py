@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from paths import ROOT
 from spiccato_boards.flows import ecp5, gowin
 from spiccato_boards.flows.flow import BitstreamError
 from spiccato_sim.analysis import scaling
@@ -109,6 +110,8 @@ class Fake(scaling.Ecp5):
 
 def test_results_are_kept(tmp_path, monkeypatch):
     device, lines = Fake(), []
+    for _ in range(2):
+        scaling.synthesise(device, (1, 4), tmp_path)
     first = scaling.place(device, (1, 4), 1, tmp_path, on_step=lines.append)
     assert (first["fmax_mhz"], first["used"], first["seed"]) == (125.0, {"TRELLIS_FF": 10}, 1)
     assert lines[-1].startswith("fake_1x4 aggressive, seed 1: 125.0 MHz in 0.0 minutes; core_0.row_3__value[36] -> ")
@@ -116,15 +119,15 @@ def test_results_are_kept(tmp_path, monkeypatch):
     scaling.place(device, (1, 4), 2, tmp_path)
     assert device.calls == ["synthesise 1x4", "place 1", "place 2"]
     assert not list(tmp_path.rglob("report_*.json"))
-    # Nothing is kept of what failed, and nothing is run that is not to be.
+    # Nothing is kept of what failed.
     with pytest.raises(BitstreamError):
         scaling.place(device, (1, 4), 4, tmp_path)
-    assert scaling.place(device, (1, 4), 4, tmp_path, run=False) is None
+    assert scaling.known(device, (1, 4), 4, tmp_path) is None
     # Another design begins anew.
-    monkeypatch.setattr(Fake, "weight_depth", 512)
     monkeypatch.setattr(Fake, "digest", lambda self, config: "another")
-    scaling.place(device, (1, 4), 1, tmp_path)
-    assert device.calls[-2:] == ["synthesise 1x4", "place 1"]
+    assert scaling.known(device, (1, 4), 1, tmp_path) is None
+    scaling.synthesise(device, (1, 4), tmp_path)
+    assert device.calls[-1] == "synthesise 1x4"
 
 
 def test_digest():
@@ -143,14 +146,26 @@ def test_table(tmp_path):
         for seed, fmax in enumerate(mhz, 1):
             device = Fake()
             device.mhz = {seed: fmax}
+            scaling.synthesise(device, size, tmp_path)
             results.append(scaling.place(device, size, seed, tmp_path) | {"device": "ecp5"})
     text = scaling.table(results)
     assert "| ECP5 LFE5U-85F-6 | 1 x 4 | 100.0, 120.0, 110.0 | 110.0 | 1.00 | 69 % |\n" in text
     assert "| ECP5 LFE5U-85F-6 | 4 x 4 | 90.0, 99.0, 121.0 | 99.0 | 0.90 | 69 % |\n" in text
     path = "`core_*.row_*__value[*]` | `core_*.unit_*.sum_registered` | 1.25 logic + 2.75 routing | 2 |"
     assert f"| 4 x 4 | 1, 2, 3 | {path}\n" in text
-    scaling.figure(results, tmp_path / "scaling.svg")
+    (tmp_path / "scaling.md").write_text(f"# Title\n\n{scaling.MARKS[0]}\nold\n{scaling.MARKS[1]}\n\nMore.\n")
+    for _ in range(2):
+        scaling.publish(results, tmp_path)
+    assert json.loads((tmp_path / "scaling.json").read_text()) == json.loads(json.dumps(results))
     assert (tmp_path / "scaling.svg").read_text().startswith("<?xml")
+    page = (tmp_path / "scaling.md").read_text()
+    assert page == f"# Title\n\n{scaling.MARKS[0]}\n\n{text}\n{scaling.MARKS[1]}\n\nMore.\n"
+
+
+def test_page():
+    """The documentation's tables are those of its data."""
+    page, results = ((ROOT / "docs" / f"scaling.{kind}").read_text() for kind in ("md", "json"))
+    assert scaling.table(json.loads(results)) in page
 
 
 def test_command(tmp_path, monkeypatch, capsys):
@@ -158,12 +173,16 @@ def test_command(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(scaling, "DEVICES", {"ecp5": device})
     monkeypatch.setattr(Fake, "name", "ecp5")
     options = ["-o", str(tmp_path), "--size", "1x4", "--seeds"]
-    assert scaling.main([*options, "2"]) == 0
+    assert scaling.main([*options, "2", "--workers", "2"]) == 0
     shown = capsys.readouterr()
-    assert "125.0, 110.0 | 117.5 | 1.00" in shown.out and "[2/2] ecp5_1x4 aggressive, seed 2: 110.0 MHz" in shown.err
+    assert "125.0, 110.0 | 117.5 | 1.00" in shown.out and "[2/2] ecp5_1x4 aggressive, seed " in shown.err
     assert [one["seed"] for one in json.loads((tmp_path / "scaling.json").read_text())] == [1, 2]
-    assert scaling.main([*options, "4"]) == 1
+    # Goes on; a failure ends it, and what was reached before stays.
+    assert scaling.main([*options, "5"]) == 1
     assert capsys.readouterr().err.endswith("nextpnr: failed\n")
+    assert device.calls == ["synthesise 1x4", *[f"place {seed}" for seed in (1, 2, 3, 4)]]
+    assert scaling.main([*options, "5", "--show"]) == 0
+    assert "125.0, 110.0, 130.0 | 125.0" in capsys.readouterr().out and device.calls[-1] == "place 4"
 
 
 @pytest.fixture
@@ -188,6 +207,7 @@ def calls(monkeypatch):
 def test_tools_are_asked(name, calls, tmp_path):
     """For a report with details, at the clock that is asked for, of a design in which the accelerator is whole."""
     device = scaling.DEVICES[name]
+    scaling.synthesise(device, (1, 4), tmp_path)
     result = scaling.place(device, (1, 4), 3, tmp_path)
     (folder,) = tmp_path.iterdir()
     assert result["fmax_mhz"] == 125

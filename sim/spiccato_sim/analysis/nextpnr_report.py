@@ -3,19 +3,17 @@
 import re
 from typing import NamedTuple
 
-__all__ = ["Arrival", "Path", "arrivals", "grouped", "worst_path"]
+__all__ = ["Arrival", "TimingPath", "arrivals", "grouped", "worst_path"]
 
-#: What yosys and nextpnr append to the name of a register's signal to call the flip-flop of one of its bits.
-_CELL_SUFFIX = re.compile(r"(?:_(?:TRELLIS_FF|DFF[A-Z]*)_Q)?(?:_\d+)?(?:\$\w+)?$")
-#: And to the name of a signal to call the logic in front of it.
-_LOGIC_SUFFIX = re.compile(
-    r"(?:_(?:LUT\d|PFUMX|L6MUX21|CCU2C|ALU|MUX2_LUT\d|TRELLIS_FF|DFF[A-Z]*|COUT|SUM|[A-Z]\d?)(?:_\d+)?)+(?=\[|$)"
-)
+#: What yosys appends to the name of a register's signal to call the flip-flop of one of its bits.
+_REGISTER_SUFFIX = re.compile(r"_(?:TRELLIS_FF|DFF[A-Z]*)_Q(?:_\d+)?$")
+#: And to the name of a signal to call the logic that it comes from.
+_LOGIC_SUFFIX = re.compile(r"_(?:LUT\d|PFUMX|L6MUX21|CCU2C|ALU|MUX2_LUT\d|TRELLIS_FF|DFF[A-Z]*)_.*$")
 #: Pins of flip-flops.
 _RESETS = ("LSR", "RESET", "SET")
 
 
-class Path(NamedTuple):
+class TimingPath(NamedTuple):
     """The slowest path between registers of the design's clock.
 
     Attributes
@@ -56,15 +54,14 @@ def _signal(name):
     """Name of a signal, or of the one that some logic is for; without the design around the accelerator."""
     name = re.sub(r"^(?:\w+\.)?accelerator\.", "", name)
     stem, logic = _LOGIC_SUFFIX.subn("", name)
-    # What is in brackets is a pin then, not a bit.
-    return f"{stem.partition('[')[0]} (logic)" if logic else name
+    return f"{stem} (logic)" if logic else name
 
 
 def _pin(end):
     """Name of an endpoint: the register's signal, or the block with the pins' common name."""
     cell, port = end["cell"], end["port"]
-    register = _CELL_SUFFIX.sub("", cell)
-    if re.search(r"_(?:TRELLIS_FF|DFF[A-Z]*)_Q", cell):
+    register, found = _REGISTER_SUFFIX.subn("", cell)
+    if found:
         return _signal(register) + (" (enable)" if port == "CE" else " (reset)" if port in _RESETS else "")
     return f"{_signal(cell)}.{port.rstrip('0123456789')}"
 
@@ -89,7 +86,7 @@ def worst_path(report):
 
     Returns
     -------
-    Path
+    TimingPath
     """
     event = f"posedge {_clock(report)}"
     (steps,) = (found["path"] for found in report["critical_paths"] if found["from"] == event and found["to"] == event)
@@ -104,7 +101,7 @@ def worst_path(report):
         if step["delay"]
     ]
     routing = sum(step["delay"] for step in wires)
-    return Path(
+    return TimingPath(
         nets[0][0],
         _pin(steps[-1]["to"]),
         round(sum(step["delay"] for step in steps) - routing, 2),

@@ -8,6 +8,7 @@ Run: .venv/bin/python -m spiccato_sim.analysis.scaling
 """
 
 import argparse
+import concurrent.futures
 import dataclasses
 import functools
 import hashlib
@@ -15,6 +16,7 @@ import importlib.metadata
 import json
 import statistics
 import sys
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -32,13 +34,17 @@ from spiccato_boards.shells.shifted import Shifted, ShiftedAccelerator
 
 from .nextpnr_report import arrivals, grouped, worst_path
 
-__all__ = ["DEVICES", "Device", "SEEDS", "figure", "main", "place", "table"]
+__all__ = ["DEVICES", "Device", "MARKS", "SEEDS", "figure", "known", "main", "place", "publish", "synthesise", "table"]
 
 SEEDS = 5
+#: Lines of the documentation's page between which the tables are.
+MARKS = "<!-- What follows is written by make scaling. -->", "<!-- Until here. -->"
 #: Kinds of endpoints that a result keeps.
 _ARRIVALS = 12
 #: More than any of them reaches, so that the tools do not rest.
 _CLOCK_MHZ = 200.0
+#: A file that says so.
+_SYNTHESISED = "synthesised"
 
 
 class Device(ABC):
@@ -131,8 +137,29 @@ class Gowin(Device):
 DEVICES: dict[str, Device] = {device.name: device for device in (Ecp5(), Gowin())}
 
 
-def place(device, size, seed, folder, *, profile="aggressive", run=True, on_step=lambda text: None):
-    """One placement, or what an earlier run left of it.
+def _work(device, size, folder, profile):
+    """Configuration and folder of one size on a device."""
+    config = device.config(size, profile)
+    return config, Path(folder).absolute() / f"{config.name}-{profile}-{device.digest(config)}"
+
+
+def synthesise(device, size, folder, *, profile="aggressive", on_step=lambda text: None):
+    """Synthesise one size, unless an earlier run did; arguments and errors are those of :func:`place`."""
+    config, work = _work(device, size, folder, profile)
+    if not (work / _SYNTHESISED).exists():
+        on_step(f"{config.name} {profile}: synthesis")
+        device.synthesise(config, work)
+        write_whole(work / _SYNTHESISED, b"")
+
+
+def known(device, size, seed, folder, *, profile="aggressive"):
+    """What an earlier run left of a placement, or None; arguments are those of :func:`place`."""
+    kept = _work(device, size, folder, profile)[1] / f"result_{seed}.json"
+    return json.loads(kept.read_text()) if kept.exists() else None
+
+
+def place(device, size, seed, folder, *, profile="aggressive", on_step=lambda text: None):
+    """One placement of what was synthesised, unless an earlier run made it.
 
     Parameters
     ----------
@@ -142,34 +169,22 @@ def place(device, size, seed, folder, *, profile="aggressive", run=True, on_step
     folder : path
         Where results are kept.
     profile : str
-    run : bool
-        Otherwise only what is there already.
     on_step : function
-        Called with a line of text after each of the long steps.
+        Called with a line of text after it.
 
     Returns
     -------
-    dict or None
-        What was reached, as plain data; None if it is not there and was not to be run.
+    dict
+        What was reached, as plain data.
 
     Raises
     ------
     BitstreamError
         If a tool is missing or fails.
     """
-    config = device.config(size, profile)
-    name = f"{config.name} {profile}"
-    work = Path(folder).absolute() / f"{config.name}-{profile}-{device.digest(config)}"
-    kept = work / f"result_{seed}.json"
-    if kept.exists():
-        return json.loads(kept.read_text())
-    if not run:
-        return None
-    done = work / "synthesised"
-    if not done.exists():
-        on_step(f"{name}: synthesis")
-        device.synthesise(config, work)
-        write_whole(done, b"")
+    if found := known(device, size, seed, folder, profile=profile):
+        return found
+    config, work = _work(device, size, folder, profile)
     start = time.monotonic()
     fmax = device.place_and_route(config, work, seed)
     report_file = work / f"report_{seed}.json"
@@ -188,13 +203,13 @@ def place(device, size, seed, folder, *, profile="aggressive", run=True, on_step
         "worst_path": path._asdict(),
         "arrivals": [arrival._asdict() for arrival in arrivals(report, _ARRIVALS)],
     }
-    write_whole(kept, (json.dumps(result, indent=1) + "\n").encode())
-    # What it was read from has hundreds of megabytes.
+    write_whole(work / f"result_{seed}.json", (json.dumps(result, indent=1) + "\n").encode())
+    # What it was read from is large.
     for large in (report_file, work / f"{ecp5.TOP}_{seed}.config"):
         large.unlink(missing_ok=True)
     on_step(
-        f"{name}, seed {seed}: {fmax:.1f} MHz in {result['minutes']} minutes; {path.source} -> {path.sink}, "
-        f"{path.ns:.2f} ns, of which {path.routing_ns:.2f} routing"
+        f"{config.name} {profile}, seed {seed}: {fmax:.1f} MHz in {result['minutes']} minutes; "
+        f"{path.source} -> {path.sink}, {path.ns:.2f} ns, of which {path.routing_ns:.2f} routing"
     )
     return result
 
@@ -304,6 +319,18 @@ def figure(results, path):
     drawing.savefig(path, metadata={"Date": None})
 
 
+def publish(results, folder):
+    """Write ``scaling.json``, a placement a line, ``scaling.svg``, and the tables of ``scaling.md`` if it is there."""
+    lines = ",\n".join(json.dumps(found) for found in results)
+    write_whole(folder / "scaling.json", f"[\n{lines}\n]\n".encode())
+    figure(results, folder / "scaling.svg")
+    page = folder / "scaling.md"
+    if page.exists():
+        before, _, after = page.read_text(encoding="utf-8").partition(MARKS[0])
+        _, _, after = after.partition(MARKS[1])
+        write_whole(page, f"{before}{MARKS[0]}\n\n{table(results)}\n{MARKS[1]}{after}".encode())
+
+
 def main(arguments=None):
     """The command line."""
     parser = argparse.ArgumentParser(prog="scaling", description=__doc__.splitlines()[0])
@@ -311,42 +338,56 @@ def main(arguments=None):
     parser.add_argument("--size", action="append", help="only this one, as 1x4; may be repeated")
     parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the placer, from 1 on (default {SEEDS})")
     parser.add_argument("--profile", default="aggressive", help="of the family")
+    parser.add_argument("--workers", type=int, default=1, help="placements at a time (default 1)")
     parser.add_argument("--show", action="store_true", help="place nothing, show what there is")
+    parser.add_argument("--publish", metavar="FOLDER", help="put data, figure and tables there as well: docs")
     parser.add_argument("-o", "--output", default="build/scaling", help="folder (default build/scaling)")
     options = parser.parse_args(arguments)
     folder = Path(options.output)
     folder.mkdir(parents=True, exist_ok=True)
     devices = [DEVICES[name] for name in options.device or DEVICES]
-    steps = [
-        (device, size, seed)
+    sizes = [
+        (device, size)
         for device in devices
-        for seed in range(1, options.seeds + 1)
         for size in device.sizes
         if not options.size or f"{size[0]}x{size[1]}" in options.size
     ]
+    # All sizes of a device with one seed before the next, so that ratios are there early.
+    seeds = range(1, options.seeds + 1)
+    steps = [(*one, seed) for device in devices for seed in seeds for one in sizes if one[0] is device]
 
     def tell(text):
-        print(f"{time.strftime('%H:%M')} {text}", file=sys.stderr, flush=True)
+        done = sum(known(*step, folder, profile=options.profile) is not None for step in steps)
+        print(f"{time.strftime('%H:%M')} [{done}/{len(steps)}] {text}", file=sys.stderr, flush=True)
 
-    results = []
+    failed = threading.Event()
+
+    def attempt(step):
+        try:
+            if not failed.is_set():
+                device, size, seed = step
+                place(device, size, seed, folder, profile=options.profile, on_step=tell)
+        except BaseException:
+            # Nothing comes of the others, either.
+            failed.set()
+            raise
+
     try:
-        for number, (device, size, seed) in enumerate(steps, 1):
-            found = place(
-                device,
-                size,
-                seed,
-                folder,
-                profile=options.profile,
-                run=not options.show,
-                on_step=lambda text, number=number: tell(f"[{number}/{len(steps)}] {text}"),
-            )
-            results += [found] * (found is not None)
+        if not options.show:
+            for device, size in sizes:
+                synthesise(device, size, folder, profile=options.profile, on_step=tell)
+            with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
+                for _ in pool.map(attempt, steps):
+                    pass
     except SpiccatoError as error:
         print(error, file=sys.stderr)
         return 1
+    found = [known(*step, folder, profile=options.profile) for step in steps]
+    results = [one for one in found if one is not None]
     if results:
-        write_whole(folder / "scaling.json", (json.dumps(results, indent=1) + "\n").encode())
-        figure(results, folder / "scaling.svg")
+        publish(results, folder)
+        if options.publish:
+            publish(results, Path(options.publish))
         print(table(results), end="")
     return 0
 
