@@ -1,12 +1,14 @@
 # Everything runs from a virtual environment in .venv, made on first use; nothing is installed outside this folder.
 #
-# Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), MODEL (a benchmark or
-# example by name, or a file), STEPS, SEED, WAVES=1, PORT (of a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests),
-# PYTHON (of the virtual environment), SEEDS (of the placer, for scaling).
+# Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), PROFILE (aggressive,
+# conservative; else the board's own), MODEL (a benchmark or example by name, or a file), STEPS, SEED, WAVES=1, PORT (of
+# a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the virtual environment), SEEDS (of the placer,
+# for scaling).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
 BOARD ?= ia420f
+PROFILE ?=
 MODEL ?= lstm_tiny
 STEPS ?=
 SEED ?=
@@ -16,6 +18,7 @@ SEEDS ?=
 
 # Whether the user set a variable, rather than this file.
 given = $(filter-out file,$(origin $(1)))
+profile = $(if $(PROFILE),--profile $(PROFILE))
 
 BIN := .venv/bin
 STAMP := .venv/installed
@@ -24,7 +27,7 @@ STAMP := .venv/installed
 .PHONY: help venv check verilog project bitstream sim demo report test gates mutate lint equivalence timing bench scaling docs clean
 
 help: ## List the targets
-	@echo "make TARGET [BOARD=$(BOARD)] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
+	@echo "make TARGET [BOARD=$(BOARD)] [PROFILE=] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10 | sed 's/^/  /'
 
 venv: $(STAMP) ## Make the virtual environment .venv
@@ -36,25 +39,25 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
-	@$(BIN)/spiccato verilog --board $(BOARD)
+	@$(BIN)/spiccato verilog --board $(BOARD) $(profile)
 
 project: $(STAMP) ## Write a project of BOARD for its vendor's tool to build/project
-	@$(BIN)/spiccato project --board $(BOARD)
+	@$(BIN)/spiccato project --board $(BOARD) $(profile)
 
 bitstream: $(STAMP) ## Build the bitstream of the ULX3S, or BOARD, with open tools to build/bitstream
-	@$(BIN)/spiccato bitstream $(if $(call given,BOARD),--board $(BOARD))
+	@$(BIN)/spiccato bitstream $(if $(call given,BOARD),--board $(BOARD)) $(profile)
 
 sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with all predictions
-	@$(BIN)/spiccato sim --board $(BOARD) --model $(MODEL) \
+	@$(BIN)/spiccato sim --board $(BOARD) $(profile) --model $(MODEL) \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) $(if $(WAVES),--waves)
 
 report: $(STAMP) ## Write a page on MODEL on BOARD to build/report.html
 	@mkdir -p build
-	@$(BIN)/spiccato report $(MODEL) --board $(BOARD) -o build/report.html \
+	@$(BIN)/spiccato report $(MODEL) --board $(BOARD) $(profile) -o build/report.html \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 demo: $(STAMP) ## Run the trained example, or MODEL, on the ULX3S, or BOARD, at serial port PORT (sim: simulate it)
-	@$(BIN)/spiccato demo --port $(PORT) $(if $(call given,BOARD),--board $(BOARD)) \
+	@$(BIN)/spiccato demo --port $(PORT) $(if $(call given,BOARD),--board $(BOARD)) $(profile) \
 		$(if $(call given,MODEL),--model $(MODEL)) $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
 check: $(STAMP) ## Check format, lint, types and documentation, and run the fast tests (two minutes)
@@ -74,16 +77,16 @@ mutate: $(STAMP) ## Put faults into the hardware and see that a test fails on ea
 	@$(BIN)/python tests/support/mutations.py
 
 lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
-	@$(BIN)/spiccato lint --board $(BOARD)
+	@$(BIN)/spiccato lint --board $(BOARD) $(profile)
 
 equivalence: $(STAMP) ## Prove the Verilog of BOARD equal to Amaranth's netlist, module by module (many minutes)
-	@$(BIN)/python -m spiccato_sim.checks.equivalence $(BOARD)
+	@$(BIN)/python -m spiccato_sim.checks.equivalence $(BOARD) $(PROFILE)
 
 timing: $(STAMP) ## Measure the logic depth between the registers of BOARD, and what each of them reaches
-	@$(BIN)/spiccato timing --board $(BOARD)
+	@$(BIN)/spiccato timing --board $(BOARD) $(profile)
 
 bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given
-	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(if $(call given,MODEL),--model $(MODEL))
+	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(profile) $(if $(call given,MODEL),--model $(MODEL))
 
 scaling: $(STAMP) .venv/installed-gowin ## Place and route growing accelerators with open tools to build/scaling (hours; resumes)
 	@$(BIN)/python -m spiccato_sim.analysis.scaling $(if $(SEEDS),--seeds $(SEEDS))

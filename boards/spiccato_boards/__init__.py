@@ -18,15 +18,15 @@ def boards():
     return {board.name: board for board in sorted(found, key=lambda board: (board.resources.dsp, board.name))}
 
 
-def find(board):
-    """The board of that name or in that file.
+def find(board, profile=None):
+    """The board of that name or in that file, perhaps in another profile.
 
     Raises
     ------
-    BoardError
-        As :func:`spiccato.registry.find`; if it is for simulation only.
+    BoardError, ConfigError
+        As :func:`spiccato.registry.find`; BoardError, too, if it is for simulation only.
     """
-    target = registry.find(board)
+    target = registry.find(board, profile)
     if not isinstance(target, Board):
         raise BoardError(f"{target.name!r} is for simulation only, it has no device; boards: {', '.join(boards())}")
     return target

@@ -197,6 +197,7 @@ def describe(config, board):
     needed = check(config, board)
     return {
         "board": board.name,
+        "profile": config.profile,
         "part": board.part,
         "clock_mhz": config.clock_mhz,
         "logic_unit": board.family.logic_unit,

@@ -6,8 +6,8 @@ Schema 1, all members required::
       "schema": 1,
       "board": "ia420f",                    name of the board
       "part": "AGFB014R24B2E2V",
-      "configuration": "ia420f",            name of the configuration, and the digest that programs carry
-      "digest": "0123456789abcdef",
+      "configuration": "ia420f",            the configuration, in another profile "ia420f.conservative",
+      "digest": "0123456789abcdef",         and the digest that programs carry
       "tool": "Quartus Prime Pro",
       "tool_version": "...",
       "target": "out_of_context",           what was compiled
@@ -155,7 +155,7 @@ def compare(result, board, config=None):
     if result.digest != config.digest:
         raise ResultError(
             f"the result is for configuration {result.configuration} ({result.digest}), "
-            f"not for {config.name} ({config.digest})"
+            f"not for {config.label} ({config.digest})"
         )
     expected, device = estimate(config, board), board.resources
     rows = [

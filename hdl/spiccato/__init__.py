@@ -33,6 +33,7 @@ def compile(
     config: Config | None = None,
     weights: Any = "auto",
     io_format: str | None = None,
+    profile: str | None = None,
 ) -> "Program":
     """Compile a network for a board or a configuration.
 
@@ -47,6 +48,9 @@ def compile(
         "int16", "int8", "auto" or one format for each layer; see :func:`spiccato.compiler.compile_network`.
     io_format : "bfloat16" or "float32", optional
         Values on the streams, with ``board``. [default: the board's own]
+    profile : str, optional
+        Which optional pipeline registers the hardware has, with ``board``: "aggressive", the fewest cycles, or
+        "conservative". [default: the board's own]
 
     Returns
     -------
@@ -56,14 +60,15 @@ def compile(
     Raises
     ------
     SpiccatoError
-        If the board is unknown, the model cannot be imported, or it does not fit: what it needs, and what would fit.
+        If the board or profile is unknown, the model cannot be imported, or it does not fit: what it needs, and what
+        would fit.
     TypeError
         If not exactly one of ``board`` and ``config`` is given.
     """
     from .compiler import compile_network
 
     if board is not None and config is None:
-        config = configuration(board, io_format)
+        config = configuration(board, io_format, profile)
     elif board is not None or config is None:
         raise TypeError("compile() takes either board or config")
     return compile_network(load(network), config, weight_format=weights)

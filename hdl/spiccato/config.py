@@ -135,6 +135,11 @@ class Config:
         )
 
     @property
+    def label(self) -> str:
+        """Name of files and folders: the name, and the profile if it is not the usual one, with a dot."""
+        return self.name if self.profile == Config.profile else f"{self.name}.{self.profile}"
+
+    @property
     def stages(self) -> Profile:
         """How far signals may reach, and which optional registers there are."""
         return FAMILIES[self.family].profiles[self.profile]

@@ -94,6 +94,21 @@ class Target:
         """The target by name, once with each of its configurations."""
         return {config.name: self.variant(key) for key, config in self.configurations.items()}
 
+    def in_profile(self, profile: str | None) -> "Target":
+        """The target with its configurations in that profile of their family; as it is if None is given.
+
+        Raises
+        ------
+        ConfigError
+            If the family has no such profile; the message names those it has.
+        """
+        if profile is None:
+            return self
+        configurations = {
+            key: dataclasses.replace(config, profile=profile) for key, config in self.configurations.items()
+        }
+        return dataclasses.replace(self, configurations=configurations)
+
     @property
     def simulated_only(self) -> bool:
         """Whether there is no device for it."""
@@ -128,20 +143,28 @@ def targets() -> dict[str, Target]:
     return {name: known[name] for name in sorted(known)}
 
 
-def find(board: str | os.PathLike | Target) -> Target:
-    """The board of that name, or in that file; a :class:`Target` is its own.
+def find(board: str | os.PathLike | Target, profile: str | None = None) -> Target:
+    """The board of that name, or in that file, perhaps in another profile; a :class:`Target` is its own.
 
     Parameters
     ----------
     board : str, path or Target
         What ends in ``.py`` is a file: a Python module with a ``BOARD``. "x-fast" is the configuration "fast" of the
         board "x", ``x.py-fast`` that of the board in the file.
+    profile : str, optional
+        Of the device's family: see :class:`spiccato.config.Config`. [default: what the board's file says]
 
     Raises
     ------
     BoardError
         If there is none of that name, or the file is no board; in one line.
+    ConfigError
+        If the family has no such profile; likewise.
     """
+    return _known(board).in_profile(profile)
+
+
+def _known(board: str | os.PathLike | Target) -> Target:
     if isinstance(board, Target):
         return board
     if not isinstance(board, (str, os.PathLike)):
@@ -157,9 +180,11 @@ def find(board: str | os.PathLike | Target) -> Target:
     return known[name]
 
 
-def configuration(board: str | os.PathLike | Target, io_format: str | None = None) -> Config:
-    """The configuration of a board, with another ``io_format`` if one is given; raises as :func:`find`."""
-    config = find(board).config
+def configuration(
+    board: str | os.PathLike | Target, io_format: str | None = None, profile: str | None = None
+) -> Config:
+    """The configuration of a board, with another ``io_format`` or profile if given; raises as :func:`find`."""
+    config = find(board, profile).config
     return dataclasses.replace(config, io_format=io_format) if io_format else config
 
 

@@ -6,7 +6,7 @@ import click
 
 from spiccato.registry import configuration, find, targets
 
-from .options import board_option, boards_option, io_option, json_option
+from .options import board_option, boards_option, io_option, json_option, profile_option
 from .output import (
     console,
     emit_json,
@@ -23,14 +23,16 @@ __all__ = ["VERBS"]
 
 @click.command()
 @boards_option
+@profile_option
 @json_option
 @reports_errors
-def boards(boards, as_json):
+def boards(boards, profile, as_json):
     """List the boards: their accelerators, what these take of the devices, and the published product's resources."""
+    from spiccato_boards import boards as all_boards
     from spiccato_boards import find
     from spiccato_sim.analysis import resources
 
-    rows = resources.rows([find(board) for board in boards] or None)
+    rows = resources.rows([find(board, profile) for board in boards or all_boards()])
     if as_json:
         emit_json(rows)
         return
@@ -46,6 +48,7 @@ def boards(boards, as_json):
 
 @click.command()
 @board_option(default="all", show_default=True)
+@profile_option
 @io_option
 @click.option(
     "-o",
@@ -56,20 +59,22 @@ def boards(boards, as_json):
     help="Folder; each board gets one in it.",
 )
 @reports_errors
-def verilog(board, io_format, output):
+def verilog(board, profile, io_format, output):
     """Write a board's Verilog, a JSON file that describes it and a C header; "all" are those that have a device."""
     from spiccato.verilog import write_verilog
     from spiccato_boards import boards
 
     for target in boards().values() if board == "all" else [find(board)]:
-        config, folder = configuration(target, io_format), Path(output) / target.name
-        with status(f"{target.name}: elaborating"):
+        config = configuration(target, io_format, profile)
+        folder = Path(output) / config.label
+        with status(f"{config.label}: elaborating"):
             written = write_verilog(config, folder, target.verilog_family, resource_notes(config))
-        console.print(f"{target.name}: {len(written['files'])} modules in {folder}", soft_wrap=True)
+        console.print(f"{config.label}: {len(written['files'])} modules in {folder}", soft_wrap=True)
 
 
 @click.command()
 @board_option(default="ia420f", show_default=True)
+@profile_option
 @io_option
 @click.option(
     "-o",
@@ -86,21 +91,21 @@ def verilog(board, io_format, output):
     help="Write nothing, but lay this result of a project's script beside the estimates.",
 )
 @reports_errors
-def project(board, io_format, output, result):
+def project(board, profile, io_format, output, result):
     """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
     from spiccato_boards import find
     from spiccato_boards.results import read_result
 
     board = find(board)
-    config = configuration(board, io_format)
+    config = configuration(board, io_format, profile)
     if result is not None:
         _print_result(read_result(result), board, config)
         return
-    folder = Path(output) / board.name
-    with status(f"{board.name}: elaborating"):
+    folder = Path(output) / config.label
+    with status(f"{config.label}: elaborating"):
         written = board.flow.write_project(board, folder, config)
     console.print(
-        f"{board.name}: {len(written.files)} files in {folder}; there, with {board.flow.tool}:", soft_wrap=True
+        f"{config.label}: {len(written.files)} files in {folder}; there, with {board.flow.tool}:", soft_wrap=True
     )
     for command in written.commands:
         console.print(f"  {command}", soft_wrap=True)
@@ -108,6 +113,7 @@ def project(board, io_format, output, result):
 
 @click.command()
 @board_option(default="ulx3s", show_default=True)
+@profile_option
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
@@ -125,14 +131,14 @@ def project(board, io_format, output, result):
     help="Folder; each board gets one in it.",
 )
 @reports_errors
-def bitstream(board, seeds, finish_all, output):
+def bitstream(board, profile, seeds, finish_all, output):
     """Build a board's bitstream with open tools, and check that it meets its clock."""
     from spiccato_boards import find
     from spiccato_boards.results import read_result
 
-    board = find(board)
-    folder = Path(output) / board.name
-    with status(f"{board.name}: synthesising, then {seeds} placements; a quarter of an hour or so"):
+    board = find(board, profile)
+    folder = Path(output) / board.config.label
+    with status(f"{board.config.label}: synthesising, then {seeds} placements; a quarter of an hour or so"):
         built = board.flow.build_bitstream(
             board, folder, seeds=range(1, seeds + 1), finish_all=finish_all, on_step=progress_console.print
         )
@@ -153,7 +159,7 @@ def _print_result(result, board, config):
     from spiccato_boards.results import compare
 
     console.print(
-        f"{result.target} of {board.name} with {result.tool} {result.tool_version}: timing "
+        f"{result.target} of {config.label} with {result.tool} {result.tool_version}: timing "
         f"{'met' if result.clock['met'] else 'NOT met'}",
         soft_wrap=True,
     )

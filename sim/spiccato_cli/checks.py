@@ -10,7 +10,7 @@ from spiccato.families import FAMILIES
 from spiccato.registry import configuration
 from spiccato_sim.models.zoo import MODELS
 
-from .options import board_option, boards_option
+from .options import board_option, boards_option, profile_option
 from .output import console, progress_console, reports_errors, status
 
 __all__ = ["VERBS"]
@@ -18,8 +18,9 @@ __all__ = ["VERBS"]
 
 @click.command()
 @board_option(default="ia420f", show_default=True)
+@profile_option
 @reports_errors
-def timing(board):
+def timing(board, profile):
     """Measure the logic depth between registers and what each of them reaches, and check both.
 
     The depth against the clock discipline, the reach against the profile.
@@ -28,9 +29,9 @@ def timing(board):
     from spiccato_sim.checks.depth import judge, print_report, synthesise
     from spiccato_sim.checks.reach import count, print_reach
 
-    config = configuration(board)
-    with tempfile.TemporaryDirectory() as folder, status(f"{config.name}: elaborating and mapping"):
-        written = write_verilog(config, Path(folder) / config.name)
+    config = configuration(board, profile=profile)
+    with tempfile.TemporaryDirectory() as folder, status(f"{config.label}: elaborating and mapping"):
+        written = write_verilog(config, Path(folder) / config.label)
         netlist = synthesise(written["files"], "spiccato_accelerator")
         depth = judge(netlist, "spiccato_accelerator")
         reach = count(netlist, "spiccato_accelerator", FAMILIES[config.family], config.stages)
@@ -41,34 +42,38 @@ def timing(board):
 
 @click.command()
 @board_option(default="ia420f", show_default=True)
+@profile_option
 @reports_errors
-def lint(board):
+def lint(board, profile):
     """Have Verilator and yosys check the Verilog of a board."""
     from spiccato.verilog import write_verilog
     from spiccato_sim.checks.lint import lint as check
 
     # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
-    config = configuration(board)
-    folder = Path("build") / "lint" / config.name
-    with status(f"{config.name}: elaborating and checking"):
+    config = configuration(board, profile=profile)
+    folder = Path("build") / "lint" / config.label
+    with status(f"{config.label}: elaborating and checking"):
         write_verilog(config, folder)
         check(folder)
-    console.print(f"{config.name}: no warnings")
+    console.print(f"{config.label}: no warnings")
 
 
 @click.command()
 @boards_option
+@profile_option
 @click.option("--model", "names", multiple=True, help="Only this model; may be repeated.")
 @click.option("-o", "--output", default="build/bench", show_default=True, type=click.Path(file_okay=False))
 @reports_errors
-def bench(boards, names, output):
+def bench(boards, profile, names, output):
     """Measure every model on every board on the RTL, and compare with the published figures. Resumes."""
     from spiccato_boards import boards as all_boards
     from spiccato_sim.analysis import published
     from spiccato_sim.analysis.bench import run_bench
 
     compared = tuple(name for name in all_boards() if name in published.boards())
-    result = run_bench(boards or compared, names or tuple(MODELS), out=output, console=progress_console)
+    result = run_bench(
+        boards or compared, names or tuple(MODELS), out=output, profile=profile, console=progress_console
+    )
     console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
     for failure in result.failures:
         console.print(f"FAIL: {failure}", soft_wrap=True)

@@ -15,6 +15,7 @@ from .options import (
     json_option,
     layers_option,
     model_argument,
+    profile_option,
     seed_option,
     steps_option,
 )
@@ -37,11 +38,12 @@ __all__ = ["VERBS"]
 )
 @steps_option(help="Timesteps to measure errors over.  [default: what some seconds allow]")
 @boards_option
+@profile_option
 @seed_option
 @json_option
 @reports_errors
-def estimate(model, io_format, calibration, layers, inputs, steps, boards, seed, as_json):
-    """Tell how fast and how accurate MODEL would be: all boards, all weight formats. Compiles, and writes nothing.
+def estimate(model, io_format, calibration, layers, inputs, steps, boards, profile, seed, as_json):
+    """Tell how fast and how accurate MODEL would be: all boards, weight formats and profiles. Writes nothing.
 
     MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64: of its arithmetic, and
     as seen from outside, with the rounding of inputs and outputs to the streams' format.
@@ -52,7 +54,7 @@ def estimate(model, io_format, calibration, layers, inputs, steps, boards, seed,
     steps = steps or default_steps(network)
     source, xs = _inputs(model, network, inputs, steps, seed)
     with tracker("compiling and measuring") as track:
-        result = estimate(network, xs, boards=boards or None, io_format=io_format, track=track)
+        result = estimate(network, xs, boards=boards or None, io_format=io_format, profile=profile, track=track)
     if as_json:
         emit_json(
             {
@@ -111,12 +113,10 @@ def _print_estimate(network, result, source):
         ("error", "right"),
         ("as seen", "right"),
     ]
-    rows = []
-    for row in result.rows:
+
+    def cells(row):
         if row.fits:
-            cells = [
-                row.board,
-                row.weights,
+            figures = [
                 row.spaced_cycles,
                 f"{row.spaced_us:.3f}",
                 row.interval_cycles,
@@ -125,12 +125,18 @@ def _print_estimate(network, result, source):
                 f"{row.rms_error_seen:.1e}",
             ]
         else:
-            cells = [row.board, row.weights, "no fit", *[""] * 5]
-        rows.append(cells + [f"{row.published_us:.2f}" if row.published_us is not None else ""] * published)
-    print_table(columns + [("product", "right")] * published, rows, frame=None)
-    for row in result.rows:
-        if not row.fits:
-            console.print(f"{row.board} with {row.weights} weights: {row.reason}", soft_wrap=True)
+            figures = ["no fit", *[""] * 5]
+        product = [f"{row.published_us:.2f}" if row.published_us is not None else ""] * published
+        return [row.board, row.weights, *figures, *product]
+
+    for profile in dict.fromkeys(row.profile for row in result.rows):
+        console.print(f"{profile} profile:")
+        rows = [cells(row) for row in result.rows if row.profile == profile]
+        print_table(columns + [("product", "right")] * published, rows, frame=None)
+    # The same, as a rule, in all profiles.
+    refusals = [f"{row.board} with {row.weights} weights: {row.reason}" for row in result.rows if not row.fits]
+    for refusal in dict.fromkeys(refusals):
+        console.print(refusal, soft_wrap=True)
     if result.fits:
         console.print(
             "spaced latency, and initiation interval when inputs are always waiting: cycles, and us at the "

@@ -7,6 +7,7 @@ from click.shell_completion import CompletionItem
 
 from spiccato.compiler.fit import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS
+from spiccato.families import FAMILIES
 from spiccato.registry import BOARD_SUFFIX, targets
 from spiccato_sim.models.zoo import MODELS, TRAINED
 
@@ -20,6 +21,7 @@ __all__ = [
     "layers_option",
     "model_argument",
     "model_option",
+    "profile_option",
     "seed_option",
     "steps_option",
     "weights_option",
@@ -65,6 +67,13 @@ boards_option = click.option(
     multiple=True,
     type=_BoardName(),
     help=f"Only this board, by name or file (*{BOARD_SUFFIX}); may be repeated.",
+)
+profile_option = click.option(
+    "--profile",
+    metavar="NAME",
+    shell_complete=complete(*dict.fromkeys(name for family in FAMILIES.values() for name in family.profiles)),
+    help="Which optional pipeline registers there are: aggressive, the fewest cycles, or conservative.  [default: "
+    "the board's own]",
 )
 weights_option = click.option(
     "--weights",

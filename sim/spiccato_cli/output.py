@@ -134,6 +134,7 @@ def program_summary(program):
         "name": program.name,
         "digest": program.digest,
         "board": config.name,
+        "profile": config.profile,
         "cores": config.cores,
         "block": config.block,
         "io_format": config.io_format,
@@ -172,7 +173,10 @@ def chain_text(layers):
 def print_summary(program):
     """Print what a program needs and how fast it will be."""
     config = program.config
-    console.print(f"{program.name} on {config.name}: {shape_text(config)}, {config.io_format} streams", soft_wrap=True)
+    console.print(
+        f"{program.name} on {config.name}: {shape_text(config)}, {config.profile} profile, {config.io_format} streams",
+        soft_wrap=True,
+    )
     print_table((("memory", "left"), ("used", "right"), ("capacity", "right"), ("", "left")), program.memory_use())
     layers = chain_text(
         (kind_named(layer.kind), f"{layer.units} ({name})")
@@ -193,5 +197,5 @@ def print_summary(program):
         )
     notes = resource_notes(config)
     if notes:
-        console.print(f"resources of {config.name}: {usage(notes['resources'])}", soft_wrap=True)
+        console.print(f"resources of {config.label}: {usage(notes['resources'])}", soft_wrap=True)
     print_notes(program.notes)

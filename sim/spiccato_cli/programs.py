@@ -21,6 +21,7 @@ from .options import (
     json_option,
     layers_option,
     model_argument,
+    profile_option,
     seed_option,
     weights_option,
 )
@@ -43,6 +44,7 @@ __all__ = ["VERBS"]
 @click.command("compile")
 @model_argument
 @board_option(default="ia420f", show_default=True)
+@profile_option
 @weights_option
 @io_option
 @calibration_option
@@ -53,7 +55,7 @@ __all__ = ["VERBS"]
 )
 @json_option
 @reports_errors
-def compile_command(model, board, weights, io_format, calibration, layers, seed, output, as_json):
+def compile_command(model, board, profile, weights, io_format, calibration, layers, seed, output, as_json):
     """Compile MODEL for a board.
 
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
@@ -64,7 +66,7 @@ def compile_command(model, board, weights, io_format, calibration, layers, seed,
 
     if output is not None:
         check_file(output)
-    config = configuration(board, io_format)
+    config = configuration(board, io_format, profile)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
     network = network_of(model, seed, calibration, layers)
     program = compile_network(network, config, weight_format=weights)
@@ -148,6 +150,7 @@ def run(program, inputs, output, rtl, as_json):
                 "program": loaded.name,
                 "digest": loaded.digest,
                 "board": loaded.config.name,
+                "profile": loaded.config.profile,
                 "steps": len(xs),
                 "output_size": loaded.output_size,
                 "output": output,
@@ -166,7 +169,7 @@ def run(program, inputs, output, rtl, as_json):
         )
     else:
         console.print(
-            f"{loaded.name} on {loaded.config.name}: {len(xs)} steps, {loaded.output_size} outputs each, RMS "
+            f"{loaded.name} on {loaded.config.label}: {len(xs)} steps, {loaded.output_size} outputs each, RMS "
             f"{np.sqrt(np.mean(ys**2)):.4g}",
             soft_wrap=True,
         )

@@ -15,6 +15,7 @@ from .options import (
     io_option,
     layers_option,
     model_argument,
+    profile_option,
     seed_option,
     steps_option,
     weights_option,
@@ -27,6 +28,7 @@ __all__ = ["VERBS"]
 @click.command()
 @model_argument
 @board_option(show_default="ia420f; a program's own")
+@profile_option
 @weights_option
 @io_option
 @calibration_option
@@ -41,7 +43,7 @@ __all__ = ["VERBS"]
 @seed_option
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
 @reports_errors
-def report(model, board, weights, io_format, calibration, layers, inputs, steps, seed, output):
+def report(model, board, profile, weights, io_format, calibration, layers, inputs, steps, seed, output):
     """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
 
     MODEL: as for compile, or a program.
@@ -54,9 +56,11 @@ def report(model, board, weights, io_format, calibration, layers, inputs, steps,
         refuse_layers(model, layers)
         program = program_of(model)
         if board:
-            program.require(configuration(board, program.config.io_format))
+            program.require(configuration(board, program.config.io_format, profile))
+        elif profile:
+            program.require(dataclasses.replace(program.config, profile=profile))
     else:
-        config = configuration(board or "ia420f", io_format)
+        config = configuration(board or "ia420f", io_format, profile)
         network = network_of(model, seed, calibration, layers)
         program = compile_network(network, config, weight_format=weights)
     resource_notes(program.config)  # before the page is written: refuses what does not fit the device

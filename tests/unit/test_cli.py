@@ -275,8 +275,15 @@ def test_estimate():
     result = run("estimate", "lstm_tiny", "--steps", "20", "--json")
     assert result.exit_code == 0 and not result.stderr
     data = json.loads(result.stdout)
-    rows = {(row["board"], row["weights"]): row for row in data["rows"]}
+    assert {(row["board"], row["profile"]) for row in data["rows"]} == {
+        (name, profile) for name, board in boards().items() for profile in board.family.profiles
+    }
+    rows = {(row["board"], row["weights"]): row for row in data["rows"] if row["profile"] == "aggressive"}
     assert [*rows] == [(board, weights) for board in boards() for weights in ("int16", "int8")]
+    for row in data["rows"]:
+        own = rows[row["board"], row["weights"]]
+        assert row["rms_error"] == own["rms_error"]
+        assert row is own or not row["fits"] or row["spaced_cycles"] > own["spaced_cycles"]
     assert rows["ia420f", "int16"]["spaced_cycles"] == 77
     assert rows["ia420f", "int16"]["spaced_us"] == pytest.approx(77 / 320)
     assert rows["ia420f", "int16"]["published_us"] == pytest.approx(0.82, abs=0.01)
@@ -292,6 +299,7 @@ def test_estimate():
     assert (machine == VirtualMachine(Program.load(_compiled("ia420f"))).run(inputs(resolve("lstm_tiny"), 20))).all()
     assert (data["steps"], data["inputs"]) == (20, "random")
     shown = run("estimate", "lstm_tiny", "--steps", "20").output
+    assert "aggressive profile:" in shown and "conservative profile:" in shown
     assert "77  0.241" in shown and max(map(len, shown.splitlines()[1:10])) <= 80
 
 
@@ -433,3 +441,58 @@ def test_sim(monkeypatch):
     shown = run("sim", "--model", "seattle_weather").output
     assert "mean absolute error, RTL, degrees C" in shown and shown.endswith("PASS\n")
     assert json.loads(run("sim", "--model", "seattle_weather", "--json").stdout)["task"]["persistence"] > 2.2
+
+
+def _verbs_on_boards():
+    return {name: verb for name, verb in main.commands.items() if {"board", "boards"} & {p.name for p in verb.params}}
+
+
+@pytest.mark.parametrize("name, verb", _verbs_on_boards().items())
+def test_every_verb_on_boards_takes_a_profile(name, verb):
+    """And refuses one that there is not, in one line, with those there are."""
+    assert "profile" in {option.name for option in verb.params}
+    model = ["lstm_tiny"] if "model" in {p.name for p in verb.params if p.param_type_name == "argument"} else []
+    refused(
+        "profile must be one of aggressive, conservative with family agilex7, not 'bold'",
+        *(name, *model, "--board", "ia420f", "--profile", "bold"),
+    )
+
+
+def test_a_program_is_for_one_profile(program, series, tmp_path):
+    """The other refuses it; both compute the same, in other cycles, and tell what they are."""
+    other = tmp_path / "conservative.spiccato"
+    assert (
+        "conservative profile"
+        in run("compile", ONNX, "--board", "test4", "--profile", "conservative", "-o", other).output
+    )
+    shown = [json.loads(run("inspect", path, "--json").stdout) for path in (program, other)]
+    assert [one["profile"] for one in shown] == ["aggressive", "conservative"]
+    assert [one["board"] for one in shown] == ["test4", "test4"]
+    assert shown[0]["digest"] != shown[1]["digest"] and shown[0]["spaced_cycles"] < shown[1]["spaced_cycles"]
+    outputs = [json.loads(run("run", path, "--input", series, "--json").stdout) for path in (program, other)]
+    assert outputs[0]["outputs"] == outputs[1]["outputs"]
+    assert [one["profile"] for one in outputs] == ["aggressive", "conservative"]
+    differing = "not for 'test4' (profile conservative instead of aggressive): compile the network for 'test4'"
+    refused(differing, "sim", "--board", "test4", "--model", other)
+    refused(differing, "demo", "--board", "test4", "--model", other)
+    refused(differing, "report", other, "--board", "test4")
+    refused(differing, "report", other, "--profile", "aggressive")
+    refused(
+        "(profile aggressive instead of", "sim", "--board", "test4", "--model", program, "--profile", "conservative"
+    )
+
+
+def test_files_of_profiles_do_not_meet(tmp_path):
+    """Each profile has folders of its own, and its name in what is written there."""
+    for profile in ("aggressive", "conservative"):
+        result = run("verilog", "--board", "test4", "--profile", profile, "-o", tmp_path)
+        assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["test4", "test4.conservative"]
+    for path, profile in ((tmp_path / "test4", "aggressive"), (tmp_path / "test4.conservative", "conservative")):
+        told = json.loads((path / "spiccato.json").read_text())
+        assert (told["configuration"]["name"], told["configuration"]["profile"]) == ("test4", profile)
+        for name in ("spiccato_accelerator.v", "spiccato.h"):
+            assert f"test4, {profile} profile" in (path / name).read_text()
+    # Of the board as of the side car beside the Verilog.
+    [row] = json.loads(run("boards", "--board", "ia420f", "--profile", "conservative", "--json").stdout)
+    assert (row["board"], row["profile"]) == ("ia420f", "conservative")

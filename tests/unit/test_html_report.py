@@ -260,6 +260,8 @@ def test_command_writes_what_it_tells_to_reproduce(tmp_path, monkeypatch):
         "my net.safetensors",
         "--board",
         "test8",
+        "--profile",
+        "conservative",
         "--weights",
         "int8",
         "--format",
@@ -276,7 +278,7 @@ def test_command_writes_what_it_tells_to_reproduce(tmp_path, monkeypatch):
     text = Path("report.html").read_text(encoding="utf-8")
     told = html.unescape(re.search(r"<pre>(spiccato report .*?)</pre>", text)[1])
     assert told == (
-        "spiccato report 'my net.safetensors' --board test8 --weights int8 --format float32 "
+        "spiccato report 'my net.safetensors' --board test8 --profile conservative --weights int8 --format float32 "
         "--input x.npy --steps 5 --seed 3"
     )
     assert Parsed(text).row("timesteps") == ["timesteps", "5"]

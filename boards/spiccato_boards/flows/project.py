@@ -83,7 +83,7 @@ class ProjectFlow(Flow):
         words = {
             "board": board.name,
             "part": board.part,
-            "configuration": config.name,
+            "configuration": config.label,
             "digest": config.digest,
             "tool": self.tool,
             "top": design.side_car["top"],
@@ -105,13 +105,13 @@ class ProjectFlow(Flow):
         return f"""\
 # Spiccato on {board.title}
 
-{shape_text(config)} for {board.part}, {config.clock_mhz:g} MHz. With {self.tool}, in
-this folder:
+{shape_text(config)}, {config.profile} profile, for {board.part}, {config.clock_mhz:g} MHz. With
+{self.tool}, in this folder:
 
 {lines}
 
 The first needs no pins and tells the clock that is reached. Each writes `result_<target>.json`; to lay it beside the
-estimates: `spiccato project --board {board.name} --compare result_<target>.json`.
+estimates: `spiccato project --board {board.name} --profile {config.profile} --compare result_<target>.json`.
 
 Spiccato's page on boards, `docs/boards.md`, tells what the targets are, and what of these files has not been tried.
 """

@@ -117,8 +117,8 @@ class AsyncDevice:
         identity = await self.identity()
         if program.config.digest != identity.digest:
             raise DeviceError(
-                f"program {program.name!r} was compiled for configuration {program.config.name!r} "
-                f"(digest {program.config.digest}), the device is another one: {identity}"
+                f"program {program.name!r} was compiled for configuration {program.config.name!r} (profile "
+                f"{program.config.profile!r}, digest {program.config.digest}), the device is another one: {identity}"
             )
         self.program = self._written_h = None
         await self.load_image(program.load_words())

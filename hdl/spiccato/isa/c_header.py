@@ -17,7 +17,8 @@ _PREFIX = "SPICCATO"
 def c_header(config: Config) -> str:
     """The text of a C header for accelerators of ``config``: constants only, in C89."""
     lines = [
-        f"/* Spiccato: registers, marks and loads of configuration {config.name}. Generated, do not edit. */",
+        f"/* Spiccato: registers, marks and loads of configuration {config.name}, {config.profile} profile. Generated, "
+        "do not edit. */",
         f"#ifndef {_PREFIX}_H",
         f"#define {_PREFIX}_H",
         "",

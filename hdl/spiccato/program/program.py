@@ -234,7 +234,7 @@ class Program:
             )
             raise ProgramError(
                 f"program {self.name!r} was compiled for configuration {self.config.name!r}, not for "
-                f"{config.name!r} ({differing}): compile the network for {config.name!r}"
+                f"{config.name!r} ({differing}): compile the network for {config.name!r}, profile {config.profile!r}"
             )
 
     def load_words(self, *, memories=True):

@@ -96,7 +96,7 @@ def _versions():
 def _header(config, module):
     return (
         f"// Spiccato {_versions()['spiccato']}: {module}\n"
-        f"// Configuration {config.name}, digest {config.digest}. Generated, do not edit.\n\n"
+        f"// Configuration {config.name}, {config.profile} profile, digest {config.digest}. Generated, do not edit.\n\n"
     )
 
 

@@ -2,7 +2,8 @@
 
 Each row is one model on one configuration in one weight format. Its cycles are measured on the RTL in a
 simulator and compared, together with all output bits, with what was predicted; its errors are measured with
-the bit-exact virtual machine. Rows that were measured stay in ``rows`` and ``errors`` under the output
+the bit-exact virtual machine. In profiles other than the board's own, one row a board is measured, that of the smallest
+model; the others are predictions, and say so. Rows that were measured stay in ``rows`` and ``errors`` under the output
 folder, each under a digest of everything that decides it (Verilog, program, models), so that a benchmark that
 was interrupted goes on where it was.
 """
@@ -27,8 +28,8 @@ from .measure import Task, know, measure, reference, search_board
 
 __all__ = ["Benchmark", "Requirement", "REQUIRED", "SPACED", "STREAMED", "ERROR_STEPS", "run_bench"]
 
-#: The board's own configuration, and the best that the search found.
-KINDS = ("preset", "best")
+#: The board's own configuration, the same in other profiles, and the best that the search found.
+KINDS = ("preset", "profile", "best")
 
 #: Inferences that come alone, and inferences that come as fast as the accelerator takes them.
 SPACED, STREAMED = 4, 5
@@ -41,10 +42,10 @@ WORKERS = 2
 
 @dataclass(frozen=True)
 class Requirement:
-    """What a board is to reach with a model: spaced latency in cycles, and what would be excellent."""
+    """What a board is to reach with a model: spaced latency in cycles, and what would be excellent, if that was set."""
 
     spaced_cycles: int
-    excellent_cycles: int
+    excellent_cycles: int | None = None
 
 
 _SIX_BY_32 = {
@@ -61,10 +62,20 @@ _THREE_BY_64 = {
     "lstm_med_deep": Requirement(362, 282),
     "lstm_large": Requirement(966, 946),
 }
-#: The reference design's figures, from its section on the schedule: what beats the published latencies with
-#: the presets' multipliers, from simulating the list scheduler with pipelines of 36 (required) and 24 stages
-#: (excellent).
-REQUIRED = {"v80": _SIX_BY_32, "ia420f": _SIX_BY_32, "ia840f": _THREE_BY_64}
+_SIX_BY_32_CONSERVATIVE = {
+    "lstm_tiny": Requirement(113),
+    "lstm_small": Requirement(222),
+    "lstm_med": Requirement(512),
+    "lstm_med_deep": Requirement(481),
+    "lstm_large": Requirement(1862),
+}
+#: The reference design's figures by profile and board. Aggressive: from its section on the schedule, what beats the
+#: published latencies with the presets' multipliers, from simulating the list scheduler with pipelines of 36 (required)
+#: and 24 stages (excellent). Conservative: from its second section on the clock, what the registers may cost.
+REQUIRED = {
+    "aggressive": {"v80": _SIX_BY_32, "ia420f": _SIX_BY_32, "ia840f": _THREE_BY_64},
+    "conservative": {"v80": _SIX_BY_32_CONSERVATIVE, "ia420f": _SIX_BY_32_CONSERVATIVE},
+}
 
 
 def required_interval(spaced_cycles, full_mac_bound):
@@ -80,9 +91,11 @@ class Benchmark:
     ----------
     rows : list of dict
         As written to ``latency.json``. Cycles are of the RTL unless their name says predicted, required or
-        bound; a row that does not fit tells the reason and has None for figures.
+        bound. A row whose ``measured`` is false has predicted cycles only, and times that follow from these; one that
+        does not fit tells the reason and has None for figures.
     failures : list of str
-        One line for each row that is not bit-exact or not as fast as predicted, saying what differs.
+        One line for each row that is not bit-exact or not as fast as predicted, saying what differs; and for each row
+        of a board's own configuration, in whatever profile, that is no faster than what is published.
     files : list of Path
         What was written.
     """
@@ -106,6 +119,7 @@ def run_bench(
     streamed=STREAMED,
     error_steps=ERROR_STEPS,
     best=True,
+    profile=None,
     console=None,
 ):
     """Run the benchmark and write its results.
@@ -124,6 +138,8 @@ def run_bench(
         Timesteps of each kind in the simulation, and for the errors.
     best : bool
         Also search each board's best configuration, and measure it.
+    profile : str, optional
+        The one to measure. Default: each board's own.
     console : rich.console.Console or None
         Where to show progress.
 
@@ -134,10 +150,10 @@ def run_bench(
     Raises
     ------
     SpiccatoError
-        If a board or model is unknown.
+        If a board, model or profile is unknown.
     """
     files = [board for board in boards if not isinstance(board, Board)]
-    boards = [find(board) for board in boards]
+    boards = [find(board, profile) for board in boards]
     networks = [zoo.resolve(network) if isinstance(network, str) else network for network in networks]
     out = Path(out).absolute()
     for folder in ("rows", "errors"):
@@ -166,9 +182,11 @@ def run_bench(
             for network in networks:
                 for board, config in configs:
                     for weight_format in _formats(network, config):
-                        task = Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out)
-                        futures[task] = pool.submit(measure, task, build_folder)
-                        futures[task].add_done_callback(lambda _: bar.advance(shown))
+                        add(Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out))
+
+        def add(task):
+            futures[task] = pool.submit(measure, task, build_folder)
+            futures[task].add_done_callback(lambda _: bar.advance(shown))
             bar.update(shown, total=len(futures))
 
         searches = {board.name: pool.submit(search_board, board, networks) for board in boards} if best else {}
@@ -176,6 +194,12 @@ def run_bench(
         for network in networks:
             pool.submit(reference, network, error_steps, out)
         submit("preset", [(board, board.config) for board in boards])
+        # What is computed is the same in every profile, and so are its errors.
+        smallest = min(networks, key=lambda network: network.parameters)
+        for network in networks:
+            for board in boards:
+                for config in _in_other_profiles(board):
+                    add(Task("profile", board, network, config, "auto", spaced, streamed, 0, out, network is smallest))
         found = {name: future.result() for name, future in searches.items()}
         overall = [(board, found[board.name].overall) for board in boards if board.name in found]
         # The board's own configuration is measured already.
@@ -197,9 +221,17 @@ def run_bench(
             [*KINDS, *(board.name for board in boards), *(network.name for network in networks)]
         )
     }
-    rows.sort(key=lambda row: (order[row["kind"]], order[row["board"]], order[row["model"]], row["weight_format"]))
+    rows.sort(
+        key=lambda row: (
+            order[row["kind"]],
+            order[row["board"]],
+            row["profile"],
+            order[row["model"]],
+            row["weight_format"],
+        )
+    )
     failures = [
-        f"{row['board']} {row['configuration']} {row['model']} {row['weight_format']}: {failure}"
+        f"{row['board']} {row['configuration']} {row['profile']} {row['model']} {row['weight_format']}: {failure}"
         for row in rows
         for failure in row["failures"]
     ]
@@ -230,6 +262,11 @@ def _formats(network, config):
     return ["auto"] if automatic == narrow else ["auto", "int8"]
 
 
+def _in_other_profiles(board):
+    """The board's configuration in the profiles of its family that it is not in."""
+    return [board.in_profile(name).config for name in board.family.profiles if name != board.config.profile]
+
+
 def _shown_network(board, networks, rows):
     """The network whose schedule is drawn for a board: the second that fits, or the only one."""
     fitting = [row["model"] for row in rows if row["board"] == board.name and row["kind"] == "preset" and row["fits"]]
@@ -251,29 +288,37 @@ def _row(task, result):
     except ValueError:
         round_trip = None
     theirs = published.latency(board, name)
-    # Required of the board's own configuration, with its number of multipliers.
-    required = REQUIRED.get(board, {}).get(name) if config.digest == task.board.config.digest else None
-    cycles = result["spaced_cycles"]
+    # Of the board's own configuration, with its number of multipliers.
+    own = task.kind != "best"
+    required = REQUIRED.get(config.profile, {}).get(board, {}).get(name) if own else None
+    of = "" if result["measured"] else "predicted_"
+    cycles, interval = (result[f"{of}{figure}"] for figure in ("spaced_cycles", "initiation_interval_cycles"))
     compute_us = cycles / config.clock_mhz if cycles else None
     interval_allowed = met = None
     if required and cycles:
         interval_allowed = required_interval(cycles, result["full_mac_bound_cycles"])
-        met = cycles <= required.spaced_cycles and result["initiation_interval_cycles"] <= interval_allowed
+        met = cycles <= required.spaced_cycles and interval <= interval_allowed
     known = theirs is not None and round_trip is not None
+    published_compute_us = theirs.mean_us - round_trip if known else None
+    failures = list(result["failures"])
+    if own and known and compute_us and compute_us >= published_compute_us:
+        failures.append(f"{compute_us:.3f} us, no faster than the published {published_compute_us:.3f} us")
     return {
         "kind": task.kind,
         "board": board,
         "configuration": config.name,
+        "profile": config.profile,
         "cores": config.cores,
         "block": config.block,
         "model": name,
         "clock_mhz": config.clock_mhz,
         **result,
+        "failures": failures,
         "compute_us": compute_us,
         "round_trip_us": round_trip,
         "total_us": compute_us + round_trip if compute_us and round_trip else None,
         "published_total_us": theirs.mean_us if theirs else None,
-        "published_compute_us": theirs.mean_us - round_trip if known else None,
+        "published_compute_us": published_compute_us,
         "published_p99_us": theirs.p99_us if theirs else None,
         "published_version": theirs.version if theirs else None,
         "required_cycles": required.spaced_cycles if required else None,

@@ -1,5 +1,6 @@
 """What a network would be like on every board and in every weight format: does it fit, how fast, how accurate."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.config import Config
 from spiccato.errors import FitError
+from spiccato.families import FAMILIES
 from spiccato.network import Network
 from spiccato.program import Program
 from spiccato.registry import Target, configuration
@@ -37,11 +39,11 @@ _DEFAULT_STEPS = range(16, 301)
 
 @dataclass(frozen=True)
 class Row:
-    """One board and one weight format. Latencies and errors are None where the network does not fit.
+    """One board, one weight format and one profile. Latencies and errors are None where the network does not fit.
 
     Attributes
     ----------
-    board : str
+    board, profile : str
     clock_mhz : float
     weights : str
         "int16", "int8", or "mixed" where that is what fits.
@@ -70,6 +72,7 @@ class Row:
     """
 
     board: str
+    profile: str
     clock_mhz: float
     weights: str
     weight_formats: tuple
@@ -132,9 +135,10 @@ def estimate(
     *,
     boards: Iterable[str | Target] | None = None,
     io_format: str = "bfloat16",
+    profile: str | None = None,
     track: Callable[[list], Iterable] = iter,
 ) -> Estimate:
-    """Compile a network for all boards and weight formats, and measure errors with the virtual machine.
+    """Compile a network for boards in all weight formats and profiles, and measure errors with the virtual machine.
 
     Parameters
     ----------
@@ -145,26 +149,34 @@ def estimate(
         Default: all that have a device.
     io_format : "bfloat16" or "float32"
         Values on the streams.
+    profile : str, optional
+        Default: all that the boards' families have, each board's own first.
     track : function
         Wraps the list of things to do, to show progress.
 
     Raises
     ------
     SpiccatoError
-        If a board is unknown.
+        If a board or profile is unknown.
     ModelError
         If an input is beyond the streams' format.
     """
     raw = real_array(xs, ("steps", network.input_size), "inputs")
     sent = as_streamed(raw, io_format)
-    configs = [configuration(board, io_format) for board in (all_boards() if boards is None else boards)]
-    tasks = [(config, formats) for config in configs for formats in _formats(Layout(lower(network), config))]
+    configs = [configuration(board, io_format, profile) for board in (all_boards() if boards is None else boards)]
+    tasks = [
+        (one, formats)
+        for config in configs
+        for formats in _formats(Layout(lower(network), config))
+        for one in ([config] if profile else _in_each_profile(config))
+    ]
     truth: _Truth | None = None
     measured: dict[Any, dict[str, Any]] = {}
     rows = []
     for config, formats in track(tasks):
         row = {
             "board": config.name,
+            "profile": config.profile,
             "clock_mhz": config.clock_mhz,
             "weights": format_name(formats),
             "weight_formats": formats,
@@ -215,6 +227,12 @@ def estimate(
 def _formats(layout: Layout) -> list[tuple]:
     """Formats of all layers: each weight format, and what "auto" makes of them if that is a mixture."""
     return list(dict.fromkeys(tuple(weight_formats(layout, form)) for form in (*WEIGHT_FORMATS, "auto")))
+
+
+def _in_each_profile(config: Config) -> list[Config]:
+    """The configuration in its own profile, then in the others of its family."""
+    names = dict.fromkeys([config.profile, *FAMILIES[config.family].profiles])
+    return [dataclasses.replace(config, profile=name) for name in names]
 
 
 def format_name(formats: tuple) -> str:

@@ -7,6 +7,7 @@ import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -46,7 +47,10 @@ class Searched:
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """One row to measure, on a board's own configuration or another one."""
+    """One row, on a board's own configuration or another one: to measure, or to predict only.
+
+    With no ``error_steps`` it has no errors.
+    """
 
     kind: str
     board: Board
@@ -57,6 +61,7 @@ class Task:
     streamed: int
     error_steps: int
     out: Path
+    measured: bool = True
 
 
 def know(named):
@@ -72,8 +77,8 @@ def search_board(board, networks):
 
 
 def measure(task, build_folder):
-    """Measure one row, or find what was measured before."""
-    result = dict.fromkeys(
+    """Measure one row, or find what was measured before, or predict it."""
+    result: dict[str, Any] = dict.fromkeys(
         (
             "spaced_cycles",
             "predicted_spaced_cycles",
@@ -86,10 +91,11 @@ def measure(task, build_folder):
             "bit_exact",
         )
     )
+    result |= {"measured": task.measured, "failures": []}
     try:
         program = compile_network(task.network, task.config, weight_format=task.weight_format)
     except FitError as error:
-        return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error), "failures": []}
+        return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error)}
     result |= {
         "weight_format": format_name(program.weight_formats),
         "fits": True,
@@ -99,7 +105,9 @@ def measure(task, build_folder):
         "mac_bound_cycles": program.critical_mac_bound,
         "full_mac_bound_cycles": program.full_mac_bound,
     }
-    return result | _errors(task) | _on_rtl(task, program, build_folder)
+    if task.error_steps:
+        result |= _errors(task)
+    return result | _on_rtl(task, program, build_folder) if task.measured else result
 
 
 def _on_rtl(task, program, build_folder):
@@ -170,7 +178,7 @@ def reference(network, steps, out):
 
 def _name(task):
     """How the files of a row are called."""
-    return f"{task.config.name}_{task.network.name}_{task.weight_format}"
+    return f"{task.config.label}_{task.network.name}_{task.weight_format}"
 
 
 def _kept(path, function):

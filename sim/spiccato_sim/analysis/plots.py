@@ -75,49 +75,42 @@ def _number(value, digits):
     return "-" if value is None else f"{value:.{digits}f}"
 
 
+def _cycles(row, figure):
+    return _number(row[figure if row["measured"] else f"predicted_{figure}"], 0)
+
+
+def _required(row):
+    met = {None: "", True: " met", False: " MISSED"}[row["requirement_met"]]
+    return _number(row["required_cycles"], 0) + met
+
+
 def table(rows, found):
     """The Markdown document."""
-    header = [
-        "board",
-        "cores x block",
-        "model",
-        "weights",
-        "spaced cycles",
-        "required",
-        "interval cycles",
-        "MAC bound",
-        "compute us",
-        "their compute us",
-        "total us",
-        "their total us",
-        "RMS error",
-        "bfloat16's",
-        "exact",
-    ]
+    columns = {
+        "board": lambda row: row["board"],
+        "profile": lambda row: row["profile"],
+        "cores x block": lambda row: f"{row['cores']} x {row['block']}",
+        "model": lambda row: row["model"],
+        "weights": lambda row: row["weight_format"],
+        "spaced cycles": lambda row: _cycles(row, "spaced_cycles"),
+        "required": _required,
+        "interval cycles": lambda row: _cycles(row, "initiation_interval_cycles"),
+        "MAC bound": lambda row: _number(row["mac_bound_cycles"], 0),
+        "compute us": lambda row: _number(row["compute_us"], 2),
+        "their compute us": lambda row: _number(row["published_compute_us"], 2),
+        "total us": lambda row: _number(row["total_us"], 2),
+        "their total us": lambda row: _number(row["published_total_us"], 1),
+    }
+    errors = {
+        "RMS error": lambda row: f"{row['rms_error']:.1e}",
+        "bfloat16's": lambda row: f"{row['rms_error_bf16']:.1e}",
+        "exact": lambda row: "yes" if row["bit_exact"] and not row["failures"] else "NO",
+    }
+    basis = {"cycles are": lambda row: "measured" if row["measured"] else "predicted"}
 
-    def lines(kind):
-        for row in rows:
-            if row["kind"] == kind and row["fits"]:
-                required = _number(row["required_cycles"], 0)
-                if row["requirement_met"] is not None:
-                    required += " met" if row["requirement_met"] else " MISSED"
-                yield [
-                    row["board"],
-                    f"{row['cores']} x {row['block']}",
-                    row["model"],
-                    row["weight_format"],
-                    _number(row["spaced_cycles"], 0),
-                    required,
-                    _number(row["initiation_interval_cycles"], 0),
-                    _number(row["mac_bound_cycles"], 0),
-                    _number(row["compute_us"], 2),
-                    _number(row["published_compute_us"], 2),
-                    _number(row["total_us"], 2),
-                    _number(row["published_total_us"], 1),
-                    f"{row['rms_error']:.1e}",
-                    f"{row['rms_error_bf16']:.1e}",
-                    "yes" if not row["failures"] else "NO",
-                ]
+    def shown(kind, columns):
+        lines = [[text(row) for text in columns.values()] for row in rows if row["kind"] == kind and row["fits"]]
+        return _markdown(list(columns), lines, 5) if lines else ""
 
     parts = [
         f"""\
@@ -125,9 +118,11 @@ def table(rows, found):
 
 One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the streams.
 
-- Spaced cycles, interval cycles: measured on the RTL in a simulator: from the first input beat to the last
-  output beat of an inference that comes alone, and between inferences whose inputs are always waiting.
+- Spaced cycles, interval cycles: measured on the RTL in a simulator, but for rows marked as predicted: from the
+  first input beat to the last output beat of an inference that comes alone, and between inferences whose inputs are
+  always waiting.
 - Exact: all output bits equal the virtual machine's and all cycles equal the predicted ones.
+- Profile: which optional pipeline registers there are. They change cycles, never what is computed.
 - Required: the reference design's figure in cycles, for the boards' own configurations; "met" speaks of the
   spaced latency and of the initiation interval allowed beside it.
 - MAC bound: the cycles that the multiplications which the output waits for need with every multiplier busy.
@@ -142,7 +137,7 @@ Published figures: {published.source()} The newest version of each.
 ## The boards' own configurations
 
 """,
-        _markdown(header, list(lines("preset")), 4),
+        shown("preset", columns | errors),
     ]
     refused = [
         f"- {row['board']}, {row['weight_format']} weights: {row['reason']}\n"
@@ -151,7 +146,18 @@ Published figures: {published.source()} The newest version of each.
     ]
     if refused:
         parts += ["\nWhat does not fit:\n\n", *refused]
-    best = list(lines("best"))
+    others = shown("profile", columns | basis)
+    if others:
+        parts += [
+            """
+## The same in other profiles
+
+One row a board is measured, that of the smallest model; the others are what the compiler predicts.
+
+""",
+            others,
+        ]
+    best = shown("best", columns | errors)
     if best:
         parts += [
             """
@@ -161,7 +167,7 @@ expected to be placed and routed: the lowest product of latencies, a model count
 configuration where that is faster or the only one it fits.
 
 """,
-            _markdown(header, best, 4),
+            best,
         ]
     each = [
         [

@@ -54,7 +54,7 @@ def cells(found):
             device = row["device"][kind]
             unit = {"logic": f"{row['logic_unit']} (about)", "dsp": "DSP"}.get(kind, kind.upper())
             lines.append((*first, unit, count, device, f"{count / device:.0%}", (row["published"] or {}).get(kind)))
-            first = ("", "", "")
+            first = (row["profile"] if first[0] == row["board"] else "", "", "")
     return lines
 
 

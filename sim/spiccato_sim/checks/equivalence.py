@@ -157,9 +157,9 @@ def serial_system(config):
     return recorder
 
 
-def main(name):
+def main(name, profile=None):
     """Prove all modules of a preset but :data:`NOT_PROVEN`; print each. Exit status 1 if one differs."""
-    recorder, failed = serial_system(configuration(name)), False
+    recorder, failed = serial_system(configuration(name, profile=profile)), False
     too_large = NOT_PROVEN.get(name, set())
     for module in sorted(recorder.netlists, key=lambda module: len(recorder.netlists[module])):
         if module in too_large:
@@ -173,4 +173,4 @@ def main(name):
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(*sys.argv[1:]))

@@ -156,6 +156,8 @@ def _commands(model, program, network, board, weights, inputs, steps, seed, laye
         else [
             "--board",
             board,
+            "--profile",
+            program.config.profile,
             "--weights",
             weights,
             "--format",
@@ -165,7 +167,7 @@ def _commands(model, program, network, board, weights, inputs, steps, seed, laye
     )
     drawn = ["--input", inputs] if inputs else []
     report = ["spiccato", "report", model, *compiled, *drawn, "--steps", str(steps), "--seed", str(seed)]
-    options = compiled or ["--board", board, "--format", program.config.io_format]
+    options = compiled or ["--board", board, "--profile", program.config.profile, "--format", program.config.io_format]
     check = ["spiccato", "sim", "--model", model, *options, "--seed", str(seed)]
     return [
         ("This page:", shlex.join(report)),

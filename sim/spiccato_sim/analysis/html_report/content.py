@@ -1,6 +1,5 @@
 """What the page on one model says: all figures, worked out from the program and the models. Draws nothing."""
 
-import dataclasses
 import hashlib
 import importlib.metadata
 import platform
@@ -12,6 +11,7 @@ import numpy as np
 from spiccato.compiler import quantised_network
 from spiccato.isa.issue import Source, VectorFrom
 from spiccato.layers import kind_named
+from spiccato.registry import configuration
 from spiccato_boards import boards
 from spiccato_boards.resources import estimate
 
@@ -207,12 +207,12 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
 
 
 def _board(config):
-    """The board whose own configuration this is, whatever the stream format; None if there is none."""
-    for board in boards().values():
-        own = dataclasses.replace(board.config, io_format=config.io_format)
-        if (own.name, own.digest) == (config.name, config.digest):
-            return board
-    return None
+    """The board whose own configuration this is, whatever the stream format and profile; None if there is none."""
+    board = boards().get(config.name)
+    if board is None or config.profile not in board.family.profiles:
+        return None
+    own = configuration(board, config.io_format, config.profile)
+    return board if own.digest == config.digest else None
 
 
 def _comparison(program, model, board):
@@ -387,6 +387,7 @@ def _board_table(config, board):
             *rows,
             ["cores × block", f"{config.cores} × {config.block}"],
             ["multipliers", _count(config.multipliers)],
+            ["profile", config.profile],
             ["target clock", f"{config.clock_mhz:g} MHz (a design target, not a measurement)"],
             ["streams", f"{config.io_format}, {config.beat_values} values a beat"],
         ],
