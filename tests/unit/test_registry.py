@@ -114,7 +114,7 @@ def test_a_board_is_one_new_file(board_file, build_folder, monkeypatch):
         monkeypatch.setattr(check, show, lambda report: None)
     verb("timing")
 
-    def run_bench(boards, names, *, out, console):
+    def run_bench(boards, names, *, out, profile, console):
         asked.append(find(boards[0]).config)
         Path(out).mkdir(parents=True)
         (Path(out) / "latency.md").write_text("")
