@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from .errors import ConfigError
 from .families import FAMILIES, Profile
+from .numbers import WEIGHT_BITS
 
 __all__ = ["Config", "IO_FORMATS", "shape_text"]
 
@@ -148,6 +149,29 @@ class Config:
     def adds_products(self) -> bool:
         """A DSP block adds two products."""
         return FAMILIES[self.family].adds_products
+
+    @property
+    def ultra_weights(self) -> bool:
+        """The weight memories are deep enough for the family's large blocks, if it has any."""
+        return self.weight_depth >= 4096
+
+    @property
+    def weight_segments(self) -> int:
+        """Memories that a row's weights are cut into, so that an address register reaches each."""
+        segments = 1
+        while self._weight_blocks(segments) > self.stages.reach.blocks:
+            segments *= 2
+        return segments
+
+    @property
+    def weight_blocks(self) -> float:
+        """Memory blocks of one of a row's weight segments."""
+        return self._weight_blocks(self.weight_segments)
+
+    def _weight_blocks(self, segments):
+        return FAMILIES[self.family].memory_blocks(
+            WEIGHT_BITS * self.block // segments, self.weight_depth, ultra=self.ultra_weights
+        )[1]
 
     @property
     def lanes(self):

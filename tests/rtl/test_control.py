@@ -12,7 +12,7 @@ from spiccato.isa.marks import MARKS
 from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
 from spiccato.rtl.control import Control
 from spiccato.rtl.control.probe import Probe
-from spiccato.rtl.core import load_data_bits
+from spiccato.rtl.load_tree import load_data_bits
 from spiccato.rtl.part import ports
 
 CONFIG = make_config()

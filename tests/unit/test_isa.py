@@ -104,7 +104,7 @@ def test_load_stream():
 
 def test_parameters_fit_the_load_bus():
     """Parameters are collected like an entry of a memory, so they have to be no wider than the bus."""
-    from spiccato.rtl.core import load_data_bits
+    from spiccato.rtl.load_tree import load_data_bits
 
     config = make_config(program_depth=1 << 18)
     assert parameters_word(config).size <= load_data_bits(config)

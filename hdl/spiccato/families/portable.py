@@ -6,7 +6,7 @@ from .style import Style
 __all__ = ["FAMILY"]
 
 #: A memory block of 20 kbit, to count with.
-_BLOCK = (Shape(1024, 20),)
+_BLOCK = (Shape(512, 40), Shape(1024, 20))
 _ATTRIBUTES = 'ramstyle = "{}", ram_style = "{}"'
 
 # The attributes suit all tools; Quartus chooses the blocks itself.

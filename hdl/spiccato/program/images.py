@@ -55,7 +55,10 @@ def _memories(program):
 
 
 def write_preload(program, folder):
-    """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`."""
+    """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`.
+
+    A row's weights are as many banks as the configuration has segments, the first columns first.
+    """
     files = {
         RecordKind.WEIGHTS: "weights",
         RecordKind.SHIFTS: "shifts",
@@ -64,10 +67,13 @@ def write_preload(program, folder):
     }
     texts: dict[str, list[str]] = {}
     for kind, image, addr, core, row in _memories(program):
-        # Most significant digit first.
-        entries = np.ascontiguousarray(image[:, ::-1]).astype(">u4")
-        lines = "\n".join(entry.tobytes().hex() for entry in entries)
-        texts.setdefault(f"{files[kind]}_{core}_{row}.hex", []).append(f"@{addr:x}\n{lines}\n")
+        segments = program.config.weight_segments if kind is RecordKind.WEIGHTS else 1
+        for segment, part in enumerate(np.split(image, segments, axis=1)):
+            # Most significant digit first.
+            entries = np.ascontiguousarray(part[:, ::-1]).astype(">u4")
+            lines = "\n".join(entry.tobytes().hex() for entry in entries)
+            name = f"{files[kind]}_{core}_{row * segments + segment}.hex"
+            texts.setdefault(name, []).append(f"@{addr:x}\n{lines}\n")
     for name, parts in texts.items():
         (folder / name).write_text("".join(parts))
 

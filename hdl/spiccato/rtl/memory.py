@@ -12,12 +12,12 @@ from amaranth.lib.wiring import In, Out
 from ..isa.load import header_word
 from .part import Part
 
-__all__ = ["Ram", "DistributedRam", "Rom"]
+__all__ = ["PRELOAD_PORTS", "Ram", "DistributedRam", "Rom"]
 
 #: Longest folder name that a simulation's preload takes.
 PRELOAD_PATH_LENGTH = 256
-#: Bits of ``index``: of a core's number.
-_INDEX_BITS = header_word["core"].width
+#: Ports by which a memory knows its files: bits of a core's number, and of a bank's.
+PRELOAD_PORTS = {"index": header_word["core"].width, "first": 10}
 
 
 class Ram(Part):
@@ -40,7 +40,7 @@ class Ram(Part):
         whose value then does not matter as long as it is a number.
     preload : str or None
         Simulation only: with plusarg ``+preload=DIR``, bank ``b`` is read from
-        ``DIR/<preload>_<index>_<b>.hex`` at the first clock edge. Adds the input port ``index``.
+        ``DIR/<preload>_<index>_<first + b>.hex`` at the first clock edge. Adds the input ports ``index`` and ``first``.
 
     Attributes
     ----------
@@ -62,7 +62,7 @@ class Ram(Part):
             "r_data": Out(banks * width),
         }
         if preload is not None:
-            signature["index"] = In(_INDEX_BITS)
+            signature |= {name: In(bits) for name, bits in PRELOAD_PORTS.items()}
         super().__init__(kind, signature)
 
     def elaborate(self, platform):
@@ -81,8 +81,9 @@ class Ram(Part):
         return m
 
     def verilog(self, style):
-        ports = ["clk", "w_en", "w_addr", "w_data", "r_addr", "r_data"] + ["index"] * (self.preload is not None)
-        index_port = f"  input [{_INDEX_BITS - 1}:0] index;\n" if self.preload is not None else ""
+        preload_ports = PRELOAD_PORTS if self.preload is not None else {}
+        ports = ["clk", "w_en", "w_addr", "w_data", "r_addr", "r_data", *preload_ports]
+        declared = "".join(f"  input [{bits - 1}:0] {name};\n" for name, bits in preload_ports.items())
         preload = ""
         if self.preload is not None:
             preload = f"""
@@ -92,7 +93,7 @@ class Ram(Part):
       reg [8*{PRELOAD_PATH_LENGTH}-1:0] folder;
       always @(posedge clk) begin
         if (!loaded && $value$plusargs("preload=%s", folder))
-          $readmemh($sformatf("%0s/{self.preload}_%0d_%0d.hex", folder, index, bank), mem);
+          $readmemh($sformatf("%0s/{self.preload}_%0d_%0d.hex", folder, index, first + bank), mem);
         loaded <= 1;
       end
 `endif
@@ -114,7 +115,7 @@ module {self.module}({", ".join(ports)});
   input {_vector(len(self.w_data))}w_data;
   input {_vector(self.addr_bits)}r_addr;
   output {_vector(self.banks * self.width)}r_data;
-{index_port}
+{declared}
   genvar bank;
   generate
     for (bank = 0; bank < {self.banks}; bank = bank + 1) begin : banks

@@ -34,6 +34,7 @@ class DotProductRow(Part):
     def __init__(self, config):
         self.block, self.adds_products = config.block, config.adds_products
         self._registers = Registers(operands=True, product=config.stages.row_product_register)
+        self.reach = config.stages.reach.blocks
         super().__init__(
             "dot_product_row",
             {
@@ -66,13 +67,14 @@ class DotProductRow(Part):
 
     def elaborate(self, platform):
         m = Module()
-        (int8,), (high,) = copies(m, "int8", self.int8, 1), copies(m, "high", self.high, 1)
+        number = -(-self.block // self.reach)
+        int8, high = (copies(m, name, getattr(self, name), number) for name in ("int8", "high"))
         w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}") for i in range(self.block)]
         for i in range(self.block):
             low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
             m.d.comb += [
-                w[i][INT8_BITS:].eq(Mux(int8 & ~high, low_byte, high_byte)),
-                w[i][:INT8_BITS].eq(Mux(int8, 0, low_byte)),
+                w[i][INT8_BITS:].eq(Mux(int8[i % number] & ~high[i % number], low_byte, high_byte)),
+                w[i][:INT8_BITS].eq(Mux(int8[i % number], 0, low_byte)),
             ]
         x, terms = self.vector, []
         if self.adds_products:

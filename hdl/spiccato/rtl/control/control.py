@@ -9,7 +9,7 @@ from ...isa.marks import MARKS
 from ...isa.registers import IDENTITY, REGISTERS, VERSION
 from ...isa.word import WORD_BITS
 from ..axi import AxiLite
-from ..core import load_layout
+from ..load_tree import load_layout
 from ..part import Part, place
 from ..sequencer import Sequencer
 from ..words import layout

@@ -9,7 +9,7 @@ from ...config import Config
 from ...isa.load import RecordKind, header_word, parameters_word, place_word
 from ...isa.registers import LOAD_ERRORS
 from ...isa.word import WORD_BITS
-from ..core import load_data_bits, load_layout
+from ..load_tree import load_data_bits, load_layout
 from ..part import Part
 from ..words import layout
 

@@ -1,0 +1,88 @@
+"""The load bus, and the tree by which a core's memories take from it."""
+
+from amaranth.hdl import Signal
+from amaranth.lib import data
+
+from ..isa.load import TARGET_BITS, header_word, place_word
+from ..numbers import WEIGHT_BITS
+from .broadcast import DelayLine, copies
+
+__all__ = ["LoadTree", "load_data_bits", "load_layout"]
+
+#: Rows whose write enables are decoded from one copy of the row number.
+_ROWS = 8
+
+
+def load_data_bits(config):
+    """Width of the load bus: one row of weights, or the widest other entry of a small configuration."""
+    return max(WEIGHT_BITS * config.block, 128)
+
+
+def load_layout(config):
+    """One word for one memory, broadcast to all cores."""
+    return data.StructLayout(
+        {
+            "enable": 1,
+            "target": TARGET_BITS,
+            "core": header_word["core"].width,
+            "row": header_word["row"].width,
+            "addr": place_word["addr"].width,
+            "data": load_data_bits(config),
+        }
+    )
+
+
+class LoadTree:
+    """A core's part of the load bus: registers only, deep enough that none reaches far. Loading can wait.
+
+    What the methods return is valid ``latency`` cycles after the bus.
+    """
+
+    #: The core's edge, the comparison with its number, two levels of copies.
+    latency = 4
+
+    def __init__(self, m, load, index):
+        self._m = m
+        self._enable, self._target, self._core = (
+            DelayLine(m, f"load_{name}", getattr(load, name), resettable=name == "enable").at(1)
+            for name in ("enable", "target", "core")
+        )
+        self._index = index
+        self._row, self._addr = (DelayLine(m, f"load_{name}", getattr(load, name)) for name in ("row", "addr"))
+        self._data = DelayLine(m, "load_data", load.data)
+
+    def _hit(self, kind):
+        """A word for memories of this kind in this core."""
+        name = f"load_{kind.name.lower()}"
+        hit = Signal(name=f"{name}_2")
+        self._m.d.sync += hit.eq(self._enable & (self._core == self._index) & (self._target == kind))
+        return DelayLine(self._m, name, hit, 2)
+
+    def enable(self, kind):
+        """Write enable of the memory that holds ``kind``."""
+        return self._hit(kind).at(self.latency)
+
+    def row_enables(self, kind, rows, number=1):
+        """Write enables of each row's memory of this kind, ``number`` equal ones: a list for each row."""
+        name, groups = f"load_{kind.name.lower()}", -(-rows // _ROWS)
+        hits = self._hit(kind).spread(self.latency - 1, groups)
+        numbers = self._row.spread(self.latency - 1, groups, f"{name}_row")
+        return [
+            copies(
+                self._m, f"write_{kind.name.lower()}_{row}", hits[row // _ROWS] & (numbers[row // _ROWS] == row), number
+            )
+            for row in range(rows)
+        ]
+
+    def addresses(self, name, number):
+        """Equal addresses for ``number`` memories."""
+        return self._addr.spread(self.latency, number, f"{name}_load_addr")
+
+    def data(self, name, bits, number):
+        """Equal data, the lowest ``bits`` of them, for ``number`` memories or groups of memories."""
+        return [
+            entry[:bits]
+            for entry in DelayLine(self._m, f"{name}_load_data", self._data.at(2)[:bits], 2).spread(
+                self.latency, number
+            )
+        ]
