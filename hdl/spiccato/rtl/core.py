@@ -243,13 +243,13 @@ class Core(Part):
         operand_1 = Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2), (source_1 == Source.STORED) ^ ~side_1))
         operand_addr = DelayLine(m, "operand_addr", operand_1, 1).spread(t.operand_addr, number)
         store_addr = DelayLine(m, "store_addr", Cat(slot_1, side_1), 1).spread(t.acc, number)
-        store = DelayLine(m, "store", self.issue.store & self.issue.valid, 0, resettable=True).spread(t.acc, block)
+        store = DelayLine(m, "store", self.issue.store & self.issue.valid).spread(t.acc, block)
         load_enable = self._load.row_enables(RecordKind.ACCUMULATORS, block)
         load_addr = self._load.addresses("sums", number)
         load_data = self._load.data("sums", ACC_BITS, number)
         select = t.operand - RowAccumulator.select_lead
         is_load = DelayLine(m, "is_load", source_1 != Source.CONTINUE, 1)
-        enable = DelayLine(m, "enable", self.issue.valid, 0, resettable=True)
+        enable = DelayLine(m, "enable", self.issue.valid)
         loads, enables = (self._spread(line, select, self._copies.selects) for line in (is_load, enable))
         for i in range(number):
             memory = place(
@@ -333,7 +333,7 @@ class Core(Part):
         if len(states) < len(units):
             updates_c &= Cat(self.issue.epilogue == number for number in states).any()
         # One for the address, and one for each lane's data.
-        cell, *takes = DelayLine(m, "cell", updates_c, 0, resettable=True).spread(t.c, 1 + lanes)
+        cell, *takes = DelayLine(m, "cell", updates_c).spread(t.c, 1 + lanes)
         load_data = self._load.data("cells", width, 1)[0]
         port = self._write_port(
             m,

@@ -44,8 +44,7 @@ class LoadTree:
     def __init__(self, m, load, index):
         self._m = m
         self._enable, self._target, self._core = (
-            DelayLine(m, f"load_{name}", getattr(load, name), resettable=name == "enable").at(1)
-            for name in ("enable", "target", "core")
+            DelayLine(m, f"load_{name}", getattr(load, name)).at(1) for name in ("enable", "target", "core")
         )
         self._index = index
         self._row, self._addr = (DelayLine(m, f"load_{name}", getattr(load, name)) for name in ("row", "addr"))
@@ -54,7 +53,7 @@ class LoadTree:
     def _hit(self, kind):
         """A word for memories of this kind in this core."""
         name = f"load_{kind.name.lower()}"
-        hit = Signal(name=f"{name}_2")
+        hit = Signal(name=f"{name}_2", reset_less=True)
         self._m.d.sync += hit.eq(self._enable & (self._core == self._index) & (self._target == kind))
         return DelayLine(self._m, name, hit, 2)
 
