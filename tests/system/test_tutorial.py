@@ -53,6 +53,7 @@ ELSEWHERE = {
     "make bitstream": "many minutes of placement and routing; test_gates.py tests parts of the flow",
     "make gates": "many minutes; runs test_gates.py",
     "make mutate": "many minutes; test_mutations.py looks at its list",
+    "make scaling": "hours; test_scaling.py asks its tools",
     "make bench": "ten minutes; test_bench.py runs a small one",
     "make docs": "test_site.py builds it",
     "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
