@@ -89,7 +89,7 @@ bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and M
 	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(profile) $(if $(call given,MODEL),--model $(MODEL))
 
 scaling: $(STAMP) .venv/installed-gowin ## Place and route growing accelerators with open tools to build/scaling (hours; resumes)
-	@$(BIN)/python -m spiccato_sim.analysis.scaling $(if $(SEEDS),--seeds $(SEEDS))
+	@$(BIN)/python -m spiccato_sim.analysis.scaling $(profile) $(if $(SEEDS),--seeds $(SEEDS))
 
 .venv/installed-gowin: $(STAMP)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[gowin]'

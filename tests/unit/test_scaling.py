@@ -183,6 +183,8 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert device.calls == ["synthesise 1x4", *[f"place {seed}" for seed in (1, 2, 3, 4)]]
     assert scaling.main([*options, "5", "--show"]) == 0
     assert "125.0, 110.0, 130.0 | 125.0" in capsys.readouterr().out and device.calls[-1] == "place 4"
+    assert scaling.main([*options, "1", "--profile", "brave"]) == 1
+    assert capsys.readouterr().err.startswith("configuration 'ecp5_1x4': profile must be one of ")
 
 
 @pytest.fixture

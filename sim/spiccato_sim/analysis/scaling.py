@@ -331,33 +331,18 @@ def publish(results, folder):
         write_whole(page, f"{before}{MARKS[0]}\n\n{table(results)}\n{MARKS[1]}{after}".encode())
 
 
-def main(arguments=None):
-    """The command line."""
-    parser = argparse.ArgumentParser(prog="scaling", description=__doc__.splitlines()[0])
-    parser.add_argument("--device", choices=DEVICES, action="append", help="only this one; may be repeated")
-    parser.add_argument("--size", action="append", help="only this one, as 1x4; may be repeated")
-    parser.add_argument("--seeds", type=int, default=SEEDS, help=f"of the placer, from 1 on (default {SEEDS})")
-    parser.add_argument("--profile", default="aggressive", help="of the family")
-    parser.add_argument("--workers", type=int, default=1, help="placements at a time (default 1)")
-    parser.add_argument("--show", action="store_true", help="place nothing, show what there is")
-    parser.add_argument("--publish", metavar="FOLDER", help="put data, figure and tables there as well: docs")
-    parser.add_argument("-o", "--output", default="build/scaling", help="folder (default build/scaling)")
-    options = parser.parse_args(arguments)
-    folder = Path(options.output)
-    folder.mkdir(parents=True, exist_ok=True)
-    devices = [DEVICES[name] for name in options.device or DEVICES]
-    sizes = [
-        (device, size)
-        for device in devices
-        for size in device.sizes
-        if not options.size or f"{size[0]}x{size[1]}" in options.size
-    ]
-    # All sizes of a device with one seed before the next, so that ratios are there early.
-    seeds = range(1, options.seeds + 1)
-    steps = [(*one, seed) for device in devices for seed in seeds for one in sizes if one[0] is device]
+def _number(text):
+    """A number on the command line, at least 1."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a number from 1 on, not {text!r}")
+    return int(text)
+
+
+def _run(sizes, steps, folder, profile, workers):
+    """Synthesise the sizes and place the steps, ``workers`` at a time, unless earlier runs did; tells its progress."""
 
     def tell(text):
-        done = sum(known(*step, folder, profile=options.profile) is not None for step in steps)
+        done = sum(known(*step, folder, profile=profile) is not None for step in steps)
         print(f"{time.strftime('%H:%M')} [{done}/{len(steps)}] {text}", file=sys.stderr, flush=True)
 
     failed = threading.Event()
@@ -366,29 +351,53 @@ def main(arguments=None):
         try:
             if not failed.is_set():
                 device, size, seed = step
-                place(device, size, seed, folder, profile=options.profile, on_step=tell)
+                place(device, size, seed, folder, profile=profile, on_step=tell)
         except BaseException:
             # Nothing comes of the others, either.
             failed.set()
             raise
 
+    for device, size in sizes:
+        synthesise(device, size, folder, profile=profile, on_step=tell)
+    with concurrent.futures.ThreadPoolExecutor(workers) as pool:
+        for _ in pool.map(attempt, steps):
+            pass
+
+
+def main(arguments=None):
+    """The command line."""
+    named = {f"{cores}x{block}": (cores, block) for device in DEVICES.values() for cores, block in device.sizes}
+    parser = argparse.ArgumentParser(prog="scaling", description=__doc__.splitlines()[0])
+    parser.add_argument("--device", choices=DEVICES, action="append", help="only this one; may be repeated")
+    parser.add_argument("--size", choices=named, action="append", help="only this one; may be repeated")
+    parser.add_argument("--seeds", type=_number, default=SEEDS, help=f"of the placer, from 1 on (default {SEEDS})")
+    parser.add_argument("--profile", default="aggressive", help="of the family (default aggressive)")
+    parser.add_argument("--workers", type=_number, default=1, help="placements at a time (default 1)")
+    parser.add_argument("--show", action="store_true", help="place nothing, show what there is")
+    parser.add_argument("--publish", metavar="FOLDER", help="put data, figure and tables there as well: docs")
+    parser.add_argument("-o", "--output", default="build/scaling", help="folder (default build/scaling)")
+    options = parser.parse_args(arguments)
+    folder = Path(options.output)
+    devices = [DEVICES[name] for name in options.device or DEVICES]
+    wanted = {named[name] for name in options.size or named}
+    sizes = [(device, size) for device in devices for size in device.sizes if size in wanted]
+    # All sizes of a device with one seed before the next, so that ratios are there early.
+    seeds = range(1, options.seeds + 1)
+    steps = [(*one, seed) for device in devices for seed in seeds for one in sizes if one[0] is device]
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         if not options.show:
-            for device, size in sizes:
-                synthesise(device, size, folder, profile=options.profile, on_step=tell)
-            with concurrent.futures.ThreadPoolExecutor(options.workers) as pool:
-                for _ in pool.map(attempt, steps):
-                    pass
-    except SpiccatoError as error:
+            _run(sizes, steps, folder, options.profile, options.workers)
+        found = [known(*step, folder, profile=options.profile) for step in steps]
+        results = [one for one in found if one is not None]
+        if results:
+            publish(results, folder)
+            if options.publish:
+                publish(results, Path(options.publish))
+            print(table(results), end="")
+    except (SpiccatoError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
-    found = [known(*step, folder, profile=options.profile) for step in steps]
-    results = [one for one in found if one is not None]
-    if results:
-        publish(results, folder)
-        if options.publish:
-            publish(results, Path(options.publish))
-        print(table(results), end="")
     return 0
 
 
