@@ -271,6 +271,7 @@ def results(tmp_path_factory):
     return compare(parts, libraries, tmp_path_factory.mktemp("libraries"))
 
 
+@pytest.mark.long
 @pytest.mark.simulates
 def test_primitives_behave_as_the_portable_parts(results):
     """Random inputs and the extremes; memories after they have been filled."""

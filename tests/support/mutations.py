@@ -38,9 +38,15 @@ _BUS = "rtl/test_control.py::test_several_requests_outstanding"
 _DROP = "rtl/test_ingress.py::test_drop_at_any_cycle"
 _QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
 _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
+_CELL = "rtl/test_cell.py::test_cell_is_its_model"
+_ROW = "rtl/test_row.py::test_the_conservative_profile_adds_a_cycle"
 _KIND = "system/test_layer_kind.py::test_every_bit_and_every_cycle[between]"
 
 MUTATIONS = [
+    # DSP stages.
+    Mutation("dsp.py", "at(self.registers.addend_latency)", "at(self.registers.product)", _CELL),
+    Mutation("dsp.py", "return self.operands + self.product", "return int(self.operands)", _CELL),
+    Mutation("row.py", "product=config.stages.row_product_register", "product=False", _ROW),
     # Several epilogues.
     Mutation("core.py", "if len(states) < len(units):", "if False:", _KIND),
     Mutation("core.py", 'word["epilogue"].at(cycle)', '~word["epilogue"].at(cycle)', _KIND),
