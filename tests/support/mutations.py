@@ -49,7 +49,7 @@ MUTATIONS = [
     Mutation("row.py", "product=config.stages.row_product_register", "product=False", _ROW),
     # Several epilogues.
     Mutation("core.py", "if len(states) < len(units):", "if False:", _KIND),
-    Mutation("core.py", 'word["epilogue"].at(cycle)', '~word["epilogue"].at(cycle)', _KIND),
+    Mutation("core.py", "with m.Switch(number):", "with m.Switch(~number):", _KIND),
     Mutation("core.py", "value, since).at(cycle)", "value, since).at(since)", _KIND),
     # AXI4-Lite.
     Mutation("control/bus.py", "arready.eq(~reading & ~axil.rvalid)", "arready.eq(~reading)", _BUS),
