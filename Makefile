@@ -82,8 +82,8 @@ lint: $(STAMP) ## Have Verilator and yosys check the Verilog of BOARD
 equivalence: $(STAMP) ## Prove the Verilog of BOARD equal to Amaranth's netlist, module by module (many minutes)
 	@$(BIN)/python -m spiccato_sim.checks.equivalence $(BOARD) $(PROFILE)
 
-timing: $(STAMP) ## Measure the logic depth between the registers of BOARD, and what each of them reaches
-	@$(BIN)/spiccato timing --board $(BOARD) $(profile)
+timing: $(STAMP) ## Measure the logic depth between registers, and what each reaches: all boards and profiles, or BOARD's
+	@$(BIN)/spiccato timing $(if $(call given,BOARD),--board $(BOARD)) $(profile)
 
 bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given
 	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(profile) $(if $(call given,MODEL),--model $(MODEL))

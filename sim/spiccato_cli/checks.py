@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from spiccato.families import FAMILIES
-from spiccato.registry import configuration
+from spiccato.registry import configuration, targets
 from spiccato_sim.models.zoo import MODELS
 
 from .options import board_option, boards_option, profile_option
@@ -17,27 +17,42 @@ __all__ = ["VERBS"]
 
 
 @click.command()
-@board_option(default="ia420f", show_default=True)
+@boards_option
 @profile_option
 @reports_errors
-def timing(board, profile):
+def timing(boards, profile):
     """Measure the logic depth between registers and what each of them reaches, and check both.
 
-    The depth against the clock discipline, the reach against the profile.
+    The depth against the clock discipline, the reach against the profile. Without --board, of all boards, and unless
+    --profile is given, in all profiles.
     """
     from spiccato.verilog import write_verilog
     from spiccato_sim.checks.depth import judge, print_report, synthesise
     from spiccato_sim.checks.reach import count, print_reach
 
-    config = configuration(board, profile=profile)
-    with tempfile.TemporaryDirectory() as folder, status(f"{config.label}: elaborating and mapping"):
-        written = write_verilog(config, Path(folder) / config.label)
-        netlist = synthesise(written["files"], "spiccato_accelerator")
-        depth = judge(netlist, "spiccato_accelerator")
-        reach = count(netlist, "spiccato_accelerator", FAMILIES[config.family], config.stages)
-    print_report(depth)
-    print_reach(reach)
-    sys.exit(0 if depth.ok and reach.ok else 1)
+    if boards:
+        configs = [configuration(board, profile=profile) for board in boards]
+    else:
+        configs = [
+            configuration(board, profile=name)
+            for board in targets().values()
+            for name in ([profile] if profile else FAMILIES[board.config.family].profiles)
+        ]
+    broken = []
+    for config in configs:
+        with tempfile.TemporaryDirectory() as folder, status(f"{config.label}: elaborating and mapping"):
+            written = write_verilog(config, Path(folder) / config.label)
+            netlist = synthesise(written["files"], "spiccato_accelerator")
+            depth = judge(netlist, "spiccato_accelerator")
+            reach = count(netlist, "spiccato_accelerator", FAMILIES[config.family], config.stages)
+        console.rule(config.label)
+        print_report(depth)
+        print_reach(reach)
+        if not (depth.ok and reach.ok):
+            broken.append(config.label)
+    if broken:
+        console.print(f"FAIL: {', '.join(broken)}", soft_wrap=True)
+    sys.exit(1 if broken else 0)
 
 
 @click.command()

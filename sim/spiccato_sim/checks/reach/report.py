@@ -170,7 +170,7 @@ def print_reach(report: ReachReport, console: Console | None = None):
         )
     )
     for line in report.violations:
-        console.print(f"[red]violation[/] {escape(line)}", highlight=False)
+        console.print(f"[red]violation[/] {escape(line)}", highlight=False, soft_wrap=True)
     console.print("[green]reach kept[/]" if report.ok else f"[red]reach broken: {len(report.violations)} violations[/]")
 
 
