@@ -342,7 +342,7 @@ def _run(sizes, steps, folder, profile, workers):
     """Synthesise the sizes and place the steps, ``workers`` at a time, unless earlier runs did; tells its progress."""
 
     def tell(text):
-        done = sum(known(*step, folder, profile=profile) is not None for step in steps)
+        done = sum(known(device, size, seed, folder, profile=profile) is not None for device, size, seed in steps)
         print(f"{time.strftime('%H:%M')} [{done}/{len(steps)}] {text}", file=sys.stderr, flush=True)
 
     failed = threading.Event()
@@ -383,12 +383,12 @@ def main(arguments=None):
     sizes = [(device, size) for device in devices for size in device.sizes if size in wanted]
     # All sizes of a device with one seed before the next, so that ratios are there early.
     seeds = range(1, options.seeds + 1)
-    steps = [(*one, seed) for device in devices for seed in seeds for one in sizes if one[0] is device]
+    steps = [(device, size, seed) for device in devices for seed in seeds for own, size in sizes if own is device]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not options.show:
             _run(sizes, steps, folder, options.profile, options.workers)
-        found = [known(*step, folder, profile=options.profile) for step in steps]
+        found = [known(device, size, seed, folder, profile=options.profile) for device, size, seed in steps]
         results = [one for one in found if one is not None]
         if results:
             publish(results, folder)
