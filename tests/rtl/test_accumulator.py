@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtl_bench import play, random_signed
+from rtl_bench import make_config, play, random_signed
 from spiccato.numbers import ACC_BITS, SHIFT_MAX, row_sum_bits
 from spiccato.rtl.accumulator import RowAccumulator
 
@@ -16,11 +16,12 @@ def wrapped(value):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("block", [4, 64])
-def test_accumulator(block, seed):
+def test_accumulator(block, profile, seed):
     """A random mix of load, continue and hold: ``value`` after each operand is the model's."""
     rng = np.random.default_rng(seed)
-    part = RowAccumulator(block)
+    part = RowAccumulator(make_config(block=block, profile=profile))
     cycles = 400
     sums = random_signed(rng, row_sum_bits(block), cycles)
     shifts = rng.integers(0, SHIFT_MAX + 1, cycles)
@@ -29,7 +30,8 @@ def test_accumulator(block, seed):
 
     drive = [{} for _ in range(cycles + part.add_offset)]
     for n in range(cycles):
-        drive[n] |= {"sum": int(sums[n]), "shift": int(shifts[n])}
+        for i in range(part.slices):
+            drive[n] |= {f"sum_{i}": int(sums[n]), f"shift_{i}": int(shifts[n])}
         drive[n + part.add_offset]["operand"] = int(operands[n])
         drive[n + part.add_offset - part.select_lead] |= {"load": int(load[n]), "enable": int(enable[n])}
     seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]

@@ -30,7 +30,9 @@ def test_row(block, family, profile, seed):
     for cycle in range(cycles):
         stimulus[cycle] |= {"int8": int(int8[cycle]), "high": int(high[cycle])}
         stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist(), "weights": weights[cycle].tolist()}
-    seen = play(row, stimulus, ["sum"], drain=row.latency)["sum"][lead:]
+    names = [f"sum_{i}" for i in range(row.copies)]
+    seen, *others = (sums[lead:] for sums in play(row, stimulus, names, drain=row.latency).values())
+    assert all((other == seen).all() for other in others)
     widened = DotProductRow.widen(weights, int8[:, None], high[:, None])
     assert seen[row.latency :].tolist() == (widened * vectors).sum(axis=1).tolist()
 

@@ -1,14 +1,22 @@
 """Accumulation of row sums: alignment and addition for one row. The accumulator file is the core's."""
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import ACC_BITS, ALIGN_LEFT, SHIFT_BITS, row_sum_bits
 from .broadcast import copies
 from .part import Part
 
-__all__ = ["RowAccumulator"]
+__all__ = ["RowAccumulator", "accumulator_slices"]
+
+
+def accumulator_slices(config):
+    """Parts that an accumulator is cut into, so that no register of what chooses or shifts reaches all of its bits.
+
+    The adder stays one.
+    """
+    return -(-ACC_BITS // config.stages.reach.registers)
 
 
 class RowAccumulator(Part):
@@ -19,24 +27,25 @@ class RowAccumulator(Part):
 
     Attributes
     ----------
-    sum : in, signed, with ``shift`` (0..63): adds ``(sum << 24) >> shift``
-    operand : in, ``add_offset`` cycles after ``sum``; what to add to when ``load`` is set, else the register itself
+    sum_SLICE : in, signed, with ``shift_SLICE`` (0..63): adds ``(sum << 24) >> shift``; equal for all slices
+    operand : in, ``add_offset`` cycles after the sum; what to add to when ``load`` is set, else the register itself
     load, enable : in, ``select_lead`` cycles ahead of ``operand``; without ``enable`` the register holds
-    value : out, signed 48, ``latency`` cycles after ``sum``
+    value : out, signed 48, ``latency`` cycles after the sum
     """
 
     add_offset = 1
     latency = add_offset + 1
-    #: Each row keeps a copy of the selects, which go to all of its bits.
+    #: Each row keeps copies of the selects, which go to all of its bits.
     select_lead = 1
 
-    def __init__(self, block):
-        self.sum_bits = row_sum_bits(block)
+    def __init__(self, config):
+        self.slices = accumulator_slices(config)
+        sum_shape = signed(row_sum_bits(config.block))
         super().__init__(
             "row_accumulator",
             {
-                "sum": In(signed(self.sum_bits)),
-                "shift": In(SHIFT_BITS),
+                **{f"sum_{i}": In(sum_shape) for i in range(self.slices)},
+                **{f"shift_{i}": In(SHIFT_BITS) for i in range(self.slices)},
                 "operand": In(signed(ACC_BITS)),
                 "load": In(1),
                 "enable": In(1),
@@ -52,13 +61,20 @@ class RowAccumulator(Part):
 
     def elaborate(self, platform):
         m = Module()
-        # Wide enough for any sum at any shift; what a valid program shifts in fits the accumulator.
-        shifted = (self.sum << ALIGN_LEFT) >> self.shift
-        aligned = Signal(signed(ACC_BITS), reset_less=True)
-        m.d.sync += aligned.eq(shifted)
-        (load,), (enable,) = copies(m, "load", self.load, 1), copies(m, "enable", self.enable, 1)
-        value = Signal.like(self.value, reset_less=True)
-        with m.If(enable):
-            m.d.sync += value.eq(Mux(load, self.operand, value) + aligned)
-        m.d.comb += self.value.eq(value)
+        load, enable = (copies(m, name, getattr(self, name), self.slices) for name in ("load", "enable"))
+        width = ACC_BITS // self.slices
+        aligned, chosen, values = [], [], []
+        for i in range(self.slices):
+            bits = slice(i * width, (i + 1) * width)
+            # Wide enough for any sum at any shift; what a valid program shifts in fits the accumulator.
+            shifted = (getattr(self, f"sum_{i}") << ALIGN_LEFT) >> getattr(self, f"shift_{i}")
+            aligned.append(Signal(width, name=f"aligned_{i}", reset_less=True))
+            m.d.sync += aligned[i].eq(shifted[bits])
+            values.append(Signal(width, name=f"value_{i}", reset_less=True))
+            chosen.append(Mux(load[i], self.operand.as_unsigned()[bits], values[i]))
+        total = Signal(ACC_BITS)
+        m.d.comb += [total.eq(Cat(chosen) + Cat(aligned)), self.value.eq(Cat(values))]
+        for i in range(self.slices):
+            with m.If(enable[i]):
+                m.d.sync += values[i].eq(total.word_select(i, width))
         return m

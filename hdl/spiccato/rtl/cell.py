@@ -14,8 +14,8 @@ from ..numbers import (
     VECTOR_BITS,
     saturate,
 )
-from .activation import ActivationTable, Interpolate
-from .broadcast import DelayLine
+from .activation import ActivationTable, Interpolate, argument_bits
+from .broadcast import DelayLine, copies
 from .dsp import Multiply, MultiplyAdd, Registers
 from .epilogue import Epilogue, register
 from .memory import Rom
@@ -52,6 +52,7 @@ class CellUnit(Epilogue):
 
     def __init__(self, config):
         stages = config.stages
+        self._reach = stages.reach.registers
         self._argument_registers = int(stages.table_address_register)
         registers = self._registers = Registers(operands=stages.operand_register, product=stages.product_register)
         self._product_ig = MultiplyAdd(
@@ -114,9 +115,12 @@ class CellUnit(Epilogue):
 
         product_ig = place(m, "product_ig", self._product_ig)
         product_fc = place(m, "product_fc", self._product_fc)
-        c_sum = Signal(signed(_C_SUM_BITS), reset_less=True)
         m.d.comb += [product_ig.a.eq(i), product_ig.b.eq(g), product_fc.a.eq(f), product_fc.b.eq(self.c_old)]
-        m.d.sync += c_sum.eq(product_ig.p + product_fc.p)
+        total = Signal(signed(_C_SUM_BITS))
+        m.d.comb += total.eq(product_ig.p + product_fc.p)
+        # Its sign decides on all bits of c and of the table's argument.
+        c_sum, *others = copies(m, "c_sum", total, 1 + (C_BITS + argument_bits > self._reach))
+        tanh_argument = [c_sum, *others][-1]
 
         wide_c = c_sum[C_SUM_FRAC_BITS - C_FRAC_BITS :].as_signed()
         fits = (wide_c[C_BITS - 1 :].all()) | ~(wide_c[C_BITS - 1 :].any())
@@ -124,7 +128,7 @@ class CellUnit(Epilogue):
         m.d.sync += c.eq(Mux(fits, wide_c[:C_BITS], Mux(wide_c[-1], 1 << (C_BITS - 1), (1 << (C_BITS - 1)) - 1)))
         m.d.comb += self.c.eq(c)
 
-        tanh_c = activate("tanh", "c", c_sum, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, self._sum_cycle)
+        tanh_c = activate("tanh", "c", tanh_argument, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, self._sum_cycle)
         product_h = place(m, "product_h", self._product_h)
         m.d.comb += [
             product_h.a.eq(DelayLine(m, "o", o, self.gate_latency).at(self.latency - product_h.latency)),

@@ -19,8 +19,8 @@ from ..numbers import (
     WEIGHT_BITS,
 )
 from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
-from .accumulator import RowAccumulator
-from .broadcast import DelayLine
+from .accumulator import RowAccumulator, accumulator_slices
+from .broadcast import DelayLine, copies
 from .epilogue import epilogues
 from .load_tree import LoadTree, load_layout
 from .memory import Ram
@@ -210,7 +210,7 @@ class Core(Part):
                 part.int8.eq(int8[row]),
                 part.high.eq(high[row]),
             ]
-            sums.append(part.sum)
+            sums.append([getattr(part, f"sum_{i}") for i in range(part.copies)])
         return sums
 
     def _row_shifts(self, m):
@@ -230,9 +230,8 @@ class Core(Part):
         for row, exponent in enumerate(exponents):
             total = Signal(SHIFT_BITS + 1, name=f"shift_total_{row}")
             m.d.comb += total.eq(memory.r_data.word_select(row, SHIFT_BITS) + (exponent << EXPONENT_STEP_BITS))
-            row_shift = Signal(SHIFT_BITS, name=f"shift_{row}", reset_less=True)
-            m.d.sync += row_shift.eq(Mux(total[-1], SHIFT_MAX, total[:-1]))
-            row_shifts.append(row_shift)
+            saturated = Mux(total[-1], SHIFT_MAX, total[:-1])
+            row_shifts.append(copies(m, f"shift_{row}", saturated, accumulator_slices(config)))
         return row_shifts
 
     def _accumulators(self, m, sums, shifts):
@@ -243,7 +242,11 @@ class Core(Part):
         operand_1 = Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2), (source_1 == Source.STORED) ^ ~side_1))
         operand_addr = DelayLine(m, "operand_addr", operand_1, 1).spread(t.operand_addr, number)
         store_addr = DelayLine(m, "store_addr", Cat(slot_1, side_1), 1).spread(t.acc, number)
-        store = DelayLine(m, "store", self.issue.store & self.issue.valid).spread(t.acc, block)
+        # One for each group's address, and for each row what a register behind its data lets one be for.
+        line, parts = DelayLine(m, "store", self.issue.store & self.issue.valid), accumulator_slices(config)
+        store = line.spread(t.acc, block * parts)
+        store_group = line.spread(t.acc, number, "store_group")
+        width = ACC_BITS // parts
         load_enable = self._load.row_enables(RecordKind.ACCUMULATORS, block)
         load_addr = self._load.addresses("sums", number)
         load_data = self._load.data("sums", ACC_BITS, number)
@@ -261,9 +264,13 @@ class Core(Part):
             port = self._write_port(
                 m,
                 f"sums_{i}",
-                Cat(store[row] | load_enable[row][0] for row in mine),
-                Mux(store[mine[0]], store_addr[i], load_addr[i]),
-                Cat(Mux(store[row], self.acc[row].as_unsigned(), load_data[i]) for row in mine),
+                Cat(store_group[i] | load_enable[row][0] for row in mine),
+                Mux(store_group[i], store_addr[i], load_addr[i]),
+                Cat(
+                    Mux(store[row * parts + k], acc.word_select(k, width), load_data[i].word_select(k, width))
+                    for row, acc in ((row, self.acc[row].as_unsigned()) for row in mine)
+                    for k in range(parts)
+                ),
             )
             m.d.comb += [
                 memory.index.eq(self.index),
@@ -272,10 +279,13 @@ class Core(Part):
                 *(getattr(memory, name).eq(value) for name, value in port.items()),
             ]
             for place_in_memory, row in enumerate(mine):
-                part = place(m, f"accumulator_{row}", RowAccumulator(block))
+                part = place(m, f"accumulator_{row}", RowAccumulator(config))
+                for slice_number in range(part.slices):
+                    m.d.comb += [
+                        getattr(part, f"sum_{slice_number}").eq(sums[row][slice_number]),
+                        getattr(part, f"shift_{slice_number}").eq(shifts[row][slice_number]),
+                    ]
                 m.d.comb += [
-                    part.sum.eq(sums[row]),
-                    part.shift.eq(shifts[row]),
                     part.operand.eq(memory.r_data.word_select(place_in_memory, ACC_BITS)),
                     part.load.eq(loads[row]),
                     part.enable.eq(enables[row]),
@@ -332,6 +342,7 @@ class Core(Part):
         states = [number for number, unit in enumerate(units) if unit.has_state]
         if len(states) < len(units):
             updates_c &= Cat(self.issue.epilogue == number for number in states).any()
+        old = Cat(word["slot"].at(1), ~word["side"].at(1))
         # One for the address, and one for each lane's data.
         cell, *takes = DelayLine(m, "cell", updates_c).spread(t.c, 1 + lanes)
         load_data = self._load.data("cells", width, 1)[0]
@@ -346,7 +357,7 @@ class Core(Part):
             ),
         )
         m.d.comb += [
-            memory.r_addr.eq(Cat(word["slot"].at(t.c_old_addr), ~word["side"].at(t.c_old_addr))),
+            memory.r_addr.eq(DelayLine(m, "c_old_addr", old, 1).at(t.c_old_addr)),
             *(getattr(memory, name).eq(value) for name, value in port.items()),
         ]
         zero = word["zero_c"].spread(t.c_old - 1, lanes // self._copies.lanes)

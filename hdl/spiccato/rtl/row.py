@@ -6,6 +6,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import INT8_BITS, VECTOR_BITS, WEIGHT_BITS, row_sum_bits
+from .accumulator import accumulator_slices
 from .broadcast import copies
 from .dsp import Multiply, MultiplyPair, Registers
 from .part import Part, place
@@ -25,7 +26,7 @@ class DotProductRow(Part):
     weights : in, ``block`` signed 16-bit mantissas, or pairs of 8-bit mantissas (``int8``)
     int8, high : in, ``select_lead`` cycles ahead of the others
         Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
-    sum : out, signed, exact
+    sum_COPY : out, signed, exact; a copy for each slice of the accumulator
     """
 
     #: Each row keeps a copy of the selects, which go to all of its lanes.
@@ -34,7 +35,7 @@ class DotProductRow(Part):
     def __init__(self, config):
         self.block, self.adds_products = config.block, config.adds_products
         self._registers = Registers(operands=True, product=config.stages.row_product_register)
-        self.reach = config.stages.reach.blocks
+        self.reach, self.copies = config.stages.reach.blocks, accumulator_slices(config)
         super().__init__(
             "dot_product_row",
             {
@@ -42,7 +43,7 @@ class DotProductRow(Part):
                 "weights": In(data.ArrayLayout(WEIGHT_BITS, self.block)),
                 "int8": In(1),
                 "high": In(1),
-                "sum": Out(signed(row_sum_bits(self.block))),
+                **{f"sum_{i}": Out(signed(row_sum_bits(self.block))) for i in range(self.copies)},
             },
         )
 
@@ -88,11 +89,14 @@ class DotProductRow(Part):
                 m.d.comb += [dsp.a.eq(w[i]), dsp.b.eq(x[i])]
                 terms.append(dsp.p)
         level = 0
-        while len(terms) > 1:
+        while len(terms) > 2:
             sums = []
             for i in range(0, len(terms), 2):
                 sums.append(Signal(signed(len(terms[i]) + 1), name=f"sum_{level}_{i // 2}", reset_less=True))
                 m.d.sync += sums[-1].eq(terms[i] + terms[i + 1])
             terms, level = sums, level + 1
-        m.d.comb += self.sum.eq(terms[0])
+        total = Signal(signed(len(terms[0]) + 1))
+        m.d.comb += total.eq(terms[0] + terms[1])
+        for i, copy in enumerate(copies(m, "sum", total, self.copies)):
+            m.d.comb += getattr(self, f"sum_{i}").eq(copy)
         return m
