@@ -60,7 +60,7 @@ class CoreCopies:
         copies = units(block // 4, reach.registers // (1 if config.stages.vector_register else config.cores))
         self.vector = block // copies
         self.selects = units(block, 8)
-        self.exponent = units(block, reach.registers // SHIFT_BITS)
+        self.exponent = units(block, reach.registers // (SHIFT_BITS * accumulator_slices(config)))
         self.weights = units(block, reach.blocks // config.weight_blocks)
         _, sum_blocks = FAMILIES[config.family].memory_blocks(ACC_BITS, PARTIALS * config.slots)
         # Half of what it may be, as these are far apart.
