@@ -26,17 +26,17 @@ class Bench:
         read, horizon, part = self.reads[cycle], cycle + self.part.forward, self.part
         quarters = np.zeros((QUARTERS, self.config.lanes), dtype=np.int64)
         exponent = 0
-        if read["source"] is VectorFrom.H:
+        if read["vector_from"] is VectorFrom.H:
             for n in sorted(self.h):
                 first, side, values = self.h[n]
                 if n + part.h_latency <= horizon and side == read["side"]:
                     for core, lanes in enumerate(values):
-                        if (first + core) // QUARTERS == read["block"]:
+                        if (first + core) // QUARTERS == read["vector"]:
                             quarters[(first + core) % QUARTERS] = lanes
-        elif read["source"] is VectorFrom.X:
+        elif read["vector_from"] is VectorFrom.X:
             for n in sorted(self.x):
                 block, side, values, block_exponent = self.x[n]
-                if n + part.x_latency <= horizon and (block, side) == (read["block"], read["x_side"]):
+                if n + part.x_latency <= horizon and (block, side) == (read["vector"], read["x_side"]):
                     quarters, exponent = values.reshape(QUARTERS, -1), block_exponent
         return quarters.ravel().tolist(), exponent
 
@@ -47,13 +47,12 @@ class Bench:
 
         async def testbench(ctx):
             for cycle in range(end):
-                for name, value in self.reads.get(cycle, {"source": VectorFrom.NONE}).items():
-                    ctx.set(getattr(part, name), value)
+                for port in part.read:
+                    ctx.set(port, self.reads.get(cycle, {"vector_from": VectorFrom.NONE}))
                 # A slot's place comes one cycle ahead of its values.
-                ctx.set(part.h_en, cycle + 1 in self.h)
-                if cycle + 1 in self.h:
-                    ctx.set(part.h_quarter, int(self.h[cycle + 1][0]))
-                    ctx.set(part.h_side, int(self.h[cycle + 1][1]))
+                quarter, side, _ = self.h.get(cycle + 1, (0, 0, None))
+                for port in part.h_write:
+                    ctx.set(port, {"enable": int(cycle + 1 in self.h), "quarter": int(quarter), "side": int(side)})
                 if cycle in self.h:
                     ctx.set(part.h, self.h[cycle][2].tolist())
                 else:
@@ -103,10 +102,10 @@ def test_random_traffic(cores, block, vector_blocks, seed):
             )
         source = VectorFrom(int(rng.choice(3, p=[0.1, 0.3, 0.6])))
         bench.reads[cycle] = {
-            "source": source,
+            "vector_from": source,
             "side": int(rng.integers(2)),
             "x_side": int(rng.integers(2)),
-            "block": int(rng.integers(4 if source is VectorFrom.X else vector_blocks)),
+            "vector": int(rng.integers(4 if source is VectorFrom.X else vector_blocks)),
         }
     results = bench.run()
     assert any(any(vector) for _, (vector, _), _ in results)
@@ -132,7 +131,7 @@ def test_forwarding(source, distance):
     else:
         bench.x[1] = (block, 0, old, 7)
         bench.x[issue + distance - part.x_latency] = (block, 0, new, 8)
-    bench.reads[issue] = {"source": source, "block": block, "side": 0, "x_side": 0}
+    bench.reads[issue] = {"vector_from": source, "vector": block, "side": 0, "x_side": 0}
     [(_, (vector, exponent), expected)] = bench.run()
     assert (vector, exponent) == expected
     assert vector[-1] == (new if distance <= part.forward else old)[-1]
@@ -146,5 +145,5 @@ def test_no_source_is_zero():
     for cycle in range(1, 12):
         bench.h[cycle] = (0, 0, np.array([[cycle]]))
         bench.x[cycle] = (0, 0, np.full(4, cycle), 9)
-        bench.reads[cycle] = {"source": VectorFrom.NONE, "block": 0, "side": 0, "x_side": 0}
+        bench.reads[cycle] = {"vector_from": VectorFrom.NONE, "vector": 0, "side": 0, "x_side": 0}
     assert all(seen == ([0] * 4, 0) for _, seen, _ in bench.run())

@@ -1,14 +1,13 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
-from amaranth.hdl import Array, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib.wiring import In, Out, connect, flipped
 
-from ..isa.issue import RUN_TIME_FIELDS, VectorFrom, core_word
 from ..isa.load import RecordKind
 from ..isa.marks import marks_word
 from ..numbers import C_BITS, QUARTERS, VECTOR_BITS
 from .axi import AxiLite, AxiStream
-from .broadcast import DelayLine
+from .broadcast import DelayLine, copies, equal_register
 from .control import Control
 from .control.probe import Probe
 from .core import Core, CoreTiming
@@ -16,7 +15,7 @@ from .egress import Egress, output_event_layout
 from .ingress import Ingress
 from .part import Part, place
 from .sequencer import Sequencer
-from .vector_file import VectorFile
+from .vector_file import VectorFile, h_write_layout
 from .words import layout
 
 __all__ = ["Accelerator", "Timing"]
@@ -59,8 +58,8 @@ class Accelerator(Part):
 
     #: From ``taken`` to ``room``: the change, the number of free beats, the comparison.
     room_latency = 3
-    #: From c or h to what control reads: two levels of multiplexers.
-    probe_latency = 2
+    #: From c or h to what control reads: three levels of multiplexers.
+    probe_latency = 3
 
     def __init__(self, config):
         self.config = config
@@ -79,66 +78,70 @@ class Accelerator(Part):
         config, timing = self.config, self.timing
         if max(timing.h + VectorFile.latency, timing.output) >= Sequencer.drain_cycles:
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
-        if timing.c_old + self.probe_latency >= Probe.cycles:
+        if Sequencer.probe_to_issue + timing.c_old + self.probe_latency >= Probe.cycles:
             raise ValueError(f"state cannot be read back within {Probe.cycles} cycles")
         control = place(m, "control", Control(config))
-        # Vector file and cores never wait: they have run empty when a reset of the others ends.
-        sequencer = place(m, "sequencer", Sequencer(config), reset=control.reset)
-        ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=control.reset)
+        # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
+        # run empty when that of the others ends.
+        resets = [equal_register(f"reset_{name}", init=1) for name in ("sequencer", "ingress", "egress", "room")]
+        m.d.sync += [reset.eq(control.reset) for reset in resets]
+        vectors = place(m, "vectors", VectorFile(config), reset=Const(0))
+        cores = [place(m, f"core_{i}", Core(config), reset=Const(0)) for i in range(config.cores)]
+        sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets[0])
+        ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets[1])
         if control.least_drop_cycles < ingress.drop_cycles:
             raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
-        vectors = place(m, "vectors", VectorFile(config))
-        egress = place(m, "egress", Egress(config), reset=control.reset)
-        cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
+        egress = place(m, "egress", Egress(config), reset=resets[2])
 
         connect(m, flipped(self.s_axil), control.axil)
         connect(m, flipped(self.s_axis_input), ingress.axis)
         connect(m, flipped(self.m_axis_output), egress.axis)
 
-        # Program load, and parameters.
-        load, parameters = control.load, control.parameters
-        features_load = Signal()
-        words_load = Signal()
-        load_addr = Signal.like(load.addr)
-        load_data = Signal.like(load.data)
-        m.d.sync += [
-            features_load.eq(load.enable & (load.target == RecordKind.FEATURES)),
-            words_load.eq(load.enable & (load.target == RecordKind.ISSUE_WORDS)),
-            load_addr.eq(load.addr),
-            load_data.eq(load.data),
-        ]
-        m.d.comb += [
-            ingress.w_feature_en.eq(features_load),
-            ingress.w_feature_addr.eq(load_addr),
-            ingress.w_feature_data.eq(load_data),
-            sequencer.w_en.eq(words_load),
-            sequencer.w_addr.eq(load_addr),
-            sequencer.w_data.eq(load_data),
-            ingress.beats.eq(parameters.last_input_beat),
-            sequencer.body.eq(parameters.body),
-            sequencer.before_last.eq(parameters.before_last),
-            egress.exponent.eq(parameters.output_exponent),
-            egress.last_values.eq(parameters.last_values),
-        ]
+        # Program load, and parameters: a register in front of each part.
+        load = control.load
+        for part, target, port in (
+            (ingress, RecordKind.FEATURES, "w_feature"),
+            (sequencer, RecordKind.ISSUE_WORDS, "w"),
+        ):
+            enable = Signal(name=f"{target.name.lower()}_load_en", reset_less=True)
+            m.d.sync += enable.eq(load.enable & (load.target == target))
+            m.d.comb += getattr(part, f"{port}_en").eq(enable)
+            for name in ("addr", "data"):
+                there = Value.cast(getattr(part, f"{port}_{name}"))
+                bus = getattr(load, name)
+                register = Signal(len(there), name=f"{target.name.lower()}_load_{name}", reset_less=True)
+                m.d.sync += register.eq(bus)
+                m.d.comb += there.eq(register)
+        for part, name, parameter in (
+            (ingress, "beats", "last_input_beat"),
+            (sequencer, "body", "body"),
+            (sequencer, "before_last", "before_last"),
+            (egress, "exponent", "output_exponent"),
+            (egress, "last_values", "last_values"),
+        ):
+            there = getattr(part, name)
+            register = Signal(len(there), name=f"parameter_{parameter}", reset_less=True)
+            m.d.sync += register.eq(control.parameters[parameter])
+            m.d.comb += there.eq(register)
 
         # Room in the output queue, counted in whole inferences when they start.
-        credits = Signal(range(config.output_beats + 1), init=config.output_beats)
-        change = Signal(signed(len(parameters.output_beats) + 1))
-        room = Signal()
+        output_beats = Signal.like(control.parameters.output_beats, reset_less=True)
+        credits = Signal(range(config.output_beats + 1), init=config.output_beats, reset_less=True)
+        change = Signal(signed(len(output_beats) + 1), reset_less=True)
+        room = Signal(reset_less=True)
         m.d.sync += [
-            change.eq(
-                egress.taken - (parameters.output_beats & sequencer.started.replicate(len(parameters.output_beats)))
-            ),
+            output_beats.eq(control.parameters.output_beats),
+            change.eq(egress.taken - (output_beats & sequencer.started.replicate(len(output_beats)))),
             credits.eq(credits + change),
-            room.eq(credits >= parameters.output_beats),
+            room.eq(credits >= output_beats),
         ]
-        with m.If(control.reset):
+        with m.If(resets[3]):
             m.d.sync += credits.eq(config.output_beats)
 
         # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
-        word = sequencer.word
+        finish = sequencer.finish
         marks = Signal.like(ingress.flags[0])
-        m.d.comb += marks.eq(Mux(sequencer.x_side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
+        m.d.comb += marks.eq(Mux(finish.x_side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
         m.d.comb += [
             sequencer.block_ready.eq(ingress.block_ready),
             sequencer.room.eq(room),
@@ -162,27 +165,24 @@ class Accelerator(Part):
         ]
 
         # Vector file and cores.
-        finished = DelayLine(m, "finished", word.valid & word.cell, resettable=True).at(timing.h - 1)
+        h_write = Signal(h_write_layout(config))
         m.d.comb += [
-            vectors.source.eq(word.vector_from),
-            vectors.block.eq(word.vector),
-            vectors.side.eq(sequencer.side),
-            vectors.x_side.eq(sequencer.x_side),
-            vectors.h_en.eq(finished),
-            vectors.h_quarter.eq(DelayLine(m, "quarter", word.quarter).at(timing.h - 1)),
-            vectors.h_side.eq(DelayLine(m, "h_side", sequencer.side).at(timing.h - 1)),
+            h_write.enable.eq(finish.valid & finish.cell),
+            h_write.quarter.eq(finish.quarter),
+            h_write.side.eq(finish.side),
+            *(port.eq(read) for port, read in zip(vectors.read, sequencer.read)),
             vectors.x_en.eq(ingress.x_en),
             vectors.x_block.eq(ingress.x_block),
             vectors.x_side_w.eq(ingress.x_side_w),
             vectors.x.eq(ingress.x),
             vectors.x_exponent.eq(ingress.x_exponent),
         ]
+        finished = DelayLine(m, "finished", h_write.as_value()).spread(timing.h - 1, len(vectors.h_write))
+        m.d.comb += [port.eq(copy) for port, copy in zip(vectors.h_write, finished)]
         for i, core in enumerate(cores):
             m.d.comb += [
                 core.index.eq(i),
-                *(core.issue[name].eq(word[name]) for name in core_word(config).fields if name not in RUN_TIME_FIELDS),
-                core.issue.side.eq(sequencer.side),
-                core.issue.zero_c.eq(sequencer.zero_c),
+                core.issue.eq(sequencer.issue[i]),
                 core.vector.eq(vectors.vector),
                 core.exponent.eq(vectors.exponent),
                 core.load.eq(load),
@@ -190,43 +190,51 @@ class Accelerator(Part):
                 egress.acc[i].eq(core.acc),
             ]
 
-        # Outputs.
+        # Outputs. What is known of the packet is taken a cycle late, before its place can be another one's.
+        x_side_1 = DelayLine(m, "x_side", finish.x_side).spread(1, 2)
         event = Signal(output_event_layout(config))
+        word_1 = {
+            name: DelayLine(m, name, finish[name]).at(1) for name in ("output_beats", "output_last")
+        }
         m.d.comb += [
-            event.last_beat.eq(word.output_beats),
-            event.last.eq(word.output_last),
-            event.flags.eq(marks),
-            event.started.eq(Mux(sequencer.x_side, ingress.started[1], ingress.started[0])),
+            event.last_beat.eq(word_1["output_beats"]),
+            event.last.eq(word_1["output_last"]),
+            event.flags.eq(Mux(x_side_1[0], ingress.flags[1].as_value(), ingress.flags[0].as_value())),
+            event.started.eq(Mux(x_side_1[1], ingress.started[1], ingress.started[0])),
         ]
-        valid = DelayLine(m, "event_valid", word.valid & word.output, resettable=True).at(timing.acc)
-        m.d.comb += egress.event.eq(DelayLine(m, "event", event).at(timing.acc))
-        m.d.comb += egress.valid.eq(valid)
+        m.d.comb += egress.event.eq(DelayLine(m, "event", event, 1).at(timing.acc))
+        m.d.comb += egress.valid.eq(DelayLine(m, "event_valid", finish.valid & finish.output).at(timing.acc))
 
         # Read-back of the state, one element at a time.
         m.d.comb += [
             sequencer.probe.eq(control.probe.valid),
-            sequencer.probe_word.vector_from.eq(VectorFrom.H),
             sequencer.probe_word.vector.eq(control.probe.address),
             sequencer.probe_word.slot.eq(control.probe.address),
             # h is read where this word's side says, c where the previous inference's words wrote it.
             sequencer.probe_word.seed.eq(~control.probe.cell),
         ]
-        probed_h = Signal(VECTOR_BITS)
-        probed_quarters = [Signal(VECTOR_BITS, name=f"probed_quarter_{i}") for i in range(QUARTERS)]
-        probed_lanes = [Signal(C_BITS, name=f"probed_lane_{i}") for i in range(config.cores)]
-        probed_c = Signal(C_BITS)
+        # What chooses it stays as it is; each multiplexer has a copy.
+        *quarter_lanes, h_lane = copies(m, "probe_lane_h", control.probe.lane, QUARTERS + 1)
+        core_lanes = copies(m, "probe_lane_c", control.probe.lane, config.cores)
+        (probe_core,), (probe_cell,) = (
+            copies(m, f"probe_{name}", getattr(control.probe, name), 1) for name in ("core", "cell")
+        )
+        (probe_zero,) = copies(m, "probe_zero", sequencer.issue[0].zero_c, 1)
+        probed_h = Signal(signed(VECTOR_BITS), reset_less=True)
+        probed_quarters = [Signal(VECTOR_BITS, name=f"probed_quarter_{i}", reset_less=True) for i in range(QUARTERS)]
+        probed_lanes = [Signal(C_BITS, name=f"probed_lane_{i}", reset_less=True) for i in range(config.cores)]
+        probed_c = Signal(signed(C_BITS), reset_less=True)
+        probed = Signal(len(control.probe.data), reset_less=True)
         quarter_bits = (config.lanes - 1).bit_length()
-        for quarter, value in enumerate(probed_quarters):
-            lanes = [vectors.vector[quarter * config.lanes + lane] for lane in range(config.lanes)]
-            m.d.sync += value.eq(Array(lanes)[control.probe.lane[:quarter_bits]])
-        m.d.sync += probed_h.eq(Array(probed_quarters)[control.probe.lane[quarter_bits : quarter_bits + 2]])
-        for i, core in enumerate(cores):
-            m.d.sync += probed_lanes[i].eq(Array(core.c_old)[control.probe.lane])
-        m.d.sync += probed_c.eq(Array(probed_lanes)[control.probe.core])
-        with m.If(sequencer.zero_c):
-            m.d.comb += control.probe.data.eq(0)
-        with m.Elif(control.probe.cell):
-            m.d.comb += control.probe.data.eq(probed_c.as_signed())
-        with m.Else():
-            m.d.comb += control.probe.data.eq(probed_h.as_signed())
+        for quarter, (value, lane) in enumerate(zip(probed_quarters, quarter_lanes)):
+            lanes = [vectors.vector[quarter * config.lanes + i] for i in range(config.lanes)]
+            m.d.sync += value.eq(Array(lanes)[lane[:quarter_bits]])
+        m.d.sync += probed_h.eq(Array(probed_quarters)[h_lane[quarter_bits : quarter_bits + 2]])
+        for value, core, lane in zip(probed_lanes, cores, core_lanes):
+            m.d.sync += value.eq(Array(core.c_old)[lane])
+        m.d.sync += [
+            probed_c.eq(Array(probed_lanes)[probe_core]),
+            probed.eq(Mux(probe_zero, 0, Mux(probe_cell, probed_c, probed_h))),
+        ]
+        m.d.comb += control.probe.data.eq(probed)
         return m

@@ -6,10 +6,20 @@ what they are for (:class:`spiccato.families.Reach`).
 
 from amaranth.hdl import Signal
 
-__all__ = ["DelayLine", "copies"]
+__all__ = ["DelayLine", "copies", "equal_register"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
+
+
+def equal_register(name, shape=1, *, init=0, resettable=False):
+    """A register that is one of several equal ones; who makes it says how it changes.
+
+    Returns
+    -------
+    Signal
+    """
+    return Signal(shape, name=name, init=init, reset_less=not resettable, attrs={"keep": "true"})
 
 
 def copies(m, name, value, number, *, resettable=False):

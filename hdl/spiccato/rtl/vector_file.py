@@ -14,10 +14,26 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa.issue import VectorFrom, issue_word
 from ..numbers import EXPONENT_BITS, QUARTERS, VECTOR_BITS
+from .broadcast import copies
 from .memory import Ram
 from .part import Part, place
 
-__all__ = ["VectorBank", "VectorFile"]
+__all__ = ["VectorBank", "VectorFile", "h_write_layout", "read_layout"]
+
+#: Banks that one copy of the read's, and of h's, address is for.
+_SHARE = 2
+
+
+def read_layout(config):
+    """A read: which block, of which half. The fields are those of the issue word."""
+    return data.StructLayout(
+        {"vector_from": VectorFrom, "vector": issue_word(config)["vector"].width, "side": 1, "x_side": 1}
+    )
+
+
+def h_write_layout(config):
+    """A write of h: from which quarter on, in which half."""
+    return data.StructLayout({"enable": 1, "quarter": issue_word(config)["quarter"].width, "side": 1})
 
 
 class VectorBank(Part):
@@ -105,9 +121,9 @@ class VectorFile(Part):
 
     Attributes
     ----------
-    source, block, side, x_side : in, cycle 0: which block to read, and of which half
+    read : in, cycle 0, :func:`read_layout`: equal copies, each for some of the banks
     vector, exponent : out, cycle ``latency``; h has exponent 0
-    h_en, h_quarter, h_side : in: a finished slot's first quarter, one cycle before ``h``
+    h_write : in, :func:`h_write_layout`, equal copies: a finished slot's quarters, one cycle before ``h``
     h : in, all cores' lanes; in the write registers ``h_latency`` cycles later
     x_en, x_block, x_side_w, x, x_exponent : in; in the write registers ``x_latency`` cycles later
     """
@@ -123,20 +139,14 @@ class VectorFile(Part):
         self.config = config
         #: Banks of h: a power of two, at least as many as quarters are written at once, and whole blocks.
         self.banks = max(QUARTERS, 1 << (config.cores - 1).bit_length())
-        quarter_bits = issue_word(config)["quarter"].width
         lanes = data.ArrayLayout(signed(VECTOR_BITS), config.lanes)
         super().__init__(
             "vector_file",
             {
-                "source": In(VectorFrom),
-                "block": In(issue_word(config)["vector"].width),
-                "side": In(1),
-                "x_side": In(1),
+                "read": In(read_layout(config)).array((self.banks + QUARTERS) // _SHARE),
                 "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
                 "exponent": Out(EXPONENT_BITS),
-                "h_en": In(1),
-                "h_quarter": In(quarter_bits),
-                "h_side": In(1),
+                "h_write": In(h_write_layout(config)).array(self.banks // _SHARE),
                 "h": In(data.ArrayLayout(lanes, config.cores)),
                 "x_en": In(1),
                 "x_block": In((config.input_blocks - 1).bit_length()),
@@ -156,20 +166,20 @@ class VectorFile(Part):
         rows = QUARTERS * config.vector_blocks // self.banks
 
         # h: bank b takes the quarter q of the slot's quarters with q mod banks = b.
-        first_bank, first_row = self.h_quarter[:bank_bits], self.h_quarter[bank_bits:]
-        rotation = Signal(bank_bits, reset_less=True)
-        m.d.sync += rotation.eq(first_bank)
         step = math.gcd(config.cores, QUARTERS)
         candidates: list[list] = [[] for _ in range(QUARTERS)]
         for b in range(self.banks):
             bank = place(m, f"h_bank_{b}", VectorBank("h_bank", width=width, depth=2 * rows))
+            write, read = self.h_write[b // _SHARE], self.read[b // _SHARE]
+            first_bank, first_row = write.quarter[:bank_bits], write.quarter[bank_bits:]
+            (rotation,) = copies(m, f"rotation_{b}", first_bank, 1)
             offset = Signal(bank_bits, name=f"offset_{b}")
             row = Signal(range(2 * rows), name=f"row_{b}", reset_less=True)
             enable = Signal(name=f"enable_{b}")
             m.d.comb += offset.eq(b - first_bank)
             m.d.sync += [
-                enable.eq(self.h_en & (offset < config.cores)),
-                row.eq(Cat((first_row + (b < first_bank))[: (rows - 1).bit_length()], self.h_side)),
+                enable.eq(write.enable & (offset < config.cores)),
+                row.eq(Cat((first_row + (b < first_bank))[: (rows - 1).bit_length()], write.side)),
             ]
             with m.Switch(rotation):
                 for first in range(0, self.banks, step):
@@ -181,8 +191,8 @@ class VectorFile(Part):
             m.d.comb += [
                 bank.w_en.eq(enable),
                 bank.w_addr.eq(row),
-                bank.r_en.eq((self.source == VectorFrom.H) & (self.block[:group_bits] == group)),
-                bank.r_addr.eq(Cat(self.block[group_bits:][: (rows - 1).bit_length()], self.side)),
+                bank.r_en.eq((read.vector_from == VectorFrom.H) & (read.vector[:group_bits] == group)),
+                bank.r_addr.eq(Cat(read.vector[group_bits:][: (rows - 1).bit_length()], read.side)),
             ]
             candidates[quarter].append(bank)
 
@@ -190,13 +200,14 @@ class VectorFile(Part):
         x_bits = (config.input_blocks - 1).bit_length()
         exponents = []
         for quarter in range(QUARTERS):
+            read = self.read[(self.banks + quarter) // _SHARE]
             bank = place(m, f"x_bank_{quarter}", VectorBank("x_bank", width=width + EXPONENT_BITS, depth=2 << x_bits))
             m.d.comb += [
                 bank.w_en.eq(self.x_en),
                 bank.w_addr.eq(Cat(self.x_block, self.x_side_w)),
                 bank.w_data.eq(Cat(self.x.as_value().word_select(quarter, width), self.x_exponent)),
-                bank.r_en.eq(self.source == VectorFrom.X),
-                bank.r_addr.eq(Cat(self.block[:x_bits], self.x_side)),
+                bank.r_en.eq(read.vector_from == VectorFrom.X),
+                bank.r_addr.eq(Cat(read.vector[:x_bits], read.x_side)),
             ]
             candidates[quarter].append(bank)
             exponents.append(bank)

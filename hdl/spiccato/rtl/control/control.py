@@ -29,7 +29,7 @@ class Control(Part):
     axil : in, the bus
     load : out, the load bus to all memories
     parameters : out
-    reset : out, of the streams and the sequencer; also high during the domain's reset
+    reset : out, one cycle ahead of that of the streams and the sequencer
     enable, drop, restart, keep_c : out, to the streams and the sequencer
     idle : in
     half_packet : in, a pulse: ``drop`` has cut a packet that was being received
@@ -42,7 +42,8 @@ class Control(Part):
     #: What ``drop`` lasts at least: from ``idle``, or a load's begin, to the end of the shortest load.
     least_drop_cycles = 9
 
-    #: Cycles of a reset by command: as many as it takes the cores and the vector file, which have none, to run empty.
+    #: Cycles of a reset, by command or after the domain's: as many as it takes the cores and the vector file, which have
+    #: none, to run empty.
     reset_cycles = Sequencer.drain_cycles
 
     def __init__(self, config: Config):
@@ -53,7 +54,7 @@ class Control(Part):
                 "axil": In(AxiLite()),
                 "load": Out(load_layout(config)),
                 "parameters": Out(layout(parameters_word(config))),
-                "reset": Out(1, init=1),
+                "reset": Out(1),
                 "enable": Out(1),
                 "drop": Out(1),
                 "restart": Out(1),
@@ -84,14 +85,17 @@ class Control(Part):
         def command(name):
             return bus.write.control & bus.value[REGISTERS["control"].fields[name].offset]
 
-        # Reset by command. All parts that could hang have their reset; the pipelines run empty meanwhile.
-        # `resetting` is one cycle ahead of `reset`, so that nothing is idle in between.
-        reset_left = Signal(range(self.reset_cycles + 1))
-        resetting = Signal()
+        # Reset by command, and after the domain's own. All parts that could hang have their reset; the pipelines run
+        # empty meanwhile. `resetting` is one cycle ahead of theirs, so that nothing is idle in between.
+        reset_left = Signal(range(self.reset_cycles + 1), init=self.reset_cycles)
+        resetting = Signal(init=1)
         reset_ends = Signal()
         idle = Signal()
-        m.d.comb += [reset_ends.eq(reset_left == 1), idle.eq(self.idle & ~resetting)]
-        m.d.sync += self.reset.eq(resetting & ~reset_ends)
+        m.d.comb += [
+            reset_ends.eq(reset_left == 1),
+            idle.eq(self.idle & ~resetting),
+            self.reset.eq(resetting & ~reset_ends),
+        ]
         with m.If(resetting):
             m.d.sync += [reset_left.eq(reset_left - 1), resetting.eq(~reset_ends)]
         with m.If(command("reset")):
