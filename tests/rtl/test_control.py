@@ -34,11 +34,13 @@ class Host:
         self.idle_in = None  # cycles until ``idle`` is set, if it is to be
 
     def simulate(self, script):
-        """Run ``await script(host)``, idle being set."""
+        """Run ``await script(host)`` when the reset after the domain's is over, idle being set."""
 
         async def testbench(ctx):
             self.ctx = ctx
             self.set(idle=1)
+            await self.tick(self.part.reset_cycles + 1)
+            self.pulses = dict.fromkeys(PULSES, 0)
             await script(self)
 
         simulate(self.part, testbench)
@@ -555,9 +557,9 @@ def test_reset():
     """Through the whole reset nothing runs, and the bus answers; a whole program starts again when it ends."""
 
     async def script(host):
-        # As long as the domain's own, and one cycle more.
+        # The domain's own begins one by itself.
         await host.tick(5)
-        assert host.resets == 1
+        assert host.resets == host.part.reset_cycles - 1
         await host.load(parameters_record(digest=5))
         await host.write("probe", 0)
         host.pulses["restart"] = 0
@@ -575,8 +577,10 @@ def test_reset():
         while host.get("reset"):
             assert not host.pulses["restart"]
             await host.tick()
-        # The command acts on the reset one cycle before its write is over.
-        assert host.resets == second + host.part.reset_cycles - 2
+        # The command acts on the reset two cycles before its write is over.
+        assert host.resets == second + host.part.reset_cycles - 3
+        # The last cycle of that of the parts, then the first one after it.
+        await host.tick()
         assert host.get("enable") and host.get("restart")
         await host.tick(3)
         assert host.pulses["restart"] == 1

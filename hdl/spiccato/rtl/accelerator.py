@@ -83,19 +83,31 @@ class Accelerator(Part):
         control = place(m, "control", Control(config))
         # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
         # run empty when that of the others ends.
-        resets = [equal_register(f"reset_{name}", init=1) for name in ("sequencer", "ingress", "egress", "room")]
-        m.d.sync += [reset.eq(control.reset) for reset in resets]
+        resets = {
+            name: equal_register(f"reset_{name}", init=1, resettable=True)
+            for name in ("sequencer", "ingress", "egress", "room", "ports")
+        }
+        m.d.sync += [reset.eq(control.reset) for reset in resets.values()]
         vectors = place(m, "vectors", VectorFile(config), reset=Const(0))
         cores = [place(m, f"core_{i}", Core(config), reset=Const(0)) for i in range(config.cores)]
-        sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets[0])
-        ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets[1])
+        sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
+        ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
         if control.least_drop_cycles < ingress.drop_cycles:
             raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
-        egress = place(m, "egress", Egress(config), reset=resets[2])
+        egress = place(m, "egress", Egress(config), reset=resets["egress"])
 
         connect(m, flipped(self.s_axil), control.axil)
-        connect(m, flipped(self.s_axis_input), ingress.axis)
-        connect(m, flipped(self.m_axis_output), egress.axis)
+        # The streams are closed a cycle before their parts are in reset.
+        for there, port, ready in (
+            (ingress.axis, self.s_axis_input, self.s_axis_input.tready),
+            (self.m_axis_output, egress.axis, egress.axis.tready),
+        ):
+            members = [name for name in port.signature.members if name not in ("tvalid", "tready")]
+            m.d.comb += [
+                *(getattr(there, name).eq(getattr(port, name)) for name in members),
+                there.tvalid.eq(port.tvalid & ~resets["ports"]),
+                ready.eq(there.tready & ~resets["ports"]),
+            ]
 
         # Program load, and parameters: a register in front of each part.
         load = control.load
@@ -135,7 +147,7 @@ class Accelerator(Part):
             credits.eq(credits + change),
             room.eq(credits >= output_beats),
         ]
-        with m.If(resets[3]):
+        with m.If(resets["room"]):
             m.d.sync += credits.eq(config.output_beats)
 
         # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
