@@ -89,7 +89,7 @@ class Accelerator(Part):
         }
         m.d.sync += [reset.eq(control.reset) for reset in resets.values()]
         vectors = place(m, "vectors", VectorFile(config), reset=Const(0))
-        cores = [place(m, f"core_{i}", Core(config), reset=Const(0)) for i in range(config.cores)]
+        cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
         sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
         ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
         if control.least_drop_cycles < ingress.drop_cycles:
