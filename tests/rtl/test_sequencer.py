@@ -83,9 +83,7 @@ def run(words, seeds, inputs, cycles, *, malformed=(), probe_word=None):
                 SimpleNamespace(
                     cycle=cycle,
                     word=word_of(part, ctx),
-                    **{
-                        name: ctx.get(getattr(part, name)) for name in ("started", "committed", "stalled", "idle")
-                    },
+                    **{name: ctx.get(getattr(part, name)) for name in ("started", "committed", "stalled", "idle")},
                 )
             )
             commits += trace[-1].committed

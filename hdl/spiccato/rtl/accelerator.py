@@ -97,17 +97,14 @@ class Accelerator(Part):
         egress = place(m, "egress", Egress(config), reset=resets["egress"])
 
         connect(m, flipped(self.s_axil), control.axil)
-        # The streams are closed a cycle before their parts are in reset.
-        for there, port, ready in (
-            (ingress.axis, self.s_axis_input, self.s_axis_input.tready),
-            (self.m_axis_output, egress.axis, egress.axis.tready),
-        ):
-            members = [name for name in port.signature.members if name not in ("tvalid", "tready")]
+        # To the outside the streams are in reset a cycle before their parts are.
+        for there, port in ((ingress.axis, self.s_axis_input), (self.m_axis_output, egress.axis)):
             m.d.comb += [
-                *(getattr(there, name).eq(getattr(port, name)) for name in members),
-                there.tvalid.eq(port.tvalid & ~resets["ports"]),
-                ready.eq(there.tready & ~resets["ports"]),
+                getattr(there, name).eq(getattr(port, name)) for name in port.signature.members if name != "tready"
             ]
+            m.d.comb += port.tready.eq(there.tready)
+        with m.If(resets["ports"]):
+            m.d.comb += [self.s_axis_input.tready.eq(0), self.m_axis_output.tvalid.eq(0)]
 
         # Program load, and parameters: a register in front of each part.
         load = control.load
@@ -205,9 +202,7 @@ class Accelerator(Part):
         # Outputs. What is known of the packet is taken a cycle late, before its place can be another one's.
         x_side_1 = DelayLine(m, "x_side", finish.x_side).spread(1, 2)
         event = Signal(output_event_layout(config))
-        word_1 = {
-            name: DelayLine(m, name, finish[name]).at(1) for name in ("output_beats", "output_last")
-        }
+        word_1 = {name: DelayLine(m, name, finish[name]).at(1) for name in ("output_beats", "output_last")}
         m.d.comb += [
             event.last_beat.eq(word_1["output_beats"]),
             event.last.eq(word_1["output_last"]),

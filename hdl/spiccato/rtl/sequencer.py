@@ -26,7 +26,9 @@ def finish_layout(config):
     word = issue_word(config)
     return data.StructLayout(
         {
-            **{name: word[name].width for name in ("valid", "cell", "quarter", "output", "output_beats", "output_last")},
+            **{
+                name: word[name].width for name in ("valid", "cell", "quarter", "output", "output_beats", "output_last")
+            },
             "side": 1,
             "x_side": 1,
         }
@@ -270,7 +272,10 @@ class Sequencer(Part):
 
         def issue(name, port, hold=0):
             """A copy of the issue register, or of what of it the port has; the read-back's word while ``hold``."""
-            probe = {**{name: self.probe_word[name] for name in ("vector", "slot", "seed")}, "vector_from": VectorFrom.H}
+            probe = {
+                **{name: self.probe_word[name] for name in ("vector", "slot", "seed")},
+                "vector_from": VectorFrom.H,
+            }
             held = word | {field: Mux(hold, value, word[field]) for field, value in probe.items()}
             values = held | sides | {"side": state_side ^ ~held["seed"]}
             for field, shape in port.shape().members.items():
@@ -316,14 +321,12 @@ class Sequencer(Part):
             # An inference whose input pauses is quiet for long, and still running.
             # A restart that is yet to come counts as well, if it can come.
             self.idle.eq(
-                quiet[-1]
-                & ~active
-                & ~account.go
-                & ~issued
-                & ~((self.restart | restart_wanted) & self.enable)
+                quiet[-1] & ~active & ~account.go & ~issued & ~((self.restart | restart_wanted) & self.enable)
             ),
             self.stalled.eq(
-                Cat(restarting.valid, restarting.start, restarting.have_block, self.enable, ~self.room, ~fetch_flushed).all()
+                Cat(
+                    restarting.valid, restarting.start, restarting.have_block, self.enable, ~self.room, ~fetch_flushed
+                ).all()
             ),
         ]
         with m.If(flush):
