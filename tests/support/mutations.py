@@ -86,8 +86,8 @@ MUTATIONS = [
     Mutation("accelerator.py", "credits >= parameters", "credits > parameters", f"{_QUEUE}[1]"),
     Mutation(
         "sequencer.py",
-        "have_block & self.enable & ~self.room",
-        "self.enable & ~self.room",
+        "restarting.have_block, self.enable, ~self.room",
+        "self.enable, ~self.room",
         "rtl/test_sequencer.py::test_stalled_counts_missing_room",
     ),
     Mutation("egress.py", "push.eq(valid & ~through)", "push.eq(valid & waiting)", "rtl/test_egress.py::test_queue"),
