@@ -84,6 +84,7 @@ def verilog(board, profile, io_format, output):
     type=click.Path(file_okay=False),
     help="Folder; each board gets one in it.",
 )
+@click.option("--floorplan", is_flag=True, help="Give the placer a region for each core, as a hint.")
 @click.option(
     "--compare",
     "result",
@@ -91,7 +92,7 @@ def verilog(board, profile, io_format, output):
     help="Write nothing, but lay this result of a project's script beside the estimates.",
 )
 @reports_errors
-def project(board, profile, io_format, output, result):
+def project(board, profile, io_format, output, floorplan, result):
     """Write a board's project for its vendor's tool, or compare what the tool reached with what was expected."""
     from spiccato_boards import find
     from spiccato_boards.results import read_result
@@ -103,7 +104,7 @@ def project(board, profile, io_format, output, result):
         return
     folder = Path(output) / config.label
     with status(f"{config.label}: elaborating"):
-        written = board.flow.write_project(board, folder, config)
+        written = board.flow.write_project(board, folder, config, floorplan=floorplan)
     console.print(
         f"{config.label}: {len(written.files)} files in {folder}; there, with {board.flow.tool}:", soft_wrap=True
     )

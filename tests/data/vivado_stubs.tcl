@@ -16,6 +16,7 @@ foreach command {
     synth_design opt_design place_design phys_opt_design route_design write_checkpoint create_project
     update_compile_order create_bd_design connect_bd_intf_net connect_bd_net assign_bd_address validate_bd_design
     save_bd_design generate_target launch_runs wait_on_runs open_run set_property report_timing_summary
+    create_pblock add_cells_to_pblock resize_pblock
 } {
     proc $command {args} "call $command {*}\$args"
 }
@@ -26,8 +27,15 @@ proc read_verilog {files} {
     add_files -norecurse $files
 }
 
-proc add_files {flag files} {
+proc add_files {args} {
     global sources
+    set files [lindex $args end]
+    # A constraint is read by the implementation.
+    if {"-fileset" in $args} {
+        need $files
+        call add_files {*}$args
+        return
+    }
     foreach file $files {
         if {$file ne "system_wrapper.v"} {
             need $file
@@ -91,19 +99,38 @@ proc get_property {name object} {
 
 set cells {}
 
+# The texts of all sources.
+proc texts {} {
+    global sources
+    set texts {}
+    foreach file $sources {
+        set handle [open $file]
+        append texts [read $handle]
+        close $handle
+    }
+    return $texts
+}
+
+# An instance by its own name, at any level, if the sources have it.
+proc get_cells {quiet hierarchical name} {
+    return [expr {[regexp "spiccato_core $name \\(" [texts]] ? "accelerator/$name" : ""}]
+}
+
+proc get_slrs {} {
+    return {SLR2 SLR0 SLR1}
+}
+
+proc get_pblocks {name} {
+    return $name
+}
+
 proc create_bd_cell {args} {
-    global cells sources
+    global cells
     set name [lindex $args end]
     set at [lsearch -exact $args -reference]
     if {$at >= 0} {
         set module [lindex $args [expr {$at + 1}]]
-        set texts {}
-        foreach file $sources {
-            set handle [open $file]
-            append texts [read $handle]
-            close $handle
-        }
-        if {![regexp "module $module\\M" $texts]} {
+        if {![regexp "module $module\\M" [texts]]} {
             error "no module $module among the sources"
         }
     }

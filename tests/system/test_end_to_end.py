@@ -32,7 +32,7 @@ SMALL = {
     "output_beats": 16,
 }
 
-#: (cores, block, other parameters): both stream formats, both DSP modes, core counts that divide nothing.
+#: (cores, block, other parameters): both stream formats, both DSP modes, both profiles, core counts that divide nothing.
 SHAPES = {
     "1x4": (1, 4, {}),
     "3x8-float32": (3, 8, {"io_format": "float32"}),
@@ -40,6 +40,9 @@ SHAPES = {
     "12x4": (12, 4, {}),
     "2x16-pair-float32": (2, 16, {"family": "agilex7", "io_format": "float32"}),
     "1x64-pair": (1, 64, {"family": "agilex7"}),
+    "1x4-conservative": (1, 4, {"profile": "conservative"}),
+    "2x8-pair-conservative": (2, 8, {"family": "agilex7", "profile": "conservative"}),
+    "3x16-ecp5-float32-conservative": (3, 16, {"family": "ecp5", "profile": "conservative", "io_format": "float32"}),
 }
 
 
@@ -56,11 +59,12 @@ def random_shape(seed):
             "slots": int(rng.choice([32, 64])),
             "output_beats": int(rng.integers(8, 40)),
             "weight_depth": int(rng.integers(256, 600)),
+            "profile": str(rng.choice(["aggressive", "conservative"])),
         },
     )
 
 
-SHAPES |= {f"random-{seed}": random_shape(seed) for seed in (11, 12)}
+SHAPES |= {f"random-{seed}": random_shape(seed) for seed in (11, 12, 13)}
 
 
 def each_shape(*names):
@@ -103,14 +107,14 @@ def test_random_network(shape, seed, build_folder):
 
 
 @needs_icarus
-@pytest.mark.parametrize("shape", ["1x4", "3x8-float32"])
+@pytest.mark.parametrize("shape", ["1x4", "3x8-float32", "1x4-conservative"])
 def test_random_network_icarus(shape, build_folder):
     """The same on a simulator that knows undefined values."""
     program, xs = random_case(small_config(shape), 3)
     check(simulate(program, xs[:9], spaced=3, preload=False, simulator="icarus", build_folder=build_folder))
 
 
-@pytest.mark.parametrize("shape", each_shape("3x8-float32", "5x4-pair"))
+@pytest.mark.parametrize("shape", each_shape("3x8-float32", "5x4-pair", "2x8-pair-conservative"))
 def test_pauses_malformed_packets_and_reset(shape, build_folder):
     """Pauses on both streams, short and long packets, NaN and infinity, a state reset: still the same bits."""
     program, xs = random_case(small_config(shape), 4)
@@ -272,11 +276,13 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("board", ["ia420f", "ia840f"])
-def test_full_size(board, build_folder):
+@pytest.mark.parametrize(
+    "board, profile", [("ia420f", "aggressive"), ("ia840f", "aggressive"), ("v80", "conservative")]
+)
+def test_full_size(board, profile, build_folder):
     """lstm_tiny on the RTL of a real board, at full size, final state included."""
     network = zoo.build("lstm_tiny")
-    program = compile_network(network, configuration(board))
+    program = compile_network(network, configuration(board, profile=profile))
     check(simulate(program, zoo.inputs(network, 9), spaced=4, build_folder=build_folder))
 
 

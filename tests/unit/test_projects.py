@@ -228,6 +228,46 @@ def test_out_of_context_compile(project):
     )
 
 
+@pytest.mark.parametrize("name", SMALL)
+def test_floorplan(name, tmp_path):
+    """A region for each core, of those that there are, if one is asked for; none otherwise."""
+    board = SMALL[name]
+    config = dataclasses.replace(board.config, cores=4)
+    regions = []
+    for folder, floorplan in ((tmp_path / "with", True), (tmp_path / "without", False)):
+        board.flow.write_project(board, folder, config, floorplan=floorplan)
+        done = run_tcl("compile.tcl", folder)
+        assert done.returncode == 0, done.stdout
+        # Quartus reads the settings for each of its commands.
+        regions.append(
+            [line.split() for line in dict.fromkeys(calls(done)) if re.search(r"pblock|_REGION|REGION_NAME", line)]
+        )
+        if board.flow.tool == "Vivado":
+            done = run_tcl("device_image.tcl", folder)
+            assert done.returncode == 0, done.stdout
+            assert ("add_files -fileset constrs_1 -norecurse floorplan.tcl" in calls(done)) == floorplan
+    planned, none = regions
+    assert none == []
+    cores = [f"core_{number}" for number in range(4)]
+    # Their names in the Verilog.
+    accelerator = (tmp_path / "with" / "rtl" / "spiccato_accelerator.v").read_text()
+    assert re.findall(r"^  spiccato_core (\w+) \(", accelerator, re.MULTILINE) == cores
+    if board.flow.tool == "Vivado":
+        assert [line[-1] for line in planned if line[0] == "create_pblock"] == cores
+        assert [line[1:] for line in planned if line[0] == "add_cells_to_pblock"] == [
+            [core, f"accelerator/{core}"] for core in cores
+        ]
+        assert [line[1:] for line in planned if line[0] == "resize_pblock"] == [
+            [core, "-add", region] for core, region in zip(cores, ("SLR0", "SLR0", "SLR1", "SLR2"))
+        ]
+    else:
+        assert [line[1:] for line in planned] == [
+            [core, *assignment]
+            for core in cores
+            for assignment in (("REGION_NAME", core), ("FLOATING_REGION", "AUTO"), ("RESERVE_PLACE_REGION", "OFF"))
+        ]
+
+
 def test_other_targets(project):
     """What ends in a configuration file or a device image, run with stubs."""
     board, folder, told = project

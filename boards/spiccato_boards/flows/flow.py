@@ -75,7 +75,9 @@ class Flow:
     tool: ClassVar[str]
     shells: ClassVar[tuple[type[Shell], ...]]
 
-    def write_project(self, board, folder: str | Path, config: Config | None = None) -> Project:
+    def write_project(
+        self, board, folder: str | Path, config: Config | None = None, *, floorplan: bool = False
+    ) -> Project:
         """Write the project of an accelerator on a board.
 
         The folder appears complete or not at all. One that an earlier call wrote is replaced, results included.
@@ -87,6 +89,8 @@ class Flow:
             Made by this function, with its parents.
         config : Config, optional
             Other than the board's own.
+        floorplan : bool
+            Give the placer a region for each core of the accelerator, as a hint.
 
         Raises
         ------

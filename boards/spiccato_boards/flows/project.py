@@ -39,12 +39,20 @@ class Design:
         What the generator tells of the Verilog.
     verilog : dict
         Texts of the Verilog files by name within the project, each after those that it places.
+    floorplan : bool
+        Whether the placer gets a region for each core.
     """
 
     board: object
     config: Config
     side_car: dict
     verilog: dict[str, str]
+    floorplan: bool
+
+    @property
+    def cores(self) -> list[str]:
+        """Names of the cores' instances in the accelerator."""
+        return [f"core_{number}" for number in range(self.config.cores)]
 
 
 class ProjectFlow(Flow):
@@ -58,13 +66,13 @@ class ProjectFlow(Flow):
     def command(self, shell) -> str:
         """What to run in the folder for the target that a shell is."""
 
-    def write_project(self, board, folder, config=None):
+    def write_project(self, board, folder, config=None, *, floorplan=False):
         """As every flow's."""
         config = config or board.config
         check_folder(folder, SETTINGS)
         verilog = generate_verilog(config, board.family.name, {"resources": describe(config, board)})
         modules = {f"{_RTL}/{name}": verilog[name] for name in verilog[FILE_LIST].split()}
-        design = Design(board, config, json.loads(verilog[SIDE_CAR]), modules)
+        design = Design(board, config, json.loads(verilog[SIDE_CAR]), modules, floorplan)
         commands = [self.command(shell) for shell in board.shells]
         contents = {
             **{f"{_RTL}/{name}": text for name, text in verilog.items()},
@@ -88,6 +96,7 @@ class ProjectFlow(Flow):
             "tool": self.tool,
             "top": design.side_car["top"],
             "beat_bytes": config.beat_bits // 8,
+            "floorplan": int(design.floorplan),
             "targets": " ".join(clocks),
             "targets_with_pins": " ".join(shell.name for shell in board.shells if isinstance(shell, BoardDesign)),
         }

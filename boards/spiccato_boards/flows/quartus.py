@@ -46,6 +46,14 @@ def _out_of_context(shell, design):
         for port in side_car["ports"]
         if port["name"] != "clk"
     ]
+    if design.floorplan:
+        # As large as the fitter likes, and where it likes; others may be placed within. (Such a region cannot be
+        # reserved.)
+        lines += [
+            f'set_instance_assignment -name {name} {value} -to "{core}"'
+            for core in design.cores
+            for name, value in (("REGION_NAME", core), ("FLOATING_REGION", "AUTO"), ("RESERVE_PLACE_REGION", "OFF"))
+        ]
     return {
         f"{shell.name}.qsf": NOTE + "\n".join(lines) + "\n",
         f"{shell.name}.sdc": clock_constraint(shell.clock_mhz(board, design.config)),

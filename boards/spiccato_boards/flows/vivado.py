@@ -19,7 +19,7 @@ class Vivado(ProjectFlow):
 
     def files(self, design):
         """The scripts, and what they read."""
-        files = {"report.tcl": script("vivado_report")}
+        files = {"report.tcl": script("vivado_report"), "floorplan.tcl": script("vivado_floorplan")}
         for shell in design.board.shells:
             if isinstance(shell, DeviceImage):
                 files |= shell.files(design.side_car)

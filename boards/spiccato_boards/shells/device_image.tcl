@@ -64,6 +64,10 @@ add_files -norecurse [make_wrapper -files [get_files system.bd] -top]
 set_property top system_wrapper [current_fileset]
 update_compile_order -fileset sources_1
 generate_target all [get_files system.bd]
+if {$floorplan} {
+    add_files -fileset constrs_1 -norecurse floorplan.tcl
+    set_property USED_IN implementation [get_files floorplan.tcl]
+}
 launch_runs impl_1 -to_step write_device_image
 wait_on_runs impl_1
 if {[get_property PROGRESS [get_runs impl_1]] ne "100%"} {

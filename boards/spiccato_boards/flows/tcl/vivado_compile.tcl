@@ -13,6 +13,9 @@ file mkdir reports
 read_verilog $verilog_files
 read_xdc -mode out_of_context out_of_context.xdc
 synth_design -top $top -part $part -mode out_of_context
+if {$floorplan} {
+    source floorplan.tcl
+}
 opt_design
 place_design
 phys_opt_design
