@@ -32,7 +32,7 @@ SMALL = {
     "output_beats": 16,
 }
 
-#: (cores, block, other parameters): both stream formats, both DSP modes, both profiles, core counts that divide nothing.
+#: (cores, block, other parameters): both stream formats, DSP modes and profiles, core counts that divide nothing.
 SHAPES = {
     "1x4": (1, 4, {}),
     "3x8-float32": (3, 8, {"io_format": "float32"}),

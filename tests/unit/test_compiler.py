@@ -8,6 +8,7 @@ import pytest
 
 from spiccato.compiler import compile_network
 from spiccato.compiler.check import check_schedule
+from spiccato.compiler.fit import fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.compiler.schedule import schedule
@@ -16,12 +17,15 @@ from spiccato.errors import ConfigError, FitError, ProgramError, SpiccatoError
 from spiccato.layers import LinearLayer, LSTMLayer
 from spiccato.network import Network
 from spiccato.program import Program
-from spiccato.registry import configuration
+from spiccato.registry import configuration, targets
 from spiccato.rtl.accelerator import Timing
+from spiccato_sim.analysis import published
 from spiccato_sim.models import zoo
 from spiccato_sim.models.vm import Timeline, VirtualMachine
 
 pytestmark = pytest.mark.fast
+
+PROFILES = ("aggressive", "conservative")
 
 #: Required spaced latency, cycles: (board, model) -> cycles.
 REQUIRED = {
@@ -42,6 +46,11 @@ REQUIRED = {
         }.items()
     },
 }
+
+
+#: The same of the V80 in the conservative profile, and how much more of each latency any board may take in it.
+CONSERVATIVE = {"lstm_tiny": 113, "lstm_small": 222, "lstm_med": 512, "lstm_med_deep": 481, "lstm_large": 1862}
+MORE = {"dependency": 12, "output": 4, "input": 2, "reload": 1}
 
 
 @pytest.fixture(scope="module")
@@ -66,6 +75,41 @@ def test_required_latency(board, model):
     assert set(np.diff(ends)) == {program.initiation_interval}
 
 
+def planned(model, config):
+    """The schedule of a benchmark model with the widest weights that fit; None if none do."""
+    layout = Layout(lower(zoo.build(model)), config)
+    plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
+    return None if short else plan
+
+
+@pytest.mark.parametrize("model", CONSERVATIVE)
+def test_required_latency_conservative(model):
+    assert planned(model, configuration("v80", profile="conservative")).spaced_latency <= CONSERVATIVE[model]
+
+
+@pytest.mark.parametrize("board", targets())
+def test_what_the_conservative_profile_costs(board):
+    """Registers cost cycles, and no more than was set."""
+    aggressive, conservative = (vars(Timing(configuration(board, profile=name))) for name in PROFILES)
+    assert {name: conservative[name] - aggressive[name] <= most for name, most in MORE.items()} == dict.fromkeys(
+        MORE, True
+    )
+    assert conservative["dependency"] > aggressive["dependency"] and conservative["output"] > aggressive["output"]
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize("board", sorted(published.boards()))
+def test_every_latency_is_shorter_than_the_published_one(board, profile):
+    """At the boards' clocks, in either profile, of every model that was published."""
+    config, compared = configuration(board, profile=profile), 0
+    for model in zoo.MODELS:
+        theirs_us = published.compute_us(board, model, zoo.build(model).input_size * config.io_bits // 8)
+        if theirs_us is not None:
+            assert planned(model, config).spaced_latency / config.clock_mhz < theirs_us, model
+            compared += 1
+    assert compared >= 2
+
+
 @pytest.mark.parametrize("seed", range(40))
 def test_any_schedule_keeps_the_rules(seed):
     """Random sizes on random configurations; the checker is independent of the scheduler."""
@@ -76,6 +120,7 @@ def test_any_schedule_keeps_the_rules(seed):
         block=int(rng.choice([4, 8, 16, 32, 64])),
         family=str(rng.choice(["portable", "agilex7"])),
         io_format=str(rng.choice(["bfloat16", "float32"])),
+        profile=PROFILES[seed % 2],
     )
     network = zoo.random_network(rng, layers=int(rng.integers(1, 5)), max_size=int(rng.integers(2, 300)))
     if rng.integers(2) or Layout(lower(network), config).output_beats > config.output_beats:

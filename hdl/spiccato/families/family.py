@@ -17,14 +17,9 @@ class Shape(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What one register bit may drive, through whatever logic.
+    """What one register bit may drive, through whatever logic: memory blocks and operands of multipliers, register bits.
 
-    Attributes
-    ----------
-    blocks : int
-        Memory blocks, and operands of multipliers.
-    registers : int
-        Register bits: their data, enable and reset inputs.
+    Of register bits count the data, enable and reset inputs.
     """
 
     blocks: int
