@@ -17,9 +17,9 @@ class Shape(NamedTuple):
 
 
 class Reach(NamedTuple):
-    """What one register bit may drive, through whatever logic: memory blocks and operands of multipliers, register bits.
+    """What one register bit may drive, through whatever logic.
 
-    Of register bits count the data, enable and reset inputs.
+    Memory blocks and operands of multipliers; register bits, by their data, enable and reset inputs.
     """
 
     blocks: int
