@@ -167,7 +167,7 @@ class Core(Part):
         w_addr = self._load.addresses("weights", number)
         w_data = self._load.data("weights", WEIGHT_BITS * block, block // self._copies.load)
         w_en = self._load.row_enables(RecordKind.WEIGHTS, block, segments)
-        read = [[] for _ in range(block)]
+        read: list[list] = [[] for _ in range(block)]
         for i in range(number):
             first, segment = i // segments * rows, i % segments
             memory = place(
