@@ -76,7 +76,7 @@ def pipeline(board, path):
     axes.invert_yaxis()
     axes.set_xlabel(
         f"cycle after the issue of a slot's last word ({board}); "
-        f"input: {Ingress.latency + 1} stages before, "
+        f"input: {Ingress(configuration(board), lead=timing.block_lead).latency + 1} stages before, "
         f"output: {timing.output - timing.acc} after the accumulator"
     )
     axes.legend(title="what limits the stage", loc="lower left", fontsize=8)

@@ -43,30 +43,29 @@ class Bench:
     def run(self):
         """Play the schedule; returns [(cycle of a read, what it saw, what it should have seen)]."""
         part, results = self.part, []
+        begin = min([*self.reads, *self.h, *self.x]) - part.h_lead
         end = max([*self.reads, *self.h, *self.x]) + part.latency + 1
 
         async def testbench(ctx):
-            for cycle in range(end):
+            for cycle in range(begin, end):
                 for port in part.read:
                     ctx.set(port, self.reads.get(cycle, {"vector_from": VectorFrom.NONE}))
-                # A slot's place comes one cycle ahead of its values.
-                quarter, side, _ = self.h.get(cycle + 1, (0, 0, None))
-                for port in part.h_write:
-                    ctx.set(port, {"enable": int(cycle + 1 in self.h), "quarter": int(quarter), "side": int(side)})
+                # A slot's place and a block's come ahead of their values.
+                quarter, side, _ = self.h.get(cycle + part.h_lead, (0, 0, None))
+                enable = int(cycle + part.h_lead in self.h)
+                ctx.set(part.h_write, {"enable": enable, "quarter": int(quarter), "side": int(side)})
                 if cycle in self.h:
                     ctx.set(part.h, self.h[cycle][2].tolist())
                 else:
                     ctx.set(part.h, [[1] * self.config.lanes] * self.config.cores)
-                ctx.set(part.x_en, cycle in self.x)
+                block, side, _, _ = self.x.get(cycle + part.x_lead, (0, 0, None, None))
+                ctx.set(part.x_en, cycle + part.x_lead in self.x)
+                ctx.set(part.x_block, block)
+                ctx.set(part.x_side_w, side)
                 if cycle in self.x:
-                    block, side, values, exponent = self.x[cycle]
-                    for name, value in (
-                        ("x_block", block),
-                        ("x_side_w", side),
-                        ("x", values.tolist()),
-                        ("x_exponent", exponent),
-                    ):
-                        ctx.set(getattr(part, name), value)
+                    _, _, values, exponent = self.x[cycle]
+                    ctx.set(part.x, values.tolist())
+                    ctx.set(part.x_exponent, exponent)
                 if cycle - part.latency in self.reads:
                     seen = (list(ctx.get(part.vector)), ctx.get(part.exponent))
                     results.append((cycle - part.latency, seen))

@@ -90,12 +90,13 @@ MUTATIONS = [
         "self.enable, ~self.room",
         "rtl/test_sequencer.py::test_stalled_counts_missing_room",
     ),
-    Mutation("egress.py", "push.eq(valid & ~through)", "push.eq(valid & waiting)", "rtl/test_egress.py::test_queue"),
+    Mutation("output_queue.py", "(level[0] & ~pop))", "level[0])", "rtl/test_egress.py::test_queue"),
+    Mutation("features.py", "self.last > 1, 2, 0", "self.last > 0, 2, 0", "rtl/test_ingress.py::test_framing"),
     # What the reset has to reset.
     Mutation(
         "egress.py",
-        "level = Signal(range(config.output_beats + 1))",
-        "level = Signal(range(config.output_beats + 1), reset_less=True)",
+        "queue.clear.eq(asleep.any())",
+        "queue.clear.eq(0)",
         _POWER_UP,
     ),
 ]

@@ -38,12 +38,12 @@ class Timing(CoreTiming):
         super().__init__(config)
         # A read sees what is in the vector file's write register `forward` cycles after its issue.
         self.dependency = self.h + VectorFile.h_latency - VectorFile.forward
-        self.input = Ingress.latency + VectorFile.x_latency - VectorFile.forward
-        self.output = self.acc + Egress.latency
-        #: From the acceptance of an output beat to the first issue word that its room in the queue lets start.
-        self.room = Egress.taken_latency + Accelerator.room_latency + Sequencer.room_to_issue
         #: How far ahead of the write register the input has to announce a block.
         self.block_lead = VectorFile.forward + Sequencer.block_to_issue
+        self.input = Ingress(config, lead=self.block_lead).latency + VectorFile.x_latency - VectorFile.forward
+        self.output = self.acc + Egress(config).latency
+        #: From the acceptance of an output beat to the first issue word that its room in the queue lets start.
+        self.room = Egress.taken_latency + Accelerator.room_latency + Sequencer.room_to_issue
 
 
 class Accelerator(Part):
@@ -95,6 +95,8 @@ class Accelerator(Part):
         if control.least_drop_cycles < ingress.drop_cycles:
             raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
         egress = place(m, "egress", Egress(config), reset=resets["egress"])
+        if timing.output < egress.wake_cycles:
+            raise ValueError(f"an output may come less than {egress.wake_cycles} cycles after a reset")
 
         connect(m, flipped(self.s_axil), control.axil)
         # To the outside the streams are in reset a cycle before their parts are.
@@ -186,8 +188,8 @@ class Accelerator(Part):
             vectors.x.eq(ingress.x),
             vectors.x_exponent.eq(ingress.x_exponent),
         ]
-        finished = DelayLine(m, "finished", h_write.as_value()).spread(timing.h - 1, len(vectors.h_write))
-        m.d.comb += [port.eq(copy) for port, copy in zip(vectors.h_write, finished)]
+        h_known = DelayLine(m, "h_write", h_write.as_value()).at(timing.h - VectorFile.h_lead)
+        m.d.comb += vectors.h_write.eq(h_known)
         for i, core in enumerate(cores):
             m.d.comb += [
                 core.index.eq(i),
@@ -209,8 +211,11 @@ class Accelerator(Part):
             event.flags.eq(Mux(x_side_1[0], ingress.flags[1].as_value(), ingress.flags[0].as_value())),
             event.started.eq(Mux(x_side_1[1], ingress.started[1], ingress.started[0])),
         ]
-        m.d.comb += egress.event.eq(DelayLine(m, "event", event, 1).at(timing.acc))
-        m.d.comb += egress.valid.eq(DelayLine(m, "event_valid", finish.valid & finish.output).at(timing.acc))
+        known = timing.acc - Egress.capture_lead
+        m.d.comb += [
+            egress.event.eq(DelayLine(m, "event", event, 1).at(known)),
+            egress.valid.eq(DelayLine(m, "event_valid", finish.valid & finish.output).at(known)),
+        ]
 
         # Read-back of the state, one element at a time.
         m.d.comb += [

@@ -6,7 +6,7 @@ what they are for (:class:`spiccato.families.Reach`).
 
 from amaranth.hdl import Signal
 
-__all__ = ["DelayLine", "copies", "equal_register"]
+__all__ = ["DelayLine", "batches", "copies", "equal_register"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
@@ -38,6 +38,16 @@ def _copy(m, name, value, resettable):
     register = Signal.like(value, name=name, reset_less=not resettable, attrs={"keep": "true"})
     m.d.sync += register.eq(value)
     return register
+
+
+def batches(registers, reach):
+    """``registers`` in order, as lists of at most ``reach`` bits together: for a copy of what they all need."""
+    lists: list[list] = [[]]
+    for register in registers:
+        if lists[-1] and sum(map(len, lists[-1])) + len(register) > reach:
+            lists.append([])
+        lists[-1].append(register)
+    return lists
 
 
 class DelayLine:

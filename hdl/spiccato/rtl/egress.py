@@ -2,20 +2,21 @@
 
 Stages, from the accumulator registers (0): capture of all cores' sums, from which one beat a cycle is taken (1);
 magnitude and thermometer code of its leading group of four bits (2); the window of bits from there (3); fine
-normalisation (4); rounding, half away from zero, and exponent in one addition (5); output register (6).
+normalisation (4); rounding, half away from zero, and exponent in one addition (5); the queue, valid for the host (6).
+With the profile's ``capture_register`` the sums arrive one cycle later.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
-from amaranth.lib.wiring import In, Out
+from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.issue import issue_word
 from ..isa.marks import marks_word
 from ..numbers import ACC_BITS, FLOAT_EXPONENT_BITS
 from .axi import AxiStream
 from .broadcast import DelayLine
-from .memory import DistributedRam
 from .output_lane import OutputLane
+from .output_queue import OutputQueue
 from .part import Part, place
 from .words import layout
 
@@ -42,7 +43,7 @@ class Egress(Part):
 
     Attributes
     ----------
-    valid, event : in, :func:`output_event_layout`, with the accumulators
+    valid, event : in, :func:`output_event_layout`, ``capture_lead`` cycles before the accumulators
     acc : in, all cores' accumulators
     exponent : in, 127 less the fraction bits of the linear layer's sums
     last_values : in, values of the packet's last beat, less one
@@ -51,15 +52,24 @@ class Egress(Part):
     taken : out, a pulse for each beat that left for the host
     done : out, a pulse for each complete packet, with ``cycles``: from its input's first beat to ``tvalid`` of its
         last output beat, time in the queue not counted
+    latency : int
+        Cycles from the accumulators to ``tvalid`` of a slot's first beat, the queue being empty.
+    wake_cycles : int
+        Cycles after a reset until slots may come: by then nothing is left of what was there before.
     """
 
-    #: Cycles from the accumulators to ``tvalid`` of a slot's first beat, the queue being empty.
-    latency = 1 + OutputLane.latency + 1
+    #: How far ahead of its accumulators a slot is announced: the time for a tree to all the registers that take them.
+    capture_lead = 4
     #: From the acceptance of a beat to ``taken``.
-    taken_latency = 1
+    taken_latency = OutputQueue.taken_latency
 
     def __init__(self, config):
         self.config = config
+        #: Cycle of the accumulators at the registers that capture them, and of a beat at the queue.
+        self._capture = int(config.stages.capture_register)
+        self._beat = self._capture + 1 + OutputLane.latency
+        self.latency = self._beat + OutputQueue.latency
+        self.wake_cycles = self.capture_lead + self.latency + OutputQueue.clear_latency
         super().__init__(
             "egress",
             {
@@ -79,93 +89,86 @@ class Egress(Part):
     def elaborate(self, platform):
         m = Module()
         config = self.config
-        width = ACC_BITS * config.beat_values
+        reach = config.stages.reach.registers
+        values = config.beat_values
+        width = ACC_BITS * values
         chunks = config.cores * config.beats_per_block
+        start = -self.capture_lead
 
-        # Capture; then one beat a cycle moves to the front.
-        chain = [Signal(width, name=f"chain_{k}", reset_less=True) for k in range(chunks)]
+        # What goes with the slot, a cycle after it has come. Beats are counted from there on.
+        arrived = DelayLine(m, "arrived", self.event, start).at(start + 1)
+        holds_started, holds, captures = DelayLine(m, "slot_valid", self.valid, start).spread(start + 1, 3)
         event = Signal.like(self.event, reset_less=True)
-        remaining = Signal(range(chunks + 1))
-        capture = self.valid
-        for k in range(chunks):
-            with m.If(capture):
-                m.d.sync += chain[k].eq(self.acc.as_value().word_select(k, width))
-            with m.Elif(remaining.any()):
-                m.d.sync += chain[k].eq(chain[k + 1] if k + 1 < chunks else 0)
-        with m.If(capture):
-            m.d.sync += [event.eq(self.event), remaining.eq(self.event.last_beat + 1)]
+        remaining = Signal(range(chunks + 1), reset_less=True)
+        with m.If(holds_started):
+            m.d.sync += event.started.eq(arrived.started)
+        with m.If(holds):
+            m.d.sync += [
+                event.last.eq(arrived.last),
+                event.flags.eq(arrived.flags),
+                remaining.eq(arrived.last_beat + 1),
+            ]
         with m.Elif(remaining.any()):
             m.d.sync += remaining.eq(remaining - 1)
-
-        lanes = []
-        for i in range(config.beat_values):
-            lane = place(m, f"lane_{i}", OutputLane(config.io_bits))
-            m.d.comb += [lane.sum.eq(chain[0].word_select(i, ACC_BITS)), lane.exponent.eq(self.exponent)]
-            lanes.append(lane)
-
-        ready = 1 + OutputLane.latency
-        last = DelayLine(m, "last", (remaining == 1) & event.last, 1, resettable=True)
-        valid = DelayLine(m, "valid", remaining.any(), 1, resettable=True).at(ready)
-        beat = Signal(
-            data.StructLayout(
-                {"data": config.beat_bits, "last": 1, "last_values": len(self.last_values), "flags": layout(marks_word)}
-            )
-        )
-        m.d.comb += [
-            beat.data.eq(Cat(lane.value for lane in lanes)),
-            beat.last.eq(last.at(ready)),
-            beat.last_values.eq(self.last_values),
-            beat.flags.eq(DelayLine(m, "flags", event.flags.as_value(), 1).at(ready)),
-        ]
-        # Reported from the output register on, whose cycle it is that counts.
+        held = start + 2
+        last = Signal()
+        m.d.comb += last.eq((remaining == 1) & event.last)
+        # Reported at once, as of the cycle in which the beat will be there.
+        now = Signal.like(self.now, reset_less=True)
         m.d.sync += [
-            self.done.eq(DelayLine(m, "finished", beat.last & valid, ready, resettable=True).at(ready + 1)),
-            self.cycles.eq(self.now - DelayLine(m, "started", event.started, 1).at(ready + 1)),
+            now.eq(self.now + (self.latency - held + 1)),
+            self.done.eq(last),
+            self.cycles.eq(now - event.started),
         ]
 
-        # Queue: straight to the output register when there is nothing ahead.
-        queue = place(
-            m, "queue", DistributedRam("ram_output_queue", width=beat.shape().size, depth=config.output_beats)
-        )
-        level = Signal(range(config.output_beats + 1))
-        write_at = Signal(queue.addr_bits)
-        read_at = Signal(queue.addr_bits)
-        output = Signal(beat.shape(), reset_less=True)
-        waiting = Signal()
-        move = Signal()
-        through = Signal()
-        pop = Signal()
-        push = Signal()
+        # Capture; then one beat a cycle moves to the front, whether there is one or not. The last place is free to take
+        # whatever comes. In front, signs are there twice: they go to all bits of their values.
+        acc = DelayLine(m, "acc", self.acc.as_value(), 0).at(self._capture)
+        source, sizes = None, [width + (values if k == 0 else 0) for k in range(chunks)]
+        number = sum(-(-size // reach) for size in sizes[:-1])
+        selects = iter(DelayLine(m, "capture", captures, start + 1).spread(self._capture, number) if number else [])
+        for k in reversed(range(chunks)):
+            taken = acc.word_select(k, width)
+            if k == 0:
+                taken, source = _with_signs(taken), None if source is None else _with_signs(source)
+            chunk = Signal(width, name=f"chain_{k}", reset_less=True)
+            if k == 0:
+                chunk = Cat(chunk, Signal(values, name="signs", reset_less=True, attrs={"keep": "true"}))
+            if source is None:
+                m.d.sync += chunk.eq(taken)
+            else:
+                for low in range(0, sizes[k], reach):
+                    bits = slice(low, min(low + reach, sizes[k]))
+                    m.d.sync += chunk[bits].eq(Mux(next(selects), taken[bits], source[bits]))
+            source = chunk
 
-        def following(pointer):
-            return Mux(pointer == config.output_beats - 1, 0, pointer + 1)
-
+        queue = place(m, "queue", OutputQueue(config))
+        per_exponent = reach // FLOAT_EXPONENT_BITS
+        exponents = DelayLine(m, "exponent", self.exponent, 0).spread(2, -(-values // per_exponent))
+        for i in range(values):
+            lane = place(m, f"lane_{i}", OutputLane(config.io_bits))
+            m.d.comb += [
+                lane.sum.eq(source[:width].word_select(i, ACC_BITS)),
+                lane.sign.eq(source[width + i]),
+                lane.exponent.eq(exponents[i // per_exponent]),
+                queue.values[i].eq(lane.value),
+            ]
+        announced = self._beat - OutputQueue.lead
+        asleep = Signal(range(self.wake_cycles + 1), init=self.wake_cycles - OutputQueue.clear_latency)
+        with m.If(asleep.any()):
+            m.d.sync += asleep.eq(asleep - 1)
         m.d.comb += [
-            move.eq(~self.axis.tvalid | self.axis.tready),
-            through.eq(move & ~waiting),
-            pop.eq(move & waiting),
-            push.eq(valid & ~through),
-            queue.w_en.eq(push),
-            queue.w_addr.eq(write_at),
-            queue.w_data.eq(beat),
-            queue.r_addr.eq(read_at),
+            queue.valid.eq(DelayLine(m, "valid", remaining.any(), held).at(announced)),
+            queue.last.eq(DelayLine(m, "last", last, held).at(announced)),
+            queue.flags.as_value().eq(DelayLine(m, "flags", event.flags.as_value(), held).at(self._beat)),
+            queue.last_values.eq(self.last_values),
+            queue.clear.eq(asleep.any()),
+            self.taken.eq(queue.taken),
         ]
-        change = Cat(push ^ pop, (pop & ~push).replicate(len(level) - 1))
-        m.d.sync += [level.eq(level + change), waiting.eq(push | level[1:].any() | (level[0] & ~pop))]
-        with m.If(push):
-            m.d.sync += write_at.eq(following(write_at))
-        with m.If(pop):
-            m.d.sync += read_at.eq(following(read_at))
-        with m.If(move):
-            m.d.sync += [output.eq(Mux(waiting, queue.r_data, beat.as_value())), self.axis.tvalid.eq(waiting | valid)]
-        full = Signal(config.beat_values)
-        bytes_per_value = config.io_bits // 8
-        m.d.comb += full.eq(Cat(~output.last | (i <= output.last_values) for i in range(config.beat_values)))
-        m.d.comb += [
-            self.axis.tdata.eq(output.data),
-            self.axis.tkeep.eq(Cat(bit.replicate(bytes_per_value) for bit in full)),
-            self.axis.tlast.eq(output.last),
-            self.axis.tuser.eq(output.flags),
-        ]
-        m.d.sync += self.taken.eq(self.axis.tvalid & self.axis.tready)
+        connect(m, flipped(self.axis), queue.axis)
         return m
+
+
+def _with_signs(sums):
+    """A beat's sums, and their signs once more."""
+    return Cat(sums, *(sums[low + ACC_BITS - 1] for low in range(0, len(sums), ACC_BITS)))

@@ -10,24 +10,34 @@ thermometer codes; the mantissas of lower groups are shifted right by 4 bits a g
     exponent = 15 - largest group                                         what rows add, times 4, to their shift
 
 Stages, from the cycle in which a beat is accepted (0): beat register (1), exponent addition (2), thermometer codes
-and the first OR (3), second OR and each lane's distance (4), shift (5); the rounding addition ends in the vector
-file's write register (6).
+and the first OR (3), second OR and each lane's distance, beside the rounded mantissas for each distance (4), the one it
+is (5); the vector file's write register (6). With the profile's ``input_register`` there is one more stage behind the
+beat register, and one behind the second OR.
 """
 
 import numpy as np
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..formats import mantissa_bits
 from ..isa.load import feature_word
 from ..isa.marks import MARKS, marks_word
-from ..numbers import EXPONENT_BITS, EXPONENT_RANGE, EXPONENT_STEP, FLOAT_EXPONENT_BITS, MANTISSA_BITS, VECTOR_BITS
+from ..numbers import (
+    EXPONENT_BITS,
+    EXPONENT_RANGE,
+    EXPONENT_STEP,
+    EXPONENT_STEP_BITS,
+    FLOAT_EXPONENT_BITS,
+    MANTISSA_BITS,
+    VECTOR_BITS,
+)
 from .axi import AxiStream
-from .broadcast import DelayLine
+from .broadcast import DelayLine, copies
+from .features import Features
 from .input_lane import GROUPS, InputLane
-from .memory import DistributedRam
 from .part import Part, place
+from .vector_file import VectorFile
 from .words import layout
 
 __all__ = ["Ingress"]
@@ -49,20 +59,26 @@ class Ingress(Part):
     beats : in, beats of a packet less one
     w_feature : in, ``{en, addr, data}`` of the feature memory
     now : in, cycle counter
-    x_en, x_block, x_side_w, x, x_exponent : out, to the vector file
+    x_en, x_block, x_side_w, x, x_exponent : out, to the vector file, the first three as early as it wants them
     block_ready : out, a pulse for each block, ``lead`` cycles before ``x_en`` has put it in the write register
     release : in, the older packet's inference has ended
     enable : in, begin to take packets
     drop : in, for ``drop_cycles`` or more: forget all packets; the rest of one that is being received is discarded
     half_packet : out, a pulse: ``drop`` came, and there is such a rest
     flags, started : out, of both packets: marks, and the cycle counter at the first beat
+    latency : int
+        Cycles from the acceptance of a block's last beat to the vector file's inputs.
     """
 
-    #: Cycles from the acceptance of a block's last beat to the vector file's inputs.
-    latency = 5
+    #: Cycles after a reset until packets are taken.
+    wake_cycles = 3
 
     def __init__(self, config, *, lead):
         self.config, self.lead = config, lead
+        self._wait = int(config.stages.input_register)
+        #: Cycle in which a beat arrives at its lanes.
+        self._arrival = 1 + self._wait
+        self.latency = self._arrival + 4 + self._wait
         #: Cycle of the block_ready pulse: the write register is one further than the vector file's inputs.
         self.ready_cycle = self.latency + 1 - lead
         if self.ready_cycle < 1:
@@ -135,12 +151,17 @@ class Ingress(Part):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        reach, arrival = config.stages.reach.registers, self._arrival
         values, halves = config.beat_values, config.beats_per_block
 
         # Packets: which beat is next, whether to fill up or to discard.
+        # Packets end with whole beats, blocks may need one more.
+        last = self.beats | (halves - 1)
         beat = Signal.like(self.beats)
         side = Signal()
-        occupied = Signal(2)
+        # Full until the features have begun anew.
+        occupied = Signal(2, init=2)
+        asleep = Signal(2, init=self.wake_cycles)
         inside = Signal()
         filling = Signal()
         discarding = Signal()
@@ -155,13 +176,12 @@ class Ingress(Part):
             accept.eq(self.axis.tready & self.axis.tvalid),
             take.eq((accept & ~discarding) | filling),
             expected_end.eq(beat == self.beats),
-            # Packets end with whole beats, blocks may need one more.
-            last_beat.eq(beat == (self.beats | (halves - 1))),
+            last_beat.eq(beat == last),
             first.eq(take & ~inside & ~filling),
         ]
         m.d.sync += occupied.eq(occupied + first - self.release)
-        malformed_1 = Signal()
-        m.d.sync += malformed_1.eq(accept & ~discarding & (self.axis.tlast ^ expected_end))
+        malformed = Signal()
+        m.d.comb += malformed.eq(accept & ~discarding & (self.axis.tlast ^ expected_end))
         with m.If(take):
             m.d.sync += [beat.eq(Mux(last_beat, 0, beat + 1)), inside.eq(~last_beat)]
             with m.If(last_beat):
@@ -170,56 +190,81 @@ class Ingress(Part):
                 m.d.sync += [filling.eq(1), overlong.eq(~self.axis.tlast)]
         with m.Elif(accept & self.axis.tlast):
             m.d.sync += discarding.eq(0)
-        with m.If(first):
-            m.d.sync += self.started[side].eq(self.now)
+        now = Signal.like(self.now, reset_less=True)
+        m.d.sync += now.eq(self.now)
+        for s in range(2):
+            started = Signal.like(now, name=f"started_{s}", reset_less=True)
+            with m.If(DelayLine(m, f"begun_{s}", first & (side == s), 0).at(1)):
+                m.d.sync += started.eq(now)
+            m.d.comb += self.started[s].eq(started)
         unfinished = Signal()
         dropped = Signal()
         m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.axis.tlast))
         m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):
             m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0), discarding.eq(unfinished)]
+        with m.If(asleep.any()):
+            m.d.sync += [asleep.eq(asleep - 1), occupied.eq(Mux(asleep == 1, 0, 2))]
 
-        # Cycle 1: the beat and its features.
-        features = place(m, "features", DistributedRam("ram_features", width=self.feature_bits, depth=1 << len(beat)))
-        beat_1 = Signal(config.beat_bits, reset_less=True)
-        features_1 = Signal(self.feature_bits, reset_less=True)
+        # The beat and its features.
+        features = place(m, "features", Features(config, len(beat)))
+        takes = DelayLine(m, "take", take, 0, resettable=True)
         m.d.comb += [
             features.w_en.eq(self.w_feature_en),
             features.w_addr.eq(self.w_feature_addr),
             features.w_data.eq(self.w_feature_data),
-            features.r_addr.eq(beat),
+            features.take.eq(Cat(takes.spread(arrival - 1, 2, "take_feature")) if arrival > 1 else take.replicate(2)),
+            features.last.eq(last),
+            features.clear.eq(DelayLine(m, "clear", self.drop | asleep.any(), 0).at(arrival - 1)),
         ]
-        m.d.sync += [beat_1.eq(Mux(filling, 0, self.axis.tdata)), features_1.eq(features.r_data)]
-        half = beat[0] if halves == 2 else 0
-        block_done = DelayLine(m, "block_done", take & (half == halves - 1), 0, resettable=True)
-        take_1, first_1, side_1 = (Signal(name=f"{name}_1") for name in ("take", "first", "side"))
-        m.d.sync += [take_1.eq(take), first_1.eq(first), side_1.eq(side)]
-        half_1 = Signal()
-        m.d.sync += half_1.eq(half)
+        arrived = DelayLine(m, "beat", self.axis.tdata, 0).at(arrival)
+        half = beat[0] if halves == 2 else Const(0)
 
+        # How many registers each signal to the lanes may have: see :class:`InputLane` for what it reaches there.
+        lanes_per_largest = (reach - EXPONENT_BITS) // InputLane.steps
+        largest_copies = -(-config.block // lanes_per_largest)
+        # Groups are merged as often as that, unless the result has registers again.
+        merged_copies = 1 if self._wait else largest_copies
+        merged_per_lane = (reach - InputLane.own_reach) // (GROUPS - 1)
+        lane_copies = -(-merged_copies // merged_per_lane)
+        # Over and group of each copy and the lane's own, live of each copy; position, fraction and sign.
+        held_bits = (1 + EXPONENT_BITS) * (1 + lane_copies) + lane_copies
+        held_bits += EXPONENT_STEP_BITS + mantissa_bits(config.io_format) + 1
+        holds = -(-held_bits // reach) if halves == 2 else 0
+        # Live of each copy, and both marks.
+        lanes_per_blank = reach // (lane_copies + 2)
+        blanks = DelayLine(m, "filling", filling, 0).spread(arrival, -(-config.block // lanes_per_blank))
+        halfway = DelayLine(m, "half", half, 0).spread(arrival, holds * values) if holds else []
         lanes = []
         for i in range(config.block):
-            lane = place(m, f"lane_{i}", InputLane(config.io_bits))
+            # Those of a block's first beat keep its values until the second one has come.
+            held = holds if i < config.block - values else 0
+            kind = InputLane(config.io_bits, merged=lane_copies, holds=held, wait=self._wait)
+            lane = place(m, f"lane_{i}", kind)
             m.d.comb += [
-                lane.value.eq(beat_1.word_select(i % values, config.io_bits)),
-                lane.feature.eq(features_1.word_select(i % values, feature_word.size)),
-                lane.load.eq(take_1 & (half_1 == i // values)),
+                lane.value.eq(arrived.word_select(i % values, config.io_bits)),
+                lane.feature.eq(features.feature[i % values]),
+                lane.blank.eq(blanks[i // lanes_per_blank]),
                 self.x[i].eq(lane.mantissa),
             ]
+            if held:
+                m.d.comb += lane.hold.eq(Cat(halfway[held * i : held * (i + 1)]))
             lanes.append(lane)
 
-        # Cycles 2 and 3: the largest group of the block.
-        partial = []
-        for k in range(0, config.block, _OR_LANES):
-            merged = Signal(GROUPS - 1, name=f"groups_{k}", reset_less=True)
-            m.d.sync += merged.eq(
-                Cat(Cat(lane.groups[j] for lane in lanes[k : k + _OR_LANES]).any() for j in range(GROUPS - 1))
-            )
-            partial.append(merged)
-        largest = Signal(GROUPS - 1)
-        m.d.comb += largest.eq(Cat(Cat(part[j] for part in partial).any() for j in range(GROUPS - 1)))
-        m.d.comb += [lane.largest.eq(largest) for lane in lanes]
+        # The largest group of the block, each copy for a few lanes; the last few are fewer.
+        largests = []
+        for number in range(merged_copies):
+            groups = [lane.groups[number // merged_per_lane] for lane in lanes]
+            partial = [
+                copies(m, f"groups_{k}_{number}", _any_of(groups[k : k + _OR_LANES]), 1)[0]
+                for k in range(0, config.block, _OR_LANES)
+            ]
+            largests.append(_any_of(partial))
+        if self._wait:
+            largests = copies(m, "largest", largests[0], largest_copies)
+        m.d.comb += [lane.largest.eq(largests[i // lanes_per_largest]) for i, lane in enumerate(lanes)]
         # Binary code of the number of set bits of a thermometer code, inverted.
+        largest = largests[-1]
         group = Cat(
             Cat(
                 largest[j - 1] & (~largest[j + (1 << bit) - 1] if j + (1 << bit) < GROUPS else 1)
@@ -227,38 +272,38 @@ class Ingress(Part):
             ).any()
             for bit in range(EXPONENT_BITS)
         )
-        exponent_4 = Signal(EXPONENT_BITS, reset_less=True)
-        m.d.sync += exponent_4.eq(~group)
-        m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", exponent_4, 4).at(self.latency))
+        m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", ~group, arrival + 2 + self._wait).at(self.latency))
 
-        block_number = beat >> (halves - 1)
+        announced = self.latency - VectorFile.x_lead
+        block_done = take & (half == halves - 1)
+        block_number = (beat >> (halves - 1))[: len(self.x_block)]
         m.d.comb += [
-            self.x_en.eq(block_done.at(self.latency)),
-            self.x_block.eq(DelayLine(m, "x_block", block_number[: len(self.x_block)], 0).at(self.latency)),
-            self.x_side_w.eq(DelayLine(m, "x_side", side, 0).at(self.latency)),
-            self.block_ready.eq(block_done.at(self.ready_cycle)),
+            self.x_en.eq(DelayLine(m, "block_done", block_done, 0).at(announced)),
+            self.x_block.eq(DelayLine(m, "x_block", block_number, 0).at(announced)),
+            self.x_side_w.eq(DelayLine(m, "x_side", side, 0).at(announced)),
+            self.block_ready.eq(DelayLine(m, "block_ready", block_done, 0, resettable=True).at(self.ready_cycle)),
         ]
 
-        # Marks: lanes report in cycle 2 what came in with the beat of cycle 1.
-        take_2, first_2, side_2, malformed_2 = (
-            Signal(name=f"{name}_2") for name in ("take", "first", "side", "malformed")
-        )
-        m.d.sync += [take_2.eq(take_1), first_2.eq(first_1), side_2.eq(side_1), malformed_2.eq(malformed_1)]
-        seen_3 = Signal(layout(marks_word))
-        take_3, first_3, side_3 = (Signal(name=f"{name}_3") for name in ("take", "first", "side"))
+        # Marks: the lanes that keep nothing tell what came in with the beat of the cycle before.
+        told = lanes[-values:]
+        seen_at = arrival + 2
+        seen = Signal(layout(marks_word), reset_less=True)
         m.d.sync += [
-            seen_3.malformed.eq(malformed_2),
-            seen_3.nan.eq(Cat(lane.nan for lane in lanes).any()),
-            seen_3.saturated.eq(Cat(lane.saturated for lane in lanes).any()),
-            take_3.eq(take_2),
-            first_3.eq(first_2),
-            side_3.eq(side_2),
+            seen.malformed.eq(DelayLine(m, "malformed", malformed, 0).at(seen_at - 1)),
+            seen.nan.eq(Cat(lane.nan for lane in told).any()),
+            seen.saturated.eq(Cat(lane.saturated for lane in told).any()),
         ]
+        first_seen, side_seen = (
+            DelayLine(m, name, value, 0).at(seen_at) for name, value in (("first", first), ("side", side))
+        )
         for s in range(2):
-            with m.If(take_3 & (side_3 == s)):
-                m.d.sync += (
-                    self.flags[s]
-                    .as_value()
-                    .eq(seen_3.as_value() | (self.flags[s].as_value() & ~first_3.replicate(len(MARKS))))
-                )
+            flags = Signal(len(MARKS), name=f"flags_{s}", reset_less=True)
+            with m.If(takes.at(seen_at) & (side_seen == s)):
+                m.d.sync += flags.eq(seen.as_value() | (flags & ~first_seen.replicate(len(MARKS))))
+            m.d.comb += self.flags[s].as_value().eq(flags)
         return m
+
+
+def _any_of(codes):
+    """The OR of thermometer codes."""
+    return Cat(Cat(code[j] for code in codes).any() for j in range(GROUPS - 1))

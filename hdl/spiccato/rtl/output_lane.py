@@ -16,6 +16,8 @@ __all__ = ["OutputLane"]
 
 GROUP_BITS = 4
 GROUPS = ACC_BITS // GROUP_BITS
+#: Bits of the magnitude that ``sign`` decides, beside what it decides about all of them.
+_SIGN_PLACES = 16
 
 
 class OutputLane(Part):
@@ -24,6 +26,7 @@ class OutputLane(Part):
     Attributes
     ----------
     sum : in, signed 48, with ``frac_bits`` fraction bits given by ``exponent``
+    sign : in, of ``sum``: its top bit from a register of its own, which has less to drive
     exponent : in, constant while running: 127 - frac_bits
     value : out
     """
@@ -34,7 +37,8 @@ class OutputLane(Part):
         self.io_bits = io_bits
         self.m_bits = io_bits - 1 - FLOAT_EXPONENT_BITS
         super().__init__(
-            "output_lane", {"sum": In(signed(ACC_BITS)), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)}
+            "output_lane",
+            {"sum": In(signed(ACC_BITS)), "sign": In(1), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)},
         )
 
     @staticmethod
@@ -55,21 +59,18 @@ class OutputLane(Part):
 
     def elaborate(self, platform):
         m = Module()
-        sign = self.sum[-1]
 
         # Stage 1: one's complement magnitude; bit k tells that group k or a higher one is not zero.
         magnitude = Signal(ACC_BITS, reset_less=True)
         at_least = Signal(GROUPS, reset_less=True)
         sign_1 = Signal(reset_less=True)
+        # Either register of the sign has a part of it: see :class:`spiccato.families.Reach`.
+        signs = Cat(self.sign.replicate(_SIGN_PLACES), self.sum[-1].replicate(ACC_BITS - _SIGN_PLACES))
+        places = self.sum[:-1] ^ self.sign.replicate(ACC_BITS - 1)
         m.d.sync += [
-            magnitude.eq(self.sum ^ sign.replicate(ACC_BITS)),
-            at_least.eq(
-                Cat(
-                    (self.sum[GROUP_BITS * k :] ^ sign.replicate(ACC_BITS - GROUP_BITS * k)).any()
-                    for k in range(GROUPS)
-                )
-            ),
-            sign_1.eq(sign),
+            magnitude.eq(self.sum ^ signs),
+            at_least.eq(Cat(places[GROUP_BITS * k :].any() for k in range(GROUPS))),
+            sign_1.eq(self.sign),
         ]
 
         # Stage 2: the bits from the leading group down: the group, the rest of the significand, one for rounding.

@@ -14,13 +14,13 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa.issue import VectorFrom, issue_word
 from ..numbers import EXPONENT_BITS, QUARTERS, VECTOR_BITS
-from .broadcast import copies
+from .broadcast import DelayLine, copies
 from .memory import Ram
 from .part import Part, place
 
 __all__ = ["VectorBank", "VectorFile", "h_write_layout", "read_layout"]
 
-#: Banks that one copy of the read's, and of h's, address is for.
+#: Banks that one copy of the read's address is for.
 _SHARE = 2
 
 
@@ -43,33 +43,43 @@ class VectorBank(Part):
     address. The three places where a word can be are put out side by side, each with a select signal; the vector file
     merges them with those of the other banks.
 
+    Parameters
+    ----------
+    kind : str
+    width, depth : int
+    reach : int
+        Bits of a word that one select signal may choose.
+
     Attributes
     ----------
     r_en, r_addr : in, cycle 0
-    w_en, w_addr, w_data : in; registered here, so the write register holds them one cycle later
-    from_ram, from_queue, from_write : out, cycle ``latency``, with ``use_ram``, ``use_queue``, ``use_write``
+    w_en, w_addr, w_data : in; registered here, so the write register holds them one cycle later. The first two come
+        twice, from registers of their own: for the write and the reads that begin, and for those that began a cycle ago
+    from_ram, from_queue, from_write : out, cycle ``latency``, with ``use_ram``, ``use_queue``, ``use_write``, each of
+        which is there ``selects`` times: for every ``reach`` bits
     """
 
     latency = Ram.latency
     forward = latency
 
-    def __init__(self, kind, *, width, depth):
-        self.width, self.depth = width, depth
+    def __init__(self, kind, *, width, depth, reach):
+        self.width, self.depth, self.reach = width, depth, reach
+        self.selects = -(-width // reach)
         addr_bits = max(1, (depth - 1).bit_length())
         super().__init__(
             kind,
             {
                 "r_en": In(1),
                 "r_addr": In(addr_bits),
-                "w_en": In(1),
-                "w_addr": In(addr_bits),
+                "w_en": In(2),
+                "w_addr": In(data.ArrayLayout(addr_bits, 2)),
                 "w_data": In(width),
                 "from_ram": Out(width),
                 "from_queue": Out(width),
                 "from_write": Out(width),
-                "use_ram": Out(1),
-                "use_queue": Out(1),
-                "use_write": Out(1),
+                "use_ram": Out(self.selects),
+                "use_queue": Out(self.selects),
+                "use_write": Out(self.selects),
             },
         )
 
@@ -77,13 +87,13 @@ class VectorBank(Part):
         m = Module()
         # The last block of a layer may have quarters that no slot has; their weights are zero.
         ram = place(m, "ram", Ram(f"ram_{self.kind}", width=self.width, depth=self.depth, cleared=True))
-        write_en = Signal()
-        write_addr = Signal.like(self.w_addr, reset_less=True)
+        write_en = Signal(reset_less=True)
+        write_addr = Signal.like(self.w_addr[0], reset_less=True)
         write_data = Signal.like(self.w_data, reset_less=True)
         last_data = Signal.like(self.w_data, reset_less=True)
         m.d.sync += [
-            write_en.eq(self.w_en),
-            write_addr.eq(self.w_addr),
+            write_en.eq(self.w_en[0]),
+            write_addr.eq(self.w_addr[0]),
             write_data.eq(self.w_data),
             last_data.eq(write_data),
         ]
@@ -98,21 +108,22 @@ class VectorBank(Part):
         read_1 = Signal(reset_less=True)
         addr_1 = Signal.like(self.r_addr, reset_less=True)
         hit_0 = Signal(reset_less=True)
-        hit_1 = Signal(reset_less=True)
         hit_2 = Signal()
         queued = Signal.like(self.from_queue, reset_less=True)
-        m.d.comb += hit_2.eq(self.w_en & (self.w_addr == addr_1))
-        m.d.sync += [
-            read_1.eq(self.r_en),
-            addr_1.eq(self.r_addr),
-            hit_0.eq(write_en & (write_addr == self.r_addr)),
-            hit_1.eq(self.w_en & (self.w_addr == self.r_addr)),
-            queued.eq(Mux(hit_1, write_data, last_data)),
-            self.use_write.eq(read_1 & hit_2),
-            self.use_queue.eq(read_1 & ~hit_2 & (hit_0 | hit_1)),
-            self.use_ram.eq(read_1 & ~hit_2 & ~hit_0 & ~hit_1),
+        hit_1, *hits_1 = copies(m, "hit_1", self.w_en[0] & (self.w_addr[0] == self.r_addr), 1 + self.selects)
+        m.d.comb += hit_2.eq(self.w_en[1] & (self.w_addr[1] == addr_1))
+        m.d.sync += [read_1.eq(self.r_en), addr_1.eq(self.r_addr), hit_0.eq(write_en & (write_addr == self.r_addr))]
+        for i, hit in enumerate(hits_1):
+            bits = slice(i * self.reach, (i + 1) * self.reach)
+            m.d.sync += queued[bits].eq(Mux(hit, write_data[bits], last_data[bits]))
+        m.d.comb += [
+            self.use_write.eq(Cat(copies(m, "use_write", read_1 & hit_2, self.selects))),
+            self.use_queue.eq(Cat(copies(m, "use_queue", read_1 & ~hit_2 & (hit_0 | hit_1), self.selects))),
+            self.use_ram.eq(Cat(copies(m, "use_ram", read_1 & ~hit_2 & ~hit_0 & ~hit_1, self.selects))),
+            self.from_ram.eq(ram.r_data),
+            self.from_queue.eq(queued),
+            self.from_write.eq(write_data),
         ]
-        m.d.comb += [self.from_ram.eq(ram.r_data), self.from_queue.eq(queued), self.from_write.eq(write_data)]
         return m
 
 
@@ -123,15 +134,19 @@ class VectorFile(Part):
     ----------
     read : in, cycle 0, :func:`read_layout`: equal copies, each for some of the banks
     vector, exponent : out, cycle ``latency``; h has exponent 0
-    h_write : in, :func:`h_write_layout`, equal copies: a finished slot's quarters, one cycle before ``h``
+    h_write : in, :func:`h_write_layout`: a finished slot's quarters, ``h_lead`` cycles before ``h``
     h : in, all cores' lanes; in the write registers ``h_latency`` cycles later
-    x_en, x_block, x_side_w, x, x_exponent : in; in the write registers ``x_latency`` cycles later
+    x_en, x_block, x_side_w : in, ``x_lead`` cycles before ``x``
+    x, x_exponent : in; in the write registers ``x_latency`` cycles later
     """
 
     #: Bank, then the merging register.
     latency = VectorBank.latency + 1
     h_latency = 1
     x_latency = 1
+    #: How far ahead addresses come: registers of their own for all that they reach.
+    h_lead = 3
+    x_lead = 2
     #: A read issued in cycle n sees what is in the write registers in cycle n + forward.
     forward = VectorBank.forward
 
@@ -146,7 +161,7 @@ class VectorFile(Part):
                 "read": In(read_layout(config)).array((self.banks + QUARTERS) // _SHARE),
                 "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
                 "exponent": Out(EXPONENT_BITS),
-                "h_write": In(h_write_layout(config)).array(self.banks // _SHARE),
+                "h_write": In(h_write_layout(config)),
                 "h": In(data.ArrayLayout(lanes, config.cores)),
                 "x_en": In(1),
                 "x_block": In((config.input_blocks - 1).bit_length()),
@@ -165,46 +180,61 @@ class VectorFile(Part):
         bank_bits = (self.banks - 1).bit_length()
         rows = QUARTERS * config.vector_blocks // self.banks
 
+        reach = config.stages.reach
+
+        x_width = width + EXPONENT_BITS
+
         # h: bank b takes the quarter q of the slot's quarters with q mod banks = b.
+        writes = DelayLine(m, "h_write", self.h_write.as_value(), -self.h_lead).spread(-1, self.banks)
+        turns = -(-width // reach.registers)
+        rotation = DelayLine(m, "rotation", self.h_write.quarter[:bank_bits], -self.h_lead).spread(
+            0, self.banks * turns
+        )
         step = math.gcd(config.cores, QUARTERS)
         candidates: list[list] = [[] for _ in range(QUARTERS)]
         for b in range(self.banks):
-            bank = place(m, f"h_bank_{b}", VectorBank("h_bank", width=width, depth=2 * rows))
-            write, read = self.h_write[b // _SHARE], self.read[b // _SHARE]
+            write = data.View(h_write_layout(config), writes[b])
+            kind = VectorBank("h_bank", width=width, depth=2 * rows, reach=reach.registers)
+            bank = place(m, f"h_bank_{b}", kind)
             first_bank, first_row = write.quarter[:bank_bits], write.quarter[bank_bits:]
-            (rotation,) = copies(m, f"rotation_{b}", first_bank, 1)
             offset = Signal(bank_bits, name=f"offset_{b}")
-            row = Signal(range(2 * rows), name=f"row_{b}", reset_less=True)
-            enable = Signal(name=f"enable_{b}")
-            m.d.comb += offset.eq(b - first_bank)
-            m.d.sync += [
-                enable.eq(write.enable & (offset < config.cores)),
+            row = Signal(range(2 * rows), name=f"next_row_{b}")
+            m.d.comb += [
+                offset.eq(b - first_bank),
                 row.eq(Cat((first_row + (b < first_bank))[: (rows - 1).bit_length()], write.side)),
             ]
-            with m.Switch(rotation):
-                for first in range(0, self.banks, step):
-                    core = (b - first) % self.banks
-                    if core < config.cores:
-                        with m.Case(first):
-                            m.d.comb += bank.w_data.eq(self.h[core])
-            group, quarter = divmod(b, QUARTERS)
+            for turn in range(turns):
+                bits = slice(turn * reach.registers, min((turn + 1) * reach.registers, width))
+                with m.Switch(rotation[b * turns + turn]):
+                    for first in range(0, self.banks, step):
+                        core = (b - first) % self.banks
+                        if core < config.cores:
+                            with m.Case(first):
+                                m.d.comb += bank.w_data[bits].eq(self.h[core].as_value()[bits])
+            group, place_in_block = divmod(b, QUARTERS)
+            read = self.read[b // _SHARE]
             m.d.comb += [
-                bank.w_en.eq(enable),
-                bank.w_addr.eq(row),
+                bank.w_en.eq(Cat(copies(m, f"enable_{b}", write.enable & (offset < config.cores), 2))),
+                bank.w_addr.eq(Cat(copies(m, f"row_{b}", row, 2))),
                 bank.r_en.eq((read.vector_from == VectorFrom.H) & (read.vector[:group_bits] == group)),
                 bank.r_addr.eq(Cat(read.vector[group_bits:][: (rows - 1).bit_length()], read.side)),
             ]
-            candidates[quarter].append(bank)
+            candidates[place_in_block].append(bank)
 
         # x
         x_bits = (config.input_blocks - 1).bit_length()
+        x_enables, x_blocks, x_sides_w = (
+            DelayLine(m, name, value, -self.x_lead).spread(0, 2 * QUARTERS)
+            for name, value in (("x_en", self.x_en), ("x_block", self.x_block), ("x_side_w", self.x_side_w))
+        )
         exponents = []
         for quarter in range(QUARTERS):
+            kind = VectorBank("x_bank", width=x_width, depth=2 << x_bits, reach=reach.registers)
+            bank = place(m, f"x_bank_{quarter}", kind)
             read = self.read[(self.banks + quarter) // _SHARE]
-            bank = place(m, f"x_bank_{quarter}", VectorBank("x_bank", width=width + EXPONENT_BITS, depth=2 << x_bits))
             m.d.comb += [
-                bank.w_en.eq(self.x_en),
-                bank.w_addr.eq(Cat(self.x_block, self.x_side_w)),
+                bank.w_en.eq(Cat(x_enables[2 * quarter : 2 * quarter + 2])),
+                *(bank.w_addr[i].eq(Cat(x_blocks[2 * quarter + i], x_sides_w[2 * quarter + i])) for i in range(2)),
                 bank.w_data.eq(Cat(self.x.as_value().word_select(quarter, width), self.x_exponent)),
                 bank.r_en.eq(read.vector_from == VectorFrom.X),
                 bank.r_addr.eq(Cat(read.vector[:x_bits], read.x_side)),
@@ -213,11 +243,14 @@ class VectorFile(Part):
             exponents.append(bank)
 
         def merged(bank, low, high):
-            return (
-                (bank.from_ram[low:high] & bank.use_ram.replicate(high - low))
-                | (bank.from_queue[low:high] & bank.use_queue.replicate(high - low))
-                | (bank.from_write[low:high] & bank.use_write.replicate(high - low))
-            )
+            value = 0
+            for source, uses in (
+                (bank.from_ram, bank.use_ram),
+                (bank.from_queue, bank.use_queue),
+                (bank.from_write, bank.use_write),
+            ):
+                value |= source[low:high] & Cat(uses[bit // bank.reach] for bit in range(low, high))
+            return value
 
         for quarter in range(QUARTERS):
             value = 0
@@ -226,5 +259,7 @@ class VectorFile(Part):
                 value |= merged(bank, 0, width)
             m.d.sync += merged_quarter.eq(value)
             m.d.comb += self.vector.as_value().word_select(quarter, width).eq(merged_quarter)
-        m.d.sync += self.exponent.eq(merged(exponents[0], width, width + EXPONENT_BITS))
+        exponent = Signal(EXPONENT_BITS, name="block_exponent", reset_less=True)
+        m.d.sync += exponent.eq(merged(exponents[0], width, x_width))
+        m.d.comb += self.exponent.eq(exponent)
         return m
