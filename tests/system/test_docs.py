@@ -7,6 +7,9 @@ import pytest
 
 from paths import ROOT
 from spiccato.compiler import compile_network
+from spiccato.compiler.fit import fitting_schedule, weight_formats
+from spiccato.compiler.layout import Layout
+from spiccato.compiler.lower import lower
 from spiccato.config import Config
 from spiccato.isa import frames
 from spiccato.isa.c_header import c_header
@@ -65,6 +68,28 @@ def test_pipeline_table():
 def test_resource_table():
     """docs/boards.md holds the table of resources as it is."""
     assert resources.markdown(resources.rows()) in (ROOT / "docs" / "boards.md").read_text()
+
+
+def test_latency_table():
+    """docs/latency.md holds the cycles that the scheduler predicts, in both profiles; README.md what that costs."""
+    text = (ROOT / "docs" / "latency.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if re.match(r"\| (ia|v)\d+", line)]
+    rows = [dict(zip(("board", "model", "weights", "spaced", "conservative", "_", "interval"), row)) for row in rows]
+    more = []
+    for row in rows:
+        plans = []
+        for profile in ("aggressive", "conservative"):
+            config = configuration(row["board"], profile=profile)
+            layout = Layout(lower(resolve(row["model"])), config)
+            plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
+            assert not short
+            plans.append(plan)
+        first, other = plans
+        assert (int(row["spaced"]), int(row["interval"])) == (first.spaced_latency, first.initiation_interval), row
+        assert int(row["conservative"]) == other.spaced_latency, row
+        more.append(other.spaced_latency - first.spaced_latency)
+    assert len(rows) == 14
+    assert f"takes {min(more)} to {max(more)} cycles more" in " ".join((ROOT / "README.md").read_text().split())
 
 
 def test_configurations():
