@@ -81,9 +81,9 @@ MUTATIONS = [
     Mutation("ingress.py", "inside.eq(0), side.eq(0), filling.eq(0)", "inside.eq(0), side.eq(0)", _DROP),
     Mutation("ingress.py", "[occupied.eq(0), beat.eq(0)", "[beat.eq(0)", _DROP),
     # Room in the output queue.
-    Mutation("accelerator.py", "credits >= parameters", "credits + 1 >= parameters", f"{_QUEUE}[1]"),
-    Mutation("accelerator.py", "credits >= parameters", "credits + 2 >= parameters", f"{_QUEUE}[3]"),
-    Mutation("accelerator.py", "credits >= parameters", "credits > parameters", f"{_QUEUE}[1]"),
+    Mutation("accelerator.py", "credits >= output_beats", "credits + 1 >= output_beats", f"{_QUEUE}[1]"),
+    Mutation("accelerator.py", "credits >= output_beats", "credits + 2 >= output_beats", f"{_QUEUE}[3]"),
+    Mutation("accelerator.py", "credits >= output_beats", "credits > output_beats", f"{_QUEUE}[1]"),
     Mutation(
         "sequencer.py",
         "restarting.have_block, self.enable, ~self.room",
