@@ -69,7 +69,7 @@ class Host:
                 if self.idle_in < 0:
                     self.set(idle=1)
                     self.idle_in = None
-            self.dropped += self.get("drop")
+            self.dropped += self.get("drop_0")
             self.resets += self.get("reset")
             await self.ctx.tick()
 
@@ -420,15 +420,15 @@ def test_load(seed):
         expected += entries
 
     async def script(host):
-        assert not host.get("enable")
+        assert not host.get("enable_0")
         await host.load(words)
         check_loads(host.loads, expected)
         status = await host.read("status")
         assert (status["loaded"], status["loading"]) == (1, 0)
-        assert host.get("enable") and host.pulses == {"restart": 1, "keep_c": 0}
+        assert host.get("enable_0") and host.pulses == {"restart": 1, "keep_c": 0}
         # The next load stops it at once.
         await host.write("control", load=1)
-        assert not host.get("enable")
+        assert not host.get("enable_0")
         assert (await host.read("status"))["loading"]
         assert await host.set_errors() == set()
 
@@ -461,14 +461,14 @@ def test_drop_lasts_long_enough():
             host.dropped, host.idle_in = 0, wait
             await host.load_at_full_speed(words)
             # Otherwise idleness came too early or too late for the words that count.
-            if host.get("enable"):
+            if host.get("enable_0"):
                 shortest.append(host.dropped)
         assert min(shortest) == host.part.least_drop_cycles
         host.set(idle=1)
         host.dropped = 0
         await host.write("control", load=1)
         await host.load_at_full_speed(load_words([]))
-        assert host.get("enable") and host.dropped >= host.part.least_drop_cycles
+        assert host.get("enable_0") and host.dropped >= host.part.least_drop_cycles
 
     Host().simulate(script)
 
@@ -483,7 +483,7 @@ def test_load_state():
         host.pulses["restart"] = 0
         await host.load(record, begin_record(RecordKind.BEGIN_STATE, digest))
         check_loads(host.loads, expected)
-        assert host.pulses == {"restart": 0, "keep_c": 1} and host.get("enable")
+        assert host.pulses == {"restart": 0, "keep_c": 1} and host.get("enable_0")
         assert await host.set_errors() == set()
 
     Host().simulate(script)
@@ -511,13 +511,13 @@ def test_refused_load(case):
         if has_program:
             await host.load(parameters_record(digest=5))
         await host.load(record + parameters_record(digest=6), begin)
-        assert host.loads == [] and not host.get("enable")
+        assert host.loads == [] and not host.get("enable_0")
         status = await host.read("status")
         assert (status["loaded"], status["loading"]) == (0, 1)
         assert await host.set_errors() == {error}
         await host.write("control", reset=1)
         await host.tick(host.part.reset_cycles)
-        assert host.get("enable") == (await host.read("status"))["loaded"] == has_program
+        assert host.get("enable_0") == (await host.read("status"))["loaded"] == has_program
         assert await host.read("program_low") == (5 if has_program else 0)
 
     Host().simulate(script)
@@ -537,18 +537,18 @@ def test_load_begun_again():
         await host.write("control", load=1)
         await host.send(state)
         check_loads(host.loads, expected)
-        assert host.get("enable") and await host.set_errors() == set()
+        assert host.get("enable_0") and await host.set_errors() == set()
 
         await host.write("control", load=1)
         await host.send(state[:4])
         await host.write("control", load=1)
         await host.send(state)
-        assert not host.get("enable") and await host.set_errors() == {"no_program"}
+        assert not host.get("enable_0") and await host.set_errors() == {"no_program"}
         await host.write("control", reset=1)
         await host.tick(host.part.reset_cycles)
         assert not (await host.read("status"))["loaded"]
         await host.load(parameters_record(digest=5))
-        assert host.get("enable")
+        assert host.get("enable_0")
 
     Host().simulate(script)
 
@@ -568,7 +568,7 @@ def test_reset():
             # The second one comes during the first: its count begins anew.
             begin = host.resets
             while host.get("reset"):
-                assert not any(host.get(name) for name in ("enable", "drop", "probe_valid", "restart"))
+                assert not any(host.get(name) for name in ("enable_0", "drop_0", "probe_valid", "restart"))
                 if host.resets == begin + 10:
                     assert (await host.read("status")) == {"loaded": 0, "idle": 0, "loading": 0, "probe_done": 0}
                     break
@@ -581,7 +581,7 @@ def test_reset():
         assert host.resets == second + host.part.reset_cycles - 3
         # The last cycle of that of the parts, then the first one after it.
         await host.tick()
-        assert host.get("enable") and host.get("restart")
+        assert host.get("enable_0") and host.get("restart")
         await host.tick(3)
         assert host.pulses["restart"] == 1
         assert (await host.read("status")) == {"loaded": 1, "idle": 1, "loading": 0, "probe_done": 0}
@@ -599,13 +599,13 @@ def test_reset_and_load():
         await host.write("load_data", 0)
         assert await host.set_errors() == {"load_busy"}
         for _ in range(host.part.reset_cycles):
-            assert not host.get("enable")
+            assert not host.get("enable_0")
             await host.tick()
         status = await host.read("status")
-        assert (status["idle"], status["loading"]) == (1, 1) and host.get("drop")
+        assert (status["idle"], status["loading"]) == (1, 1) and host.get("drop_0")
         await host.send(load_words(record, begin_record(RecordKind.BEGIN_STATE, 5)))
         check_loads(host.loads, expected)
-        assert host.get("enable")
+        assert host.get("enable_0")
 
     Host().simulate(script)
 
@@ -629,14 +629,14 @@ def test_wrong_crc(bit):
 
     async def script(host):
         await host.load(record, crc_error=1 << bit)
-        assert not host.get("enable") and host.pulses["restart"] == 0
+        assert not host.get("enable_0") and host.pulses["restart"] == 0
         status = await host.read("status")
         assert (status["loaded"], status["loading"]) == (0, 0)
         assert await host.set_errors() == {"load_crc"}
         host.loads.clear()
         await host.load(record)
         check_loads(host.loads, expected)
-        assert host.get("enable")
+        assert host.get("enable_0")
         assert await host.set_errors() == {"load_crc"}
         await host.write("errors", load_crc=1)
         assert await host.set_errors() == set()
@@ -651,11 +651,11 @@ def test_unknown_record(kind):
 
     async def script(host):
         await host.load([kind, 0, 1, *record])
-        assert host.loads == [] and not host.get("enable")
+        assert host.loads == [] and not host.get("enable_0")
         assert await host.set_errors() == {"load_format"}
         await host.load(record)
         check_loads(host.loads, expected)
-        assert host.get("enable")
+        assert host.get("enable_0")
 
     Host().simulate(script)
 
@@ -670,7 +670,7 @@ def test_load_needs_idle():
         assert host.loads == [] and await host.set_errors() == set()
         host.set(idle=0)
         await host.load(record)
-        assert host.loads == [] and not host.get("enable")
+        assert host.loads == [] and not host.get("enable_0")
         assert await host.set_errors() == {"load_busy"}
 
     Host().simulate(script)

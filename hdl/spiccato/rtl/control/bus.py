@@ -6,12 +6,15 @@ from amaranth.lib.wiring import In, Out, Signature
 from ...isa.registers import ADDRESS_BITS, REGISTERS
 from ...isa.word import WORD_BITS
 from ..axi import AxiLite, Response
+from ..broadcast import copies, equal_register
 from ..part import Part
 
 __all__ = ["RegisterBus"]
 
 _WRITABLE = [name for name, register in REGISTERS.items() if register.access != "r"]
 _READABLE = [name for name, register in REGISTERS.items() if register.access != "w"]
+#: Registers for halves of a word: what enables them reaches less far than a whole word.
+_HALVES = 2
 
 
 class RegisterBus(Part):
@@ -24,8 +27,9 @@ class RegisterBus(Part):
     ----------
     axil : in, the bus
     write : out, a pulse for each register that can be written, at least two cycles after the one before
-    value : out, with ``write``: what is written
-    contents : in, of each register that can be read
+    command : out, a pulse for each bit of the register ``control``
+    value : out, what is written: with ``write``, and in the cycle after it; equal copies
+    contents : in, of each register that can be read: as they are two cycles after a read's address was accepted
     """
 
     def __init__(self):
@@ -33,8 +37,9 @@ class RegisterBus(Part):
             "register_bus",
             {
                 "axil": In(AxiLite()),
-                "write": Out(Signature({name: Out(1) for name in _WRITABLE})),
-                "value": Out(WORD_BITS),
+                "write": Out(Signature({name: Out(1) for name in _WRITABLE if name != "control"})),
+                "command": Out(Signature({name: Out(1) for name in REGISTERS["control"].fields})),
+                "value": Out(WORD_BITS).array(2),
                 "contents": In(Signature({name: Out(WORD_BITS) for name in _READABLE})),
             },
         )
@@ -42,28 +47,34 @@ class RegisterBus(Part):
     def elaborate(self, platform):
         m = Module()
         axil = self.axil
+        halves = [slice(WORD_BITS * i // _HALVES, WORD_BITS * (i + 1) // _HALVES) for i in range(_HALVES)]
 
-        # Write channel.
+        # Write channel. What comes with an address or a word is taken for as long as there is none.
         have_addr = Signal()
         have_data = Signal()
-        write_addr = Signal(ADDRESS_BITS)
-        write_data = Signal(WORD_BITS)
-        write_strobes = Signal(len(axil.wstrb))
+        write_addr = Signal(ADDRESS_BITS, reset_less=True)
+        write_data = Signal(WORD_BITS, reset_less=True)
+        write_strobes = Signal(len(axil.wstrb), reset_less=True)
         answer = Signal()
-        writing = Signal()
         m.d.comb += [
             axil.awready.eq(~have_addr),
             axil.wready.eq(~have_data),
             answer.eq(have_addr & have_data & ~axil.bvalid),
         ]
-        with m.If(axil.awvalid & ~have_addr):
-            m.d.sync += [have_addr.eq(1), write_addr.eq(axil.awaddr)]
-        with m.If(axil.wvalid & ~have_data):
-            m.d.sync += [have_data.eq(1), write_data.eq(axil.wdata), write_strobes.eq(axil.wstrb)]
-        writable = Cat(write_addr == REGISTERS[name].offset for name in _WRITABLE).any()
+        with m.If(~have_addr):
+            m.d.sync += [have_addr.eq(axil.awvalid), write_addr.eq(axil.awaddr)]
+        with m.If(~have_data):
+            m.d.sync += [have_data.eq(axil.wvalid), write_strobes.eq(axil.wstrb)]
+        for i, half in enumerate(halves):
+            holds = equal_register(f"have_half_{i}", resettable=True)
+            with m.If(answer):
+                m.d.sync += holds.eq(0)
+            with m.Elif(~holds):
+                m.d.sync += [holds.eq(axil.wvalid), write_data[half].eq(axil.wdata[half])]
+        wanted = {name: write_addr == REGISTERS[name].offset for name in _WRITABLE}
+        good = Signal()
+        m.d.comb += good.eq(Cat(wanted.values()).any() & write_strobes.all())
         with m.If(answer):
-            good = Signal()
-            m.d.comb += [good.eq(writable & write_strobes.all()), writing.eq(good)]
             m.d.sync += [
                 have_addr.eq(0),
                 have_data.eq(0),
@@ -74,24 +85,37 @@ class RegisterBus(Part):
             m.d.sync += axil.bvalid.eq(0)
 
         # Registered strobes: one pulse a write, with the data held beside it.
-        m.d.sync += self.value.eq(write_data)
-        for name in _WRITABLE:
-            m.d.sync += getattr(self.write, name).eq(writing & (write_addr == REGISTERS[name].offset))
+        writing = Signal()
+        m.d.comb += writing.eq(answer & write_strobes.all())
+        m.d.comb += [port.eq(copy) for port, copy in zip(self.value, copies(m, "value", write_data, len(self.value)))]
+        for name in self.write.signature.members:
+            m.d.sync += getattr(self.write, name).eq(writing & wanted[name])
+        for name, field in REGISTERS["control"].fields.items():
+            m.d.sync += getattr(self.command, name).eq(writing & wanted["control"] & write_data[field.offset])
 
-        # Read channel. What can only be written reads as zero.
+        # Read channel: the address, which register that is, its contents. What can only be written reads as zero.
         reading = Signal()
-        read_addr = Signal(ADDRESS_BITS)
-        m.d.comb += axil.arready.eq(~reading & ~axil.rvalid)
-        with m.If(axil.arvalid & axil.arready):
-            m.d.sync += [reading.eq(1), read_addr.eq(axil.araddr)]
-        with m.If(reading):
-            m.d.sync += [reading.eq(0), axil.rvalid.eq(1), axil.rdata.eq(0), axil.rresp.eq(Response.SLVERR)]
-            with m.Switch(read_addr):
-                for name, register in REGISTERS.items():
-                    with m.Case(register.offset):
-                        m.d.sync += axil.rresp.eq(Response.OKAY)
-                        if name in _READABLE:
-                            m.d.sync += axil.rdata.eq(getattr(self.contents, name))
+        chosen = Signal()
+        read_addr = Signal(ADDRESS_BITS, reset_less=True)
+        known = Signal(reset_less=True)
+        m.d.comb += axil.arready.eq(~reading & ~chosen & ~axil.rvalid)
+        m.d.sync += [
+            reading.eq(axil.arvalid & axil.arready),
+            chosen.eq(reading),
+            known.eq(Cat(read_addr == register.offset for register in REGISTERS.values()).any()),
+        ]
+        with m.If(~reading):
+            m.d.sync += read_addr.eq(axil.araddr)
+        found = 0
+        for name in _READABLE:
+            register = Signal(name=f"read_{name}", reset_less=True)
+            m.d.sync += register.eq(read_addr == REGISTERS[name].offset)
+            found |= getattr(self.contents, name) & register.replicate(WORD_BITS)
+        with m.If(chosen):
+            m.d.sync += [axil.rvalid.eq(1), axil.rresp.eq(Mux(known, Response.OKAY, Response.SLVERR))]
         with m.Elif(axil.rready):
             m.d.sync += axil.rvalid.eq(0)
+        for half, take in zip(halves, copies(m, "chosen", reading, _HALVES)):
+            with m.If(take):
+                m.d.sync += axil.rdata[half].eq(found[half])
         return m

@@ -1,6 +1,6 @@
 """Control: the host's side of the accelerator, put together."""
 
-from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ...config import Config
@@ -9,12 +9,13 @@ from ...isa.marks import MARKS
 from ...isa.registers import IDENTITY, REGISTERS, VERSION
 from ...isa.word import WORD_BITS
 from ..axi import AxiLite
+from ..broadcast import copies, equal_register
 from ..load_tree import load_layout
 from ..part import Part, place
 from ..sequencer import Sequencer
 from ..words import layout
 from .bus import RegisterBus
-from .counters import Counters
+from .counters import Errors, EventCounter, Latency
 from .loader import Loader
 from .probe import Probe, ProbeRequest
 
@@ -30,7 +31,8 @@ class Control(Part):
     load : out, the load bus to all memories
     parameters : out
     reset : out, one cycle ahead of that of the streams and the sequencer
-    enable, drop, restart, keep_c : out, to the streams and the sequencer
+    enable, drop : out, equal copies for sequencer and input
+    restart, keep_c : out, to the sequencer
     idle : in
     half_packet : in, a pulse: ``drop`` has cut a packet that was being received
     probe : out, to the sequencer and the state memories
@@ -55,8 +57,8 @@ class Control(Part):
                 "load": Out(load_layout(config)),
                 "parameters": Out(layout(parameters_word(config))),
                 "reset": Out(1),
-                "enable": Out(1),
-                "drop": Out(1),
+                "enable": Out(1).array(2),
+                "drop": Out(1).array(2),
                 "restart": Out(1),
                 "keep_c": Out(1),
                 "idle": In(1),
@@ -74,65 +76,75 @@ class Control(Part):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        # Bus and reset have the domain's own reset, all else one that it begins.
+        leaves = {
+            name: equal_register(f"reset_{name}", init=1, resettable=True)
+            for name in ("loads", "inferences", "stall_cycles", "latency")
+        }
+        m.d.sync += [leaf.eq(0) for leaf in leaves.values()]
         bus = place(m, "bus", RegisterBus())
-        loader = place(m, "loader", Loader(config))
-        probe = place(m, "probe", Probe())
-        counters = place(m, "counters", Counters())
+        loader = place(m, "loader", Loader(config), reset=leaves["loads"])
+        probe = place(m, "probe", Probe(), reset=leaves["loads"])
+        errors = place(m, "errors", Errors(), reset=leaves["loads"])
+        inferences = place(m, "inferences", EventCounter(), reset=leaves["inferences"])
+        stall_cycles = place(m, "stall_cycles", EventCounter(), reset=leaves["stall_cycles"])
+        latency = place(m, "latency", Latency(), reset=leaves["latency"])
         connect(m, flipped(self.axil), bus.axil)
         connect(m, flipped(self.probe), probe.request)
-        connect(m, loader.error, counters.error)
-
-        def command(name):
-            return bus.write.control & bus.value[REGISTERS["control"].fields[name].offset]
+        connect(m, loader.error, errors.error)
+        now = Signal(WORD_BITS, reset_less=True)
+        m.d.sync += now.eq(now + 1)
 
         # Reset by command, and after the domain's own. All parts that could hang have their reset; the pipelines run
         # empty meanwhile. `resetting` is one cycle ahead of theirs, so that nothing is idle in between.
         reset_left = Signal(range(self.reset_cycles + 1), init=self.reset_cycles)
-        resetting = Signal(init=1)
+        resetting, busy = (equal_register(name, init=1, resettable=True) for name in ("resetting", "busy"))
         reset_ends = Signal()
         idle = Signal()
         m.d.comb += [
             reset_ends.eq(reset_left == 1),
-            idle.eq(self.idle & ~resetting),
+            idle.eq(self.idle & ~busy),
             self.reset.eq(resetting & ~reset_ends),
         ]
-        with m.If(resetting):
-            m.d.sync += [reset_left.eq(reset_left - 1), resetting.eq(~reset_ends)]
-        with m.If(command("reset")):
-            m.d.sync += [reset_left.eq(self.reset_cycles), resetting.eq(1)]
+        with m.If(bus.command.reset):
+            m.d.sync += [reset_left.eq(self.reset_cycles), Cat(resetting, busy).eq(0b11)]
+        with m.Elif(resetting):
+            m.d.sync += [reset_left.eq(reset_left - 1), Cat(resetting, busy).eq((~reset_ends).replicate(2))]
 
         m.d.comb += [
-            loader.start.eq(command("load")),
+            loader.start.eq(bus.command.load),
             loader.word.eq(bus.write.load_data),
-            loader.value.eq(bus.value),
+            *(port.eq(value) for port, value in zip(loader.value, bus.value)),
             loader.idle.eq(idle),
-            loader.reset_state.eq(command("reset_state")),
-            loader.reset.eq(command("reset")),
+            loader.reset_state.eq(bus.command.reset_state),
+            loader.reset.eq(bus.command.reset),
             loader.reset_ends.eq(reset_ends),
             self.load.eq(loader.load),
             self.parameters.eq(loader.parameters),
             self.restart.eq(loader.restart),
             self.keep_c.eq(loader.keep_c),
-            self.enable.eq(loader.loaded),
+            *(port.eq(loaded) for port, loaded in zip(self.enable, loader.loaded)),
             # What was received for one program is nothing to another.
-            self.drop.eq(~loader.loaded & idle),
+            *(port.eq(drop) for port, drop in zip(self.drop, loader.drop)),
             probe.start.eq(bus.write.probe),
-            probe.value.eq(bus.value),
+            probe.value.eq(bus.value[0]),
             probe.idle.eq(idle),
-            probe.reset.eq(command("reset")),
-            counters.inference.eq(self.inference),
-            counters.flags.eq(self.flags),
-            counters.stall.eq(self.stall),
-            counters.done.eq(self.done),
-            counters.cycles.eq(self.cycles),
-            counters.half_packet.eq(self.half_packet),
-            counters.clear.eq(bus.write.errors),
-            counters.value.eq(bus.value),
-            self.now.eq(counters.now),
+            probe.reset.eq(bus.command.reset),
+            errors.inference.eq(self.inference),
+            errors.flags.eq(self.flags),
+            errors.half_packet.eq(self.half_packet),
+            errors.clear.eq(bus.write.errors),
+            errors.value.eq(bus.value[0]),
+            inferences.event.eq(self.inference),
+            stall_cycles.event.eq(self.stall),
+            latency.done.eq(self.done),
+            latency.cycles.eq(self.cycles),
+            self.now.eq(now),
         ]
 
         own_digest = Const(int(config.digest, 16), 2 * WORD_BITS)
-        status = {"loaded": loader.loaded, "idle": idle, "loading": loader.loading, "probe_done": probe.done}
+        status = {"loaded": loader.loaded[-1], "idle": idle, "loading": loader.loading, "probe_done": probe.done}
+        (whole,) = copies(m, "whole", loader.whole, 1)
         built = {"cores": config.cores, "block": config.block, "float32": config.io_format == "float32"}
         m.d.comb += [
             bus.contents.identity.eq(IDENTITY),
@@ -141,12 +153,12 @@ class Control(Part):
             bus.contents.digest_low.eq(own_digest[:WORD_BITS]),
             bus.contents.digest_high.eq(own_digest[WORD_BITS:]),
             bus.contents.status.eq(Cat(status[name] for name in REGISTERS["status"].fields)),
-            bus.contents.errors.eq(counters.errors),
-            bus.contents.inferences.eq(counters.inferences),
-            bus.contents.stall_cycles.eq(counters.stall_cycles),
-            bus.contents.latency.eq(counters.last_cycles),
+            bus.contents.errors.eq(errors.errors),
+            bus.contents.inferences.eq(inferences.count),
+            bus.contents.stall_cycles.eq(stall_cycles.count),
+            bus.contents.latency.eq(latency.last_cycles),
             bus.contents.probe_data.eq(probe.element),
-            bus.contents.program_low.eq(loader.parameters.digest[:WORD_BITS]),
-            bus.contents.program_high.eq(loader.parameters.digest[WORD_BITS:]),
+            bus.contents.program_low.eq(Mux(whole, loader.parameters.digest[:WORD_BITS], 0)),
+            bus.contents.program_high.eq(Mux(whole, loader.parameters.digest[WORD_BITS:], 0)),
         ]
         return m

@@ -1,14 +1,14 @@
 """The loader: from the words of a load to entries of the memories."""
 
-from amaranth.hdl import Const, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import data, enum
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
 from amaranth.lib.wiring import In, Out, Signature
 
 from ...config import Config
 from ...isa.load import RecordKind, header_word, parameters_word, place_word
 from ...isa.registers import LOAD_ERRORS
 from ...isa.word import WORD_BITS
+from ..broadcast import DelayLine, copies, equal_register
 from ..load_tree import load_data_bits, load_layout
 from ..part import Part
 from ..words import layout
@@ -29,27 +29,53 @@ class _State(enum.Enum, shape=3):  # type: ignore[call-arg]  # Amaranth's enumer
     CHECK = 7
 
 
+def _next_crc(crc, word):
+    """The CRC-32 of one more word: 32 steps of its shift register at once, each bit a sum of some of both's bits."""
+    polynomial, bits = 0xEDB88320, len(crc)
+    images = []
+    for i in range(bits):
+        state = 1 << i
+        for _ in range(bits):
+            state = state >> 1 ^ (polynomial if state & 1 else 0)
+        images.append(state)
+    return Cat(Cat((crc[i] ^ word[i]) for i in range(bits) if images[i] >> k & 1).xor() for k in range(bits))
+
+
 class Loader(Part):
     """Takes loads word by word and hands entries to the memories.
 
     What is not for this configuration, or a state that is not of the loaded program, is refused before it overwrites
     anything.
 
+    A word goes through stages, so that none of its registers reaches far: whether it counts, as what, and comparisons
+    (1), what follows from them (2); the word of an entry it is (2), the entry (3).
+
     Attributes
     ----------
     start : in, a pulse: a load begins
-    word, value : in, a pulse for each word of a load, at least two cycles after the one before
+    word, value : in, a pulse for each word of a load, at least ``word_cycles`` after the one before; ``value`` (two equal
+        ones) also in the cycle after the pulse
     idle : in, no inference runs, and no reset: words count
     reset_state : in, a pulse
     reset, reset_ends : in, pulses: a reset begins, it ends in the next cycle
     load : out, the load bus to all memories
     parameters : out, of the program
     loading : out, a load has begun and has not ended
-    loaded : out, there is a program that may run
+    whole : out, there is a whole program in the memories
+    loaded : out, there is a program that may run: equal copies
+    drop : out, there is none, and nothing runs: equal copies
     restart : out, a pulse: before the next inference, play the program from its first word, with state zero
     keep_c : out, a pulse: a state was loaded
     error : out, pulses: why a load was not accepted
     """
+
+    word_cycles = 2
+    #: From an entry's last word to the entry on the load bus.
+    entry_latency = 3
+    #: From a load's last word to ``loaded``.
+    loaded_latency = 2
+    #: So, from a load's last entry on the bus to ``loaded``, at least: the end and the CRC come between.
+    margin = 2 * word_cycles + loaded_latency - entry_latency
 
     def __init__(self, config: Config):
         self.config = config
@@ -58,7 +84,7 @@ class Loader(Part):
             {
                 "start": In(1),
                 "word": In(1),
-                "value": In(WORD_BITS),
+                "value": In(WORD_BITS).array(2),
                 "idle": In(1),
                 "reset_state": In(1),
                 "reset": In(1),
@@ -66,7 +92,9 @@ class Loader(Part):
                 "load": Out(load_layout(config)),
                 "parameters": Out(layout(parameters_word(config))),
                 "loading": Out(1),
-                "loaded": Out(1),
+                "whole": Out(1),
+                "loaded": Out(1).array(3),
+                "drop": Out(1).array(2),
                 "restart": Out(1),
                 "keep_c": Out(1),
                 "error": Out(Signature({name: Out(1) for name in LOAD_ERRORS})),
@@ -75,132 +103,167 @@ class Loader(Part):
 
     def elaborate(self, platform):
         m = Module()
-        header = data.View(layout(header_word), self.value)
-        place = data.View(layout(place_word), self.value)
+        value, compared = self.value
+        header = data.View(layout(header_word), value)
+        place = data.View(layout(place_word), value)
 
-        # The address counts up by itself; the collector gathers the words of one entry. `program_good` tells that the
-        # memories hold a whole program.
-        program_good = Signal()
-        is_state = Signal()
-        wrong_low = Signal()
-        load_word = Signal()
+        # Stage 1. `whole` tells that the memories hold a whole program.
         state = Signal(_State)
-        kind = Signal(RecordKind)
-        core = Signal(header_word["core"].width)
-        row = Signal(header_word["row"].width)
-        last_word = Signal(header_word["words"].width)
-        addr = Signal(place_word["addr"].width)
-        entries = Signal(place_word["entries"].width)
-        word_index = Signal(header_word["words"].width)
-        collector = Signal(load_data_bits(self.config), reset_less=True)
-        entry_done = Signal()
-        next_word = Signal()
-        first_word = Signal()
-        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=WORD_BITS).create()
+        accepted = Signal()
+        is_state = Signal(reset_less=True)
         m.d.comb += [
-            load_word.eq(self.word & self.loading & self.idle),
+            accepted.eq(self.word & self.loading & self.idle),
             self.error.load_busy.eq(self.word & self.loading & ~self.idle),
-            crc.start.eq(self.start),
-            crc.data.eq(self.value),
-            crc.valid.eq(load_word & (state != _State.CHECK)),
         ]
-        # Words are at least two cycles apart, so the index may follow one cycle later.
-        m.d.sync += [entry_done.eq(0), next_word.eq(0), first_word.eq(0), self.restart.eq(0), self.keep_c.eq(0)]
-        with m.If(first_word):
-            m.d.sync += word_index.eq(0)
-        with m.Elif(next_word):
-            m.d.sync += word_index.eq(word_index + 1)
+
+        def pulses(name, condition, number=1):
+            return copies(m, name, accepted & condition, number)
+
+        begin, low, high, end = (
+            pulses(name, state == kind)[0]
+            for name, kind in (
+                ("begin", _State.BEGIN),
+                ("digest_low", _State.DIGEST_LOW),
+                ("digest_high", _State.DIGEST_HIGH),
+                ("check", _State.CHECK),
+            )
+        )
+        (in_header,) = pulses("header", state == _State.HEADER)
+        in_place, sets_addr = pulses("place", state == _State.PLACE, 2)
+        in_data, fills = pulses("data", state == _State.DATA, 2)
+        (hashed,) = pulses("hashed", state != _State.CHECK)
         own_digest = Const(int(self.config.digest, 16), 2 * WORD_BITS)
-        wanted_digest = Mux(is_state, self.parameters.digest, own_digest)
+        whole_digest = self.parameters.digest
+        crc = Signal(WORD_BITS, reset_less=True)
+        own_low, own_high, program_low, program_high, good = (
+            Signal(name=name, reset_less=True)
+            for name in ("own_low", "own_high", "program_low", "program_high", "crc_good")
+        )
+        m.d.sync += [
+            own_low.eq(compared == own_digest[:WORD_BITS]),
+            own_high.eq(compared == own_digest[WORD_BITS:]),
+            program_low.eq(compared == whole_digest[:WORD_BITS]),
+            program_high.eq(compared == whole_digest[WORD_BITS:]),
+            good.eq(compared == ~crc),
+        ]
+        with m.If(DelayLine(m, "started", self.start).at(1)):
+            m.d.sync += crc.eq(~Const(0, WORD_BITS))
+        with m.Elif(hashed):
+            m.d.sync += crc.eq(_next_crc(crc, compared))
+
+        # Stage 2: the records. The address counts up by itself.
+        right_low = Signal(reset_less=True)
+        kind = Signal(RecordKind, reset_less=True)
+        core = Signal(header_word["core"].width, reset_less=True)
+        row = Signal(header_word["row"].width, reset_less=True)
+        last_word = Signal(header_word["words"].width, reset_less=True)
+        addr = Signal(place_word["addr"].width, reset_less=True)
+        entries = Signal(place_word["entries"].width, reset_less=True)
+        index, fill_index = (equal_register(f"word_index_{i}", len(last_word)) for i in range(2))
+        at_last, last_entry = (Signal(name=name, reset_less=True) for name in ("at_last_word", "at_last_entry"))
+        m.d.sync += [at_last.eq(index == last_word), last_entry.eq(entries == 0)]
 
         def refuse(error):
             m.d.comb += error.eq(1)
             m.d.sync += state.eq(_State.IGNORE)
 
-        with m.If(load_word):
-            with m.Switch(state):
-                with m.Case(_State.BEGIN):
-                    m.d.sync += [is_state.eq(header.kind == RecordKind.BEGIN_STATE), state.eq(_State.DIGEST_LOW)]
-                    with m.Switch(header.kind):
-                        with m.Case(RecordKind.BEGIN_PROGRAM):
-                            pass
-                        with m.Case(RecordKind.BEGIN_STATE):
-                            with m.If(~program_good):
-                                refuse(self.error.no_program)
-                        with m.Default():
-                            refuse(self.error.load_format)
-                with m.Case(_State.DIGEST_LOW):
-                    m.d.sync += [wrong_low.eq(self.value != wanted_digest[:WORD_BITS]), state.eq(_State.DIGEST_HIGH)]
-                with m.Case(_State.DIGEST_HIGH):
+        with m.If(begin):
+            m.d.sync += [is_state.eq(header.kind == RecordKind.BEGIN_STATE), state.eq(_State.DIGEST_LOW)]
+            with m.Switch(header.kind):
+                with m.Case(RecordKind.BEGIN_PROGRAM):
+                    pass
+                with m.Case(RecordKind.BEGIN_STATE):
+                    with m.If(~self.whole):
+                        refuse(self.error.no_program)
+                with m.Default():
+                    refuse(self.error.load_format)
+        with m.If(low):
+            m.d.sync += [right_low.eq(Mux(is_state, program_low, own_low)), state.eq(_State.DIGEST_HIGH)]
+        with m.If(high):
+            m.d.sync += state.eq(_State.HEADER)
+            with m.If(~(right_low & Mux(is_state, program_high, own_high))):
+                with m.If(is_state):
+                    refuse(self.error.wrong_program)
+                with m.Else():
+                    refuse(self.error.wrong_configuration)
+        with m.If(in_header):
+            m.d.sync += [kind.eq(header.kind), core.eq(header.core), row.eq(header.row), last_word.eq(header.words)]
+            with m.Switch(header.kind):
+                with m.Case(RecordKind.END):
+                    m.d.sync += state.eq(_State.CHECK)
+                with m.Case(*(k for k in RecordKind if k.value <= RecordKind.PARAMETERS.value)):
+                    # From here on there is no whole program until the CRC tells that there is one again.
+                    m.d.sync += [self.whole.eq(0), state.eq(_State.PLACE)]
+                with m.Default():
+                    refuse(self.error.load_format)
+        with m.If(in_place):
+            m.d.sync += [entries.eq(place.entries), Cat(index, fill_index).eq(0), state.eq(_State.DATA)]
+        with m.If(in_data):
+            for position in (index, fill_index):
+                m.d.sync += position.eq(Mux(at_last, 0, position + 1))
+            with m.If(at_last):
+                m.d.sync += entries.eq(entries - 1)
+                with m.If(last_entry):
                     m.d.sync += state.eq(_State.HEADER)
-                    with m.If(wrong_low | (self.value != wanted_digest[WORD_BITS:])):
-                        with m.If(is_state):
-                            refuse(self.error.wrong_program)
-                        with m.Else():
-                            refuse(self.error.wrong_configuration)
-                with m.Case(_State.HEADER):
-                    m.d.sync += [
-                        kind.eq(header.kind),
-                        core.eq(header.core),
-                        row.eq(header.row),
-                        last_word.eq(header.words),
-                    ]
-                    with m.Switch(header.kind):
-                        with m.Case(RecordKind.END):
-                            m.d.sync += state.eq(_State.CHECK)
-                        with m.Case(*(k for k in RecordKind if k.value <= RecordKind.PARAMETERS.value)):
-                            # From here on there is no whole program until the CRC tells that there is one again.
-                            m.d.sync += [program_good.eq(0), state.eq(_State.PLACE)]
-                        with m.Default():
-                            refuse(self.error.load_format)
-                with m.Case(_State.PLACE):
-                    m.d.sync += [
-                        addr.eq(place.addr),
-                        entries.eq(place.entries),
-                        first_word.eq(1),
-                        state.eq(_State.DATA),
-                    ]
-                with m.Case(_State.DATA):
-                    with m.Switch(word_index):
-                        for i in range(len(collector) // WORD_BITS):
-                            with m.Case(i):
-                                m.d.sync += collector.word_select(i, WORD_BITS).eq(self.value)
-                    m.d.sync += next_word.eq(1)
-                    with m.If(word_index == last_word):
-                        m.d.sync += [entry_done.eq(1), first_word.eq(1), entries.eq(entries - 1)]
-                        with m.If(entries == 0):
-                            m.d.sync += state.eq(_State.HEADER)
-                with m.Case(_State.CHECK):
-                    m.d.sync += [self.loading.eq(0), state.eq(_State.IGNORE)]
-                    with m.If(crc.crc == self.value):
-                        m.d.sync += [
-                            program_good.eq(1),
-                            self.loaded.eq(1),
-                            self.restart.eq(~is_state),
-                            self.keep_c.eq(is_state),
-                        ]
-                    with m.Else():
-                        m.d.comb += self.error.load_crc.eq(1)
-        with m.If(self.reset_state):
-            m.d.sync += self.restart.eq(1)
+        ends_well = Signal()
+        m.d.comb += [ends_well.eq(end & good), self.error.load_crc.eq(end & ~good)]
+        with m.If(end):
+            m.d.sync += [self.loading.eq(0), state.eq(_State.IGNORE)]
+        with m.If(ends_well):
+            m.d.sync += self.whole.eq(1)
+        m.d.sync += [
+            self.restart.eq((ends_well & ~is_state) | self.reset_state | self.reset_ends),
+            self.keep_c.eq(ends_well & is_state),
+        ]
         # No input is taken during a reset: `loaded` is 0 until its end.
-        with m.If(self.reset_ends):
-            m.d.sync += [self.loaded.eq(program_good & ~self.loading), self.restart.eq(1)]
-        with m.If(self.reset):
-            m.d.sync += [self.loading.eq(0), self.loaded.eq(0), state.eq(_State.IGNORE)]
-        with m.If(self.start):
-            m.d.sync += [self.loading.eq(1), self.loaded.eq(0), state.eq(_State.BEGIN)]
-
+        loaded = Signal()
+        m.d.comb += loaded.eq(
+            (self.loaded[0] | ends_well | (self.reset_ends & self.whole & ~self.loading)) & ~self.start & ~self.reset
+        )
         m.d.comb += [
-            self.load.enable.eq(entry_done & (kind != RecordKind.PARAMETERS)),
+            *(port.eq(copy) for port, copy in zip(self.loaded, self._equal(m, "loaded", loaded, len(self.loaded)))),
+            *(
+                port.eq(copy)
+                for port, copy in zip(self.drop, self._equal(m, "drop", ~loaded & self.idle, len(self.drop)))
+            ),
+        ]
+        with m.If(self.reset):
+            m.d.sync += [self.loading.eq(0), state.eq(_State.IGNORE)]
+        with m.If(self.start):
+            m.d.sync += [self.loading.eq(1), state.eq(_State.BEGIN)]
+
+        # Stages 2 and 3: the collector gathers the words of one entry.
+        collector = Signal(load_data_bits(self.config), reset_less=True)
+        word_2 = DelayLine(m, "word", value).at(2)
+        for i in range(len(collector) // WORD_BITS):
+            (fill,) = copies(m, f"fill_{i}", fills & (fill_index == i), 1)
+            with m.If(fill):
+                m.d.sync += collector.word_select(i, WORD_BITS).eq(word_2)
+        done = DelayLine(m, "entry_done", in_data & at_last, 1)
+        is_parameters = kind == RecordKind.PARAMETERS
+        enable = DelayLine(m, "load_enable", done.at(2) & ~is_parameters, 2).at(self.entry_latency)
+        m.d.comb += [
+            self.load.enable.eq(enable),
             self.load.target.eq(kind),
             self.load.core.eq(core),
             self.load.row.eq(row),
             self.load.addr.eq(addr),
             self.load.data.eq(collector),
         ]
-        with m.If(entry_done):
+        passed = done.at(self.entry_latency)
+        with m.If(sets_addr):
+            m.d.sync += addr.eq(place.addr)
+        with m.Elif(passed):
             m.d.sync += addr.eq(addr + 1)
-        with m.If(entry_done & (kind == RecordKind.PARAMETERS)):
-            m.d.sync += self.parameters.eq(collector)
+        parameters = Signal.like(self.parameters.as_value(), name="parameters_held", reset_less=True)
+        slices = [slice(low, low + WORD_BITS) for low in range(0, len(parameters), WORD_BITS)]
+        for bits, take in zip(slices, copies(m, "set_parameters", done.at(2) & is_parameters, len(slices))):
+            with m.If(take):
+                m.d.sync += parameters[bits].eq(collector[: len(parameters)][bits])
+        m.d.comb += self.parameters.eq(parameters)
         return m
+
+    @staticmethod
+    def _equal(m, name, value, number):
+        """Equal registers that a reset clears."""
+        return copies(m, name, value, number, resettable=True)

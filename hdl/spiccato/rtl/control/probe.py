@@ -1,10 +1,11 @@
 """The probe: read-back of the state, one element at a time."""
 
-from amaranth.hdl import Module, Signal
+from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out, Signature
 
 from ...isa.registers import REGISTERS
 from ...isa.word import WORD_BITS
+from ..broadcast import equal_register
 from ..part import Part
 
 __all__ = ["Probe", "ProbeRequest"]
@@ -38,7 +39,7 @@ class Probe(Part):
 
     Attributes
     ----------
-    start, value : in, a pulse with what is written to the register ``probe``
+    start, value : in, a pulse; with it and in the next cycle what is written to the register ``probe``
     idle : in, no inference runs, and no reset
     reset : in, a pulse: forget the request
     request : out
@@ -65,17 +66,30 @@ class Probe(Part):
     def elaborate(self, platform):
         m = Module()
         request = self.request
-        count = Signal(range(self.cycles + 1))
+        count = Signal(range(self.cycles + 1), reset_less=True)
+        started = Signal(reset_less=True)
+        answered = Signal()
+        # What stands for the element is taken as long as the request stands: its last value is the answer.
+        standing = equal_register("standing", resettable=True)
+        m.d.comb += answered.eq(request.valid & self.idle & (count == self.cycles))
+        m.d.sync += started.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [request.valid.eq(1), self.done.eq(0), count.eq(0)]
-            for name, field in REGISTERS["probe"].fields.items():
-                m.d.sync += getattr(request, name).eq(self.value[field.offset : field.offset + field.width])
-        with m.Elif(~self.idle):
+            m.d.sync += [Cat(request.valid, standing).eq(0b11), self.done.eq(0)]
+        with m.Elif(answered):
+            m.d.sync += [Cat(request.valid, standing).eq(0), self.done.eq(1)]
+        with m.If(self.start | ~self.idle):
             m.d.sync += count.eq(0)
         with m.Elif(request.valid):
             m.d.sync += count.eq(count + 1)
-            with m.If(count == self.cycles):
-                m.d.sync += [request.valid.eq(0), self.done.eq(1), self.element.eq(request.data)]
+        for name, field in REGISTERS["probe"].fields.items():
+            register = Signal(field.width, name=f"probe_{name}", reset_less=True)
+            with m.If(started):
+                m.d.sync += register.eq(self.value[field.offset : field.offset + field.width])
+            m.d.comb += getattr(request, name).eq(register)
+        element = Signal(WORD_BITS, reset_less=True)
+        with m.If(standing):
+            m.d.sync += element.eq(request.data)
+        m.d.comb += self.element.eq(element)
         with m.If(self.reset):
-            m.d.sync += [request.valid.eq(0), self.done.eq(0)]
+            m.d.sync += [Cat(request.valid, standing).eq(0), self.done.eq(0)]
         return m
