@@ -11,6 +11,7 @@ from spiccato.isa.load import RecordKind, header_words, parameters_word
 from spiccato.isa.marks import MARKS
 from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
 from spiccato.rtl.control import Control
+from spiccato.rtl.control.loader import Loader
 from spiccato.rtl.control.probe import Probe
 from spiccato.rtl.load_tree import load_data_bits
 from spiccato.rtl.part import ports
@@ -444,6 +445,26 @@ def test_load_at_full_speed():
         await host.write("control", load=1)
         await host.load_at_full_speed(words)
         check_loads(host.loads, [(RecordKind.FEATURES, 0, 0, n, value, 0xFFFFFFFF) for n, value in enumerate(values)])
+
+    Host().simulate(script)
+
+
+def test_margin_of_the_last_entry():
+    """From a load's last entry on the bus to the first cycle in which an inference may start, words at full speed."""
+
+    async def script(host):
+        await host.write("control", load=1)
+        words = load_words(header_words(RecordKind.FEATURES) + [1])
+        host.set(axil_awaddr=REGISTERS["load_data"].offset, axil_wstrb=0xF, axil_bready=1)
+        host.set(axil_awvalid=1, axil_wvalid=1)
+        cycles = 0
+        while not host.get("enable_0"):
+            host.set(axil_wdata=words[0])
+            if host.get("axil_wready") and len(words) > 1:
+                words.pop(0)
+            await host.tick()
+            cycles = cycles + 1 if host.loads else 0
+        assert cycles == Loader.margin
 
     Host().simulate(script)
 

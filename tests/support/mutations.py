@@ -52,10 +52,10 @@ MUTATIONS = [
     Mutation("core.py", "with m.Switch(number):", "with m.Switch(~number):", _KIND),
     Mutation("core.py", "value, since).at(cycle)", "value, since).at(since)", _KIND),
     # AXI4-Lite.
-    Mutation("control/bus.py", "arready.eq(~reading & ~axil.rvalid)", "arready.eq(~reading)", _BUS),
+    Mutation("control/bus.py", "arready.eq(~reading & ~chosen & ~axil.rvalid)", "arready.eq(~reading & ~chosen)", _BUS),
     Mutation("control/bus.py", "have_addr & have_data & ~axil.bvalid", "have_addr & have_data", _BUS),
-    Mutation("control/bus.py", "axil.awvalid & ~have_addr", "axil.awvalid", _BUS),
-    Mutation("control/bus.py", "axil.wvalid & ~have_data", "axil.wvalid", _BUS),
+    Mutation("control/bus.py", "with m.If(~have_addr):", "with m.If(axil.awvalid | ~have_addr):", _BUS),
+    Mutation("control/bus.py", "with m.Elif(~holds):", "with m.Elif(axil.wvalid | ~holds):", _BUS),
     Mutation(
         "control/bus.py", "m.d.sync += axil.bvalid.eq(0)", "m.d.sync += [axil.bvalid.eq(0), have_addr.eq(0)]", _BUS
     ),
@@ -69,9 +69,9 @@ MUTATIONS = [
     Mutation("control/counters.py", "mark: flag & self.inference for", "mark: flag for", _BUS),
     # What a load forgets.
     Mutation(
-        "control/control.py",
-        "~loader.loaded & idle",
-        "loader.loading & ~loader.loaded & idle & ~loader.word",
+        "control/loader.py",
+        "~loaded & self.idle",
+        "self.loading & ~loaded & self.idle & ~self.word",
         "rtl/test_control.py::test_drop_lasts_long_enough",
     ),
     Mutation("ingress.py", "inside)) & ~(accept & self.axis.tlast))", "inside)))", _DROP),

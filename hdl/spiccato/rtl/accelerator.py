@@ -9,10 +9,12 @@ from ..numbers import C_BITS, QUARTERS, VECTOR_BITS
 from .axi import AxiLite, AxiStream
 from .broadcast import DelayLine, copies, equal_register
 from .control import Control
+from .control.loader import Loader
 from .control.probe import Probe
 from .core import Core, CoreTiming
 from .egress import Egress, output_event_layout
 from .ingress import Ingress
+from .load_tree import LoadTree
 from .part import Part, place
 from .sequencer import Sequencer
 from .vector_file import VectorFile, h_write_layout
@@ -56,6 +58,8 @@ class Accelerator(Part):
     s_axil : in, control
     """
 
+    #: From the load bus to the write ports of program and features.
+    load_latency = 1
     #: From ``taken`` to ``room``: the change, the number of free beats, the comparison.
     room_latency = 3
     #: From c or h to what control reads: three levels of multiplexers.
@@ -80,6 +84,13 @@ class Accelerator(Part):
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
         if Sequencer.probe_to_issue + timing.c_old + self.probe_latency >= Probe.cycles:
             raise ValueError(f"state cannot be read back within {Probe.cycles} cycles")
+        # Of a load's last entry: in its memory before anything reads there.
+        core_write = LoadTree.latency + config.stages.write_register + 1
+        core_read = Sequencer.block_to_issue + min(
+            timing.weight_addr, timing.shift_addr, timing.operand_addr, timing.c_old_addr
+        )
+        if self.load_latency + 1 > Loader.margin or core_write > Loader.margin + core_read:
+            raise ValueError("inferences start before the last entry of a load is in its memory")
         control = place(m, "control", Control(config))
         # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
         # run empty when that of the others ends.

@@ -101,11 +101,7 @@ class Control(Part):
         resetting, busy = (equal_register(name, init=1, resettable=True) for name in ("resetting", "busy"))
         reset_ends = Signal()
         idle = Signal()
-        m.d.comb += [
-            reset_ends.eq(reset_left == 1),
-            idle.eq(self.idle & ~busy),
-            self.reset.eq(resetting & ~reset_ends),
-        ]
+        m.d.comb += [reset_ends.eq(reset_left == 1), idle.eq(self.idle & ~busy), self.reset.eq(resetting & ~reset_ends)]
         with m.If(bus.command.reset):
             m.d.sync += [reset_left.eq(self.reset_cycles), Cat(resetting, busy).eq(0b11)]
         with m.Elif(resetting):

@@ -53,8 +53,8 @@ class Loader(Part):
     Attributes
     ----------
     start : in, a pulse: a load begins
-    word, value : in, a pulse for each word of a load, at least ``word_cycles`` after the one before; ``value`` (two equal
-        ones) also in the cycle after the pulse
+    word, value : in, a pulse for each word of a load, at least ``word_cycles`` after the one before; ``value`` (two
+        equal ones) also in the cycle after the pulse
     idle : in, no inference runs, and no reset: words count
     reset_state : in, a pulse
     reset, reset_ends : in, pulses: a reset begins, it ends in the next cycle
