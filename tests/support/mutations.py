@@ -55,7 +55,7 @@ MUTATIONS = [
     Mutation("control/bus.py", "arready.eq(~reading & ~chosen & ~axil.rvalid)", "arready.eq(~reading & ~chosen)", _BUS),
     Mutation("control/bus.py", "have_addr & have_data & ~axil.bvalid", "have_addr & have_data", _BUS),
     Mutation("control/bus.py", "with m.If(~have_addr):", "with m.If(axil.awvalid | ~have_addr):", _BUS),
-    Mutation("control/bus.py", "with m.Elif(~holds):", "with m.Elif(axil.wvalid | ~holds):", _BUS),
+    Mutation("control/bus.py", "with m.If(~holds):", "with m.If(axil.wvalid | ~holds):", _BUS),
     Mutation(
         "control/bus.py", "m.d.sync += axil.bvalid.eq(0)", "m.d.sync += [axil.bvalid.eq(0), have_addr.eq(0)]", _BUS
     ),

@@ -51,7 +51,7 @@ class RegisterBus(Part):
 
         # Write channel. What comes with an address or a word is taken for as long as there is none.
         have_addr = Signal()
-        have_data = Signal()
+        have_data = equal_register("have_data", resettable=True)
         write_addr = Signal(ADDRESS_BITS, reset_less=True)
         write_data = Signal(WORD_BITS, reset_less=True)
         write_strobes = Signal(len(axil.wstrb), reset_less=True)
@@ -67,10 +67,10 @@ class RegisterBus(Part):
             m.d.sync += [have_data.eq(axil.wvalid), write_strobes.eq(axil.wstrb)]
         for i, half in enumerate(halves):
             holds = equal_register(f"have_half_{i}", resettable=True)
+            with m.If(~holds):
+                m.d.sync += [holds.eq(axil.wvalid), write_data[half].eq(axil.wdata[half])]
             with m.If(answer):
                 m.d.sync += holds.eq(0)
-            with m.Elif(~holds):
-                m.d.sync += [holds.eq(axil.wvalid), write_data[half].eq(axil.wdata[half])]
         wanted = {name: write_addr == REGISTERS[name].offset for name in _WRITABLE}
         good = Signal()
         m.d.comb += good.eq(Cat(wanted.values()).any() & write_strobes.all())
@@ -88,14 +88,17 @@ class RegisterBus(Part):
         writing = Signal()
         m.d.comb += writing.eq(answer & write_strobes.all())
         m.d.comb += [port.eq(copy) for port, copy in zip(self.value, copies(m, "value", write_data, len(self.value)))]
-        for name in self.write.signature.members:
-            m.d.sync += getattr(self.write, name).eq(writing & wanted[name])
+        pulses = {name: (getattr(self.write, name), wanted[name]) for name in self.write.signature.members}
         for name, field in REGISTERS["control"].fields.items():
-            m.d.sync += getattr(self.command, name).eq(writing & wanted["control"] & write_data[field.offset])
+            pulses[name] = getattr(self.command, name), wanted["control"] & write_data[field.offset]
+        for name, (port, condition) in pulses.items():
+            pulse = Signal(name=f"writes_{name}", reset_less=True)
+            m.d.sync += pulse.eq(writing & condition)
+            m.d.comb += port.eq(pulse)
 
         # Read channel: the address, which register that is, its contents. What can only be written reads as zero.
         reading = Signal()
-        chosen = Signal()
+        chosen = equal_register("chosen", resettable=True)
         read_addr = Signal(ADDRESS_BITS, reset_less=True)
         known = Signal(reset_less=True)
         m.d.comb += axil.arready.eq(~reading & ~chosen & ~axil.rvalid)
@@ -115,7 +118,9 @@ class RegisterBus(Part):
             m.d.sync += [axil.rvalid.eq(1), axil.rresp.eq(Mux(known, Response.OKAY, Response.SLVERR))]
         with m.Elif(axil.rready):
             m.d.sync += axil.rvalid.eq(0)
-        for half, take in zip(halves, copies(m, "chosen", reading, _HALVES)):
+        read_data = Signal(WORD_BITS, reset_less=True)
+        for half, take in zip(halves, copies(m, "chosen_half", reading, _HALVES)):
             with m.If(take):
-                m.d.sync += axil.rdata[half].eq(found[half])
+                m.d.sync += read_data[half].eq(found[half])
+        m.d.comb += axil.rdata.eq(read_data)
         return m

@@ -70,16 +70,17 @@ class Probe(Part):
         started = Signal(reset_less=True)
         answered = Signal()
         # What stands for the element is taken as long as the request stands: its last value is the answer.
-        standing = equal_register("standing", resettable=True)
-        m.d.comb += answered.eq(request.valid & self.idle & (count == self.cycles))
+        valid, standing = (equal_register(name, resettable=True) for name in ("valid", "standing"))
+        m.d.comb += request.valid.eq(valid)
+        m.d.comb += answered.eq(valid & self.idle & (count == self.cycles))
         m.d.sync += started.eq(self.start)
         with m.If(self.start):
-            m.d.sync += [Cat(request.valid, standing).eq(0b11), self.done.eq(0)]
+            m.d.sync += [Cat(valid, standing).eq(0b11), self.done.eq(0)]
         with m.Elif(answered):
-            m.d.sync += [Cat(request.valid, standing).eq(0), self.done.eq(1)]
+            m.d.sync += [Cat(valid, standing).eq(0), self.done.eq(1)]
         with m.If(self.start | ~self.idle):
             m.d.sync += count.eq(0)
-        with m.Elif(request.valid):
+        with m.Elif(valid):
             m.d.sync += count.eq(count + 1)
         for name, field in REGISTERS["probe"].fields.items():
             register = Signal(field.width, name=f"probe_{name}", reset_less=True)
@@ -91,5 +92,5 @@ class Probe(Part):
             m.d.sync += element.eq(request.data)
         m.d.comb += self.element.eq(element)
         with m.If(self.reset):
-            m.d.sync += [Cat(request.valid, standing).eq(0), self.done.eq(0)]
+            m.d.sync += [Cat(valid, standing).eq(0), self.done.eq(0)]
         return m
