@@ -13,6 +13,7 @@ from .control.loader import Loader
 from .control.probe import Probe
 from .core import Core, CoreTiming
 from .egress import Egress, output_event_layout
+from .features import Features
 from .ingress import Ingress
 from .load_tree import LoadTree
 from .part import Part, place
@@ -89,7 +90,8 @@ class Accelerator(Part):
         core_read = Sequencer.block_to_issue + min(
             timing.weight_addr, timing.shift_addr, timing.operand_addr, timing.c_old_addr
         )
-        if self.load_latency + 1 > Loader.margin or core_write > Loader.margin + core_read:
+        feature_write = self.load_latency + Features.load_latency + 1
+        if feature_write > Loader.margin or core_write > Loader.margin + core_read:
             raise ValueError("inferences start before the last entry of a load is in its memory")
         control = place(m, "control", Control(config))
         # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
