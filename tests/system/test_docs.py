@@ -11,6 +11,7 @@ from spiccato.compiler.fit import fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.config import Config
+from spiccato.families import FAMILIES, Profile
 from spiccato.isa import frames
 from spiccato.isa.c_header import c_header
 from spiccato.isa.registers import markdown
@@ -68,6 +69,27 @@ def test_pipeline_table():
 def test_resource_table():
     """docs/boards.md holds the table of resources as it is."""
     assert resources.markdown(resources.rows()) in (ROOT / "docs" / "boards.md").read_text()
+
+
+@pytest.mark.parametrize("board", ["ia420f", "ia840f", "v80"])
+def test_cost_of_each_register(board, monkeypatch):
+    """docs/pipeline.md holds what each register of the conservative profile costs, on the boards it speaks of."""
+    text = (ROOT / "docs" / "pipeline.md").read_text()
+    _, header, rows = re.search(r"^(\| register \| where (.*))\n.*\n((?:\|.*\n)+)", text, re.MULTILINE).groups()
+    what = re.findall(r"`(\w+)`", header)
+    told = {}
+    for name, _, *cells in (line.strip("|").split("|") for line in rows.splitlines()):
+        told[name.strip("` ")] = {figure: int(cell.strip() or 0) for figure, cell in zip(what, cells)}
+    profiles = FAMILIES[configuration(board).family].profiles
+    tried = {name: Profile(**{name: True}) for name in Profile().registers} | {"all": profiles["conservative"]}
+    for name, profile in tried.items():
+        monkeypatch.setitem(profiles, name, profile)
+    base = vars(Timing(configuration(board)))
+    assert what == ["dependency", "output", "input", "reload"]
+    assert told == {
+        name: {figure: getattr(Timing(configuration(board, profile=name)), figure) - base[figure] for figure in what}
+        for name in tried
+    }
 
 
 def test_latency_table():
