@@ -1,6 +1,6 @@
 """The AXI4-Lite subordinate: from transfers on the bus to registers by name."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib.wiring import In, Out, Signature
 
 from ...isa.registers import ADDRESS_BITS, REGISTERS
@@ -109,7 +109,7 @@ class RegisterBus(Part):
         ]
         with m.If(~reading):
             m.d.sync += read_addr.eq(axil.araddr)
-        found = 0
+        found: Value = Const(0)
         for name in _READABLE:
             register = Signal(name=f"read_{name}", reset_less=True)
             m.d.sync += register.eq(read_addr == REGISTERS[name].offset)
