@@ -91,7 +91,7 @@ MUTATIONS = [
         "rtl/test_sequencer.py::test_stalled_counts_missing_room",
     ),
     Mutation("output_queue.py", "(level[0] & ~pop))", "level[0])", "rtl/test_egress.py::test_queue"),
-    Mutation("features.py", "self.last > 1, 2, 0", "self.last > 0, 2, 0", "rtl/test_ingress.py::test_framing"),
+    Mutation("features.py", "lasts[0] > 1, 2, 0", "lasts[0] > 0, 2, 0", "rtl/test_ingress.py::test_framing"),
     # What the reset has to reset.
     Mutation("egress.py", "queue.clear.eq(asleep.any())", "queue.clear.eq(0)", _POWER_UP),
 ]

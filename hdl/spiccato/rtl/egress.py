@@ -114,12 +114,10 @@ class Egress(Part):
         last = Signal()
         m.d.comb += last.eq((remaining == 1) & event.last)
         # Reported at once, as of the cycle in which the beat will be there.
-        now = Signal.like(self.now, reset_less=True)
-        m.d.sync += [
-            now.eq(self.now + (self.latency - held + 1)),
-            self.done.eq(last),
-            self.cycles.eq(now - event.started),
-        ]
+        now, cycles = Signal(32, name="now_ahead", reset_less=True), Signal(32, name="packet_cycles", reset_less=True)
+        done = Signal(name="packet_done")
+        m.d.sync += [now.eq(self.now + (self.latency - held + 1)), done.eq(last), cycles.eq(now - event.started)]
+        m.d.comb += [self.done.eq(done), self.cycles.eq(cycles)]
 
         # Capture; then one beat a cycle moves to the front, whether there is one or not. The last place is free to take
         # whatever comes. In front, signs are there twice: they go to all bits of their values.

@@ -10,7 +10,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..isa.load import feature_word
-from .broadcast import batches, copies
+from .broadcast import batches, copies, equal_register
 from .memory import DistributedRam
 from .part import Part, place
 from .words import layout
@@ -26,7 +26,7 @@ class Features(Part):
     take : in, cycle 0; twice, from registers of their own if it comes from registers
     feature : out, cycle 1
     last : in, constant while beats come: number of a packet's last beat
-    clear : in: the next beat is a packet's first; not in the same cycle as ``take``
+    clear : in, twice as well: the next beat is a packet's first; not in the same cycle as ``take``
     w_en, w_addr, w_data : in, program load; written ``load_latency`` cycles later
     """
 
@@ -40,7 +40,7 @@ class Features(Part):
                 "take": In(2),
                 "feature": Out(data.ArrayLayout(layout(feature_word), config.beat_values)),
                 "last": In(addr_bits),
-                "clear": In(1),
+                "clear": In(2),
                 "w_en": In(1),
                 "w_addr": In(addr_bits),
                 "w_data": In(feature_word.size * config.beat_values),
@@ -54,38 +54,40 @@ class Features(Part):
         slices = width // slice_bits
 
         # Where the turns stand: for each slice, and for what follows from it.
-        turns = [Signal(name=f"turn_{i}", reset_less=True, attrs={"keep": "true"}) for i in range(slices)]
-        turn = Signal(reset_less=True, attrs={"keep": "true"})
-        with m.If(self.take[0]):
-            m.d.sync += [bit.eq(~bit) for bit in turns]
-        with m.If(self.take[1]):
-            m.d.sync += turn.eq(~turn)
-        with m.If(self.clear):
-            m.d.sync += [bit.eq(0) for bit in [*turns, turn]]
+        turn, next_turn = [], []
+        for take, clear in zip(self.take, self.clear):
+            turn.append(equal_register(f"turn_{len(turn)}"))
+            next_turn.append((turn[-1] ^ take) & ~clear)
+            m.d.sync += turn[-1].eq(next_turn[-1])
+        turns = copies(m, "turn_of", next_turn[0], slices)
 
         # The memory that had its turn goes on to the beat after the other one's.
+        pointers = max(1, reach // addr_bits - 1)
+        groups = [range(begin, min(begin + pointers, slices)) for begin in range(0, slices, pointers)]
+        lasts = copies(m, "last", self.last, len(groups))
         second, third = (Signal(addr_bits, name=name, reset_less=True) for name in ("second", "third"))
-        m.d.sync += [second.eq(self.last != 0), third.eq(Mux(self.last > 1, 2, 0))]
+        m.d.sync += [second.eq(lasts[0] != 0), third.eq(Mux(lasts[0] > 1, 2, 0))]
         addresses: list[list] = [[], []]
         cleared, values = [], {}
-        for number, begin in enumerate(range(0, slices, max(1, reach // addr_bits - 1))):
-            group = range(begin, min(begin + max(1, reach // addr_bits - 1), slices))
-            following = Signal(addr_bits, name=f"following_{number}", reset_less=True, attrs={"keep": "true"})
-            took = [copies(m, f"took_{bank}_{number}", self.take[1] & (turn == bank), 1)[0] for bank in range(2)]
+        for number, (group, last) in enumerate(zip(groups, lasts)):
+            following = equal_register(f"following_{number}", addr_bits)
+            took = [copies(m, f"took_{bank}_{number}", self.take[1] & (turn[1] == bank), 1)[0] for bank in range(2)]
             for bank, first in enumerate((0, second)):
                 for i in group:
-                    address = Signal(addr_bits, name=f"address_{bank}_{i}", reset_less=True, attrs={"keep": "true"})
+                    address = equal_register(f"address_{bank}_{i}", addr_bits)
                     with m.If(took[bank]):
                         m.d.sync += address.eq(following)
                     addresses[bank].append(address)
                     cleared.append(address)
                     values[address.name] = first
+            # Without an adder: as few bits are quicker in look-up tables alone.
+            plus_1 = Cat(~following[0], *(following[i] ^ following[:i].all() for i in range(1, addr_bits)))
             with m.If(took[0] | took[1]):
-                m.d.sync += following.eq(Mux(following == self.last, 0, following + 1))
+                m.d.sync += following.eq(Mux(following == last, 0, plus_1))
             cleared.append(following)
             values[following.name] = third
         parts = batches(cleared, reach)
-        for leaf, part in zip(copies(m, "clear", self.clear, len(parts)), parts):
+        for leaf, part in zip(copies(m, "clear", self.clear[1], len(parts)), parts):
             with m.If(leaf):
                 m.d.sync += [register.eq(values[register.name]) for register in part]
 

@@ -209,13 +209,15 @@ class Ingress(Part):
         # The beat and its features.
         features = place(m, "features", Features(config, len(beat)))
         takes = DelayLine(m, "take", take, 0, resettable=True)
+        clear = self.drop | asleep.any()
+        clears = DelayLine(m, "clear", clear, 0)
         m.d.comb += [
             features.w_en.eq(self.w_feature_en),
             features.w_addr.eq(self.w_feature_addr),
             features.w_data.eq(self.w_feature_data),
             features.take.eq(Cat(takes.spread(arrival - 1, 2, "take_feature")) if arrival > 1 else take.replicate(2)),
             features.last.eq(last),
-            features.clear.eq(DelayLine(m, "clear", self.drop | asleep.any(), 0).at(arrival - 1)),
+            features.clear.eq(Cat(clears.spread(arrival - 1, 2)) if arrival > 1 else clear.replicate(2)),
         ]
         arrived = DelayLine(m, "beat", self.axis.tdata, 0).at(arrival)
         half = beat[0] if halves == 2 else Const(0)

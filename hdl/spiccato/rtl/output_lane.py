@@ -99,14 +99,16 @@ class OutputLane(Part):
         m.d.sync += [normal.eq(window >> position), lead.eq(Cat(position, group)), sign_3.eq(sign_2), zero_3.eq(zero_2)]
 
         # Stage 4: the leading one is implied; a carry out of the fraction goes on into the exponent.
+        value = Signal(self.io_bits, name="value_4", reset_less=True)
         with m.If(zero_3):
-            m.d.sync += self.value[:-1].eq(0)
+            m.d.sync += value[:-1].eq(0)
         with m.Else():
             fraction = normal[1 : self.m_bits + 1]
             # The rounding bit enters as the carry into the lowest place.
             carry = normal[0]
-            m.d.sync += self.value[:-1].eq(
+            m.d.sync += value[:-1].eq(
                 (Cat(carry, fraction, lead) + Cat(carry, Const(0, self.m_bits), self.exponent)) >> 1
             )
-        m.d.sync += self.value[-1].eq(sign_3)
+        m.d.sync += value[-1].eq(sign_3)
+        m.d.comb += self.value.eq(value)
         return m

@@ -105,14 +105,14 @@ class VectorBank(Part):
         ]
 
         # Writes that reach the write register in the read's cycle 0, 1 and 2.
-        read_1 = Signal(reset_less=True)
-        addr_1 = Signal.like(self.r_addr, reset_less=True)
         hit_0 = Signal(reset_less=True)
         hit_2 = Signal()
         queued = Signal.like(self.from_queue, reset_less=True)
         hit_1, *hits_1 = copies(m, "hit_1", self.w_en[0] & (self.w_addr[0] == self.r_addr), 1 + self.selects)
+        # Banks that share an address do not share these.
+        (read_1,), (addr_1,) = copies(m, "read_1", self.r_en, 1), copies(m, "addr_1", self.r_addr, 1)
         m.d.comb += hit_2.eq(self.w_en[1] & (self.w_addr[1] == addr_1))
-        m.d.sync += [read_1.eq(self.r_en), addr_1.eq(self.r_addr), hit_0.eq(write_en & (write_addr == self.r_addr))]
+        m.d.sync += hit_0.eq(write_en & (write_addr == self.r_addr))
         for i, hit in enumerate(hits_1):
             bits = slice(i * self.reach, (i + 1) * self.reach)
             m.d.sync += queued[bits].eq(Mux(hit, write_data[bits], last_data[bits]))
