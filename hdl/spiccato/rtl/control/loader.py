@@ -130,7 +130,11 @@ class Loader(Part):
         )
         (in_header,) = pulses("header", state == _State.HEADER)
         in_place, sets_addr = pulses("place", state == _State.PLACE, 2)
-        in_data, fills = pulses("data", state == _State.DATA, 2)
+        # The collector's words, in halves.
+        collector = Signal(load_data_bits(self.config), reset_less=True)
+        words = len(collector) // WORD_BITS
+        halves = [range(words // 2), range(words // 2, words)]
+        in_data, *fills = pulses("data", state == _State.DATA, 1 + len(halves))
         (hashed,) = pulses("hashed", state != _State.CHECK)
         own_digest = Const(int(self.config.digest, 16), 2 * WORD_BITS)
         whole_digest = self.parameters.digest
@@ -159,9 +163,10 @@ class Loader(Part):
         last_word = Signal(header_word["words"].width, reset_less=True)
         addr = Signal(place_word["addr"].width, reset_less=True)
         entries = Signal(place_word["entries"].width, reset_less=True)
-        index, fill_index = (equal_register(f"word_index_{i}", len(last_word)) for i in range(2))
-        at_last, last_entry = (Signal(name=name, reset_less=True) for name in ("at_last_word", "at_last_entry"))
-        m.d.sync += [at_last.eq(index == last_word), last_entry.eq(entries == 0)]
+        index, *fill_indices = (equal_register(f"word_index_{i}", len(last_word)) for i in range(1 + len(halves)))
+        at_last, fills_last = copies(m, "at_last_word", index == last_word, 2)
+        last_entry = Signal(reset_less=True)
+        m.d.sync += last_entry.eq(entries == 0)
 
         def refuse(error):
             m.d.comb += error.eq(1)
@@ -197,10 +202,9 @@ class Loader(Part):
                 with m.Default():
                     refuse(self.error.load_format)
         with m.If(in_place):
-            m.d.sync += [entries.eq(place.entries), Cat(index, fill_index).eq(0), state.eq(_State.DATA)]
+            m.d.sync += [entries.eq(place.entries), index.eq(0), state.eq(_State.DATA)]
         with m.If(in_data):
-            for position in (index, fill_index):
-                m.d.sync += position.eq(Mux(at_last, 0, position + 1))
+            m.d.sync += index.eq(Mux(at_last, 0, index + 1))
             with m.If(at_last):
                 m.d.sync += entries.eq(entries - 1)
                 with m.If(last_entry):
@@ -233,12 +237,16 @@ class Loader(Part):
             m.d.sync += [self.loading.eq(1), state.eq(_State.BEGIN)]
 
         # Stages 2 and 3: the collector gathers the words of one entry.
-        collector = Signal(load_data_bits(self.config), reset_less=True)
         word_2 = DelayLine(m, "word", value).at(2)
-        for i in range(len(collector) // WORD_BITS):
-            (fill,) = copies(m, f"fill_{i}", fills & (fill_index == i), 1)
-            with m.If(fill):
-                m.d.sync += collector.word_select(i, WORD_BITS).eq(word_2)
+        for position, filled, half in zip(fill_indices, fills, halves):
+            with m.If(sets_addr):
+                m.d.sync += position.eq(0)
+            with m.If(filled):
+                m.d.sync += position.eq(Mux(fills_last, 0, position + 1))
+            for i in half:
+                (fill,) = copies(m, f"fill_{i}", filled & (position == i), 1)
+                with m.If(fill):
+                    m.d.sync += collector.word_select(i, WORD_BITS).eq(word_2)
         done = DelayLine(m, "entry_done", in_data & at_last, 1)
         is_parameters = kind == RecordKind.PARAMETERS
         enable = DelayLine(m, "load_enable", done.at(2) & ~is_parameters, 2).at(self.entry_latency)
