@@ -6,7 +6,7 @@ normalisation (4); rounding, half away from zero, and exponent in one addition (
 With the profile's ``capture_register`` the sums arrive one cycle later.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -122,23 +122,25 @@ class Egress(Part):
         # Capture; then one beat a cycle moves to the front, whether there is one or not. The last place is free to take
         # whatever comes. In front, signs are there twice: they go to all bits of their values.
         acc = DelayLine(m, "acc", self.acc.as_value(), 0).at(self._capture)
-        source, sizes = None, [width + (values if k == 0 else 0) for k in range(chunks)]
+        sizes = [width + (values if k == 0 else 0) for k in range(chunks)]
         number = sum(-(-size // reach) for size in sizes[:-1])
         selects = iter(DelayLine(m, "capture", captures, start + 1).spread(self._capture, number) if number else [])
+        following: Value | None = None
         for k in reversed(range(chunks)):
             taken = acc.word_select(k, width)
+            chunk: Value = Signal(width, name=f"chain_{k}", reset_less=True)
             if k == 0:
-                taken, source = _with_signs(taken), None if source is None else _with_signs(source)
-            chunk = Signal(width, name=f"chain_{k}", reset_less=True)
-            if k == 0:
+                taken, following = _with_signs(taken), None if following is None else _with_signs(following)
                 chunk = Cat(chunk, Signal(values, name="signs", reset_less=True, attrs={"keep": "true"}))
-            if source is None:
+            if following is None:
                 m.d.sync += chunk.eq(taken)
             else:
                 for low in range(0, sizes[k], reach):
                     bits = slice(low, min(low + reach, sizes[k]))
-                    m.d.sync += chunk[bits].eq(Mux(next(selects), taken[bits], source[bits]))
-            source = chunk
+                    m.d.sync += chunk[bits].eq(Mux(next(selects), taken[bits], following[bits]))
+            following = chunk
+        # The first in the chain is the last one made.
+        front = chunk
 
         queue = place(m, "queue", OutputQueue(config))
         per_exponent = reach // FLOAT_EXPONENT_BITS
@@ -146,8 +148,8 @@ class Egress(Part):
         for i in range(values):
             lane = place(m, f"lane_{i}", OutputLane(config.io_bits))
             m.d.comb += [
-                lane.sum.eq(source[:width].word_select(i, ACC_BITS)),
-                lane.sign.eq(source[width + i]),
+                lane.sum.eq(front[:width].word_select(i, ACC_BITS)),
+                lane.sign.eq(front[width + i]),
                 lane.exponent.eq(exponents[i // per_exponent]),
                 queue.values[i].eq(lane.value),
             ]

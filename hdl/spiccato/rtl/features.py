@@ -54,11 +54,9 @@ class Features(Part):
         slices = width // slice_bits
 
         # Where the turns stand: for each slice, and for what follows from it.
-        turn, next_turn = [], []
-        for take, clear in zip(self.take, self.clear):
-            turn.append(equal_register(f"turn_{len(turn)}"))
-            next_turn.append((turn[-1] ^ take) & ~clear)
-            m.d.sync += turn[-1].eq(next_turn[-1])
+        turn, next_turn = equal_register("turn", 2), Signal(2)
+        m.d.comb += next_turn.eq((turn ^ self.take) & ~self.clear)
+        m.d.sync += turn.eq(next_turn)
         turns = copies(m, "turn_of", next_turn[0], slices)
 
         # The memory that had its turn goes on to the beat after the other one's.
