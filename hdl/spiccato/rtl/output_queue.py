@@ -82,7 +82,7 @@ class OutputQueue(Part):
             with m.If(write_bank):
                 m.d.sync += write_at.eq(following(write_at))
         cleared += [write_at, write_bank]
-        w_addr = DelayLine(m, "write_at", write_at, 1).spread(self.lead, slices)
+        w_addr = DelayLine(m, "write_at", write_at, 1).spread(self.lead, 2 * slices)
         writes = [
             DelayLine(m, f"write_{bank}", valid.at(1) & (write_bank == bank), 1).spread(self.lead, slices + 1)
             for bank in range(2)
@@ -132,7 +132,7 @@ class OutputQueue(Part):
                 memory = place(m, f"{name}_{bank}", DistributedRam(kind, width=width, depth=depth))
                 m.d.comb += [
                     memory.w_en.eq(writes[bank][number]),
-                    memory.w_addr.eq(w_addr[number]),
+                    memory.w_addr.eq(w_addr[2 * number + bank]),
                     memory.w_data.eq(w_data),
                     memory.r_addr.eq(r_addr[bank][number]),
                 ]
