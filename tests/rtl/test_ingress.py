@@ -70,7 +70,8 @@ class Packet:
 
 async def wake(ctx, part, beats):
     """Wait until packets, of ``beats`` beats, may come."""
-    ctx.set(part.beats, beats - 1)
+    for port in part.beats:
+        ctx.set(port, beats - 1)
     for _ in range(part.wake_cycles):
         assert not ctx.get(part.axis.tready)
         await ctx.tick()

@@ -136,17 +136,16 @@ class Accelerator(Part):
                 register = Signal(len(there), name=f"{target.name.lower()}_load_{name}", reset_less=True)
                 m.d.sync += register.eq(bus)
                 m.d.comb += there.eq(register)
-        for part, name, parameter in (
-            (ingress, "beats", "last_input_beat"),
-            (sequencer, "body", "body"),
-            (sequencer, "before_last", "before_last"),
-            (egress, "exponent", "output_exponent"),
-            (egress, "last_values", "last_values"),
+        for ports, parameter in (
+            (ingress.beats, "last_input_beat"),
+            ([sequencer.body], "body"),
+            ([sequencer.before_last], "before_last"),
+            ([egress.exponent], "output_exponent"),
+            ([egress.last_values], "last_values"),
         ):
-            there = getattr(part, name)
-            register = Signal(len(there), name=f"parameter_{parameter}", reset_less=True)
-            m.d.sync += register.eq(control.parameters[parameter])
-            m.d.comb += there.eq(register)
+            value = control.parameters[parameter]
+            for port, register in zip(ports, copies(m, f"parameter_{parameter}", value, len(ports))):
+                m.d.comb += port.eq(register)
 
         # Room in the output queue, counted in whole inferences when they start.
         output_beats = Signal.like(control.parameters.output_beats, reset_less=True)

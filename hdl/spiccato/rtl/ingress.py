@@ -56,7 +56,7 @@ class Ingress(Part):
     Attributes
     ----------
     axis : in, the packets
-    beats : in, beats of a packet less one
+    beats : in, beats of a packet less one: equal copies, for packets and for features
     w_feature : in, ``{en, addr, data}`` of the feature memory
     now : in, cycle counter
     x_en, x_block, x_side_w, x, x_exponent : out, to the vector file, the first three as early as it wants them
@@ -91,7 +91,7 @@ class Ingress(Part):
             "ingress",
             {
                 "axis": In(AxiStream(config.beat_bits)),
-                "beats": In(beat_index_bits),
+                "beats": In(beat_index_bits).array(2),
                 "w_feature_en": In(1),
                 "w_feature_addr": In(beat_index_bits),
                 "w_feature_data": In(self.feature_bits),
@@ -154,10 +154,11 @@ class Ingress(Part):
         reach, arrival = config.stages.reach.registers, self._arrival
         values, halves = config.beat_values, config.beats_per_block
 
-        # Packets: which beat is next, whether to fill up or to discard.
         # Packets end with whole beats, blocks may need one more.
-        last = self.beats | (halves - 1)
-        beat = Signal.like(self.beats)
+        last, features_last = (beats | (halves - 1) for beats in self.beats)
+
+        # Packets: which beat is next, whether to fill up or to discard.
+        beat = Signal(len(last))
         side = Signal()
         # Full until the features have begun anew.
         occupied = Signal(2, init=2)
@@ -175,7 +176,7 @@ class Ingress(Part):
             self.axis.tready.eq(~filling & (discarding | inside | (self.enable & ~occupied[1]))),
             accept.eq(self.axis.tready & self.axis.tvalid),
             take.eq((accept & ~discarding) | filling),
-            expected_end.eq(beat == self.beats),
+            expected_end.eq(beat == self.beats[0]),
             last_beat.eq(beat == last),
             first.eq(take & ~inside & ~filling),
         ]
@@ -216,7 +217,7 @@ class Ingress(Part):
             features.w_addr.eq(self.w_feature_addr),
             features.w_data.eq(self.w_feature_data),
             features.take.eq(Cat(takes.spread(arrival - 1, 2, "take_feature")) if arrival > 1 else take.replicate(2)),
-            features.last.eq(last),
+            features.last.eq(features_last),
             features.clear.eq(Cat(clears.spread(arrival - 1, 2)) if arrival > 1 else clear.replicate(2)),
         ]
         arrived = DelayLine(m, "beat", self.axis.tdata, 0).at(arrival)

@@ -261,7 +261,8 @@ class Sequencer(Part):
         state_zero = Signal(reset_less=True)
         packet_side = Signal()
         probed = Signal()
-        m.d.comb += probed.eq(self.probe & self.idle & ~probing.go)
+        idle = [equal_register(f"idle_{i}", resettable=True) for i in range(2)]
+        m.d.comb += [self.idle.eq(idle[0]), probed.eq(self.probe & idle[1] & ~probing.go)]
         sides = {"x_side": packet_side, "zero_c": state_zero}
         word = {field.name: next_word[field.name] for field in issue_word(config)}
         word |= {
@@ -320,8 +321,9 @@ class Sequencer(Part):
         m.d.sync += [
             # An inference whose input pauses is quiet for long, and still running.
             # A restart that is yet to come counts as well, if it can come.
-            self.idle.eq(
-                quiet[-1] & ~active & ~account.go & ~issued & ~((self.restart | restart_wanted) & self.enable)
+            *(
+                copy.eq(quiet[-1] & ~active & ~account.go & ~issued & ~((self.restart | restart_wanted) & self.enable))
+                for copy in idle
             ),
             self.stalled.eq(
                 Cat(

@@ -222,7 +222,7 @@ class Loader(Part):
         # No input is taken during a reset: `loaded` is 0 until its end.
         loaded = Signal()
         m.d.comb += loaded.eq(
-            (self.loaded[0] | ends_well | (self.reset_ends & self.whole & ~self.loading)) & ~self.start & ~self.reset
+            (self.loaded[-1] | ends_well | (self.reset_ends & self.whole & ~self.loading)) & ~self.start & ~self.reset
         )
         m.d.comb += [
             *(port.eq(copy) for port, copy in zip(self.loaded, self._equal(m, "loaded", loaded, len(self.loaded)))),
