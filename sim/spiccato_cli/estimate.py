@@ -131,12 +131,11 @@ def _print_estimate(network, result, source):
 
     for profile in dict.fromkeys(row.profile for row in result.rows):
         console.print(f"{profile} profile:")
-        rows = [cells(row) for row in result.rows if row.profile == profile]
-        print_table(columns + [("product", "right")] * published, rows, frame=None)
-    # The same, as a rule, in all profiles.
-    refusals = [f"{row.board} with {row.weights} weights: {row.reason}" for row in result.rows if not row.fits]
-    for refusal in dict.fromkeys(refusals):
-        console.print(refusal, soft_wrap=True)
+        rows = [row for row in result.rows if row.profile == profile]
+        print_table(columns + [("product", "right")] * published, [cells(row) for row in rows], frame=None)
+        for row in rows:
+            if not row.fits:
+                console.print(f"{row.board} with {row.weights} weights: {row.reason}", soft_wrap=True)
     if result.fits:
         console.print(
             "spaced latency, and initiation interval when inputs are always waiting: cycles, and us at the "

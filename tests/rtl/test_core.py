@@ -9,7 +9,8 @@ from spiccato.isa.load import RecordKind
 from spiccato.numbers import ACC_BITS, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
-from spiccato.rtl.core import Core, CoreTiming
+from spiccato.rtl.core import Core
+from spiccato.rtl.core_timing import CoreTiming
 from spiccato.rtl.load_tree import LoadTree
 from spiccato.rtl.row import DotProductRow
 

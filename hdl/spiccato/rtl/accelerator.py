@@ -11,7 +11,8 @@ from .broadcast import DelayLine, copies, equal_register
 from .control import Control
 from .control.loader import Loader
 from .control.probe import Probe
-from .core import Core, CoreTiming
+from .core import Core
+from .core_timing import CoreTiming
 from .egress import Egress, output_event_layout
 from .features import Features
 from .ingress import Ingress

@@ -6,10 +6,15 @@ what they are for (:class:`spiccato.families.Reach`).
 
 from amaranth.hdl import Signal
 
-__all__ = ["DelayLine", "batches", "copies", "equal_register"]
+__all__ = ["DelayLine", "batches", "copies", "equal_register", "power_of_two"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
+
+
+def power_of_two(there_are, most):
+    """The largest power of two that is at most ``most``, and at most ``there_are``, which is one."""
+    return min(there_are, 1 << int(max(1, most)).bit_length() - 1)
 
 
 def equal_register(name, shape=1, *, init=0, resettable=False):

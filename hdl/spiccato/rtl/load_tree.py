@@ -33,9 +33,9 @@ def load_layout(config):
 
 
 class LoadTree:
-    """A core's part of the load bus: registers only, deep enough that none reaches far. Loading can wait.
+    """What some memories of a core take from the load bus: registers only, deep enough that none reaches far.
 
-    What the methods return is valid ``latency`` cycles after the bus.
+    Loading can wait. What the methods return is valid ``latency`` cycles after the bus.
     """
 
     #: The core's edge, the comparison with its number, two levels of copies.
@@ -73,15 +73,12 @@ class LoadTree:
             for row in range(rows)
         ]
 
-    def addresses(self, name, number):
+    def addresses(self, number, name="load_addr"):
         """Equal addresses for ``number`` memories."""
-        return self._addr.spread(self.latency, number, f"{name}_load_addr")
+        return self._addr.spread(self.latency, number, name)
 
-    def data(self, name, bits, number):
+    def data(self, bits, number, name="load_data"):
         """Equal data, the lowest ``bits`` of them, for ``number`` memories or groups of memories."""
         return [
-            entry[:bits]
-            for entry in DelayLine(self._m, f"{name}_load_data", self._data.at(2)[:bits], 2).spread(
-                self.latency, number
-            )
+            entry[:bits] for entry in DelayLine(self._m, name, self._data.at(2)[:bits], 2).spread(self.latency, number)
         ]

@@ -10,9 +10,10 @@ from amaranth.lib.memory import Memory
 from amaranth.lib.wiring import In, Out
 
 from ..isa.load import header_word
+from .broadcast import DelayLine
 from .part import Part
 
-__all__ = ["PRELOAD_PORTS", "Ram", "DistributedRam", "Rom"]
+__all__ = ["PRELOAD_PORTS", "Ram", "DistributedRam", "Rom", "connect_write"]
 
 #: Longest folder name that a simulation's preload takes.
 PRELOAD_PATH_LENGTH = 256
@@ -133,6 +134,12 @@ module {self.module}({", ".join(ports)});
   endgenerate
 endmodule
 """
+
+
+def connect_write(m, memory, name, *, enable, addr, data, registered):
+    """Connect a memory's write port, with a register in front of it if ``registered``."""
+    for port, value in (("w_en", enable), ("w_addr", addr), ("w_data", data)):
+        m.d.comb += getattr(memory, port).eq(DelayLine(m, f"{name}_{port}", value).at(int(registered)))
 
 
 class DistributedRam(Part):

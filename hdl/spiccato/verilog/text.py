@@ -149,6 +149,7 @@ class _Writer:
             walk(block.body)
             if block.reset:
                 read(block.reset[0])
+                walk(block.reset[1])
         for cell in self.netlist.instances:
             for value in operands(cell):
                 read(value)

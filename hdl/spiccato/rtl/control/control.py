@@ -85,7 +85,7 @@ class Control(Part):
         bus = place(m, "bus", RegisterBus())
         loader = place(m, "loader", Loader(config), reset=leaves["loads"])
         probe = place(m, "probe", Probe(), reset=leaves["loads"])
-        errors = place(m, "errors", Errors(), reset=leaves["loads"])
+        errors = place(m, "error_bits", Errors(), reset=leaves["loads"])
         inferences = place(m, "inferences", EventCounter(), reset=leaves["inferences"])
         stall_cycles = place(m, "stall_cycles", EventCounter(), reset=leaves["stall_cycles"])
         latency = place(m, "latency", Latency(), reset=leaves["latency"])

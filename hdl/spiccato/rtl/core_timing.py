@@ -1,0 +1,41 @@
+"""Cycles of a core's stages, composed from its parts' latencies."""
+
+from .accumulator import RowAccumulator
+from .epilogue import epilogues
+from .memory import Ram
+from .row import DotProductRow
+from .vector_file import VectorFile
+
+__all__ = ["CoreTiming"]
+
+
+class CoreTiming:
+    """Cycles of a core's stages, counted from the issue register (cycle 0), composed from its parts' latencies."""
+
+    def __init__(self, config):
+        stages = config.stages
+        #: The vector file's output register: where ``vector`` and ``exponent`` enter the core.
+        self.vector = VectorFile.latency
+        #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
+        self.row = self.vector + 1 + stages.vector_register
+        self.weight_addr = self.row - Ram.latency
+        self.sum = self.row + DotProductRow(config).latency
+        #: Row shift minus block exponent.
+        self.shift_addr = self.sum - 1 - Ram.latency
+        self.operand = self.sum + RowAccumulator.add_offset
+        self.operand_addr = self.operand - Ram.latency
+        #: Accumulator registers.
+        self.acc = self.sum + RowAccumulator.latency
+        units = epilogues(config)
+        states = [unit for unit in units if unit.has_state]
+        #: One time for all epilogues, so that their writes cannot meet: c is read for the first one that wants it, and
+        #: c and h are written when the last one has them.
+        self.c_old = self.acc + min(unit.gate_latency for unit in states)
+        self.c_old_addr = self.c_old - 1 - Ram.latency
+        self.c = self.acc + max(unit.c_latency for unit in states)
+        self.h = self.acc + max(unit.latency for unit in units)
+        #: Least distance between two issue words that store and load the same slot's partial sums: the write port
+        #: takes the accumulator register, and a read has to come one cycle later.
+        self.reload = self.acc + stages.write_register + 1 - self.operand_addr
+        #: The same for c of a slot.
+        self.c_reuse = self.c + stages.write_register + 1 - self.c_old_addr
