@@ -48,7 +48,7 @@ class LoadTree:
         )
         self._index = index
         self._row, self._addr = (DelayLine(m, f"load_{name}", getattr(load, name)) for name in ("row", "addr"))
-        self._data = DelayLine(m, "load_data", load.data)
+        self._data = load.data
 
     def _hit(self, kind):
         """A word for memories of this kind in this core."""
@@ -79,6 +79,4 @@ class LoadTree:
 
     def data(self, bits, number, name="load_data"):
         """Equal data, the lowest ``bits`` of them, for ``number`` memories or groups of memories."""
-        return [
-            entry[:bits] for entry in DelayLine(self._m, name, self._data.at(2)[:bits], 2).spread(self.latency, number)
-        ]
+        return DelayLine(self._m, name, self._data[:bits]).spread(self.latency, number)
