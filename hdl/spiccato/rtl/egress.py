@@ -14,7 +14,7 @@ from ..isa.issue import issue_word
 from ..isa.marks import marks_word
 from ..numbers import ACC_BITS, FLOAT_EXPONENT_BITS
 from .axi import AxiStream
-from .broadcast import DelayLine
+from .broadcast import DelayLine, equal_register
 from .output_lane import OutputLane
 from .output_queue import OutputQueue
 from .part import Part, place
@@ -131,7 +131,7 @@ class Egress(Part):
             chunk: Value = Signal(width, name=f"chain_{k}", reset_less=True)
             if k == 0:
                 taken, following = _with_signs(taken), None if following is None else _with_signs(following)
-                chunk = Cat(chunk, Signal(values, name="signs", reset_less=True, attrs={"keep": "true"}))
+                chunk = Cat(chunk, equal_register("signs", values))
             if following is None:
                 m.d.sync += chunk.eq(taken)
             else:

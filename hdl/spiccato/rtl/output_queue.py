@@ -11,7 +11,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa.marks import MARKS, marks_word
 from .axi import AxiStream
-from .broadcast import DelayLine, batches, copies
+from .broadcast import DelayLine, batches, copies, equal_register
 from .memory import DistributedRam
 from .part import Part, place
 from .words import layout
@@ -95,10 +95,7 @@ class OutputQueue(Part):
         lasts = DelayLine(m, "last", self.last, 0).spread(self.lead, slices)
 
         # Banks: whether the first beat is there, unless it was taken just now: then the other bank is shown.
-        turned = [
-            Signal(name=f"turned_{i}", reset_less=True, attrs={"keep": "true"})
-            for i in range(-(-config.beat_bits // _SHOWN_BITS))
-        ]
+        turned = [equal_register(f"turned_{i}") for i in range(-(-config.beat_bits // _SHOWN_BITS))]
         there = [Signal(name=f"there_{bank}") for bank in range(2)]
         levels = [Signal(level_bits, name=f"level_{bank}", reset_less=True) for bank in range(2)]
         m.d.sync += [bit.eq(bit ^ (self.axis.tready & Mux(bit, there[1], there[0]))) for bit in turned]
@@ -115,10 +112,7 @@ class OutputQueue(Part):
             push, pop, level = writes[bank][-1], pops[0], levels[bank]
             change = Cat(push ^ pop, (pop & ~push).replicate(len(level) - 1))
             m.d.sync += [level.eq(level + change), there[bank].eq(push | level[1:].any() | (level[0] & ~pop))]
-            pointers = [
-                Signal(addr_bits, name=f"read_{bank}_{i}", reset_less=True, attrs={"keep": "true"})
-                for i in range(slices)
-            ]
+            pointers = [equal_register(f"read_{bank}_{i}", addr_bits) for i in range(slices)]
             for i, pointer in enumerate(pointers):
                 with m.If(pops[i // pointer_slices]):
                     m.d.sync += pointer.eq(following(pointer))
