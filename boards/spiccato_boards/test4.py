@@ -13,6 +13,7 @@ BOARD = Target(
             block=4,
             weight_depth=512,
             slots=32,
+            state_slots=32,
             vector_blocks=16,
             input_blocks=8,
             program_depth=1024,

@@ -14,6 +14,7 @@ BOARD = Target(
             block=8,
             weight_depth=256,
             slots=32,
+            state_slots=32,
             vector_blocks=16,
             input_blocks=8,
             program_depth=512,

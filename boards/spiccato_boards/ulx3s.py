@@ -29,6 +29,7 @@ BOARD = Board(
             block=8,
             weight_depth=1024,
             slots=64,
+            state_slots=64,
             vector_blocks=32,
             input_blocks=16,
             program_depth=2048,

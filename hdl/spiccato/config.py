@@ -36,7 +36,13 @@ class Config:
     weight_depth : int
         Blocks of ``block x block`` 16-bit weights (or pairs of 8-bit blocks) in each core.
     slots : int, power of two
-        Row slots of the accumulator file. A slot is ``cores * block`` rows: ``cores * block / 4`` hidden units.
+        Row slots of all models together. A slot is ``cores * block`` rows: ``cores * block / 4`` hidden units.
+    models : int, power of two, at most 16
+        Models that can be loaded at once.
+    streams : int, power of two, at most 1024
+        Streams of each model that a packet's ``tid`` can name. A model and a stream are a context.
+    state_slots : int
+        Row slots of state memory, all contexts together: each takes as many as its model has.
     vector_blocks : int, power of two
         Blocks of h that the vector file holds (twice: committed and new).
     input_blocks : int, power of two, at most 64
@@ -68,6 +74,9 @@ class Config:
     block: int
     weight_depth: int = 1024
     slots: int = 128
+    models: int = 1
+    streams: int = 1
+    state_slots: int = 128
     vector_blocks: int = 128
     input_blocks: int = 32
     program_depth: int = 2048
@@ -98,6 +107,9 @@ class Config:
         require_integer("block", 4, 64, power=True)
         require_integer("weight_depth", 2, 1 << 16)
         require_integer("slots", 2, 1 << 12, power=True)
+        require_integer("models", 1, 16, power=True)
+        require_integer("streams", 1, 1024, power=True)
+        require_integer("state_slots", 1, 1 << 14)
         require_integer("vector_blocks", 4, 1 << 12, power=True)
         require_integer("input_blocks", 2, 64, power=True)
         require_integer("program_depth", 4, 1 << 18)
@@ -187,6 +199,11 @@ class Config:
     def slot_rows(self):
         """Matrix rows of one slot of the whole MVU."""
         return self.cores * self.block
+
+    @property
+    def tid_bits(self):
+        """Bits of ``tid`` on both streams: the model, and below it the stream. One that is always 0 if there is one."""
+        return max(1, (self.models * self.streams - 1).bit_length())
 
     @property
     def multipliers(self):

@@ -6,7 +6,7 @@ from ..config import Config
 from ..numbers import QUARTERS
 from .word import Word
 
-__all__ = ["RUN_TIME_FIELDS", "Source", "VectorFrom", "core_word", "issue_word"]
+__all__ = ["Source", "VectorFrom", "core_word", "issue_word"]
 
 
 class Source(enum.IntEnum):
@@ -16,7 +16,7 @@ class Source(enum.IntEnum):
     CONTINUE = 0
     #: Bias of the slot.
     BIAS = 1
-    #: Partial sum that the previous inference left (the recurrent half).
+    #: Partial sum that the context's previous inference left (the recurrent half); from the initial state, the bias.
     PREVIOUS = 2
     #: Partial sum that this inference stored.
     STORED = 3
@@ -33,10 +33,6 @@ class VectorFrom(enum.IntEnum):
     H = 2
 
 
-#: Fields of a core's word that the sequencer fills in when the word is issued; no program has them.
-RUN_TIME_FIELDS = ("side", "zero_c")
-
-
 def core_word(config: Config) -> Word:
     """The part of an issue word that cores act on."""
     numbers = len(config.epilogues) - 1
@@ -47,12 +43,10 @@ def core_word(config: Config) -> Word:
             "weight": ((config.weight_depth - 1).bit_length(), "address in the weight memory"),
             "int8": (1, "the weight word holds two 8-bit blocks"),
             "high": (1, "take the high one"),
-            "slot": ((config.slots - 1).bit_length(), "slot of the accumulator file"),
+            "slot": ((config.slots - 1).bit_length(), "row slot, counted through all models"),
             "recurrent": (1, "row shifts: those of W_hh instead of W_ih"),
             "source": (Source, "what the row sums are added to"),
             "store": (1, "write the sums back to the accumulator file"),
-            "side": (1, "half of all state memories that is being written"),
-            "zero_c": (1, "take c of the previous step as zero"),
             "cell": (1, "the slot is finished: on to its epilogue, and update its cells"),
             **epilogue,
         }
@@ -64,15 +58,10 @@ def issue_word(config: Config) -> Word:
     blocks = max(config.vector_blocks, config.input_blocks)
     return Word(
         {
-            **{
-                field.name: (field.values or field.width, field.meaning)
-                for field in core_word(config)
-                if field.name not in RUN_TIME_FIELDS
-            },
+            **{field.name: (field.values or field.width, field.meaning) for field in core_word(config)},
             "vector_from": (VectorFrom, "where the vector block comes from"),
             "vector": ((blocks - 1).bit_length(), "number of the vector block"),
             "quarter": ((QUARTERS * config.vector_blocks - 1).bit_length(), "first quarter of h that the cells write"),
-            "seed": (1, "work on the committed state instead of on the new one"),
             "wait_block": (1, "wait for one more block of the input packet"),
             "start": (1, "first word of an inference: wait for room in the output queue"),
             "commit": (1, "last word of an inference: the new state becomes the state"),

@@ -12,11 +12,22 @@ from ..config import Config
 from ..numbers import ADJUST_BITS, FLOAT_EXPONENT_BITS
 from .word import Word
 
-__all__ = ["TARGET_BITS", "Record", "RecordKind", "feature_word", "header_words", "load_stream", "parameters_word"]
+__all__ = [
+    "TARGET_BITS",
+    "Record",
+    "RecordKind",
+    "context_word",
+    "feature_word",
+    "header_words",
+    "load_stream",
+    "model_word",
+    "parameters_word",
+    "state_bits",
+]
 
 
 class RecordKind(enum.IntEnum):
-    """What a record of a load holds. The first six are memories.
+    """What a record of a load holds. Those up to ``CONTEXTS`` are memories and tables.
 
     The records without entries (``BEGIN_*``, ``END``) have a header of one word.
     """
@@ -26,8 +37,15 @@ class RecordKind(enum.IntEnum):
     ACCUMULATORS = 2
     CELL_STATE = 3
     FEATURES = 4
+    #: Issue words of all models but their first ones, model after model.
     ISSUE_WORDS = 5
-    PARAMETERS = 6
+    #: The first issue words of each model.
+    HEADS = 6
+    #: :func:`model_word` of each model.
+    MODELS = 7
+    #: :func:`context_word` of each context that ``tid`` can name.
+    CONTEXTS = 8
+    PARAMETERS = 9
     #: First record of a program: the next two words are the digest of its configuration, low half first.
     BEGIN_PROGRAM = 12
     #: First record of a state image: the next two words are the digest of its program, low half first.
@@ -38,7 +56,7 @@ class RecordKind(enum.IntEnum):
 
 
 #: Bits of a kind that tell the memories apart.
-TARGET_BITS = RecordKind.PARAMETERS.bit_length()
+TARGET_BITS = RecordKind.CONTEXTS.bit_length()
 
 #: First word of a record, and the second one.
 header_word = Word(
@@ -64,18 +82,39 @@ feature_word = Word(
 )
 
 
-def parameters_word(config: Config) -> Word:
-    """Run-time parameters of a program, loaded with it."""
+#: Run-time parameters of a program, loaded with it.
+parameters_word = Word({"digest": (digest_word.size, "of the program")})
+
+
+def state_bits(config: Config) -> int:
+    """Width of an address in the accumulator file: the state of both sides, and the constants."""
+    return (2 * config.state_slots + config.slots - 1).bit_length()
+
+
+def model_word(config: Config) -> Word:
+    """What the hardware knows of one model."""
     addr_bits = (config.program_depth - 1).bit_length()
     return Word(
         {
-            "digest": (digest_word.size, "of the program"),
+            "known": (1, "there is such a model"),
             "last_input_beat": (7, "beats of an input packet, less one"),
             "output_beats": (7, "beats of an output packet"),
             "last_values": (6, "values in its last beat, less one"),
             "output_exponent": (FLOAT_EXPONENT_BITS, "127 less the fraction bits of the output sums"),
-            "body": (addr_bits, "first issue word of an inference"),
-            "before_last": (addr_bits, "last issue word but one"),
+            "first": (addr_bits, "where the issue words behind its first ones begin"),
+            "last": (addr_bits, "where its last issue word lies"),
+            "has_initial": (1, "its initial state is not zero, but lies in the state memories"),
+            "initial": (state_bits(config), "what is added to a slot's number for its initial state"),
+        }
+    )
+
+
+def context_word(config: Config) -> Word:
+    """What the hardware knows of one context."""
+    return Word(
+        {
+            "known": (1, "there is such a context"),
+            "base": (state_bits(config), "what is added to a slot's number for its state of side 0"),
         }
     )
 
