@@ -129,7 +129,11 @@ def compile_program(
     FitError
         If a network alone, or all together, do not fit: with what they need, what there is, and what would fit.
     """
-    wanted = [weight_formats] * len(networks) if isinstance(weight_formats, str) else list(weight_formats)
+    wanted: list[str | Sequence[str]]
+    if isinstance(weight_formats, str):
+        wanted = [weight_formats] * len(networks)
+    else:
+        wanted = list(weight_formats)
     if len(wanted) != len(networks):
         raise SpiccatoError(f"{len(wanted)} weight formats for {len(networks)} networks; expected one for each")
     if len(networks) == 1:

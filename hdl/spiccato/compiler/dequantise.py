@@ -36,18 +36,19 @@ def quantised_network(model: Model) -> Network:
         frac_bits = model.output_frac_bits if kind.epilogue is None else GATE_FRAC_BITS
         lowered = _lowered(model, place, kind, inputs, vector_from, frac_bits)
         if model.has_initial and kind.epilogue is not None:
-            lowered = dataclasses.replace(lowered, **_initial_state(model, place))
+            h, c = _initial_state(model, place)
+            lowered = dataclasses.replace(lowered, initial_h=h, initial_c=c)
         layers.append(kind.from_lowered(lowered))
         inputs, vector_from = place.units, VectorFrom.H
     return Network(tuple(layers), model.name)
 
 
-def _initial_state(model: Model, place: LayerPlace) -> dict[str, NDArray]:
-    """What sequences start from, of one layer."""
+def _initial_state(model: Model, place: LayerPlace) -> tuple[NDArray, NDArray]:
+    """h and c that sequences start from, of one layer."""
     first = sum(layer.units for layer in model.layers if layer.first_slot < place.first_slot)
     h = model.initial_h[first : first + place.units]
     c = model.initial_c[place.all_slots].reshape(-1)[: place.cells]
-    return {"initial_h": np.ldexp(h.astype(float), -H_FRAC_BITS), "initial_c": np.ldexp(c.astype(float), -C_FRAC_BITS)}
+    return np.ldexp(h.astype(np.float64), -H_FRAC_BITS), np.ldexp(c.astype(np.float64), -C_FRAC_BITS)
 
 
 def _lowered(

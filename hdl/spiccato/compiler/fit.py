@@ -42,10 +42,7 @@ def shared_formats(layouts: Sequence[Layout], wanted: Sequence[str | Sequence[st
     """
     formats = [_stated_formats(layout, one) for layout, one in zip(layouts, wanted, strict=True)]
     free = [
-        (layer, own)
-        for layout, own, one in zip(layouts, formats, wanted)
-        if one == "auto"
-        for layer in layout.hidden
+        (layer, own) for layout, own, one in zip(layouts, formats, wanted) if one == "auto" for layer in layout.hidden
     ]
     for layer, own in sorted(free, key=lambda pair: -pair[0].tiles):
         if sum(map(weight_words, layouts, formats)) <= layouts[0].config.weight_depth:
@@ -118,7 +115,7 @@ def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = N
     built = layout.config.epilogues
     missing = {layer.kind.epilogue: layer.kind.title for layer in layout.hidden if layer.kind.epilogue not in built}
     short = [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
-    short += shortages((at_least.get(memory, memory), *row) for memory, *row in rows)
+    short += shortages((at_least.get(row[0], row[0]), *row[1:]) for row in rows)
     return ", ".join(short)
 
 

@@ -70,7 +70,8 @@ def link(models: Sequence[Model], *, contexts: int | Sequence[int] = 1, name: st
 def _streams(models: Sequence[Model], contexts: int | Sequence[int]) -> tuple[int, ...]:
     streams = [contexts] * len(models) if isinstance(contexts, int) else list(contexts)
     if len(streams) != len(models) or any(type(number) is not int or number < 1 for number in streams):
-        raise SpiccatoError(f"contexts {contexts!r}: expected a number from 1 on, or one for each of {len(models)} models")
+        each = f", or one for each of {len(models)} models" * (len(models) > 1)
+        raise SpiccatoError(f"contexts {contexts!r}: expected a number from 1 on{each}")
     return tuple(streams)
 
 

@@ -13,7 +13,7 @@ from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
 from ..isa.marks import MARKS
 from ..isa.registers import IDENTITY, LOAD_ERRORS, REGISTERS, VERSION
-from ..program import LayerPlace, Program
+from ..program import LayerPlace, Program, state_words
 from .transport import Transport
 
 __all__ = ["AsyncDevice", "Device", "Identity", "Counters"]
@@ -160,26 +160,25 @@ class AsyncDevice:
 
     async def step(self, x: ArrayLike) -> NDArray[np.float64]:
         """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
-        program = self._loaded()
-        x = real_array(x, (program.input_size,), "x", finite=False)
-        bits, _ = await self.step_bits(to_bits(x, program.config.io_format))
-        return from_bits(bits, program.config.io_format)
+        model = self._loaded().model
+        x = real_array(x, (model.input_size,), "x", finite=False)
+        bits, _ = await self.step_bits(to_bits(x, model.config.io_format))
+        return from_bits(bits, model.config.io_format)
 
     async def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
-        program = self._loaded()
-        packet = to_beats(
-            bit_array(bits, program.input_size, program.config.io_bits, "bits"), program.config, program.input_beats
-        )
+        model = self._loaded().model
+        config = model.config
+        packet = to_beats(bit_array(bits, model.input_size, config.io_bits, "bits"), config, model.input_beats)
         self._written_h = None
         data, user = await self.transport.step(packet)
-        if len(data) != program.output_beats * program.config.beat_bits // 8:
+        if len(data) != model.output_beats * config.beat_bits // 8:
             raise DeviceError(
-                f"an output of {len(data)} bytes came, program {program.name!r} has "
-                f"{program.output_beats} beats of {program.config.beat_bits // 8}"
+                f"an output of {len(data)} bytes came, model {model.name!r} has "
+                f"{model.output_beats} beats of {config.beat_bits // 8}"
             )
         return (
-            from_beats(data, program.config)[: program.output_size].astype(np.int64),
+            from_beats(data, config)[: model.output_size].astype(np.int64),
             {name: bool(user >> bit & 1) for bit, name in enumerate(MARKS)},
         )
 
@@ -193,14 +192,14 @@ class AsyncDevice:
 
         Of layers without a cell state c is empty.
 
-        ``layers`` (``Program.layers``) are by default those of the program that was loaded here.
+        ``layers`` (``Model.layers``) are by default those of the model that was loaded here.
 
         Raises
         ------
         DeviceError
             If no program is loaded.
         """
-        layers = self._loaded().layers if layers is None else layers
+        layers = self._loaded().model.layers if layers is None else layers
         config = self.config
         if config is None or not (await self.status())["loaded"]:
             raise DeviceError(_NO_PROGRAM)
@@ -234,9 +233,9 @@ class AsyncDevice:
     async def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:
         """Go on from a state that :meth:`read_state` gave; raises ProgramError if it is none of this program's."""
         program = self._loaded()
-        from ..program.state import state_words
+        from ..program.halves import state_of
 
-        words = state_words(program, h, c)
+        words = state_words(program, state_of(program.model, h, c))
         self.program = self._written_h = None
         await self.load_image(words)
         self.program = program

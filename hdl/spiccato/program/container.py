@@ -92,7 +92,5 @@ def read_container(
         raise ProgramError(f"{path}: not a {what} file ({remedy} to get one)")
     found = header.get("version") if isinstance(header, dict) else None
     if found != version:
-        raise ProgramError(
-            f"{path}: damaged, or {what} format {found}; this version reads {version}: {remedy} again"
-        )
+        raise ProgramError(f"{path}: damaged, or {what} format {found}; this version reads {version}: {remedy} again")
     return header, arrays

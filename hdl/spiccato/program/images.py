@@ -7,15 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.load import (
-    Record,
-    RecordKind,
-    context_word,
-    feature_word,
-    load_stream,
-    model_word,
-    parameters_word,
-)
+from ..isa.load import Record, RecordKind, context_word, feature_word, load_stream, model_word, parameters_word
 from ..isa.word import Word, pack_bits
 from ..numbers import ACC_BITS, ADJUST_OFFSET, C_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS, SHIFT_BITS, WEIGHT_BITS
 from .model import Model
@@ -33,9 +25,7 @@ def load_words(program: "Program", *, memories: bool = True) -> NDArray[np.uint3
     ``memories=False`` leaves out what :func:`write_preload` covers.
     """
     return load_stream(
-        [*(_memories(program) if memories else ()), *_tables(program)],
-        RecordKind.BEGIN_PROGRAM,
-        program.config.digest,
+        [*(_memories(program) if memories else ()), *_tables(program)], RecordKind.BEGIN_PROGRAM, program.config.digest
     )
 
 

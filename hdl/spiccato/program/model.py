@@ -165,7 +165,8 @@ class Model:
         """
         config = {name: getattr(self.config, name) for name in ("cores", "block", "io_format")}
         metadata = {key: value for key, value in self.metadata().items() if key not in (*_TIMING, *_NAMES)}
-        return digest_of(metadata | {"config": config}, {name: getattr(self, name) for name in ARRAYS if name != "words"})
+        arrays = {name: getattr(self, name) for name in ARRAYS if name not in _TIMING}
+        return digest_of(metadata | {"config": config}, arrays)
 
     def metadata(self) -> dict[str, Any]:
         """Everything but the configuration and the arrays, as plain data."""
@@ -181,9 +182,9 @@ class Model:
     @classmethod
     def from_metadata(cls, plain: dict[str, Any], config: Config, arrays: dict[str, NDArray]) -> "Model":
         """The inverse of :meth:`metadata`; raises KeyError or TypeError for what is none."""
-        tuples = {name: tuple(plain[name]) for name in ("weight_formats", "notes")}
-        layers = tuple(LayerPlace(**layer) for layer in plain["layers"])
-        return cls(**(plain | tuples | {"layers": layers}), config=config, **arrays)
+        fields: dict[str, Any] = plain | {name: tuple(plain[name]) for name in ("weight_formats", "notes")}
+        fields |= {"layers": tuple(LayerPlace(**layer) for layer in plain["layers"]), **arrays}
+        return cls(config=config, **fields)
 
     def decode(self) -> dict[str, NDArray[np.int64]]:
         """Issue words as {field: int array}."""

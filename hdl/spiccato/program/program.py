@@ -90,11 +90,11 @@ class Program:
             If there is no such model or context.
         """
         if not 0 <= model < len(self.models):
-            raise ProgramError(f"program {self.name!r} has no model {model!r}; its models are 0 to {len(self.models) - 1}")
+            raise ProgramError(f"program {self.name!r} has no model {model!r}; it has 0 to {len(self.models) - 1}")
         if not 0 <= stream < self.streams[model]:
             raise ProgramError(
                 f"program {self.name!r} has no stream {stream!r} of model {model} ({self.models[model].name!r}); "
-                f"its streams are 0 to {self.streams[model] - 1}"
+                f"it has 0 to {self.streams[model] - 1}"
             )
         return self.models[model]
 
@@ -134,9 +134,7 @@ class Program:
         return digest_of(relevant, self._arrays())
 
     def _arrays(self) -> dict[str, NDArray]:
-        return {
-            f"{number}.{name}": getattr(model, name) for number, model in enumerate(self.models) for name in ARRAYS
-        }
+        return {f"{number}.{name}": getattr(model, name) for number, model in enumerate(self.models) for name in ARRAYS}
 
     def _metadata(self) -> dict[str, Any]:
         return {

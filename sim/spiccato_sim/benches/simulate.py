@@ -12,7 +12,8 @@ from spiccato.arrays import real_array
 from spiccato.isa.marks import MARKS
 from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
-from ..models.vm import Timeline, VirtualMachine, from_bits, to_bits
+from ..models.timeline import Packet, Timeline
+from ..models.vm import VirtualMachine, from_bits, to_bits
 from . import runner
 from .simulators import SimulationError
 
@@ -95,6 +96,7 @@ def simulate(
     Parameters
     ----------
     program : spiccato.compiler.Program
+        With one model and one context.
     xs : float array (steps, input_size)
     spaced : int
         The first ``spaced`` inferences come alone, the others (at least 4) as fast as the accelerator takes them.
@@ -130,8 +132,8 @@ def simulate(
     SimulationError
         If the simulation itself fails.
     """
-    config = program.config
-    xs = real_array(xs, ("steps", program.input_size), "xs", finite=False)
+    config, model = program.config, program.model
+    xs = real_array(xs, ("steps", model.input_size), "xs", finite=False)
     if not 1 <= spaced <= len(xs) - 4:
         raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
     build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder, netlist=netlist)
@@ -149,8 +151,8 @@ def simulate(
         spaced=spaced,
         reset_before_stream=reset_before_stream,
         pause_seed=pause_seed,
-        settle=len(program.words) + program.spaced_latency,
-        layers=program.layers,
+        settle=len(model.words) + model.spaced_latency,
+        layers=model.layers,
         result=str(folder / "result.pickle"),
         read_state=read_state,
     )
@@ -188,11 +190,11 @@ def _expected(program, job, machine):
             machine.reset()
         if beats is not None:
             bits = np.where(np.arange(len(bits)) < beats * program.config.beat_values, bits, 0)
-        yield machine.step_bits(bits, malformed=beats not in (None, program.input_beats))
+        yield machine.step_bits(bits, malformed=beats not in (None, program.model.input_beats))
 
 
 def _compare(program, job, result):
-    machine = VirtualMachine(program)
+    machine, model = VirtualMachine(program), program.model
     expected = list(_expected(program, job, machine))
     packets, spaced = job.packets, job.spaced
     failures = []
@@ -212,7 +214,7 @@ def _compare(program, job, result):
     marks = [sum(step.flags[name] << bit for bit, name in enumerate(MARKS)) for step in expected]
     compare("marks of the outputs (tuser)", result["users"], marks)
     if job.read_state:
-        for layer, (h, c) in enumerate(zip(machine.h, machine.c)):
+        for layer, (h, c) in enumerate(zip(machine.h, machine.c())):
             compare(f"final h of layer {layer}", result["h"][layer], h)
             compare(f"final c of layer {layer}", result["c"][layer], c)
     bit_exact = not failures
@@ -220,16 +222,16 @@ def _compare(program, job, result):
     latencies = (result["finished"] - result["accepted"])[:spaced]
     intervals = np.diff(result["finished"][spaced:])
     if job.pause_seed is None and all(beats is None for beats in job.beats):
-        compare("spaced latency, cycles", latencies, [program.spaced_latency] * spaced)
-        compare("latency register, cycles", result["latency_register"], program.spaced_latency)
+        compare("spaced latency, cycles", latencies, [model.spaced_latency] * spaced)
+        compare("latency register, cycles", result["latency_register"], model.spaced_latency)
         if not job.reset_before_stream:
             origin = result["accepted"][spaced]
             compare(
                 "cycles of streamed inferences (first input beat, last output beat)",
                 np.stack([result["accepted"][spaced:], result["finished"][spaced:]], axis=1) - origin,
-                Timeline(program).stream(len(packets) - spaced),
+                Timeline(program).stream([Packet()] * (len(packets) - spaced)),
             )
-        compare("initiation interval, cycles", intervals[-1], program.initiation_interval)
+        compare("initiation interval, cycles", intervals[-1], model.initiation_interval)
         compare("stall cycles register", result["stall_cycles"], 0)
     compare("inferences register", result["inferences"], len(packets))
     expected_errors = {name: any(step.flags[name] for step in expected) for name in MARKS}
@@ -239,8 +241,8 @@ def _compare(program, job, result):
         outputs=from_bits(np.array(result["outputs"]), program.config.io_format),
         bit_exact=bit_exact,
         spaced_cycles=[int(n) for n in latencies],
-        predicted_spaced_cycles=program.spaced_latency,
+        predicted_spaced_cycles=model.spaced_latency,
         stream_cycles=[int(n) for n in intervals],
-        predicted_initiation_interval=program.initiation_interval,
+        predicted_initiation_interval=model.initiation_interval,
         failures=failures,
     )

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import bit_array
 from spiccato.isa.issue import Source, VectorFrom
@@ -145,7 +145,7 @@ class Datapath:
                 )
             )
 
-    def compute(self, bits, state_sums, c):
+    def compute(self, bits: ArrayLike, state_sums: NDArray[np.int64], c: NDArray[np.int64]) -> Inference:
         """One inference.
 
         Parameters
@@ -180,7 +180,7 @@ class Datapath:
         acc = np.where(
             self._from_bias[:, None], model.biases.reshape(-1, self._rows)[self._slots], previous[self._slots]
         )
-        outputs = []
+        outputs: list[NDArray[np.int64]] = []
         for level in self._levels:
             vectors = np.empty((len(level.vectors), config.block))
             shifts = level.shifts
@@ -191,8 +191,8 @@ class Datapath:
                 shifts = shifts.copy()
                 shifts[level.from_x] += EXPONENT_STEP * exponents[level.vectors[level.from_x], None]
                 shifts = np.minimum(shifts, SHIFT_MAX)
-            sums = np.matmul(level.weights, vectors[:, :, None])[:, :, 0].astype(np.int64)
-            aligned = RowAccumulator.align(sums, shifts)
+            products = np.matmul(level.weights, vectors[:, :, None])[:, :, 0].astype(np.int64)
+            aligned = RowAccumulator.align(products, shifts)
             acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)
             for number, epilogue in enumerate(self._epilogues):
                 cells = level.cells[self._epilogue[level.cells] == number]

@@ -89,7 +89,7 @@ class VirtualMachine:
         return self._states.get((model, stream)) or initial_state(found)
 
     def set_state(self, state: State, model: int = 0, stream: int = 0) -> None:
-        """Let a context go on from ``state``; raises ProgramError if it is none of its model, or there is no such one."""
+        """Let a context go on from ``state``; raises ProgramError if it is none of its model, or there is none."""
         state.require(self.program.require_context(model, stream))
         self._states[model, stream] = state
 
@@ -196,9 +196,7 @@ class VirtualMachine:
         found = self.program.require_context(model, stream)
         xs = real_array(xs, ("steps", found.input_size), "xs", empty=True, finite=False)
         before = self.marks.copy()
-        ys = [
-            self.step(x, model=model, stream=stream, start=start and number == 0) for number, x in enumerate(xs)
-        ]
+        ys = [self.step(x, model=model, stream=stream, start=start and number == 0) for number, x in enumerate(xs)]
         marked = self.marks - before
         if marked:
             told = [f"{count} of {len(xs)} steps {_MARKS[name]}" for name, count in sorted(marked.items())]
