@@ -201,6 +201,16 @@ class Config:
         return self.cores * self.block
 
     @property
+    def model_bits(self):
+        """Bits of a model's number, at least one."""
+        return max(1, (self.models - 1).bit_length())
+
+    @property
+    def stream_bits(self):
+        """Bits of a stream's number in ``tid``."""
+        return (self.streams - 1).bit_length()
+
+    @property
     def tid_bits(self):
         """Bits of ``tid`` on both streams: the model, and below it the stream. One that is always 0 if there is one."""
         return max(1, (self.models * self.streams - 1).bit_length())

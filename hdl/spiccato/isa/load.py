@@ -46,12 +46,9 @@ class RecordKind(enum.IntEnum):
     #: :func:`context_word` of each context that ``tid`` can name.
     CONTEXTS = 8
     PARAMETERS = 9
-    #: First record of a program: the next two words are the digest of its configuration, low half first.
+    #: First record: the next two words are the digest of the program's configuration, low half first.
     BEGIN_PROGRAM = 12
-    #: First record of a state image: the next two words are the digest of its program, low half first.
-    BEGIN_STATE = 13
-    #: Last record: the next word is the CRC-32 of all words before it. Then inferences start from state zero, or from
-    #: the state that was loaded.
+    #: Last record: the next word is the CRC-32 of all words before it. Then no context has a state.
     END = 15
 
 
@@ -74,7 +71,7 @@ header_word = Word(
 place_word = Word({"addr": (20, "address of the first entry"), "entries": (12, "entries, less one")})
 
 #: A digest, as the first record of a load carries it.
-digest_word = Word({"digest": (64, "of the configuration, or of a program")})
+digest_word = Word({"digest": (64, "of the configuration")})
 
 #: One input feature: what ingress adds to the exponent, and whether there is such a feature.
 feature_word = Word(
@@ -96,13 +93,12 @@ def model_word(config: Config) -> Word:
     addr_bits = (config.program_depth - 1).bit_length()
     return Word(
         {
-            "known": (1, "there is such a model"),
             "last_input_beat": (7, "beats of an input packet, less one"),
             "output_beats": (7, "beats of an output packet"),
             "last_values": (6, "values in its last beat, less one"),
             "output_exponent": (FLOAT_EXPONENT_BITS, "127 less the fraction bits of the output sums"),
             "first": (addr_bits, "where the issue words behind its first ones begin"),
-            "last": (addr_bits, "where its last issue word lies"),
+            "before_last": (addr_bits, "where its last issue word but one lies"),
             "has_initial": (1, "its initial state is not zero, but lies in the state memories"),
             "initial": (state_bits(config), "what is added to a slot's number for its initial state"),
         }
@@ -139,10 +135,10 @@ def header_words(
     ]
 
 
-def load_stream(records: Iterable[Record], begin: RecordKind, digest: str) -> NDArray[np.uint32]:
-    """The words of a load: the record ``begin`` with the hexadecimal ``digest``, all records, the end and the CRC."""
+def load_stream(records: Iterable[Record], digest: str) -> NDArray[np.uint32]:
+    """The words of a load: the begin with the configuration's hexadecimal ``digest``, all records, the end, the CRC."""
     halves = digest_word.split(int(digest, 16))
-    stream = [np.array([header_word.pack(kind=begin), *halves], dtype=np.uint32)]
+    stream = [np.array([header_word.pack(kind=RecordKind.BEGIN_PROGRAM), *halves], dtype=np.uint32)]
     limit = 1 << place_word["entries"].width
     for kind, image, addr, core, row in records:
         for start in range(0, len(image), limit):

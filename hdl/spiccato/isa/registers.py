@@ -46,8 +46,6 @@ LOAD_ERRORS = {
     "load_busy": "Words of a load came before status.idle; they were ignored.",
     "load_format": "A load held an unknown record; the rest of it was ignored.",
     "wrong_configuration": "A program for another configuration was to be loaded; it was refused.",
-    "wrong_program": "A state image of another program was to be loaded; it was refused.",
-    "no_program": "A state image was to be loaded without a good program; it was refused.",
 }
 _ERRORS = {
     **MARKS,
@@ -77,7 +75,7 @@ REGISTERS = {
             Word(
                 {
                     "load": (1, "stop before the next inference and expect a load"),
-                    "reset_state": (1, "set h and c to zero before the next inference"),
+                    "reset_state": (1, "forget the states of all contexts before the next inference"),
                     "reset": (1, "stop at once, forget all packets and the state; a whole program is kept"),
                 }
             ),
@@ -92,7 +90,6 @@ REGISTERS = {
                     "loaded": (1, "a program has been loaded and may run"),
                     "idle": (1, "no inference is running, and no reset"),
                     "loading": (1, "a load has begun and has not ended"),
-                    "probe_done": (1, "probe_data is valid"),
                 }
             ),
         ),
@@ -110,28 +107,12 @@ REGISTERS = {
             "r",
             "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty.",
         ),
-        Register(
-            "probe",
-            0x30,
-            "w",
-            "Read back one element of the committed state. Only while idle.",
-            Word(
-                {
-                    "lane": (8, "element of the block (h) or unit of the core (c)"),
-                    "core": (4, "core (c only)"),
-                    "cell": (1, "1: c, 0: h"),
-                    "_0": (3, ""),
-                    "address": (12, "block (h) or slot (c)"),
-                }
-            ),
-        ),
-        Register("probe_data", 0x34, "r", "The element, sign-extended."),
         Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
         Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
     )
 }
 #: Of the register map and of the load format.
-VERSION = 2
+VERSION = 3
 
 
 def _bits(field: Field) -> str:

@@ -1,22 +1,24 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
-from amaranth.hdl import Array, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.load import RecordKind
-from ..isa.marks import marks_word
-from ..numbers import C_BITS, QUARTERS, VECTOR_BITS
+from ..isa.marks import MARKS, marks_word, request_word
 from .axi import AxiLite, AxiStream
-from .broadcast import DelayLine, copies, equal_register
+from .broadcast import DelayLine, equal_register
+from .contexts import Contexts
 from .control import Control
 from .control.loader import Loader
-from .control.probe import Probe
 from .core import Core
 from .core_timing import CoreTiming
 from .egress import Egress, output_event_layout
 from .features import Features
 from .ingress import Ingress
 from .load_tree import LoadTree
+from .models import ModelTable
+from .output_room import OutputRoom
 from .part import Part, place
 from .sequencer import Sequencer
 from .vector_file import VectorFile, h_write_layout
@@ -47,7 +49,7 @@ class Timing(CoreTiming):
         self.input = Ingress(config, lead=self.block_lead).latency + VectorFile.x_latency - VectorFile.forward
         self.output = self.acc + Egress(config).latency
         #: From the acceptance of an output beat to the first issue word that its room in the queue lets start.
-        self.room = Egress.taken_latency + Accelerator.room_latency + Sequencer.room_to_issue
+        self.room = Egress.taken_latency + OutputRoom.latency + Sequencer.room_to_issue
 
 
 class Accelerator(Part):
@@ -55,17 +57,13 @@ class Accelerator(Part):
 
     Attributes
     ----------
-    s_axis_input : in, packets of one timestep's inputs
-    m_axis_output : out, packets of one timestep's outputs; ``tuser``: marks of the inference
+    s_axis_input : in, packets of one timestep's inputs; ``tid``: the context, ``tuser``: what is asked for
+    m_axis_output : out, packets of one timestep's outputs; ``tid``: the context, ``tuser``: marks of the inference
     s_axil : in, control
     """
 
     #: From the load bus to the write ports of program and features.
     load_latency = 1
-    #: From ``taken`` to ``room``: the change, the number of free beats, the comparison.
-    room_latency = 3
-    #: From c or h to what control reads: three levels of multiplexers.
-    probe_latency = 3
 
     def __init__(self, config):
         self.config = config
@@ -73,8 +71,10 @@ class Accelerator(Part):
         super().__init__(
             "accelerator",
             {
-                "s_axis_input": In(AxiStream(config.beat_bits)),
-                "m_axis_output": Out(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
+                "s_axis_input": In(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
+                "m_axis_output": Out(
+                    AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
+                ),
                 "s_axil": In(AxiLite()),
             },
         )
@@ -84,29 +84,31 @@ class Accelerator(Part):
         config, timing = self.config, self.timing
         if max(timing.h + VectorFile.latency, timing.output) >= Sequencer.drain_cycles:
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
-        if Sequencer.probe_to_issue + timing.c_old + self.probe_latency >= Probe.cycles:
-            raise ValueError(f"state cannot be read back within {Probe.cycles} cycles")
         # Of a load's last entry: in its memory before anything reads there.
         core_write = LoadTree.latency + config.stages.write_register + 1
         core_read = Sequencer.block_to_issue + min(
             timing.weight_addr, timing.shift_addr, timing.operand_addr, timing.c_old_addr
         )
-        feature_write = self.load_latency + Features.load_latency + 1
-        if feature_write > Loader.margin or core_write > Loader.margin + core_read:
+        write = max(self.load_latency + Features.load_latency + 1, ModelTable.load_latency)
+        if write > Loader.margin or core_write > Loader.margin + core_read:
             raise ValueError("inferences start before the last entry of a load is in its memory")
+        if timing.input < 1 + Sequencer.announce_to_issue:
+            raise ValueError("a packet's first block can be there before its first word")
         control = place(m, "control", Control(config))
         # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
         # run empty when that of the others ends.
         resets = {
             name: equal_register(f"reset_{name}", init=1, resettable=True)
-            for name in ("sequencer", "ingress", "egress", "room", "ports")
+            for name in ("sequencer", "ingress", "egress", "room", "contexts", "ports")
         }
         m.d.sync += [reset.eq(control.reset) for reset in resets.values()]
         vectors = place(m, "vectors", VectorFile(config), reset=Const(0))
         cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
         sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
         ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
-        if control.least_drop_cycles < ingress.drop_cycles:
+        contexts = place(m, "contexts", Contexts(config), reset=resets["contexts"])
+        room = place(m, "room", OutputRoom(config), reset=resets["room"])
+        if control.least_drop_cycles < max(ingress.drop_cycles, Sequencer.drop_cycles):
             raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
         egress = place(m, "egress", Egress(config), reset=resets["egress"])
         if timing.output < egress.wake_cycles:
@@ -122,11 +124,13 @@ class Accelerator(Part):
         with m.If(resets["ports"]):
             m.d.comb += [self.s_axis_input.tready.eq(0), self.m_axis_output.tvalid.eq(0)]
 
-        # Program load, and parameters: a register in front of each part.
+        # Program load: a register in front of each part.
         load = control.load
         for part, target, port in (
             (ingress, RecordKind.FEATURES, "w_feature"),
-            (sequencer, RecordKind.ISSUE_WORDS, "w"),
+            (sequencer, RecordKind.ISSUE_WORDS, "w_tail"),
+            (sequencer, RecordKind.HEADS, "w_head"),
+            (contexts, RecordKind.CONTEXTS, "w"),
         ):
             enable = Signal(name=f"{target.name.lower()}_load_en", reset_less=True)
             m.d.sync += enable.eq(load.enable & (load.target == target))
@@ -137,55 +141,52 @@ class Accelerator(Part):
                 register = Signal(len(there), name=f"{target.name.lower()}_load_{name}", reset_less=True)
                 m.d.sync += register.eq(bus)
                 m.d.comb += there.eq(register)
-        for ports, parameter in (
-            (ingress.beats, "last_input_beat"),
-            ([sequencer.body], "body"),
-            ([sequencer.before_last], "before_last"),
-            ([egress.exponent], "output_exponent"),
-            ([egress.last_values], "last_values"),
-        ):
-            value = control.parameters[parameter]
-            for port, register in zip(ports, copies(m, f"parameter_{parameter}", value, len(ports))):
-                m.d.comb += port.eq(register)
+        users = sequencer, ingress, contexts, room
+        models = place(m, "models", ModelTable(config, users=len(users) + 1))
+        m.d.comb += models.load.eq(load)
+        *tables, output_table = models.tables
+        for part, table in zip(users, tables):
+            m.d.comb += [port.eq(entry) for port, entry in zip(part.models, table)]
 
-        # Room in the output queue, counted in whole inferences when they start.
-        output_beats = Signal.like(control.parameters.output_beats, reset_less=True)
-        credits = Signal(range(config.output_beats + 1), init=config.output_beats, reset_less=True)
-        change = Signal(signed(len(output_beats) + 1), reset_less=True)
-        room = Signal(reset_less=True)
-        m.d.sync += [
-            output_beats.eq(control.parameters.output_beats),
-            change.eq(egress.taken - (output_beats & sequencer.started.replicate(len(output_beats)))),
-            credits.eq(credits + change),
-            room.eq(credits >= output_beats),
+        # Packets, from their first beat on.
+        for part in (sequencer, room):
+            m.d.comb += [port.eq(model) for port, model in zip(part.model, ingress.model)]
+        m.d.comb += [
+            sequencer.announce.eq(ingress.announce),
+            contexts.announce.eq(ingress.announce),
+            *(port.eq(packet) for port, packet in zip(contexts.packet, ingress.packet)),
+            *(room.quiet[s].eq(packet.quiet) for s, packet in enumerate(ingress.packet)),
+            room.unknown.eq(contexts.unknown),
+            room.started.eq(sequencer.started),
+            room.side.eq(sequencer.side),
+            room.taken.eq(egress.taken),
         ]
-        with m.If(resets["room"]):
-            m.d.sync += credits.eq(config.output_beats)
 
         # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
         finish = sequencer.finish
         marks = Signal.like(ingress.flags[0])
-        m.d.comb += marks.eq(Mux(finish.x_side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
+        m.d.comb += marks.eq(Mux(finish.side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
         m.d.comb += [
             sequencer.block_ready.eq(ingress.block_ready),
-            sequencer.room.eq(room),
-            sequencer.malformed.eq(marks.malformed),
+            sequencer.room.eq(room.room),
             sequencer.enable.eq(control.enable[0]),
-            sequencer.restart.eq(control.restart),
             sequencer.drop.eq(control.drop[0]),
             ingress.drop.eq(control.drop[1]),
             ingress.enable.eq(control.enable[1]),
             control.half_packet.eq(ingress.half_packet),
-            sequencer.keep_c.eq(control.keep_c),
             control.idle.eq(sequencer.idle),
             ingress.release.eq(sequencer.committed),
             control.inference.eq(sequencer.committed),
-            control.flags.eq(marks),
+            control.flags.eq(_marked(marks, contexts.unknown.bit_select(finish.side, 1))),
             control.stall.eq(sequencer.stalled),
             control.done.eq(egress.done),
             control.cycles.eq(egress.cycles),
             ingress.now.eq(control.now),
             egress.now.eq(control.now),
+            contexts.word.eq(sequencer.state),
+            contexts.malformed.eq(marks.malformed),
+            contexts.drop.eq(control.drop[0]),
+            contexts.clear.eq(control.clear),
         ]
 
         # Vector file and cores.
@@ -207,6 +208,7 @@ class Accelerator(Part):
             m.d.comb += [
                 core.index.eq(i),
                 core.issue.eq(sequencer.issue[i]),
+                core.access.eq(contexts.access[i]),
                 core.vector.eq(vectors.vector),
                 core.exponent.eq(vectors.exponent),
                 core.load.eq(load),
@@ -215,51 +217,35 @@ class Accelerator(Part):
             ]
 
         # Outputs. What is known of the packet is taken a cycle late, before its place can be another one's.
-        x_side_1 = DelayLine(m, "x_side", finish.x_side).spread(1, 2)
+        word_1 = {
+            name: DelayLine(m, name, finish[name]).at(1) for name in ("valid", "output", "output_beats", "output_last")
+        }
+        sides = DelayLine(m, "side", finish.side).spread(1, 2)
         event = Signal(output_event_layout(config))
-        word_1 = {name: DelayLine(m, name, finish[name]).at(1) for name in ("output_beats", "output_last")}
+        packet = Array(ingress.packet)[sides[0]]
+        model = Array(output_table)[Array(ingress.model)[sides[0]]]
+        unknown = contexts.unknown.bit_select(sides[0], 1)
+        flags = Mux(sides[0], ingress.flags[1].as_value(), ingress.flags[0].as_value())
         m.d.comb += [
-            event.last_beat.eq(word_1["output_beats"]),
+            # Of an unknown context's packet, a beat of zeros remains.
+            event.last_beat.eq(Mux(unknown, 0, word_1["output_beats"])),
             event.last.eq(word_1["output_last"]),
-            event.flags.eq(Mux(x_side_1[0], ingress.flags[1].as_value(), ingress.flags[0].as_value())),
-            event.started.eq(Mux(x_side_1[1], ingress.started[1], ingress.started[0])),
+            event.flags.eq(_marked(data.View(layout(marks_word), flags), unknown)),
+            event.tid.eq(packet.tid),
+            event.blank.eq(unknown),
+            event.exponent.eq(model.output_exponent),
+            event.last_values.eq(Mux(unknown, config.beat_values - 1, model.last_values)),
+            event.started.eq(Mux(sides[1], ingress.started[1], ingress.started[0])),
         ]
+        valid = word_1["valid"] & word_1["output"] & ~packet.quiet & (word_1["output_last"] | ~unknown)
         known = timing.acc - Egress.capture_lead
         m.d.comb += [
             egress.event.eq(DelayLine(m, "event", event, 1).at(known)),
-            egress.valid.eq(DelayLine(m, "event_valid", finish.valid & finish.output).at(known)),
+            egress.valid.eq(DelayLine(m, "event_valid", valid, 1).at(known)),
         ]
-
-        # Read-back of the state, one element at a time.
-        m.d.comb += [
-            sequencer.probe.eq(control.probe.valid),
-            sequencer.probe_word.vector.eq(control.probe.address),
-            sequencer.probe_word.slot.eq(control.probe.address),
-            # h is read where this word's side says, c where the previous inference's words wrote it.
-            sequencer.probe_word.seed.eq(~control.probe.cell),
-        ]
-        # What chooses it stays as it is; each multiplexer has a copy.
-        *quarter_lanes, h_lane = copies(m, "probe_lane_h", control.probe.lane, QUARTERS + 1)
-        core_lanes = copies(m, "probe_lane_c", control.probe.lane, config.cores)
-        (probe_core,), (probe_cell,) = (
-            copies(m, f"probe_{name}", getattr(control.probe, name), 1) for name in ("core", "cell")
-        )
-        (probe_zero,) = copies(m, "probe_zero", sequencer.issue[0].zero_c, 1)
-        probed_h = Signal(signed(VECTOR_BITS), reset_less=True)
-        probed_quarters = [Signal(VECTOR_BITS, name=f"probed_quarter_{i}", reset_less=True) for i in range(QUARTERS)]
-        probed_lanes = [Signal(C_BITS, name=f"probed_lane_{i}", reset_less=True) for i in range(config.cores)]
-        probed_c = Signal(signed(C_BITS), reset_less=True)
-        probed = Signal(len(control.probe.data), reset_less=True)
-        quarter_bits = (config.lanes - 1).bit_length()
-        for quarter, (value, lane) in enumerate(zip(probed_quarters, quarter_lanes)):
-            lanes = [vectors.vector[quarter * config.lanes + i] for i in range(config.lanes)]
-            m.d.sync += value.eq(Array(lanes)[lane[:quarter_bits]])
-        m.d.sync += probed_h.eq(Array(probed_quarters)[h_lane[quarter_bits : quarter_bits + 2]])
-        for value, core, lane in zip(probed_lanes, cores, core_lanes):
-            m.d.sync += value.eq(Array(core.c_old)[lane])
-        m.d.sync += [
-            probed_c.eq(Array(probed_lanes)[probe_core]),
-            probed.eq(Mux(probe_zero, 0, Mux(probe_cell, probed_c, probed_h))),
-        ]
-        m.d.comb += control.probe.data.eq(probed)
         return m
+
+
+def _marked(marks, unknown):
+    """Marks of a packet, of which no other counts if its context is ``unknown``."""
+    return Cat(value & ~unknown if name != "unknown" else unknown for name, value in ((n, marks[n]) for n in MARKS))

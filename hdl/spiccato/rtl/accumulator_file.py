@@ -1,50 +1,47 @@
 """The accumulator file: what a core's rows begin a slot with, and what they leave."""
 
-from amaranth.hdl import Cat, Const, Module, Mux, signed
+from amaranth.hdl import Cat, Module, Mux, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..families import FAMILIES
-from ..isa.issue import Source, core_word
 from ..isa.load import RecordKind, header_word
 from ..numbers import ACC_BITS
 from .accumulator import accumulator_slices
 from .broadcast import DelayLine, power_of_two
+from .contexts import Contexts, access_layout
 from .core_timing import CoreTiming
 from .load_tree import LoadTree, load_layout
 from .memory import Ram, connect_write
 from .part import Part, place
-from .words import layout
 
 __all__ = ["AccumulatorFile"]
 
-#: Sums that are kept for each row of a slot: of two sides, and the bias.
-_KEPT = 3
-
 
 class AccumulatorFile(Part):
-    """Sums of all rows and slots: [recurrent and stored sums, side 0 | the same, side 1 | biases].
+    """Sums of all rows: [recurrent and stored sums of all contexts, side 0 | the same, side 1 | biases of all models].
 
     Cycles are those of :class:`.core_timing.CoreTiming`.
 
     Attributes
     ----------
     index : in; which core this is
-    slot, side, source, store : in, cycle 0, of the issue word
+    store : in, cycle 0, of the issue word
+    access : in, cycle ``Contexts.latency``, :func:`.contexts.access_layout`
     load : in, :func:`~.load_tree.load_layout`
-    operand : out, cycle ``operand``: what ``source`` asks for, for each row
+    operand : out, cycle ``operand``: what ``access`` asks for, for each row
     acc : in, cycle ``acc``, ``block`` accumulators, kept if ``store``
     """
 
     def __init__(self, config):
         self.config = config
-        word = layout(core_word(config)).members
         sums = data.ArrayLayout(signed(ACC_BITS), config.block)
         super().__init__(
             "accumulator_file",
             {
                 "index": In(header_word["core"].width),
-                **{name: In(word[name]) for name in ("slot", "side", "source", "store")},
+                "store": In(1),
+                "access": In(access_layout(config)),
                 "load": In(load_layout(config)),
                 "operand": Out(sums),
                 "acc": In(sums),
@@ -54,19 +51,17 @@ class AccumulatorFile(Part):
     def elaborate(self, platform):
         m = Module()
         config, t = self.config, CoreTiming(self.config)
-        block, depth = config.block, _KEPT * config.slots
+        block, depth = config.block, 2 * config.state_slots + config.slots
         _, blocks = FAMILIES[config.family].memory_blocks(ACC_BITS, depth)
         # Rows with an address in common: half of what it may reach, as these are far apart.
         rows = power_of_two(block, config.stages.reach.blocks // (2 * blocks))
         number, parts = block // rows, accumulator_slices(config)
-        side_1, source_1, slot_1 = (
-            DelayLine(m, name, getattr(self, name)).at(1) for name in ("side", "source", "slot")
-        )
-        operand_1 = Cat(slot_1, Mux(source_1 == Source.BIAS, Const(2, 2), (source_1 == Source.STORED) ^ ~side_1))
-        r_addr = DelayLine(m, "operand_addr", operand_1, 1).spread(t.operand_addr, number)
-        store_addr = DelayLine(m, "store_addr", Cat(slot_1, side_1), 1).spread(t.acc, number)
+        known = Contexts.latency
+        r_addr = DelayLine(m, "operand_addr", self.access.sums, known).spread(t.operand_addr, number)
+        store_addr = DelayLine(m, "store_addr", self.access.store, known).spread(t.acc, number)
         # One for each group's address, and for each row what a register behind its data lets one be for.
-        store = DelayLine(m, "store", self.store)
+        kept = DelayLine(m, "store_word", self.store).at(known) & self.access.keep
+        store = DelayLine(m, "store", kept, known)
         stores, group_stores = store.spread(t.acc, block * parts), store.spread(t.acc, number, "store_group")
         load = LoadTree(m, self.load, self.index)
         load_enable = load.row_enables(RecordKind.ACCUMULATORS, block)

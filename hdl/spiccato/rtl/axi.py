@@ -78,6 +78,8 @@ class AxiStream(Signature):
     data_bits : int, multiple of 8
     keep : bool
         Whether there is ``tkeep``; without it all bytes of a beat count.
+    id_bits : int
+        Of ``tid``; with 0 there is none.
     user : shape, optional
         Of ``tuser``; without it there is none.
 
@@ -86,6 +88,7 @@ class AxiStream(Signature):
     tdata : out
     tkeep : out
         Which bytes of the beat count.
+    tid : out
     tuser : out
     tlast : out
         The beat is its packet's last.
@@ -93,11 +96,12 @@ class AxiStream(Signature):
         A beat is taken in a cycle in which both are high.
     """
 
-    def __init__(self, data_bits: int, *, keep: bool = False, user=None):
+    def __init__(self, data_bits: int, *, keep: bool = False, id_bits: int = 0, user=None):
         super().__init__(
             {
                 "tdata": Out(data_bits),
                 **({"tkeep": Out(data_bits // 8)} if keep else {}),
+                **({"tid": Out(id_bits)} if id_bits else {}),
                 **({} if user is None else {"tuser": Out(user)}),
                 "tlast": Out(1),
                 "tvalid": Out(1),

@@ -17,7 +17,7 @@ def power_of_two(there_are, most):
     return min(there_are, 1 << int(max(1, most)).bit_length() - 1)
 
 
-def equal_register(name, shape=1, *, init=0, resettable=False):
+def equal_register(name, shape=1, *, init=None, resettable=False):
     """A register that is one of several equal ones; who makes it says how it changes.
 
     Returns

@@ -11,6 +11,7 @@ from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
 from .accumulator import RowAccumulator, accumulator_slices
 from .accumulator_file import AccumulatorFile
 from .broadcast import DelayLine, copies, power_of_two
+from .contexts import Contexts, access_layout
 from .core_timing import CoreTiming
 from .epilogue import epilogues
 from .load_tree import LoadTree, load_layout
@@ -53,6 +54,7 @@ class Core(Part):
     ----------
     index : in; which core this is (program load; simulation preload)
     issue : in, cycle 0, :func:`~spiccato.isa.issue.core_word`
+    access : in, cycle ``Contexts.latency``, :func:`.contexts.access_layout`
     vector, exponent : in, cycle ``timing.vector``
     load : in, :func:`load_layout`
     acc : out, ``block`` accumulators, cycle ``timing.acc``
@@ -68,6 +70,7 @@ class Core(Part):
             {
                 "index": In(header_word["core"].width),
                 "issue": In(layout(core_word(config))),
+                "access": In(access_layout(config)),
                 "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
                 "exponent": In(EXPONENT_BITS),
                 "load": In(load_layout(config)),
@@ -140,7 +143,7 @@ class Core(Part):
         file = place(m, "sums", AccumulatorFile(config))
         m.d.comb += [
             file.index.eq(self.index),
-            *(getattr(file, name).eq(self.issue[name]) for name in ("slot", "side", "source")),
+            file.access.eq(self.access),
             file.store.eq(self.issue.store & self.issue.valid),
             file.load.eq(self.load),
         ]
@@ -202,17 +205,19 @@ class Core(Part):
 
     def _cells(self, m, new_c):
         """The memory of c: written with each slot's new values, read for the next step's."""
-        config, t, word = self.config, self.timing, self._word
+        config, t = self.config, self.timing
         lanes, width = config.lanes, C_BITS * config.lanes
-        memory = place(m, "cells", Ram("ram_cells", width=width, depth=2 * config.slots))
+        memory = place(m, "cells", Ram("ram_cells", width=width, depth=2 * config.state_slots))
         units = epilogues(config)
         updates_c = self.issue.cell & self.issue.valid
         states = [number for number, unit in enumerate(units) if unit.has_state]
         if len(states) < len(units):
             updates_c &= Cat(self.issue.epilogue == number for number in states).any()
-        old = Cat(word["slot"].at(1), ~word["side"].at(1))
+        known = Contexts.latency
+        updates_c = DelayLine(m, "cell_word", updates_c).at(known) & self.access.keep
+        old, new = (DelayLine(m, f"{name}_c", self.access[name][: memory.addr_bits], known) for name in ("c", "store"))
         # One for the address, and one for each lane's data.
-        cell, *takes = DelayLine(m, "cell", updates_c).spread(t.c, 1 + lanes)
+        cell, *takes = DelayLine(m, "cell", updates_c, known).spread(t.c, 1 + lanes)
         (load_addr,) = self._load.addresses(1, "cells_load_addr")
         (load_data,) = self._load.data(width, 1, "cells_load_data")
         connect_write(
@@ -220,15 +225,15 @@ class Core(Part):
             memory,
             "cells",
             enable=cell | self._load.enable(RecordKind.CELL_STATE),
-            addr=Mux(cell, Cat(word["slot"].at(t.c), word["side"].at(t.c)), load_addr),
+            addr=Mux(cell, new.at(t.c), load_addr),
             data=Cat(
                 Mux(takes[lane], new_c[lane].as_unsigned(), load_data.word_select(lane, C_BITS))
                 for lane in range(lanes)
             ),
             registered=config.stages.write_register,
         )
-        m.d.comb += memory.r_addr.eq(DelayLine(m, "c_old_addr", old, 1).at(t.c_old_addr))
-        zero = word["zero_c"].spread(t.c_old - 1, lanes // self._copies.lanes)
+        m.d.comb += memory.r_addr.eq(old.at(t.c_old_addr))
+        zero = DelayLine(m, "zero_c", self.access.zero, known).spread(t.c_old - 1, lanes // self._copies.lanes)
         for lane in range(lanes):
             c_old = Signal(signed(C_BITS), name=f"c_old_{lane}", reset_less=True)
             m.d.sync += c_old.eq(memory.r_data.word_select(lane, C_BITS))

@@ -30,6 +30,10 @@ def output_event_layout(config):
             "last_beat": issue_word(config)["output_beats"].width,  # beats of the slot less one
             "last": 1,  # ends the packet
             "flags": layout(marks_word),
+            "tid": config.tid_bits,
+            "blank": 1,  # zeros instead of the sums
+            "exponent": FLOAT_EXPONENT_BITS,  # 127 less the fraction bits of the sums
+            "last_values": (config.beat_values - 1).bit_length(),  # values of the packet's last beat, less one
             "started": 32,
         }
     )
@@ -45,8 +49,6 @@ class Egress(Part):
     ----------
     valid, event : in, :func:`output_event_layout`, ``capture_lead`` cycles before the accumulators
     acc : in, all cores' accumulators
-    exponent : in, 127 less the fraction bits of the linear layer's sums
-    last_values : in, values of the packet's last beat, less one
     now : in, cycle counter
     axis : out, the packets; ``tuser``: marks of the inference
     taken : out, a pulse for each beat that left for the host
@@ -76,10 +78,8 @@ class Egress(Part):
                 "valid": In(1),
                 "event": In(output_event_layout(config)),
                 "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.block), config.cores)),
-                "exponent": In(FLOAT_EXPONENT_BITS),
-                "last_values": In((config.beat_values - 1).bit_length()),
                 "now": In(32),
-                "axis": Out(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
+                "axis": Out(AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))),
                 "taken": Out(1),
                 "done": Out(1),
                 "cycles": Out(32),
@@ -99,13 +99,13 @@ class Egress(Part):
         arrived = DelayLine(m, "arrived", self.event, start).at(start + 1)
         holds_started, holds, captures = DelayLine(m, "slot_valid", self.valid, start).spread(start + 1, 3)
         event = Signal.like(self.event, reset_less=True)
+        taken_with_slot = [name for name in event.shape().members if name not in ("started", "last_beat")]
         remaining = Signal(range(chunks + 1), reset_less=True)
         with m.If(holds_started):
             m.d.sync += event.started.eq(arrived.started)
         with m.If(holds):
             m.d.sync += [
-                event.last.eq(arrived.last),
-                event.flags.eq(arrived.flags),
+                *(event[name].eq(arrived[name]) for name in taken_with_slot),
                 remaining.eq(arrived.last_beat + 1),
             ]
         with m.Elif(remaining.any()):
@@ -143,14 +143,17 @@ class Egress(Part):
         front = chunk
 
         queue = place(m, "queue", OutputQueue(config))
-        per_exponent = reach // FLOAT_EXPONENT_BITS
-        exponents = DelayLine(m, "exponent", self.exponent, 0).spread(2, -(-values // per_exponent))
+        # Of a value, these drive the addend's bits, and what makes it zero: all of them.
+        per_exponent = max(1, reach // config.io_bits)
+        scales = DelayLine(m, "scale", Cat(event.exponent, event.blank), held).spread(
+            self._beat - OutputLane.latency + OutputLane.exponent_cycle, -(-values // per_exponent)
+        )
         for i in range(values):
             lane = place(m, f"lane_{i}", OutputLane(config.io_bits))
             m.d.comb += [
                 lane.sum.eq(front[:width].word_select(i, ACC_BITS)),
                 lane.sign.eq(front[width + i]),
-                lane.exponent.eq(exponents[i // per_exponent]),
+                Cat(lane.exponent, lane.blank).eq(scales[i // per_exponent]),
                 queue.values[i].eq(lane.value),
             ]
         announced = self._beat - OutputQueue.lead
@@ -160,8 +163,13 @@ class Egress(Part):
         m.d.comb += [
             queue.valid.eq(DelayLine(m, "valid", remaining.any(), held).at(announced)),
             queue.last.eq(DelayLine(m, "last", last, held).at(announced)),
-            queue.flags.as_value().eq(DelayLine(m, "flags", event.flags.as_value(), held).at(self._beat)),
-            queue.last_values.eq(self.last_values),
+            queue.last_values.eq(DelayLine(m, "last_values", event.last_values, held).at(announced)),
+            *(
+                Value.cast(getattr(queue, name)).eq(
+                    DelayLine(m, name, Value.cast(event[name]), held).at(self._beat)
+                )
+                for name in ("flags", "tid")
+            ),
             queue.clear.eq(asleep.any()),
             self.taken.eq(queue.taken),
         ]

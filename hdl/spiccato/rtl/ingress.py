@@ -16,13 +16,13 @@ beat register, and one behind the second OR.
 """
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..formats import mantissa_bits
-from ..isa.load import feature_word
-from ..isa.marks import MARKS, marks_word
+from ..isa.load import feature_word, model_word
+from ..isa.marks import MARKS, marks_word, request_word
 from ..numbers import (
     EXPONENT_BITS,
     EXPONENT_RANGE,
@@ -34,6 +34,7 @@ from ..numbers import (
 )
 from .axi import AxiStream
 from .broadcast import DelayLine, copies
+from .contexts import packet_layout
 from .features import Features
 from .input_lane import GROUPS, InputLane
 from .part import Part, place
@@ -55,8 +56,11 @@ class Ingress(Part):
 
     Attributes
     ----------
-    axis : in, the packets
-    beats : in, beats of a packet less one: equal copies, for packets and for features
+    axis : in, the packets; ``tid`` and ``tuser`` of the first beat count
+    models : in, table of the models: constant while packets are taken
+    packet : out, of both packets, :func:`.contexts.packet_layout`, and ``announce``, a pulse when one has begun, both in
+        the cycle after its first beat was accepted; they take turns with the sides, side 0 first
+    model : out, the same for what ``tid`` says of the model
     w_feature : in, ``{en, addr, data}`` of the feature memory
     now : in, cycle counter
     x_en, x_block, x_side_w, x, x_exponent : out, to the vector file, the first three as early as it wants them
@@ -85,15 +89,18 @@ class Ingress(Part):
             raise ValueError(f"a block cannot be announced {lead} cycles ahead")
         #: By then nothing that was taken before, or in the first cycle of ``drop``, is still to be announced.
         self.drop_cycles = self.ready_cycle + 1
-        beat_index_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
+        self._beat_bits = beat_index_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
         self.feature_bits = feature_word.size * config.beat_values
         super().__init__(
             "ingress",
             {
-                "axis": In(AxiStream(config.beat_bits)),
-                "beats": In(beat_index_bits).array(2),
+                "axis": In(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
+                "models": In(layout(model_word(config))).array(config.models),
+                "packet": Out(packet_layout(config)).array(2),
+                "model": Out(config.model_bits).array(2),
+                "announce": Out(1),
                 "w_feature_en": In(1),
-                "w_feature_addr": In(beat_index_bits),
+                "w_feature_addr": In(config.model_bits + beat_index_bits),
                 "w_feature_data": In(self.feature_bits),
                 "now": In(32),
                 "x_en": Out(1),
@@ -154,11 +161,8 @@ class Ingress(Part):
         reach, arrival = config.stages.reach.registers, self._arrival
         values, halves = config.beat_values, config.beats_per_block
 
-        # Packets end with whole beats, blocks may need one more.
-        last, features_last = (beats | (halves - 1) for beats in self.beats)
-
         # Packets: which beat is next, whether to fill up or to discard.
-        beat = Signal(len(last))
+        beat = Signal(self._beat_bits)
         side = Signal()
         # Full until the features have begun anew.
         occupied = Signal(2, init=2)
@@ -172,15 +176,38 @@ class Ingress(Part):
         accept = Signal()
         take = Signal()
         first = Signal()
+
+        # Of the model: known from the port in the first beat's cycle. Packets end with whole beats, blocks may need one
+        # more.
+        model = self.axis.tid[config.stream_bits :][: config.model_bits] if config.models > 1 else Const(0, 1)
+        single = Signal(config.models, reset_less=True)
+        packet_end = Signal.like(beat, name="packet_end", reset_less=True)
+        blocks_end = packet_end | (halves - 1)
+        m.d.sync += single.eq(Cat(entry.last_input_beat == 0 for entry in self.models))
+        with m.If(~inside):
+            m.d.sync += packet_end.eq(Array(entry.last_input_beat for entry in self.models)[model])
+        one_beat = single.bit_select(model, 1) if config.models > 1 else single
         m.d.comb += [
             self.axis.tready.eq(~filling & (discarding | inside | (self.enable & ~occupied[1]))),
             accept.eq(self.axis.tready & self.axis.tvalid),
             take.eq((accept & ~discarding) | filling),
-            expected_end.eq(beat == self.beats[0]),
-            last_beat.eq(beat == last),
-            first.eq(take & ~inside & ~filling),
+            expected_end.eq(Mux(inside, beat == packet_end, one_beat)),
+            last_beat.eq(Mux(inside, beat == blocks_end, one_beat if halves == 1 else 0)),
+            first.eq(take & ~inside),
         ]
         m.d.sync += occupied.eq(occupied + first - self.release)
+        for s in range(2):
+            packet = Signal(packet_layout(config), name=f"packet_{s}", reset_less=True)
+            number = Signal(config.model_bits, name=f"model_{s}", reset_less=True)
+            with m.If(first & (side == s)):
+                m.d.sync += [
+                    number.eq(model),
+                    packet.tid.eq(self.axis.tid),
+                    packet.start.eq(self.axis.tuser.start),
+                    packet.quiet.eq(self.axis.tuser.quiet),
+                ]
+            m.d.comb += [self.packet[s].eq(packet), self.model[s].eq(number)]
+        m.d.comb += self.announce.eq(DelayLine(m, "announce", first & ~self.drop, 0, resettable=True).at(1))
         malformed = Signal()
         m.d.comb += malformed.eq(accept & ~discarding & (self.axis.tlast ^ expected_end))
         with m.If(take):
@@ -211,14 +238,21 @@ class Ingress(Part):
         features = place(m, "features", Features(config, len(beat)))
         takes = DelayLine(m, "take", take, 0, resettable=True)
         clear = self.drop | asleep.any()
-        clears = DelayLine(m, "clear", clear, 0)
+
+        def to_features(name, signal, line=None):
+            """Twice, from registers of their own if there is a cycle for that."""
+            if arrival == 1:
+                return signal.replicate(2)
+            return Cat((line or DelayLine(m, name, signal, 0)).spread(arrival - 1, 2, f"{name}_feature"))
+
         m.d.comb += [
             features.w_en.eq(self.w_feature_en),
             features.w_addr.eq(self.w_feature_addr),
             features.w_data.eq(self.w_feature_data),
-            features.take.eq(Cat(takes.spread(arrival - 1, 2, "take_feature")) if arrival > 1 else take.replicate(2)),
-            features.last.eq(features_last),
-            features.clear.eq(Cat(clears.spread(arrival - 1, 2)) if arrival > 1 else clear.replicate(2)),
+            features.model.eq(DelayLine(m, "port_model", model, 0).at(arrival - 1)),
+            features.take.eq(to_features("take", take, takes)),
+            features.ends.eq(to_features("ends", last_beat)),
+            features.clear.eq(to_features("clear", clear)),
         ]
         arrived = DelayLine(m, "beat", self.axis.tdata, 0).at(arrival)
         half = beat[0] if halves == 2 else Const(0)
@@ -292,6 +326,8 @@ class Ingress(Part):
         seen_at = arrival + 2
         seen = Signal(layout(marks_word), reset_less=True)
         m.d.sync += [
+            # That a context is unknown is found out elsewhere.
+            seen.unknown.eq(0),
             seen.malformed.eq(DelayLine(m, "malformed", malformed, 0).at(seen_at - 1)),
             seen.nan.eq(Cat(lane.nan for lane in told).any()),
             seen.saturated.eq(Cat(lane.saturated for lane in told).any()),

@@ -143,13 +143,13 @@ def connect_write(m, memory, name, *, enable, addr, data, registered):
 
 
 class DistributedRam(Part):
-    """Small memory in look-up tables: the read is combinational (latency 0). At most 64 words."""
+    """Small memory in look-up tables: the read is combinational (latency 0). At most 256 words."""
 
     latency = 0
 
     def __init__(self, kind, *, width, depth):
-        if depth > 64:
-            raise ValueError(f"a distributed memory has at most 64 words, not {depth}")
+        if depth > 256:
+            raise ValueError(f"a distributed memory has at most 256 words, not {depth}")
         self.width, self.depth = width, depth
         self.addr_bits = max(1, (depth - 1).bit_length())
         super().__init__(

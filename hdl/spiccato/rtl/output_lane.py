@@ -27,18 +27,26 @@ class OutputLane(Part):
     ----------
     sum : in, signed 48, with ``frac_bits`` fraction bits given by ``exponent``
     sign : in, of ``sum``: its top bit from a register of its own, which has less to drive
-    exponent : in, constant while running: 127 - frac_bits
+    exponent : in, cycle ``exponent_cycle``: 127 - frac_bits
+    blank : in, cycle ``exponent_cycle``: zero instead
     value : out
     """
 
     latency = 4
+    exponent_cycle = latency - 1
 
     def __init__(self, io_bits):
         self.io_bits = io_bits
         self.m_bits = io_bits - 1 - FLOAT_EXPONENT_BITS
         super().__init__(
             "output_lane",
-            {"sum": In(signed(ACC_BITS)), "sign": In(1), "exponent": In(FLOAT_EXPONENT_BITS), "value": Out(io_bits)},
+            {
+                "sum": In(signed(ACC_BITS)),
+                "sign": In(1),
+                "exponent": In(FLOAT_EXPONENT_BITS),
+                "blank": In(1),
+                "value": Out(io_bits),
+            },
         )
 
     @staticmethod
@@ -100,7 +108,7 @@ class OutputLane(Part):
 
         # Stage 4: the leading one is implied; a carry out of the fraction goes on into the exponent.
         value = Signal(self.io_bits, name="value_4", reset_less=True)
-        with m.If(zero_3):
+        with m.If(zero_3 | self.blank):
             m.d.sync += value[:-1].eq(0)
         with m.Else():
             fraction = normal[1 : self.m_bits + 1]
@@ -109,6 +117,6 @@ class OutputLane(Part):
             m.d.sync += value[:-1].eq(
                 (Cat(carry, fraction, lead) + Cat(carry, Const(0, self.m_bits), self.exponent)) >> 1
             )
-        m.d.sync += value[-1].eq(sign_3)
+        m.d.sync += value[-1].eq(sign_3 & ~self.blank)
         m.d.comb += self.value.eq(value)
         return m

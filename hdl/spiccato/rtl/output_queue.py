@@ -27,9 +27,9 @@ class OutputQueue(Part):
 
     Attributes
     ----------
-    valid, last : in, ``lead`` cycles before the beat: there will be one, and whether it ends its packet
-    values, flags : in, the beat
-    last_values : in, constant while running: values of a packet's last beat, less one
+    valid, last, last_values : in, ``lead`` cycles before the beat: there will be one, whether it ends its packet, and how
+        many values it has then, less one
+    values, flags, tid : in, the beat
     clear : in, from a reset on and ``clear_latency`` cycles or more: forget all
     axis : out
     taken : out, a pulse for each beat that left for the host, ``taken_latency`` cycles after its acceptance
@@ -52,9 +52,10 @@ class OutputQueue(Part):
                 "last": In(1),
                 "values": In(data.ArrayLayout(config.io_bits, config.beat_values)),
                 "flags": In(layout(marks_word)),
+                "tid": In(config.tid_bits),
                 "last_values": In((config.beat_values - 1).bit_length()),
                 "clear": In(1),
-                "axis": Out(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
+                "axis": Out(AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))),
                 "taken": Out(1),
             },
         )
@@ -147,13 +148,15 @@ class OutputQueue(Part):
             shown = Mux(turned[number * slice_values * config.io_bits // _SHOWN_BITS], read[1], read[0])
             values.append(shown[: slice_values * config.io_bits])
             kept += [bit.replicate(bytes_per_value) for bit in shown[slice_values * config.io_bits :]]
-        read = queue("marks", "ram_output_marks", 1 + len(MARKS), 0, Cat(lasts[0], self.flags.as_value()))
+        width = 1 + len(MARKS) + config.tid_bits
+        read = queue("marks", "ram_output_marks", width, 0, Cat(lasts[0], self.flags.as_value(), self.tid))
         marks = Mux(turned[0], read[1], read[0])
         m.d.comb += [
             self.axis.tdata.eq(Cat(values)),
             self.axis.tkeep.eq(Cat(kept)),
             self.axis.tlast.eq(marks[0]),
-            self.axis.tuser.eq(marks[1:]),
+            self.axis.tuser.eq(marks[1 : 1 + len(MARKS)]),
+            self.axis.tid.eq(marks[1 + len(MARKS) :]),
         ]
 
         # Nothing is shown from a reset on. The rest takes its time.

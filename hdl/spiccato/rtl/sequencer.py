@@ -1,24 +1,27 @@
-"""The sequencer: plays the program's issue words, one a cycle, waiting only where a word says so.
+"""The sequencer: plays the issue words of one inference after the other, one a cycle, waiting only where a word says so.
 
-The program is a list of issue words. The first ``body`` words start from a reset state; the rest is one inference
-and repeats for ever. Words are fetched ahead into a short queue, so that the memory's latency is never seen.
+Each input packet becomes an inference of its model. Which one is known only when the packet comes, and its first word
+may be due before a word could come from the program memory. So the first words of all models, their *heads*, lie in a
+small memory of their own and are taken from there; the others are fetched ahead, from when the packet was announced,
+into a short queue.
 
 What decides whether the next word goes would reach everything at once: the word's bits, the queue, the account of
 blocks. So it exists in equal copies, a :class:`_Gate` for each slice of the word and for each other purpose.
 """
 
-from amaranth.hdl import Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..isa.issue import VectorFrom, core_word, issue_word
+from ..isa.issue import Source, VectorFrom, core_word, issue_word
+from ..isa.load import model_word
 from .broadcast import DelayLine, copies, equal_register
-from .memory import Ram
+from .memory import DistributedRam, Ram
 from .part import Part, place
 from .vector_file import read_layout
 from .words import layout
 
-__all__ = ["Sequencer", "finish_layout", "probe_layout"]
+__all__ = ["Sequencer", "finish_layout", "state_layout"]
 
 
 def finish_layout(config):
@@ -30,125 +33,164 @@ def finish_layout(config):
                 name: word[name].width for name in ("valid", "cell", "quarter", "output", "output_beats", "output_last")
             },
             "side": 1,
-            "x_side": 1,
         }
     )
 
 
-def probe_layout(config):
-    """An issue word for the read-back of the state: a block of h, or c of a slot of the committed state."""
+def state_layout(config):
+    """What of an issue word acts on the state: see :class:`.contexts.Contexts`."""
     word = issue_word(config)
-    return data.StructLayout({name: word[name].width for name in ("vector", "slot", "seed")})
+    return data.StructLayout(
+        {"source": Source, "slot": word["slot"].width, "valid": 1, "start": 1, "side": 1, "commit": 1}
+    )
 
 
 class _Gate:
-    """Whether the next word goes, for some of the registers that depend on it.
+    """Whether the next word goes, for some of the registers that depend on it, and where the one behind it lies.
 
     Attributes
     ----------
     go, move : the word goes; the next one takes its place
     start, wait : of the word
     valid, have_block, may_start : there is a word; there is what it may wait for
-    read_at : where in the queue the next one lies; a gate may use another one's
+    read_at, head : where the one behind it lies: in the queue, or among the heads, if ``in_heads``; a gate may use
+        another one's
     """
 
     #: Register bits of its own that ``go`` reaches.
-    size = 8
+    size = 12
 
     def __init__(self, m, name, pointer_bits, reader=None):
         self.name = name
-        self.valid, self.start, self.wait, self.have_block, self.may_start = (
+        self.valid, self.start, self.wait, self.have_block, self.may_start, self.head_ready = (
             equal_register(f"{bit}_{name}")
-            for bit in ("next_valid", "next_start", "next_wait", "have_block", "may_start")
+            for bit in ("next_valid", "next_start", "next_wait", "have_block", "may_start", "head_ready")
         )
         self.go, self.move = Signal(name=f"go_{name}"), Signal(name=f"move_{name}")
         self.leads = reader is None
-        self.read_at = reader.read_at if reader else equal_register(f"read_at_{name}", pointer_bits)
+        if self.leads:
+            self.read_at = equal_register(f"read_at_{name}", pointer_bits)
+            self.head = equal_register(f"head_{name}", range(Sequencer.head_words))
+            self.in_heads = equal_register(f"in_heads_{name}")
+        else:
+            self.read_at, self.head, self.in_heads = reader.read_at, reader.head, reader.in_heads
         m.d.comb += [
             self.go.eq(self.valid & (self.have_block | ~self.wait) & (self.may_start | ~self.start)),
             self.move.eq(self.go | ~self.valid),
         ]
 
-    def connect(self, m, queue, available, have_block, may_start, flushed):
-        """Follow the queue, given as what each word of it is: (start, wait)."""
-        start, wait = Signal(name=f"following_start_{self.name}"), Signal(name=f"following_wait_{self.name}")
-        with m.Switch(self.read_at[:-1]):
-            for i, values in enumerate(queue):
-                with m.Case(i):
-                    m.d.comb += Cat(start, wait).eq(Cat(*values))
-        m.d.sync += [self.have_block.eq(have_block), self.may_start.eq(may_start)]
+    def following(self, m, name, heads, queue):
+        """Of values for each head and each word of the queue, the one of the word behind the next one."""
+        head, queued, value = (Signal(len(heads[0]), name=f"{kind}_{name}") for kind in ("head", "queued", "following"))
+        for chosen, values, place_of in ((head, heads, self.head), (queued, queue, self.read_at[:-1])):
+            with m.Switch(place_of):
+                for i, one in enumerate(values):
+                    with m.Case(i):
+                        m.d.comb += chosen.eq(one)
+        m.d.comb += value.eq(Mux(self.in_heads, head, queued))
+        return value
+
+    def connect(self, m, heads, queue, write_at, head_ready, have_block, may_start, cleared):
+        """Follow the words, given as what each is: (start, wait, commit)."""
+        start, wait, commit = self.following(
+            m, f"word_{self.name}", [Cat(*values) for values in heads], [Cat(*values) for values in queue]
+        )
+        available = Signal(name=f"available_{self.name}")
+        m.d.comb += available.eq(Mux(self.in_heads, self.head_ready, write_at != self.read_at))
+        m.d.sync += [
+            self.have_block.eq(have_block),
+            self.may_start.eq(may_start),
+            self.head_ready.eq(head_ready),
+        ]
         with m.If(self.move):
             m.d.sync += [self.valid.eq(available), self.start.eq(start), self.wait.eq(wait)]
         if self.leads:
+            last = Signal(name=f"last_head_{self.name}")
+            m.d.comb += last.eq(self.head == Sequencer.head_words - 1)
             with m.If(self.move & available):
-                m.d.sync += self.read_at.eq(self.read_at + 1)
-        with m.If(flushed):
+                with m.If(self.in_heads):
+                    m.d.sync += [self.head.eq(Mux(last, 0, self.head + 1)), self.in_heads.eq(~last)]
+                with m.Else():
+                    m.d.sync += [self.read_at.eq(self.read_at + 1), self.in_heads.eq(commit)]
+        with m.If(cleared):
             m.d.sync += self.valid.eq(0)
             if self.leads:
-                m.d.sync += self.read_at.eq(0)
+                m.d.sync += [self.read_at.eq(0), self.head.eq(0), self.in_heads.eq(1)]
 
 
 class Sequencer(Part):
-    """Program memory, prefetch queue and issue register.
+    """Program and head memories, prefetch queue and issue register.
 
     Attributes
     ----------
     issue : out, the issue register, idle words included: a copy for each core
     read : out, the same for the vector file, as often as its ``reads`` says
     finish : out, the same for what happens to finished slots
+    state : out, the same for what happens to the state
+    models : in, table of the models: constant while inferences may start
+    announce : in, a pulse: a packet has begun; they take turns with the two sides, side 0 first
+    model : in, of both sides: the packet's model; from ``announce`` on until its inference has ended
     block_ready : in, a pulse for each input block that a word may wait for
-    room : in, the output queue can take another inference
-    malformed : in, of the current inference's packet
     enable : in, start inferences
-    drop : in, forget the input blocks that were announced
-    restart : in, a pulse: before the next inference, play the program from its first word, with state zero
-    keep_c : in, a pulse: a state was loaded, to side 0; a restart that is still to come then leaves out what makes
-        the state zero
-    probe, probe_word : in: hold this word in the issue register; only while ``idle``
-    body, before_last : in, program parameters: first word of the repeated part, last word but one
-    w_en, w_addr, w_data : in, program load
+    room : in, for both sides: the packet's output finds room
+    drop : in, for ``drop_cycles`` or more, while nothing runs: forget the packets that were announced
+    w_tail, w_head : in, ``{en, addr, data}``, load of the program memory and of the heads; an address of the heads is
+        {model, word}
     started, committed, stalled : out, pulses: an inference starts, ends; a cycle in which only room is missing
+    side : out, of the packet whose inference starts next, from ``turn_cycles`` after an inference's start on
     idle : out, no inference runs and no earlier one has work in the pipeline
     """
 
+    #: Cycles from ``announce`` to the first word in the issue register.
+    announce_to_issue = 3
     #: Cycles from ``block_ready`` to a word in the issue register that waited for it.
     block_to_issue = 2
     #: The same from ``room``.
     room_to_issue = 2
-    #: From ``probe`` to its word in the issue register.
-    probe_to_issue = 2
+    #: Cycles from ``announce`` until its model's entry is taken from the table, and a word is asked for.
+    _table_cycles = 2
+    #: From the asking for a word to when it can follow: memory, queue.
+    _fetch_cycles = Ram.latency + 1
+    #: Words of a model that follow before the first one of its others can.
+    head_words = _table_cycles + _fetch_cycles - (announce_to_issue - 2)
+    #: Of a head's number.
+    head_bits = (head_words - 1).bit_length()
+    #: At least so many others there are: the heads of the next model need the time.
+    least_tail = 2
     #: Prefetch queue: what the fetch loop (address, memory, queue) has in flight, rounded up.
     queue_depth = 8
     #: Cycles after the last issue word in which something may still be in the pipeline.
     drain_cycles = 64
+    drop_cycles = 3
 
     def __init__(self, config, *, reads=1):
         self.config, self.reads = config, reads
         self.layout = layout(issue_word(config))
-        addr_bits = (config.program_depth - 1).bit_length()
+        tail_bits = (config.program_depth - 1).bit_length()
         super().__init__(
             "sequencer",
             {
                 "issue": Out(layout(core_word(config))).array(config.cores),
                 "read": Out(read_layout(config)).array(reads),
                 "finish": Out(finish_layout(config)),
+                "state": Out(state_layout(config)),
+                "models": In(layout(model_word(config))).array(config.models),
+                "announce": In(1),
+                "model": In(config.model_bits).array(2),
                 "block_ready": In(1),
-                "room": In(1),
-                "malformed": In(1),
                 "enable": In(1),
+                "room": In(2),
                 "drop": In(1),
-                "restart": In(1),
-                "keep_c": In(1),
-                "probe": In(1),
-                "probe_word": In(probe_layout(config)),
-                "body": In(addr_bits),
-                "before_last": In(addr_bits),
-                "w_en": In(1),
-                "w_addr": In(addr_bits),
-                "w_data": In(self.layout),
+                "w_tail_en": In(1),
+                "w_tail_addr": In(tail_bits),
+                "w_tail_data": In(self.layout),
+                "w_head_en": In(1),
+                "w_head_addr": In(self.head_bits + config.model_bits),
+                "w_head_data": In(self.layout),
                 "started": Out(1),
                 "committed": Out(1),
                 "stalled": Out(1),
+                "side": Out(1),
                 "idle": Out(1),
             },
         )
@@ -164,62 +206,12 @@ class Sequencer(Part):
             for i in range(number)
         ]
         issuing, account = _Gate(m, "issue", pointer_bits), _Gate(m, "account", pointer_bits)
-        probing, restarting = _Gate(m, "probe", pointer_bits, issuing), _Gate(m, "restart", pointer_bits, account)
+        watching = _Gate(m, "watch", pointer_bits, account)
+        dropped = equal_register("dropped", init=1, resettable=True)
+        m.d.sync += dropped.eq(self.drop)
 
-        # What a flush makes wait: the fetch begins anew at once, the rest follows before its first word arrives.
-        flush = Signal()
-        fetch_flushed, queue_flushed = (
-            equal_register(f"{name}_flushed", init=1, resettable=True) for name in ("fetch", "queue")
-        )
-        resume = Signal()
-        resume_wanted = Signal(reset_less=True)
-        m.d.comb += resume.eq(self.keep_c | (resume_wanted & ~self.restart))
-        m.d.sync += [fetch_flushed.eq(flush), queue_flushed.eq(flush), resume_wanted.eq(resume)]
-
-        # Fetch: one word a cycle while the queue has room for all that is under way.
-        memory = place(m, "program", Ram("ram_program", width=width, depth=config.program_depth, preload="words"))
-        running = Signal()
-        addr = Signal.like(self.body, reset_less=True)
-        wrap = Signal(reset_less=True)
-        jumping = Signal(reset_less=True)
-        advance = Signal()
-        fetch = Signal()
-        claimed = Signal(pointer_bits, reset_less=True)
-        used = Signal(pointer_bits)
-        m.d.comb += [
-            memory.w_en.eq(self.w_en),
-            memory.w_addr.eq(self.w_addr),
-            memory.w_data.eq(self.w_data),
-            memory.r_addr.eq(addr),
-            used.eq(claimed - account.read_at),
-            advance.eq((~used[-1] | fetch_flushed) & running),
-            fetch.eq(advance & ~jumping),
-        ]
-        m.d.sync += [jumping.eq(0), claimed.eq(Mux(fetch_flushed, 0, claimed) + fetch)]
-        with m.If(advance):
-            m.d.sync += [wrap.eq((addr == self.before_last) & ~jumping), addr.eq(Mux(wrap, self.body, addr + 1))]
-        with m.If(flush):
-            # To the body by the way that every inference's end takes, so that the address needs no other one.
-            m.d.sync += [running.eq(1), addr.eq(0), wrap.eq(resume), jumping.eq(resume)]
-
-        # Arrival, known a cycle ahead of the memory's output: so each slice of each word has an enable of its own.
-        queue = [Signal(width, name=f"queue_{i}", reset_less=True) for i in range(self.queue_depth)]
-        fill = Signal(self.queue_depth, init=1, reset_less=True)
-        write_at = Signal(pointer_bits, reset_less=True)
-        under_way = DelayLine(m, "fetch", fetch)
-        arriving = under_way.at(Ram.latency - 1)
-        arrived = Signal(reset_less=True)
-        m.d.sync += [arrived.eq(arriving & ~fetch_flushed), write_at.eq(write_at + arrived)]
-        with m.If(arriving):
-            m.d.sync += fill.eq(fill.rotate_left(1))
-        with m.If(queue_flushed):
-            m.d.sync += [fill.eq(1), write_at.eq(0)]
-        for (_, bits), arrives in zip(slices, under_way.spread(Ram.latency - 1, number, "arriving")):
-            for i, word in enumerate(queue):
-                write = equal_register(f"write_{i}_{bits.start}")
-                m.d.sync += write.eq(arrives & fill[i])
-                with m.If(write):
-                    m.d.sync += word[bits].eq(memory.r_data[bits])
+        queue, write_at = self._fetch(m, slices, account, dropped)
+        heads, head_ready = self._heads(m, slices, account, dropped)
 
         # The next word, and what it may wait for.
         next_word = Signal(self.layout, reset_less=True)
@@ -227,114 +219,72 @@ class Sequencer(Part):
         use_block = Signal()
         blocks = Signal(8)
         have_block = Signal()
-        restart_wanted = Signal()
-        may_start = Signal()
+        room, may_start = Signal(name="has_room"), Signal()
         m.d.comb += [
             use_block.eq(account.go & account.wait),
             have_block.eq((self.block_ready | blocks[1:].any() | (blocks[0] & ~use_block)) & ~self.drop),
-            may_start.eq(self.room & self.enable & ~restart_wanted & ~self.restart & ~self.probe & ~fetch_flushed),
+            room.eq(Mux(self.side, self.room[1], self.room[0])),
+            may_start.eq(room & self.enable),
         ]
         change = Cat(self.block_ready ^ use_block, (use_block & ~self.block_ready).replicate(len(blocks) - 1))
         m.d.sync += blocks.eq(blocks + change)
-        flushed = copies(m, "flushed", queue_flushed, number + 1)
-        heads = [data.View(self.layout, word) for word in queue]
-        for gate, cleared in [
-            *((gate, copy) for (gate, _), copy in zip(slices, flushed)),
-            *((gate, flushed[-1]) for gate in (issuing, probing)),
-            # The pointer by which the fetch counts.
-            *((gate, queue_flushed) for gate in (account, restarting)),
+        cleared = copies(m, "cleared", dropped, number + 1)
+        conditions = [
+            [(word.start, word.wait_block, word.commit) for word in (data.View(self.layout, bits) for bits in words)]
+            for words in (heads, queue)
+        ]
+        for gate, clear in [
+            *((gate, copy) for (gate, _), copy in zip(slices, cleared)),
+            *((gate, cleared[-1]) for gate in (issuing, account, watching)),
         ]:
-            waiting = [(head.start, head.wait_block) for head in heads]
-            gate.connect(m, waiting, write_at != gate.read_at, have_block, may_start, cleared)
+            gate.connect(m, *conditions, write_at, head_ready, have_block, may_start, clear)
         for gate, bits in slices:
-            following = Signal(bits.stop - bits.start, name=f"following_{bits.start}")
-            with m.Switch(gate.read_at[:-1]):
-                for i, word in enumerate(queue):
-                    with m.Case(i):
-                        m.d.comb += following.eq(word[bits])
+            following = gate.following(
+                m, str(bits.start), [word[bits] for word in heads], [word[bits] for word in queue]
+            )
             with m.If(gate.move):
                 m.d.sync += next_bits[bits].eq(following)
 
-        # The issue register; an idle word is one whose effects are switched off. A read-back's word is held there while
-        # nothing else is going on. An inference may have been let go just before it came: that one's words go first.
-        state_side = Signal(reset_less=True)
-        state_zero = Signal(reset_less=True)
+        # The issue register; an idle word is one whose effects are switched off.
         packet_side = Signal()
-        probed = Signal()
-        idle = [equal_register(f"idle_{i}", resettable=True) for i in range(2)]
-        m.d.comb += [self.idle.eq(idle[0]), probed.eq(self.probe & idle[1] & ~probing.go)]
-        sides = {"x_side": packet_side, "zero_c": state_zero}
         word = {field.name: next_word[field.name] for field in issue_word(config)}
         word |= {
             "valid": word["valid"] & issuing.go,
+            "start": word["start"] & issuing.go,
+            "commit": word["commit"] & issuing.go,
             "output": word["output"] & issuing.go,
             "vector_from": Mux(issuing.go, word["vector_from"], VectorFrom.NONE),
+            "side": packet_side,
         }
-
-        def issue(name, port, hold=0):
-            """A copy of the issue register, or of what of it the port has; the read-back's word while ``hold``."""
-            probe = {
-                **{name: self.probe_word[name] for name in ("vector", "slot", "seed")},
-                "vector_from": VectorFrom.H,
-            }
-            held = word | {field: Mux(hold, value, word[field]) for field, value in probe.items()}
-            values = held | sides | {"side": state_side ^ ~held["seed"]}
-            for field, shape in port.shape().members.items():
-                register = equal_register(f"{name}_{field}", shape, resettable=(name, field) == ("finish", "valid"))
-                m.d.sync += register.eq(values[field])
-                m.d.comb += port[field].eq(register)
 
         ports = [(f"issue_{i}", port) for i, port in enumerate(self.issue)]
         ports += [(f"read_{i}", port) for i, port in enumerate(self.read)]
-        for (name, port), hold in zip(ports, copies(m, "probing", probed, len(ports))):
-            issue(name, port, hold)
-        issue("finish", self.finish)
+        ports += [("finish", self.finish), ("state", self.state)]
+        for name, port in ports:
+            for field, shape in port.shape().members.items():
+                register = equal_register(f"{name}_{field}", shape, resettable=(name, field) == ("finish", "valid"))
+                m.d.sync += register.eq(word[field])
+                m.d.comb += port[field].eq(register)
 
         commit = Signal()
         issued = Signal(reset_less=True)
         m.d.comb += commit.eq(account.go & next_word.commit)
         m.d.sync += [
-            issued.eq(account.go | flush),
+            issued.eq(account.go),
             self.started.eq(account.go & account.start),
             self.committed.eq(commit),
+            self.stalled.eq(Cat(watching.valid, watching.start, watching.have_block, self.enable, ~room).all()),
         ]
         with m.If(commit):
             m.d.sync += packet_side.eq(~packet_side)
-        with m.If(commit & ~self.malformed):
-            m.d.sync += [state_side.eq(~state_side), state_zero.eq(0)]
-        with m.If(queue_flushed):
-            m.d.sync += [state_side.eq(0), state_zero.eq(~resume_wanted)]
-        with m.If(self.keep_c):
-            m.d.sync += [state_side.eq(0), state_zero.eq(0)]
 
-        # Between inferences: the next word is an inference's first, and has not gone.
-        between = Signal()
         active = Signal()
         # Goes on in a reset, which lasts as long, from whatever it was.
         quiet = Signal(range(self.drain_cycles + 1), reset_less=True)
         if self.drain_cycles != 1 << len(quiet) - 1:
             raise ValueError("the cycles in which the pipeline runs empty are counted up to a power of two")
-        m.d.comb += [
-            between.eq(restarting.valid & restarting.start & ~restarting.may_start),
-            flush.eq(restart_wanted & self.enable & (between | ~running)),
-        ]
-        m.d.sync += [
-            # An inference whose input pauses is quiet for long, and still running.
-            # A restart that is yet to come counts as well, if it can come.
-            *(
-                copy.eq(quiet[-1] & ~active & ~account.go & ~issued & ~((self.restart | restart_wanted) & self.enable))
-                for copy in idle
-            ),
-            self.stalled.eq(
-                Cat(
-                    restarting.valid, restarting.start, restarting.have_block, self.enable, ~self.room, ~fetch_flushed
-                ).all()
-            ),
-        ]
-        with m.If(flush):
-            m.d.sync += restart_wanted.eq(0)
-        with m.Elif(self.restart):
-            m.d.sync += restart_wanted.eq(1)
+        # An inference whose input pauses is quiet for long, and still running.
+        m.d.sync += self.idle.eq(quiet[-1] & ~active & ~account.go & ~issued)
         # One cycle after the word that they tell of.
         with m.If(self.committed):
             m.d.sync += active.eq(0)
@@ -347,3 +297,102 @@ class Sequencer(Part):
         with m.If(self.drop):
             m.d.sync += [blocks.eq(0), packet_side.eq(0)]
         return m
+
+    def _fetch(self, m, slices, account, dropped):
+        """The fetch loop: (queue's words, pointer behind the last one)."""
+        config = self.config
+        pointer_bits = len(account.read_at)
+        width, number = self.layout.size, len(slices)
+        memory = place(m, "program", Ram("ram_program", width=width, depth=config.program_depth, preload="words"))
+        addr = Signal.like(self.w_tail_addr, name="addr", reset_less=True)
+        before_last = Signal.like(addr, name="before_last", reset_less=True)
+        next_first, next_before_last = (
+            Signal.like(addr, name=f"next_{name}", reset_less=True) for name in ("first", "before_last")
+        )
+        # Packets whose words are yet to be fetched, and whose turn it is; `settled` when the table's entry is its.
+        announced = Signal(2, name="to_fetch")
+        side = Signal(name="fetch_side")
+        settled = Signal()
+        running, at_last = Signal(name="fetching"), Signal(name="at_last", reset_less=True)
+        begin, advance = Signal(name="begin_packet"), Signal(name="fetch")
+        claimed = Signal(pointer_bits, reset_less=True)
+        used = Signal(pointer_bits, name="used")
+        model = Mux(side, self.model[1], self.model[0])
+        m.d.comb += [
+            memory.w_en.eq(self.w_tail_en),
+            memory.w_addr.eq(self.w_tail_addr),
+            memory.w_data.eq(self.w_tail_data),
+            memory.r_addr.eq(addr),
+            used.eq(claimed - account.read_at),
+            advance.eq(running & ~used[-1]),
+            begin.eq(announced.any() & settled & (~running | (advance & at_last))),
+        ]
+        m.d.sync += [
+            next_first.eq(Array(entry.first for entry in self.models)[model]),
+            next_before_last.eq(Array(entry.before_last for entry in self.models)[model]),
+            announced.eq(announced + self.announce - begin),
+            settled.eq(~begin),
+            claimed.eq(claimed + advance),
+        ]
+        with m.If(advance):
+            m.d.sync += [addr.eq(addr + 1), at_last.eq(addr == before_last)]
+        with m.If(begin):
+            m.d.sync += [addr.eq(next_first), before_last.eq(next_before_last), at_last.eq(0), side.eq(~side)]
+        with m.If(begin | (advance & at_last)):
+            m.d.sync += running.eq(begin)
+
+        # Arrival, known a cycle ahead of the memory's output: so each slice of each word has an enable of its own.
+        queue = [Signal(width, name=f"queue_{i}", reset_less=True) for i in range(self.queue_depth)]
+        fill = Signal(self.queue_depth, init=1, reset_less=True)
+        write_at = Signal(pointer_bits, reset_less=True)
+        under_way = DelayLine(m, "fetch", advance)
+        arriving = under_way.at(Ram.latency - 1)
+        arrived = Signal(reset_less=True)
+        m.d.sync += [arrived.eq(arriving), write_at.eq(write_at + arrived)]
+        with m.If(arriving):
+            m.d.sync += fill.eq(fill.rotate_left(1))
+        for (_, bits), arrives in zip(slices, under_way.spread(Ram.latency - 1, number, "arriving")):
+            for i, word in enumerate(queue):
+                write = equal_register(f"write_{i}_{bits.start}")
+                m.d.sync += write.eq(arrives & fill[i])
+                with m.If(write):
+                    m.d.sync += word[bits].eq(memory.r_data[bits])
+        with m.If(dropped):
+            m.d.sync += [
+                *(register.eq(0) for register in (announced, side, running, claimed, write_at)),
+                fill.eq(1),
+            ]
+        return queue, write_at
+
+    def _heads(self, m, slices, account, dropped):
+        """The heads of the packet whose turn it is: (words, whether they are)."""
+        config = self.config
+        announced = Signal(2, name="to_play")
+        side = Signal(name="play_side")
+        done = Signal(name="heads_done", reset_less=True)
+        # A cycle late; the others of its words leave the time.
+        m.d.sync += done.eq(
+            account.move & account.in_heads & account.head_ready & (account.head == self.head_words - 1)
+        )
+        m.d.sync += announced.eq(announced + self.announce - done)
+        with m.If(done):
+            m.d.sync += side.eq(~side)
+        with m.If(dropped):
+            m.d.sync += [announced.eq(0), side.eq(0)]
+        m.d.comb += self.side.eq(side)
+        words = [Signal(self.layout.size, name=f"head_{i}", reset_less=True) for i in range(self.head_words)]
+        for number, (_, bits) in enumerate(slices):
+            for i, word in enumerate(words):
+                memory = place(
+                    m,
+                    f"head_{i}_{number}",
+                    DistributedRam("ram_heads", width=bits.stop - bits.start, depth=1 << config.model_bits),
+                )
+                m.d.comb += [
+                    memory.w_en.eq(self.w_head_en & (self.w_head_addr[: self.head_bits] == i)),
+                    memory.w_addr.eq(self.w_head_addr[self.head_bits :]),
+                    memory.w_data.eq(self.w_head_data.as_value()[bits]),
+                    memory.r_addr.eq(Mux(side, self.model[1], self.model[0])),
+                ]
+                m.d.sync += word[bits].eq(memory.r_data)
+        return words, (announced - done).any() | self.announce

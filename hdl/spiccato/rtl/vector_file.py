@@ -27,7 +27,7 @@ _SHARE = 2
 def read_layout(config):
     """A read: which block, of which half. The fields are those of the issue word."""
     return data.StructLayout(
-        {"vector_from": VectorFrom, "vector": issue_word(config)["vector"].width, "side": 1, "x_side": 1}
+        {"vector_from": VectorFrom, "vector": issue_word(config)["vector"].width, "side": 1}
     )
 
 
@@ -237,7 +237,7 @@ class VectorFile(Part):
                 *(bank.w_addr[i].eq(Cat(x_blocks[2 * quarter + i], x_sides_w[2 * quarter + i])) for i in range(2)),
                 bank.w_data.eq(Cat(self.x.as_value().word_select(quarter, width), self.x_exponent)),
                 bank.r_en.eq(read.vector_from == VectorFrom.X),
-                bank.r_addr.eq(Cat(read.vector[:x_bits], read.x_side)),
+                bank.r_addr.eq(Cat(read.vector[:x_bits], read.side)),
             ]
             candidates[quarter].append(bank)
             exponents.append(bank)

@@ -10,6 +10,7 @@ from ...isa.registers import IDENTITY, REGISTERS, VERSION
 from ...isa.word import WORD_BITS
 from ..axi import AxiLite
 from ..broadcast import copies, equal_register
+from ..contexts import Contexts
 from ..load_tree import load_layout
 from ..part import Part, place
 from ..sequencer import Sequencer
@@ -17,7 +18,6 @@ from ..words import layout
 from .bus import RegisterBus
 from .counters import Errors, EventCounter, Latency
 from .loader import Loader
-from .probe import Probe, ProbeRequest
 
 __all__ = ["Control"]
 
@@ -32,10 +32,9 @@ class Control(Part):
     parameters : out
     reset : out, one cycle ahead of that of the streams and the sequencer
     enable, drop : out, equal copies for sequencer and input
-    restart, keep_c : out, to the sequencer
+    clear : out, while nothing runs: no context has a state
     idle : in
     half_packet : in, a pulse: ``drop`` has cut a packet that was being received
-    probe : out, to the sequencer and the state memories
     now : out, cycle counter
     inference, stall, flags : in, counted and collected; ``flags`` with ``inference``
     done, cycles : in, latency of a finished inference
@@ -55,15 +54,13 @@ class Control(Part):
             {
                 "axil": In(AxiLite()),
                 "load": Out(load_layout(config)),
-                "parameters": Out(layout(parameters_word(config))),
+                "parameters": Out(layout(parameters_word)),
                 "reset": Out(1),
                 "enable": Out(1).array(2),
                 "drop": Out(1).array(2),
-                "restart": Out(1),
-                "keep_c": Out(1),
+                "clear": Out(1),
                 "idle": In(1),
                 "half_packet": In(1),
-                "probe": Out(ProbeRequest()),
                 "now": Out(WORD_BITS),
                 "inference": In(1),
                 "stall": In(1),
@@ -84,13 +81,11 @@ class Control(Part):
         m.d.sync += [leaf.eq(0) for leaf in leaves.values()]
         bus = place(m, "bus", RegisterBus())
         loader = place(m, "loader", Loader(config), reset=leaves["loads"])
-        probe = place(m, "probe", Probe(), reset=leaves["loads"])
         errors = place(m, "error_bits", Errors(), reset=leaves["loads"])
         inferences = place(m, "inferences", EventCounter(), reset=leaves["inferences"])
         stall_cycles = place(m, "stall_cycles", EventCounter(), reset=leaves["stall_cycles"])
         latency = place(m, "latency", Latency(), reset=leaves["latency"])
         connect(m, flipped(self.axil), bus.axil)
-        connect(m, flipped(self.probe), probe.request)
         connect(m, loader.error, errors.error)
         now = Signal(WORD_BITS, reset_less=True)
         m.d.sync += now.eq(now + 1)
@@ -107,6 +102,20 @@ class Control(Part):
         with m.Elif(resetting):
             m.d.sync += [reset_left.eq(reset_left - 1), Cat(resetting, busy).eq((~reset_ends).replicate(2))]
 
+        # States are forgotten while no inference runs, and until that is done none starts.
+        forget_left = Signal(range(Contexts.clear_cycles(config) + 1), reset_less=True)
+        forgetting = [equal_register(f"forgetting_{i}", init=1, resettable=True) for i in range(len(self.enable))]
+        clearing = [equal_register("clearing")]
+        m.d.sync += clearing[0].eq(forgetting[0] & idle)
+        with m.If(loader.forget | ~idle):
+            m.d.sync += forget_left.eq(Contexts.clear_cycles(config))
+        with m.Elif(forget_left.any()):
+            m.d.sync += forget_left.eq(forget_left - 1)
+        with m.If(loader.forget):
+            m.d.sync += [wait.eq(1) for wait in forgetting]
+        with m.Elif(~forget_left.any()):
+            m.d.sync += [wait.eq(0) for wait in forgetting]
+
         m.d.comb += [
             loader.start.eq(bus.command.load),
             loader.word.eq(bus.write.load_data),
@@ -117,15 +126,10 @@ class Control(Part):
             loader.reset_ends.eq(reset_ends),
             self.load.eq(loader.load),
             self.parameters.eq(loader.parameters),
-            self.restart.eq(loader.restart),
-            self.keep_c.eq(loader.keep_c),
-            *(port.eq(loaded) for port, loaded in zip(self.enable, loader.loaded)),
+            self.clear.eq(clearing[0]),
+            *(port.eq(loaded & ~wait) for port, loaded, wait in zip(self.enable, loader.loaded, forgetting)),
             # What was received for one program is nothing to another.
             *(port.eq(drop) for port, drop in zip(self.drop, loader.drop)),
-            probe.start.eq(bus.write.probe),
-            probe.value.eq(bus.value[0]),
-            probe.idle.eq(idle),
-            probe.reset.eq(bus.command.reset),
             errors.inference.eq(self.inference),
             errors.flags.eq(self.flags),
             errors.half_packet.eq(self.half_packet),
@@ -139,7 +143,7 @@ class Control(Part):
         ]
 
         own_digest = Const(int(config.digest, 16), 2 * WORD_BITS)
-        status = {"loaded": loader.loaded[-1], "idle": idle, "loading": loader.loading, "probe_done": probe.done}
+        status = {"loaded": loader.loaded[-1], "idle": idle & ~forgetting[0], "loading": loader.loading}
         (whole,) = copies(m, "whole", loader.whole, 1)
         built = {"cores": config.cores, "block": config.block, "float32": config.io_format == "float32"}
         m.d.comb += [
@@ -153,7 +157,6 @@ class Control(Part):
             bus.contents.inferences.eq(inferences.count),
             bus.contents.stall_cycles.eq(stall_cycles.count),
             bus.contents.latency.eq(latency.last_cycles),
-            bus.contents.probe_data.eq(probe.element),
             bus.contents.program_low.eq(Mux(whole, loader.parameters.digest[:WORD_BITS], 0)),
             bus.contents.program_high.eq(Mux(whole, loader.parameters.digest[WORD_BITS:], 0)),
         ]

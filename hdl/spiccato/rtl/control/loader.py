@@ -44,8 +44,7 @@ def _next_crc(crc, word):
 class Loader(Part):
     """Takes loads word by word and hands entries to the memories.
 
-    What is not for this configuration, or a state that is not of the loaded program, is refused before it overwrites
-    anything.
+    What is not for this configuration is refused before it overwrites anything.
 
     A word goes through stages, so that none of its registers reaches far: whether it counts, as what, and comparisons
     (1), what follows from them (2); the word of an entry it is (2), the entry (3).
@@ -64,8 +63,7 @@ class Loader(Part):
     whole : out, there is a whole program in the memories
     loaded : out, there is a program that may run: equal copies
     drop : out, there is none, and nothing runs: equal copies
-    restart : out, a pulse: before the next inference, play the program from its first word, with state zero
-    keep_c : out, a pulse: a state was loaded
+    forget : out, a pulse: before the next inference, no context has a state
     error : out, pulses: why a load was not accepted
     """
 
@@ -90,13 +88,12 @@ class Loader(Part):
                 "reset": In(1),
                 "reset_ends": In(1),
                 "load": Out(load_layout(config)),
-                "parameters": Out(layout(parameters_word(config))),
+                "parameters": Out(layout(parameters_word)),
                 "loading": Out(1),
                 "whole": Out(1),
                 "loaded": Out(1).array(3),
                 "drop": Out(1).array(2),
-                "restart": Out(1),
-                "keep_c": Out(1),
+                "forget": Out(1),
                 "error": Out(Signature({name: Out(1) for name in LOAD_ERRORS})),
             },
         )
@@ -110,7 +107,6 @@ class Loader(Part):
         # Stage 1. `whole` tells that the memories hold a whole program.
         state = Signal(_State)
         accepted = Signal()
-        is_state = Signal(reset_less=True)
         m.d.comb += [
             accepted.eq(self.word & self.loading & self.idle),
             self.error.load_busy.eq(self.word & self.loading & ~self.idle),
@@ -137,17 +133,11 @@ class Loader(Part):
         in_data, *fills = pulses("data", state == _State.DATA, 1 + len(halves))
         (hashed,) = pulses("hashed", state != _State.CHECK)
         own_digest = Const(int(self.config.digest, 16), 2 * WORD_BITS)
-        whole_digest = self.parameters.digest
         crc = Signal(WORD_BITS, reset_less=True)
-        own_low, own_high, program_low, program_high, good = (
-            Signal(name=name, reset_less=True)
-            for name in ("own_low", "own_high", "program_low", "program_high", "crc_good")
-        )
+        own_low, own_high, good = (Signal(name=name, reset_less=True) for name in ("own_low", "own_high", "crc_good"))
         m.d.sync += [
             own_low.eq(compared == own_digest[:WORD_BITS]),
             own_high.eq(compared == own_digest[WORD_BITS:]),
-            program_low.eq(compared == whole_digest[:WORD_BITS]),
-            program_high.eq(compared == whole_digest[WORD_BITS:]),
             good.eq(compared == ~crc),
         ]
         with m.If(DelayLine(m, "started", self.start).at(1)):
@@ -173,24 +163,15 @@ class Loader(Part):
             m.d.sync += state.eq(_State.IGNORE)
 
         with m.If(begin):
-            m.d.sync += [is_state.eq(header.kind == RecordKind.BEGIN_STATE), state.eq(_State.DIGEST_LOW)]
-            with m.Switch(header.kind):
-                with m.Case(RecordKind.BEGIN_PROGRAM):
-                    pass
-                with m.Case(RecordKind.BEGIN_STATE):
-                    with m.If(~self.whole):
-                        refuse(self.error.no_program)
-                with m.Default():
-                    refuse(self.error.load_format)
+            m.d.sync += state.eq(_State.DIGEST_LOW)
+            with m.If(header.kind != RecordKind.BEGIN_PROGRAM):
+                refuse(self.error.load_format)
         with m.If(low):
-            m.d.sync += [right_low.eq(Mux(is_state, program_low, own_low)), state.eq(_State.DIGEST_HIGH)]
+            m.d.sync += [right_low.eq(own_low), state.eq(_State.DIGEST_HIGH)]
         with m.If(high):
             m.d.sync += state.eq(_State.HEADER)
-            with m.If(~(right_low & Mux(is_state, program_high, own_high))):
-                with m.If(is_state):
-                    refuse(self.error.wrong_program)
-                with m.Else():
-                    refuse(self.error.wrong_configuration)
+            with m.If(~(right_low & own_high)):
+                refuse(self.error.wrong_configuration)
         with m.If(in_header):
             m.d.sync += [kind.eq(header.kind), core.eq(header.core), row.eq(header.row), last_word.eq(header.words)]
             with m.Switch(header.kind):
@@ -215,10 +196,7 @@ class Loader(Part):
             m.d.sync += [self.loading.eq(0), state.eq(_State.IGNORE)]
         with m.If(ends_well):
             m.d.sync += self.whole.eq(1)
-        m.d.sync += [
-            self.restart.eq((ends_well & ~is_state) | self.reset_state | self.reset_ends),
-            self.keep_c.eq(ends_well & is_state),
-        ]
+        m.d.sync += self.forget.eq(ends_well | self.reset_state | self.reset_ends)
         # No input is taken during a reset: `loaded` is 0 until its end.
         loaded = Signal()
         m.d.comb += loaded.eq(

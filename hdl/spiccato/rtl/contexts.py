@@ -1,0 +1,207 @@
+"""Contexts: where the state of each stream lies, which side of it counts, and what addresses an issue word so means.
+
+A context's state lies in a range of the accumulator file and of the memory of c, twice: an inference reads the side
+that the context's last one wrote, and writes the other; its end turns the sides, unless its packet was malformed. A
+context without a state, and one that is told to start, begin from the model's initial state.
+
+Cycles are counted from the issue register (0): what is known of the inference's context (1), what that adds to a slot's
+number (2), the addresses (3), a copy for each core (4).
+"""
+
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from ..isa.issue import Source
+from ..isa.load import context_word, model_word, state_bits
+from .broadcast import DelayLine, copies
+from .memory import Ram
+from .part import Part, place
+from .sequencer import Sequencer, state_layout
+from .words import layout
+
+__all__ = ["Contexts", "access_layout", "packet_layout"]
+
+
+def access_layout(config):
+    """Where an issue word finds its context's state in a core's memories.
+
+    ``sums`` is the address of what row sums are added to, ``store`` that of what an inference leaves, ``c`` that of
+    what the one before left, which counts as zero if ``zero`` says so. Without ``keep`` nothing is stored.
+    """
+    bits = state_bits(config)
+    return data.StructLayout({"sums": bits, "store": bits, "c": bits, "zero": 1, "keep": 1})
+
+
+def packet_layout(config):
+    """What is known of a packet from its first beat on."""
+    return data.StructLayout({"tid": config.tid_bits, "start": 1, "quiet": 1})
+
+
+def _flags_layout():
+    """What changes about a context: it has a state, and on which side."""
+    return data.StructLayout({"alive": 1, "side": 1})
+
+
+class Contexts(Part):
+    """The table of contexts, and the addresses of the words that are issued.
+
+    Attributes
+    ----------
+    models : in, table of the models: constant while inferences may start
+    packet : in, of both sides, :func:`packet_layout`: from ``announce`` on until its inference has ended
+    announce : in, a pulse: a packet has begun; they take turns with the sides, side 0 first
+    word : in, :func:`.sequencer.state_layout`, cycle 0
+    malformed : in, cycle 0: of the packet that the word belongs to
+    drop : in, while nothing runs: the next packet is of side 0
+    clear : in, for ``clear_cycles`` or more, while nothing runs: no context has a state
+    w_en, w_addr, w_data : in, program load
+    access : out, cycle ``latency``, :func:`access_layout`: a copy for each core
+    unknown : out, of both sides: the packet's ``tid`` names no context; ``unknown_cycles`` after ``announce``
+    """
+
+    #: From the issue register to ``access``.
+    latency = 4
+    #: From ``announce`` to what is known of the context.
+    unknown_cycles = Ram.latency + 1
+
+    def __init__(self, config):
+        self.config = config
+        if self.unknown_cycles > Sequencer.announce_to_issue:
+            raise ValueError("a context's first word is issued before the context is known")
+        self.depth = 1 << config.tid_bits
+        super().__init__(
+            "contexts",
+            {
+                "models": In(layout(model_word(config))).array(config.models),
+                "packet": In(packet_layout(config)).array(2),
+                "announce": In(1),
+                "word": In(state_layout(config)),
+                "malformed": In(1),
+                "drop": In(1),
+                "clear": In(1),
+                "w_en": In(1),
+                "w_addr": In(config.tid_bits),
+                "w_data": In(layout(context_word(config))),
+                "access": Out(access_layout(config)).array(config.cores),
+                "unknown": Out(2),
+            },
+        )
+
+    @staticmethod
+    def clear_cycles(config):
+        """All contexts' flags, and the write's own cycle."""
+        return (1 << config.tid_bits) + 2
+
+    def elaborate(self, platform):
+        m = Module()
+        config = self.config
+        bits, side_1, constants = state_bits(config), config.state_slots, 2 * config.state_slots
+
+        # What is read when a packet has begun.
+        side = Signal(name="announced_side")
+        table = place(m, "table", Ram("ram_contexts", width=len(self.w_data.as_value()), depth=self.depth))
+        flags = place(m, "flags", Ram("ram_context_flags", width=2, depth=self.depth))
+        tid = Mux(side, self.packet[1].tid, self.packet[0].tid)
+        m.d.comb += [
+            table.w_en.eq(self.w_en),
+            table.w_addr.eq(self.w_addr),
+            table.w_data.eq(self.w_data),
+            table.r_addr.eq(tid),
+            flags.r_addr.eq(tid),
+        ]
+        with m.If(self.announce):
+            m.d.sync += side.eq(~side)
+        with m.If(self.drop):
+            m.d.sync += side.eq(0)
+        found = DelayLine(m, "announce", self.announce).at(Ram.latency)
+        found_side = DelayLine(m, "announced_side", side).at(Ram.latency)
+
+        # The inference that is issued, from its first word on.
+        current_tid = Signal(config.tid_bits, reset_less=True)
+        current_known = Signal(reset_less=True)
+        current = Signal(_flags_layout(), reset_less=True)
+        base, initial = Signal(bits, name="base", reset_less=True), Signal(bits, name="initial", reset_less=True)
+        has_initial = Signal(reset_less=True)
+
+        # It changes its context's flags when it ends: in their memory, and in what was read for the next packet.
+        ends = Signal()
+        changed = Signal(_flags_layout())
+        m.d.comb += [
+            ends.eq(self.word.commit & ~self.malformed & current_known),
+            changed.alive.eq(1),
+            changed.side.eq(~current.side),
+        ]
+        sweep = Signal(config.tid_bits, reset_less=True)
+        flags_en = Signal(reset_less=True)
+        flags_addr = Signal.like(sweep, name="flags_addr", reset_less=True)
+        flags_data = Signal(_flags_layout(), reset_less=True)
+        m.d.sync += [
+            flags_en.eq(ends | self.clear),
+            flags_addr.eq(Mux(self.clear, sweep, current_tid)),
+            flags_data.eq(Mux(self.clear, 0, changed.as_value())),
+        ]
+        with m.If(self.clear):
+            m.d.sync += sweep.eq(sweep + 1)
+        m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
+
+        entries = []
+        for s, packet in enumerate(self.packet):
+            entry = Signal(layout(context_word(config)), name=f"entry_{s}", reset_less=True)
+            read = Signal(_flags_layout(), name=f"flags_{s}", reset_less=True)
+            # Of the same context as the inference that is running, and what that one has made of it.
+            same, overruled = (Signal(name=f"{name}_{s}", reset_less=True) for name in ("same", "overruled"))
+            ruled = Signal(_flags_layout(), name=f"ruled_{s}", reset_less=True)
+            m.d.sync += same.eq(packet.tid == current_tid)
+            with m.If(found & (found_side == s)):
+                m.d.sync += [entry.eq(table.r_data), read.eq(flags.r_data)]
+            with m.If(self.announce & (side == s)):
+                m.d.sync += overruled.eq(0)
+            with m.If(ends & same):
+                m.d.sync += [overruled.eq(1), ruled.eq(changed)]
+            with m.If(self.clear):
+                m.d.sync += [overruled.eq(1), ruled.eq(0)]
+            entries.append((entry, Mux(overruled, ruled.as_value(), read.as_value()), packet))
+            m.d.comb += self.unknown[s].eq(~entry.known)
+
+        # Cycle 1: of the word's inference.
+        model = Array(self.models)[Mux(self.word.side, *(packet.tid[config.stream_bits :] for packet in self.packet[::-1]))]
+        with m.If(self.word.start):
+            for s, (entry, known_flags, packet) in enumerate(entries):
+                with m.If(self.word.side == s):
+                    m.d.sync += [
+                        current_tid.eq(packet.tid),
+                        current_known.eq(entry.known),
+                        current.eq(known_flags & ~Cat(packet.start, Const(0, 1))),
+                        base.eq(entry.base),
+                    ]
+            m.d.sync += [has_initial.eq(model.has_initial), initial.eq(model.initial)]
+
+        # Cycle 2: what is added to a slot's number, by what it is for. 
+        new, old, previous = (Signal(bits, name=f"{name}_base", reset_less=True) for name in ("new", "old", "previous"))
+        zero, known = Signal(name="from_zero", reset_less=True), Signal(name="known", reset_less=True)
+        before = Mux(current.alive, base + Mux(current.side, side_1, 0), initial)
+        from_zero = ~current.alive & ~has_initial
+        m.d.sync += [
+            new.eq(base + Mux(current.side, 0, side_1)),
+            old.eq(before),
+            previous.eq(Mux(from_zero, constants, before)),
+            zero.eq(from_zero),
+            known.eq(current_known),
+        ]
+
+        # Cycle 3: the addresses.
+        slot, source = (DelayLine(m, name, self.word[name]).at(2) for name in ("slot", "source"))
+        access = Signal(access_layout(config), reset_less=True)
+        m.d.sync += [
+            access.sums.eq(
+                slot + Mux(source == Source.STORED, new, Mux(source == Source.PREVIOUS, previous, constants))
+            ),
+            access.store.eq(slot + new),
+            access.c.eq(slot + old),
+            access.zero.eq(zero),
+            access.keep.eq(known),
+        ]
+        for port, copy in zip(self.access, copies(m, "access", access, config.cores)):
+            m.d.comb += port.eq(copy)
+        return m

@@ -1,0 +1,48 @@
+"""What the hardware knows of each loaded model."""
+
+from amaranth.hdl import Module
+from amaranth.lib.wiring import In, Out
+
+from ..isa.load import RecordKind, model_word
+from .broadcast import DelayLine, equal_register
+from .load_tree import load_layout
+from .part import Part
+from .words import layout
+
+__all__ = ["ModelTable"]
+
+
+class ModelTable(Part):
+    """The entries of all models, from a load on.
+
+    Attributes
+    ----------
+    load : in
+    tables : out, equal copies, one for each of its ``users``
+    """
+
+    #: From the load bus to ``tables``.
+    load_latency = 2
+
+    def __init__(self, config, *, users):
+        self.config, self.users = config, users
+        self.word = layout(model_word(config))
+        tables = Out(self.word).array(users, config.models)
+        super().__init__("model_table", {"load": In(load_layout(config)), "tables": tables})
+
+    def elaborate(self, platform):
+        m = Module()
+        load = self.load
+        arrived = DelayLine(m, "entry", load.data[: self.word.size]).at(1)
+        for number in range(self.config.models):
+            hit = DelayLine(
+                m,
+                f"load_{number}",
+                load.enable & (load.target == RecordKind.MODELS) & (load.addr == number),
+            ).at(1)
+            for user in range(self.users):
+                entry = equal_register(f"model_{number}_{user}", self.word)
+                with m.If(hit):
+                    m.d.sync += entry.eq(arrived)
+                m.d.comb += self.tables[user][number].eq(entry)
+        return m
