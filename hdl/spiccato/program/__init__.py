@@ -6,16 +6,6 @@ Nothing here needs Amaranth but :mod:`.halves`.
 from .model import LayerPlace, Model
 from .placement import memory_rows
 from .program import FORMAT_VERSION, Program
-from .state import State, initial_state, state_records, state_words
+from .state import State, initial_state
 
-__all__ = [
-    "FORMAT_VERSION",
-    "LayerPlace",
-    "Model",
-    "Program",
-    "State",
-    "initial_state",
-    "memory_rows",
-    "state_records",
-    "state_words",
-]
+__all__ = ["FORMAT_VERSION", "LayerPlace", "Model", "Program", "State", "initial_state", "memory_rows"]

@@ -11,12 +11,12 @@ from ..isa.load import Record, RecordKind, context_word, feature_word, load_stre
 from ..isa.word import Word, pack_bits
 from ..numbers import ACC_BITS, ADJUST_OFFSET, C_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS, SHIFT_BITS, WEIGHT_BITS
 from .model import Model
-from .placement import state_base
+from .placement import Place, state_base
 
 if TYPE_CHECKING:
     from .program import Program
 
-__all__ = ["cells_records", "load_words", "sums_records", "write_preload"]
+__all__ = ["load_words", "write_preload"]
 
 
 def load_words(program: "Program", *, memories: bool = True) -> NDArray[np.uint32]:
@@ -24,9 +24,7 @@ def load_words(program: "Program", *, memories: bool = True) -> NDArray[np.uint3
 
     ``memories=False`` leaves out what :func:`write_preload` covers.
     """
-    return load_stream(
-        [*(_memories(program) if memories else ()), *_tables(program)], RecordKind.BEGIN_PROGRAM, program.config.digest
-    )
+    return load_stream([*(_memories(program) if memories else ()), *_tables(program)], program.config.digest)
 
 
 def _memories(program: "Program") -> Iterator[Record]:
@@ -40,14 +38,14 @@ def _memories(program: "Program") -> Iterator[Record]:
             for recurrent in range(2):
                 shifts = pack_bits(model.shifts[recurrent, :, core], SHIFT_BITS)
                 yield Record(RecordKind.SHIFTS, shifts, addr=recurrent * config.slots + place.slot, core=core)
-        yield from sums_records(model.biases, 2 * config.state_slots + place.slot)
+        yield from _sums_records(model.biases, 2 * config.state_slots + place.slot)
         if place.initial is not None:
-            yield from sums_records(model.initial_sums, place.initial)
+            yield from _sums_records(model.initial_sums, place.initial)
     tails = [program.words(number)[program.head_words :] for number in range(len(program.models))]
     yield Record(RecordKind.ISSUE_WORDS, np.concatenate(tails))
 
 
-def sums_records(sums: NDArray[np.int64], addr: int) -> Iterator[Record]:
+def _sums_records(sums: NDArray[np.int64], addr: int) -> Iterator[Record]:
     """Sums (slots, cores, block) for the accumulator files."""
     for core in range(sums.shape[1]):
         for row in range(sums.shape[2]):
@@ -56,7 +54,7 @@ def sums_records(sums: NDArray[np.int64], addr: int) -> Iterator[Record]:
             )
 
 
-def cells_records(cells: NDArray[np.int64], addr: int) -> Iterator[Record]:
+def _cells_records(cells: NDArray[np.int64], addr: int) -> Iterator[Record]:
     """Cell states (slots, cores, lanes) for the memories of c."""
     for core in range(cells.shape[1]):
         yield Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), addr=addr, core=core)
@@ -87,18 +85,24 @@ def write_preload(program: "Program", folder: Path) -> None:
 
 
 def _tables(program: "Program") -> Iterator[Record]:
-    """What is always loaded: what the hardware knows of models and contexts, and initial c."""
+    """What is always loaded: what the hardware knows of models and contexts, and initial c.
+
+    Packets for models that there are not are taken as those of the first one, as long as they are.
+    """
     config = program.config
-    for number, (model, place) in enumerate(zip(program.models, program.places)):
-        features = _features(model)
-        # A model's features begin where its number stands above that of a beat.
-        first = number * config.input_blocks * config.beats_per_block
-        yield Record(RecordKind.FEATURES, features, addr=first)
-        heads = program.words(number)[: program.head_words]
-        yield Record(RecordKind.HEADS, heads, addr=number * program.head_words)
-        if place.initial is not None:
-            yield from cells_records(model.initial_c, place.initial)
-    yield Record(RecordKind.MODELS, _model_table(program))
+    entries = []
+    for number in range(config.models):
+        known = number if number < len(program.models) else 0
+        model, place = program.models[known], program.places[known]
+        # An address is the model's number above that of a beat, or a word.
+        beats = config.input_blocks * config.beats_per_block
+        yield Record(RecordKind.FEATURES, _features(model), addr=number * beats)
+        heads = program.words(known)[: program.head_words]
+        yield Record(RecordKind.HEADS, heads, addr=number << (program.head_words - 1).bit_length())
+        entries.append(_model_entry(program, model, place))
+        if place.initial is not None and known == number:
+            yield from _cells_records(model.initial_c, place.initial)
+    yield Record(RecordKind.MODELS, _entries(model_word(config), entries))
     yield Record(RecordKind.CONTEXTS, _context_table(program))
     yield Record(RecordKind.PARAMETERS, _entries(parameters_word, [{"digest": int(program.digest, 16)}]))
 
@@ -112,25 +116,19 @@ def _features(model: Model) -> NDArray[np.uint32]:
     return pack_bits(entries.reshape(-1, model.config.beat_values), feature_word.size)
 
 
-def _model_table(program: "Program") -> NDArray[np.uint32]:
-    """An entry for each model that there may be."""
-    config, entries = program.config, []
-    for model, place in zip(program.models, program.places):
-        tail = len(model.words) - program.head_words
-        entries.append(
-            {
-                "known": 1,
-                "last_input_beat": model.input_beats - 1,
-                "output_beats": model.output_beats,
-                "last_values": (model.output_size - 1) % config.beat_values,
-                "output_exponent": (FLOAT_BIAS - model.output_frac_bits) % (1 << FLOAT_EXPONENT_BITS),
-                "first": place.tail,
-                "last": place.tail + tail - 1,
-                "has_initial": int(model.has_initial),
-                "initial": state_base(config, place, place.initial or 0) if model.has_initial else 0,
-            }
-        )
-    return _entries(model_word(config), entries + [{}] * (config.models - len(entries)))
+def _model_entry(program: "Program", model: Model, place: Place) -> dict[str, int]:
+    """A model's entry in the table of models."""
+    config = program.config
+    return {
+        "last_input_beat": model.input_beats - 1,
+        "output_beats": model.output_beats,
+        "last_values": (model.output_size - 1) % config.beat_values,
+        "output_exponent": (FLOAT_BIAS - model.output_frac_bits) % (1 << FLOAT_EXPONENT_BITS),
+        "first": place.tail,
+        "before_last": place.tail + len(model.words) - program.head_words - 2,
+        "has_initial": int(model.has_initial),
+        "initial": 0 if place.initial is None else state_base(config, place, place.initial),
+    }
 
 
 def _context_table(program: "Program") -> NDArray[np.uint32]:

@@ -5,22 +5,16 @@ It is the recurrent half of every sum, and c. h itself is not part of it: no inf
 
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProgramError, SpiccatoError
-from ..isa.load import Record, RecordKind, load_stream
 from ..numbers import ACC_BITS, C_BITS
 from .container import checksum, read_container, write_container
-from .images import cells_records, sums_records
 from .model import Model
 
-if TYPE_CHECKING:
-    from .program import Program
-
-__all__ = ["STATE_VERSION", "State", "initial_state", "state_records", "state_words"]
+__all__ = ["STATE_VERSION", "State", "initial_state"]
 
 STATE_VERSION = 1
 _ARRAYS = ("sums", "c")
@@ -113,26 +107,3 @@ def initial_state(model: Model) -> State:
         if layer.recurrent:
             sums[layer.all_slots] = model.biases[layer.all_slots]
     return State(model.digest, sums, np.zeros((model.state_slots, config.cores, config.lanes), dtype=np.int64))
-
-
-def state_records(program: "Program", state: State, *, model: int = 0, stream: int = 0) -> list[Record]:
-    """A state as records for a context's range of the state memories, side 0.
-
-    Raises
-    ------
-    ProgramError
-        If there is no such context, or it is no state of its model.
-    """
-    state.require(program.require_context(model, stream))
-    first = program.state_slot(model, stream)
-    return [*cells_records(state.c, first), *sums_records(state.sums, first)]
-
-
-def state_words(program: "Program", state: State, *, model: int = 0, stream: int = 0) -> NDArray[np.uint32]:
-    """The words of a state image: after it has been loaded, a context goes on from this state.
-
-    The hardware has to run ``program``. Raises as :func:`state_records` does.
-    """
-    return load_stream(
-        state_records(program, state, model=model, stream=stream), RecordKind.BEGIN_STATE, program.digest
-    )

@@ -177,7 +177,7 @@ class Contexts(Part):
                     ]
             m.d.sync += [has_initial.eq(model.has_initial), initial.eq(model.initial)]
 
-        # Cycle 2: what is added to a slot's number, by what it is for. 
+        # Cycle 2: what is added to a slot's number, by what it is for.
         new, old, previous = (Signal(bits, name=f"{name}_base", reset_less=True) for name in ("new", "old", "previous"))
         zero, known = Signal(name="from_zero", reset_less=True), Signal(name="known", reset_less=True)
         before = Mux(current.alive, base + Mux(current.side, side_1, 0), initial)

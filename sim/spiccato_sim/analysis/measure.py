@@ -31,9 +31,6 @@ from .search import Found, own_latencies, search
 
 __all__ = ["Searched", "Task", "know", "measure", "reference", "search_board"]
 
-#: The state is read back over AXI4-Lite, an element in some thirty cycles: up to this many hidden units.
-READ_STATE_UNITS = 300
-
 
 @dataclass(frozen=True)
 class Searched:
@@ -135,10 +132,7 @@ def _on_rtl(task, program, build_folder):
 
 
 def _simulated(task, program, xs, build_folder):
-    units = sum(layer.units for layer in program.model.layers)
-    comparison = simulate(
-        program, xs, spaced=task.spaced, build_folder=build_folder, read_state=units <= READ_STATE_UNITS
-    )
+    comparison = simulate(program, xs, spaced=task.spaced, build_folder=build_folder)
     return {
         # All are the same, or it is a failure.
         "spaced_cycles": max(comparison.spaced_cycles),

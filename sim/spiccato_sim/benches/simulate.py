@@ -30,9 +30,7 @@ class Job:
     beats: list
     spaced: int
     settle: int
-    layers: tuple
     result: str
-    read_state: bool = True
     reset_before_stream: bool = False
     pause_seed: int | None = None
 
@@ -45,7 +43,7 @@ class Comparison:
     ----------
     outputs : float64 (steps, output_size), from the RTL
     bit_exact : bool
-        Outputs, marks and final h and c all equal the virtual machine's.
+        Outputs and marks all equal the virtual machine's.
     spaced_cycles : list of int, one for each spaced inference
     predicted_spaced_cycles : int
     stream_cycles : list of int
@@ -83,7 +81,6 @@ def simulate(
     preload=True,
     waves=False,
     build_folder="build",
-    read_state=True,
     beats=None,
     reset_before_stream=False,
     pause_seed=None,
@@ -105,8 +102,6 @@ def simulate(
         Fill the block memories from files; otherwise everything is loaded over AXI4-Lite.
     waves : bool
         Record waveforms.
-    read_state : bool
-        Read h and c back at the end and compare.
     beats : list of int or None, optional
         Send input packets of other lengths than the program's: such inferences are malformed.
     reset_before_stream : bool
@@ -152,9 +147,7 @@ def simulate(
         reset_before_stream=reset_before_stream,
         pause_seed=pause_seed,
         settle=len(model.words) + model.spaced_latency,
-        layers=model.layers,
         result=str(folder / "result.pickle"),
-        read_state=read_state,
     )
     (folder / "job.pickle").write_bytes(pickle.dumps(job))
     plusargs = [] if power_up is None else ["+verilator+rand+reset+2", f"+verilator+seed+{power_up}"]
@@ -213,10 +206,6 @@ def _compare(program, job, result):
     compare("output bits", np.array(result["outputs"]), np.array([step.bits for step in expected]))
     marks = [sum(step.flags[name] << bit for bit, name in enumerate(MARKS)) for step in expected]
     compare("marks of the outputs (tuser)", result["users"], marks)
-    if job.read_state:
-        for layer, (h, c) in enumerate(zip(machine.h, machine.c())):
-            compare(f"final h of layer {layer}", result["h"][layer], h)
-            compare(f"final c of layer {layer}", result["c"][layer], c)
     bit_exact = not failures
 
     latencies = (result["finished"] - result["accepted"])[:spaced]

@@ -113,8 +113,8 @@ class Datapath:
         blocks = fields["vector"][words]
         for i in range(len(words)):
             if not from_x[i]:
-                first = QUARTERS * blocks[i]
-                level[i] = 1 + max(level_of_chain[writer[q]] for q in range(first, first + QUARTERS) if q in writer)
+                quarters = range(QUARTERS * blocks[i], QUARTERS * (blocks[i] + 1))
+                level[i] = 1 + max(level_of_chain[writer[quarter]] for quarter in quarters if quarter in writer)
             level_of_chain[chain_of[i]] = max(level_of_chain[chain_of[i]], level[i])
 
         self._levels = []

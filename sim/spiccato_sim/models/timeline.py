@@ -16,7 +16,8 @@ class Packet(NamedTuple):
 
     Attributes
     ----------
-    model : int
+    model, stream : int
+        If there is no such context, the output is one beat.
     quiet : bool
         It asks for no output.
     spacing : int
@@ -24,6 +25,7 @@ class Packet(NamedTuple):
     """
 
     model: int = 0
+    stream: int = 0
     quiet: bool = False
     spacing: int = 0
 
@@ -58,6 +60,9 @@ class Timeline:
     the output queue for all beats of the packet: ``timing.room`` cycles after the beat was taken that leaves it. A
     packet's first beat is accepted one cycle after the previous packet's last beat, or after the inference before that
     has ended, two packets being buffered.
+
+    What is for an unknown context is computed as its model's, or as the first one's if there is no such model, and
+    waits for as much room; the one beat that comes is the first one of the last output slot.
     """
 
     def __init__(self, program: Program) -> None:
@@ -75,7 +80,7 @@ class Timeline:
         taken: list[int] = []
         accept, previous_beats, previous_end = 0, 0, -1
         for number, packet in enumerate(packets):
-            inference = self._inferences[packet.model]
+            inference = self._inferences[packet.model if packet.model < len(self._inferences) else 0]
             if number:
                 accept += max(previous_beats, packet.spacing)
             if number >= 2:
@@ -91,9 +96,11 @@ class Timeline:
                 offsets[block] = offset
             finished = None
             if not packet.quiet:
-                words = inference.output_words
+                words, beats = inference.output_words, inference.output_beats
+                if not self.program.has_context(packet.model, packet.stream):
+                    words, beats = words[-1:], np.zeros(1, dtype=np.int64)
                 sent = words + offsets[np.searchsorted(inference.waits, words, side="right") - 1] + timing.output
-                taken += (sent + inference.output_beats).tolist()
+                taken += (sent + beats).tolist()
                 finished = taken[-1]
             previous_beats, previous_end = inference.input_beats, int(inference.length - 1 + offsets[-1])
             ends.append(previous_end)
