@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from paths import ROOT
-from spiccato.compiler import compile_network, scales
+from spiccato.compiler import compile_network, compile_program, scales
 from spiccato.compiler.notes import input_limits, numbers_text, saturation
 from spiccato.errors import FitError
 from spiccato.formats import to_bits
@@ -395,7 +395,7 @@ def test_table_of_slow_gates():
     """The page's table is what the script prints, and the script computes as the machine does."""
     script = docs_script()
     assert script.table() in (DOCS / "accuracy.md").read_text(encoding="utf-8")
-    machine = VirtualMachine(compile_network(slow_cell(-9.5, 9.25), BOARDS["test4"]))
+    machine = VirtualMachine(compile_program([slow_cell(-9.5, 9.25)], BOARDS["test4"]))
     machine.run(np.ones((100, 1)))
     [(ours, _)] = script.cell(-9.5, 9.25, [100])
     assert machine.c[0][0] == ours * 2**17

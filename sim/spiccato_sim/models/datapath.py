@@ -122,17 +122,17 @@ class Datapath:
             at = np.flatnonzero(level == number)
             at = at[np.argsort(chain_of[at], kind="stable")]
             chains, first = np.unique(chain_of[at], return_index=True)
-            word = words[at]
+            own = words[at]
             tiles = DotProductRow.widen(
-                model.weights[:, fields["weight"][word]].transpose(1, 0, 2, 3),
-                fields["int8"][word][:, None, None, None] == 1,
-                fields["high"][word][:, None, None, None] == 1,
+                model.weights[:, fields["weight"][own]].transpose(1, 0, 2, 3),
+                fields["int8"][own][:, None, None, None] == 1,
+                fields["high"][own][:, None, None, None] == 1,
             )
             closing = np.flatnonzero(level_of_chain == number)
             self._levels.append(
                 _Level(
                     weights=tiles.reshape(len(at), self._rows, config.block).astype(np.float64),
-                    shifts=model.shifts[fields["recurrent"][word], fields["slot"][word]]
+                    shifts=model.shifts[fields["recurrent"][own], fields["slot"][own]]
                     .reshape(len(at), self._rows)
                     .astype(np.int64),
                     from_x=from_x[at],
@@ -201,7 +201,7 @@ class Datapath:
                 rows = _wrap(acc[cells]).reshape(-1, config.cores, config.lanes, GATES)
                 slots = self._slots[cells]
                 new_c, new_h = epilogue.compute(np.moveaxis(rows, -1, 0)[: len(epilogue.sums)], c[slots])
-                if epilogue.has_state:
+                if new_c is not None:
                     new_state[slots] = new_c
                 for chain, values in zip(cells, new_h):
                     h[self._quarters[chain] : self._quarters[chain] + config.cores] = values
