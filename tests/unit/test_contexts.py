@@ -177,12 +177,14 @@ def test_damaged_state_files(tmp_path):
         State.load(tmp_path / "none")
 
 
-@pytest.mark.parametrize("weights", ["int16", "int8"])
-def test_h_and_c_lead_to_the_state(weights):
-    """What an inference leaves is what follows from its h and c."""
-    program = compile_program([network(7, min_size=8)], CONFIG, weight_formats=weights)
+@pytest.mark.parametrize("weights, scale", [("int16", 1), ("int8", 1), ("int16", 1000)])
+def test_h_and_c_lead_to_the_state(weights, scale):
+    """What an inference leaves is what follows from its h and c, also of weights that are shifted to the left."""
+    drawn = network(7, min_size=8, scale=scale)
+    program = compile_program([drawn], CONFIG, weight_formats=weights)
+    assert (program.model.shifts[1][program.model.shifts[1] > 0].min() < 24) == (scale > 1)
     machine = VirtualMachine(program)
-    machine.run(zoo.inputs(network(7, min_size=8), 4))
+    machine.run(zoo.inputs(drawn, 4))
     state = state_of(program.model, machine.h, machine.c())
     assert (state.sums == machine.state().sums).all()
     again = VirtualMachine(program)
