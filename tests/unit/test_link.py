@@ -7,7 +7,7 @@ import pytest
 
 import spiccato
 from programs import CONFIG, network, with_initial
-from spiccato.compiler import compile_network, compile_program, link
+from spiccato.compiler import compile_network, compile_program, link, most_contexts
 from spiccato.errors import FitError, ProgramError, SpiccatoError
 from spiccato.isa.issue import issue_word
 from spiccato.isa.load import RecordKind, context_word, feature_word, header_word, model_word, place_word
@@ -217,9 +217,18 @@ def test_what_does_not_fit_together_is_refused(changes, contexts, message):
     assert "\n" not in str(caught.value) and str(caught.value).startswith("program 'net1+net2' does not fit 'shared': ")
     if "state_slots" in changes or "streams" in changes:
         assert str(caught.value).endswith("; 2 contexts of each would fit")
-        assert link(compiled, contexts=2).streams == (2, 2)
+        assert link(compiled, contexts=most_contexts(compiled)).streams == (2, 2)
         with pytest.raises(FitError):
             link(compiled, contexts=3)
+
+
+def test_not_one_context_fits():
+    models = [network(seed, min_size=9) for seed in (1, 2)]
+    config = dataclasses.replace(CONFIG, state_slots=20)
+    compiled = [compile_network(one, config) for one in models]
+    assert most_contexts(compiled) == 0
+    with pytest.raises(FitError, match="; not one context of each would fit the state memory$"):
+        link(compiled)
 
 
 def test_initial_states_take_state_memory():

@@ -3,6 +3,6 @@
 from ..program import Model, Program
 from .compile import compile_network, compile_program
 from .dequantise import quantised_network
-from .link import link
+from .link import link, most_contexts
 
-__all__ = ["Model", "Program", "compile_network", "compile_program", "link", "quantised_network"]
+__all__ = ["Model", "Program", "compile_network", "compile_program", "link", "most_contexts", "quantised_network"]

@@ -16,7 +16,7 @@ from ..program import Model, Program
 from .fit import shortages
 from .heads import HEAD_WORDS
 
-__all__ = ["link"]
+__all__ = ["link", "most_contexts"]
 
 
 def link(models: Sequence[Model], *, contexts: int | Sequence[int] = 1, name: str | None = None) -> Program:
@@ -104,18 +104,22 @@ def _outputs(model: Model) -> tuple[int, int]:
     return int(sends[0]), int(sends[-1] + fields["output_beats"][sends[-1]] + 1)
 
 
+def most_contexts(models: Sequence[Model]) -> int:
+    """How many contexts of each model there is room for, the model's own configuration being what is built."""
+    config = models[0].config
+    room = config.state_slots - sum(model.slots for model in models if model.has_initial)
+    return max(0, min(room // sum(model.slots for model in models), config.streams))
+
+
 def _refusal(program: Program, short: Sequence[str]) -> str:
     """Why a program does not fit, in one line."""
-    models, config = program.models, program.config
+    models, most = program.models, most_contexts(program.models)
     taken = ", ".join(
-        f"{model.name!r} {streams} contexts of {model.slots} slots"
+        f"{model.name!r} {streams} context{'s' * (streams != 1)} of {model.slots} slots"
         + f" and {model.slots} for its initial state" * model.has_initial
         for model, streams in zip(models, program.streams)
     )
-    room = config.state_slots - sum(model.slots for model in models if model.has_initial)
-    most = min(room // sum(model.slots for model in models), config.streams)
-    would = f"{most} context{'s' * (most != 1)}{' of each' * (len(models) > 1)} would fit" if most > 0 else ""
-    others = [one for one in short if not one.startswith(("state memory", "context table"))]
-    if others or not would:
-        would = f"{would} the state memory" if would else "not one context of each would fit the state memory"
-    return f"program {program.name!r} does not fit {config.name!r}: needs {', '.join(short)} ({taken}); {would}"
+    would = f"{most or 'not one'} context{'s' * (most > 1)}{' of each' * (len(models) > 1)} would fit"
+    if not most or any(not one.startswith(("state memory", "context table")) for one in short):
+        would += " the state memory"
+    return f"program {program.name!r} does not fit {program.config.name!r}: needs {', '.join(short)} ({taken}); {would}"
