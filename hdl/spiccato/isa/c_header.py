@@ -37,7 +37,11 @@ def c_header(config: Config) -> str:
     for name, register in REGISTERS.items():
         lines += _constants([(f"register_{name}", f"0x{register.offset:02x}", register.doc)])
         lines += _fields(name, register.word)
-    lines += ["", "/* What is asked for in tuser of an input packet's first beat. */", *_fields("request", request_word)]
+    lines += [
+        "",
+        "/* What is asked for in tuser of an input packet's first beat. */",
+        *_fields("request", request_word),
+    ]
     lines += ["", "/* Marks of an inference, in tuser of its output packet. */", *_fields("mark", marks_word)]
     lines += ["", "/* Records of a load. */", *_enumeration("record", RecordKind)]
     lines += [
