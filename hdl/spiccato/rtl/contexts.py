@@ -145,6 +145,9 @@ class Contexts(Part):
             m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
 
+        # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle later.
+        missed = DelayLine(m, "ends", ends, resettable=True)
+        ending = Cat(missed.at(cycle) for cycle in range(3)).any()
         entries = []
         for s, packet in enumerate(self.packet):
             entry = Signal(layout(context_word(config)), name=f"entry_{s}", reset_less=True)
@@ -155,10 +158,10 @@ class Contexts(Part):
             m.d.sync += same.eq(packet.tid == current_tid)
             with m.If(found & (found_side == s)):
                 m.d.sync += [entry.eq(table.r_data), read.eq(flags.r_data)]
+            with m.If(ending & same):
+                m.d.sync += [overruled.eq(1), ruled.eq(changed)]
             with m.If(self.announce & (side == s)):
                 m.d.sync += overruled.eq(0)
-            with m.If(ends & same):
-                m.d.sync += [overruled.eq(1), ruled.eq(changed)]
             with m.If(self.clear):
                 m.d.sync += [overruled.eq(1), ruled.eq(0)]
             entries.append((entry, Mux(overruled, ruled.as_value(), read.as_value()), packet))
