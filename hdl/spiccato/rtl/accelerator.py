@@ -149,7 +149,7 @@ class Accelerator(Part):
             m.d.comb += [port.eq(entry) for port, entry in zip(part.models, table)]
 
         # Packets, from their first beat on.
-        for part in (sequencer, room):
+        for part in (sequencer, room, contexts):
             m.d.comb += [port.eq(model) for port, model in zip(part.model, ingress.model)]
         m.d.comb += [
             sequencer.announce.eq(ingress.announce),

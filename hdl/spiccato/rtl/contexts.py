@@ -49,7 +49,7 @@ class Contexts(Part):
     Attributes
     ----------
     models : in, table of the models: constant while inferences may start
-    packet : in, of both sides, :func:`packet_layout`: from ``announce`` on until its inference has ended
+    packet, model : in, of both sides, :func:`packet_layout`: from ``announce`` on until its inference has ended
     announce : in, a pulse: a packet has begun; they take turns with the sides, side 0 first
     word : in, :func:`.sequencer.state_layout`, cycle 0
     malformed : in, cycle 0: of the packet that the word belongs to
@@ -75,6 +75,7 @@ class Contexts(Part):
             {
                 "models": In(layout(model_word(config))).array(config.models),
                 "packet": In(packet_layout(config)).array(2),
+                "model": In(config.model_bits).array(2),
                 "announce": In(1),
                 "word": In(state_layout(config)),
                 "malformed": In(1),
@@ -168,7 +169,7 @@ class Contexts(Part):
             m.d.comb += self.unknown[s].eq(~entry.known)
 
         # Cycle 1: of the word's inference.
-        model = Array(self.models)[Mux(self.word.side, *(packet.tid[config.stream_bits :] for packet in self.packet[::-1]))]
+        model = Array(self.models)[Mux(self.word.side, self.model[1], self.model[0])]
         with m.If(self.word.start):
             for s, (entry, known_flags, packet) in enumerate(entries):
                 with m.If(self.word.side == s):
@@ -180,7 +181,7 @@ class Contexts(Part):
                     ]
             m.d.sync += [has_initial.eq(model.has_initial), initial.eq(model.initial)]
 
-        # Cycle 2: what is added to a slot's number, by what it is for. 
+        # Cycle 2: what is added to a slot's number, by what it is for.
         new, old, previous = (Signal(bits, name=f"{name}_base", reset_less=True) for name in ("new", "old", "previous"))
         zero, known = Signal(name="from_zero", reset_less=True), Signal(name="known", reset_less=True)
         before = Mux(current.alive, base + Mux(current.side, side_1, 0), initial)
