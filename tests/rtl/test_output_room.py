@@ -56,7 +56,7 @@ def test_room(models, output_beats, seed):
                     else:
                         ctx.set(port[s], int(rng.integers(2)) if late else value)
             # A beat can leave that was charged before.
-            leaves = int(in_queue > 0 and rng.random() < [0.03, 0.6][cycle // 200 % 2])
+            leaves = int(in_queue > 0 and rng.random() < [0.1, 0.9][cycle // 200 % 2])
             for s, packet in enumerate(packets):
                 expected = packet["quiet"] or free[-part.latency] >= beats[packet["model"]]
                 assert ctx.get(part.room) >> s & 1 == expected, cycle
