@@ -67,7 +67,7 @@ class Model:
         self.clear()
 
     def clear(self):
-        self.flags = {tid: (False, 0) for tid in range(len(self.tables.contexts))}
+        self.flags = dict.fromkeys(range(len(self.tables.contexts)), (False, 0))
 
     def begin(self, packet):
         """An inference's first word."""
@@ -272,7 +272,7 @@ def test_announced_around_an_end(other, malformed):
     config = contexts_config()
     bench = Bench(config, rng, known=1)
     # First word to the cycle after which a packet reads what was written.
-    distances = range(0, Sequencer.announce_to_issue + LEAST + Ram.latency + 4)
+    distances = range(Sequencer.announce_to_issue + LEAST + Ram.latency + 4)
 
     async def testbench(ctx):
         await bench.load(ctx)
@@ -322,7 +322,8 @@ def test_clear(streams):
     async def testbench(ctx):
         await bench.load(ctx)
         for waiting in range(6):
-            await bench.play(ctx, [Packet(int(tid)) for tid in rng.permutation(tids)] + [Packet(0) for _ in range(waiting)])
+            last = [Packet(0) for _ in range(waiting)]
+            await bench.play(ctx, [Packet(int(tid)) for tid in rng.permutation(tids)] + last)
             # The sweep begins anywhere.
             for _ in range(waiting):
                 await bench.clear(ctx)

@@ -166,7 +166,10 @@ def fill(bench, rng, packets, slots):
 
 
 @pytest.mark.parametrize("io_format", IO_FORMATS)
-@pytest.mark.parametrize("cores, block, profile", [(1, 4, "aggressive"), (3, 8, "aggressive"), (2, 8, "conservative"), (1, 16, "conservative")])
+@pytest.mark.parametrize(
+    "cores, block, profile",
+    [(1, 4, "aggressive"), (3, 8, "aggressive"), (2, 8, "conservative"), (1, 16, "conservative")],
+)
 def test_latency_and_rate(cores, block, profile, io_format):
     """Never stalled: each beat is taken ``latency`` cycles after its accumulators and its turn."""
     config = make_config(cores=cores, block=block, io_format=io_format, profile=profile, models=2, streams=8)

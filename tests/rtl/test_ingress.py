@@ -282,7 +282,7 @@ def test_framing(io_format, missing, profile, blocks, seed):
     [("bfloat16", [3, 1, 8, 2], 0), ("float32", [1, 5, 2, 1], [1, 0, 1, 0]), ("bfloat16", [1, 1], 0)],
 )
 def test_models(io_format, blocks, missing, profile, seed):
-    """Packets of any models, a beat in every cycle and with pauses: lengths, features and ``tid`` are each one's own."""
+    """Packets of any models, a beat in every cycle and with pauses: length, features and ``tid`` are its own."""
     rng = np.random.default_rng(seed)
     config = make_config(io_format=io_format, profile=profile, models=len(blocks), streams=4)
     bench = Bench(config, rng, blocks=blocks, missing=missing)

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.fast
 
 @pytest.mark.parametrize("models", [1, 4, 16])
 def test_load(models):
-    """An entry is there ``load_latency`` cycles after the bus; words for other memories and other entries change none."""
+    """An entry is there ``load_latency`` cycles after the bus; words for other memories change none."""
     rng = np.random.default_rng(1)
     config = make_config(models=models)
     part = ModelTable(config, users=3)

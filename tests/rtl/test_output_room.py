@@ -43,7 +43,7 @@ def test_room(models, output_beats, seed):
             }
 
         packets, since = [new_packet(), new_packet()], [0, 0]
-        in_queue, changes, side, next_start = 0, [], 0, 5
+        in_queue, side, next_start = 0, 0, 5
         free, rooms = [output_beats] * part.latency, []  # as of each of the last cycles
         for cycle in range(1500):
             for s, packet in enumerate(packets):

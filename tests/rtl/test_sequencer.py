@@ -1,4 +1,4 @@
-"""The sequencer: order and cycles of the issue words of packets of any models, waiting, sides, and what a drop leaves."""
+"""The sequencer: order and cycles of the issue words of packets of any models, waiting, sides, drops."""
 
 from types import SimpleNamespace
 
@@ -349,9 +349,9 @@ def test_idle():
 def dropped(rng, drop_cycles, *, rounds=25):
     """Packets that are played, others that wait for what never comes until a drop at any cycle, and so on.
 
-    Returns whether nothing is left of the latter: all that follow are played as they should be. As control has it, nothing starts
-    from some cycles before ``drop`` on; a packet's first beat may be accepted in the first cycle without ``enable`` at
-    the latest, and again in the first one without ``drop``.
+    Returns whether nothing is left of the latter: all that follow are played as they should be. As control has it,
+    nothing starts from some cycles before ``drop`` on; a packet's first beat may be accepted in the last cycle before
+    it at the latest, and again in the first one without it.
     """
     number = 4
     models = make_models(rng, [int(rng.integers(LEAST, LEAST + 8)) for _ in range(number)], start_waits=True)
@@ -412,6 +412,6 @@ def dropped(rng, drop_cycles, *, rounds=25):
 
 @pytest.mark.parametrize("seed", [1, 2])
 def test_drop_at_any_cycle(seed):
-    """Nothing is left of packets that were announced before a drop, nor of their blocks; a single cycle is too short."""
+    """Nothing is left of packets that were announced before a drop, nor of their blocks; one cycle is too short."""
     assert dropped(np.random.default_rng(seed), Sequencer.drop_cycles)
     assert not dropped(np.random.default_rng(seed), 1)

@@ -146,7 +146,7 @@ class Contexts(Part):
             m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
 
-        # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle later.
+        # A packet that is announced before that write, or in its cycle, misses it. A cycle later its context is known.
         missed = DelayLine(m, "ends", ends, resettable=True)
         ending = Cat(missed.at(cycle) for cycle in range(3)).any()
         entries = []

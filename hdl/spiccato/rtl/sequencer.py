@@ -137,7 +137,7 @@ class Sequencer(Part):
     w_tail, w_head : in, ``{en, addr, data}``, load of the program memory and of the heads; an address of the heads is
         {model, word}
     started, committed, stalled : out, pulses: an inference starts, ends; a cycle in which only room is missing
-    side : out, of the packet whose inference starts next, from ``turn_cycles`` after an inference's start on
+    side : out, of the packet whose inference starts next, ``started`` included
     idle : out, no inference runs and no earlier one has work in the pipeline
     """
 
