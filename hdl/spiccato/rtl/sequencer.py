@@ -383,10 +383,11 @@ class Sequencer(Part):
         words = [Signal(self.layout.size, name=f"head_{i}", reset_less=True) for i in range(self.head_words)]
         for number, (_, bits) in enumerate(slices):
             for i, word in enumerate(words):
+                slice_bits = bits.stop - bits.start
                 memory = place(
                     m,
                     f"head_{i}_{number}",
-                    DistributedRam("ram_heads", width=bits.stop - bits.start, depth=1 << config.model_bits),
+                    DistributedRam(f"ram_heads_{slice_bits}", width=slice_bits, depth=1 << config.model_bits),
                 )
                 m.d.comb += [
                     memory.w_en.eq(self.w_head_en & (self.w_head_addr[: self.head_bits] == i)),
