@@ -1,4 +1,4 @@
-"""Control: the bus, program load, counters and read-back, as a host sees them."""
+"""Control: the bus, program load, states that are forgotten, counters, as a host sees them."""
 
 import zlib
 from collections import deque
@@ -10,38 +10,40 @@ from rtl_bench import make_config, simulate
 from spiccato.isa.load import RecordKind, header_words, parameters_word
 from spiccato.isa.marks import MARKS
 from spiccato.isa.registers import IDENTITY, REGISTERS, VERSION
+from spiccato.rtl.contexts import Contexts
 from spiccato.rtl.control import Control
 from spiccato.rtl.control.loader import Loader
-from spiccato.rtl.control.probe import Probe
 from spiccato.rtl.load_tree import load_data_bits
 from spiccato.rtl.part import ports
 
 CONFIG = make_config()
 OKAY, SLVERR = 0, 2
-PULSES = ("restart", "keep_c")
+#: Cycles of ``clear`` for one command while nothing runs, and from the command until they are over.
+CLEAR = Contexts.clear_cycles(CONFIG) + 1
+CLEARED = CLEAR + 4
 
 
 class Host:
-    """A host on the bus; every cycle that passes is watched for load words and pulses."""
+    """A host on the bus; every cycle that passes is watched."""
 
     def __init__(self, rng=None, config=CONFIG):
         self.part = Control(config)
         self.ports = {name: value for name, (_, value) in ports(self.part).items()}
         self.rng = rng
         self.loads = []  # (target, core, row, addr, data)
-        self.pulses = dict.fromkeys(PULSES, 0)
+        self.cleared, self.sweeps = 0, []  # cycles of ``clear``: those of the present run of them, of earlier ones
         self.resets = 0  # cycles
         self.dropped = 0  # cycles of ``drop``
         self.idle_in = None  # cycles until ``idle`` is set, if it is to be
 
     def simulate(self, script):
-        """Run ``await script(host)`` when the reset after the domain's is over, idle being set."""
+        """Run ``await script(host)`` when the reset after the domain's is over and all is forgotten, idle being set."""
 
         async def testbench(ctx):
             self.ctx = ctx
             self.set(idle=1)
-            await self.tick(self.part.reset_cycles + 1)
-            self.pulses = dict.fromkeys(PULSES, 0)
+            await self.tick(self.part.reset_cycles + CLEARED)
+            self.sweeps = []
             await script(self)
 
         simulate(self.part, testbench)
@@ -63,8 +65,11 @@ class Host:
                         *(self.ctx.get(getattr(load, name)) for name in ("core", "row", "addr", "data")),
                     )
                 )
-            for name in PULSES:
-                self.pulses[name] += self.get(name)
+            if self.get("clear"):
+                self.cleared += 1
+            elif self.cleared:
+                self.sweeps.append(self.cleared)
+                self.cleared = 0
             if self.idle_in is not None:
                 self.idle_in -= 1
                 if self.idle_in < 0:
@@ -186,8 +191,8 @@ def random_record(rng, kind):
 
 def parameters_record(**values):
     """Words of a parameters record."""
-    word = parameters_word(CONFIG).pack(**values)
-    count = -(-parameters_word(CONFIG).size // 32)
+    word = parameters_word.pack(**values)
+    count = -(-parameters_word.size // 32)
     header = header_words(RecordKind.PARAMETERS, words=count)
     return header + [word >> 32 * i & 0xFFFFFFFF for i in range(count)]
 
@@ -246,7 +251,7 @@ def test_strobes(seed):
             assert await host.write_at(control.offset, control.pack(load=1, reset_state=1), strobes) == SLVERR
         await host.tick(5)
         assert not (await host.read("status"))["loading"]
-        assert host.pulses["restart"] == 0
+        assert host.sweeps == []
         assert await host.write_at(control.offset, control.pack(load=1)) == OKAY
         assert (await host.read("status"))["loading"]
 
@@ -271,7 +276,7 @@ class Traffic:
         self.answered = {"b": 0, "r": 0}
         self.registers = {"errors": 0, "inferences": 0, "stall_cycles": 0, "latency": 0}
         self.before = [dict(self.registers)]
-        self.restarts, self.collisions = 0, 0
+        self.forgets, self.clears, self.collisions, self.cycle = [], set(), 0, 0
 
     def works(self, channel):
         """Whether the channel does something in this cycle: phases of 1 to 40 cycles, the odd ones at leisure."""
@@ -329,7 +334,8 @@ class Traffic:
         good = register is not None and register.access != "r" and data["wstrb"] == 15
         assert members == (OKAY if good else SLVERR,), hex(addr)
         fields = register.unpack(data["wdata"]) if good else {}
-        self.restarts += good and register.name == "control" and fields["reset_state"]
+        if good and register.name == "control" and fields["reset_state"]:
+            self.forgets.append(self.cycle)
         return data["wdata"] if good and register.name == "errors" else 0
 
     def check_read(self, members):
@@ -377,11 +383,14 @@ class Traffic:
             if events["done"]:
                 self.registers["latency"] = cycle
             self.before.append(dict(self.registers))
+            if host.get("clear"):
+                self.clears.add(cycle)
             await host.tick()
-            cycle += 1
+            self.cycle = cycle = cycle + 1
             assert cycle < 2 * cycles, "no answer"
-        await host.tick(3)
-        assert host.pulses == {"restart": self.restarts, "keep_c": 0}
+        # Each command begins a sweep, or the one that is going on anew.
+        expected = {begin + 3 + n for begin in self.forgets for n in range(CLEAR)}
+        assert self.clears == {n for n in expected if n < cycle}
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -392,7 +401,7 @@ def test_several_requests_outstanding(seed):
     """
     traffic = Traffic(np.random.default_rng(seed))
     traffic.host.simulate(lambda host: traffic.run(host, 2000))
-    assert min(traffic.answered.values()) > 300 and traffic.restarts > 2 and traffic.collisions > 2
+    assert min(traffic.answered.values()) > 300 and len(traffic.forgets) > 1 and traffic.collisions > 2
 
 
 def test_write_rate():
@@ -426,7 +435,8 @@ def test_load(seed):
         check_loads(host.loads, expected)
         status = await host.read("status")
         assert (status["loaded"], status["loading"]) == (1, 0)
-        assert host.get("enable_0") and host.pulses == {"restart": 1, "keep_c": 0}
+        await host.tick(CLEARED)
+        assert host.get("enable_0") and host.sweeps == [CLEAR]
         # The next load stops it at once.
         await host.write("control", load=1)
         assert not host.get("enable_0")
@@ -482,6 +492,7 @@ def test_drop_lasts_long_enough():
             host.dropped, host.idle_in = 0, wait
             await host.load_at_full_speed(words)
             # Otherwise idleness came too early or too late for the words that count.
+            await host.tick(CLEARED)
             if host.get("enable_0"):
                 shortest.append(host.dropped)
         assert min(shortest) == host.part.least_drop_cycles
@@ -489,32 +500,15 @@ def test_drop_lasts_long_enough():
         host.dropped = 0
         await host.write("control", load=1)
         await host.load_at_full_speed(load_words([]))
+        await host.tick(CLEARED)
         assert host.get("enable_0") and host.dropped >= host.part.least_drop_cycles
-
-    Host().simulate(script)
-
-
-def test_load_state():
-    """A state image ends with ``keep_c`` instead of ``restart``."""
-    record, expected = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
-    digest = 0x0123456789ABCDEF
-
-    async def script(host):
-        await host.load(parameters_record(digest=digest))
-        host.pulses["restart"] = 0
-        await host.load(record, begin_record(RecordKind.BEGIN_STATE, digest))
-        check_loads(host.loads, expected)
-        assert host.pulses == {"restart": 0, "keep_c": 1} and host.get("enable_0")
-        assert await host.set_errors() == set()
 
     Host().simulate(script)
 
 
 DIGEST = int(CONFIG.digest, 16)
 REFUSED = {
-    "no-program": (False, begin_record(RecordKind.BEGIN_STATE, 0), "no_program"),
-    "wrong-program-low": (True, begin_record(RecordKind.BEGIN_STATE, 5 ^ 1), "wrong_program"),
-    "wrong-program-high": (True, begin_record(RecordKind.BEGIN_STATE, 5 ^ 1 << 63), "wrong_program"),
+    "no-program": (False, begin_record(RecordKind.BEGIN_PROGRAM, DIGEST ^ 2), "wrong_configuration"),
     "wrong-configuration-low": (True, begin_record(RecordKind.BEGIN_PROGRAM, DIGEST ^ 1), "wrong_configuration"),
     "wrong-configuration-high": (True, begin_record(RecordKind.BEGIN_PROGRAM, DIGEST ^ 1 << 63), "wrong_configuration"),
     "no-begin": (True, [header_words(RecordKind.END)[0]], "load_format"),
@@ -537,7 +531,7 @@ def test_refused_load(case):
         assert (status["loaded"], status["loading"]) == (0, 1)
         assert await host.set_errors() == {error}
         await host.write("control", reset=1)
-        await host.tick(host.part.reset_cycles)
+        await host.tick(host.part.reset_cycles + CLEARED)
         assert host.get("enable_0") == (await host.read("status"))["loaded"] == has_program
         assert await host.read("program_low") == (5 if has_program else 0)
 
@@ -547,71 +541,81 @@ def test_refused_load(case):
 def test_load_begun_again():
     """A second ``load`` begins anew: before the first record that costs nothing, after it the program is gone."""
     record, expected = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
-    state = load_words(record, begin_record(RecordKind.BEGIN_STATE, 5))
+    words = load_words(parameters_record(digest=6) + record)
 
     async def script(host):
         await host.load(parameters_record(digest=5))
         # Begin and digest overwrite nothing.
         for count in range(4):
             await host.write("control", load=1)
-            await host.send(state[:count])
-        await host.write("control", load=1)
-        await host.send(state)
-        check_loads(host.loads, expected)
-        assert host.get("enable_0") and await host.set_errors() == set()
-
-        await host.write("control", load=1)
-        await host.send(state[:4])
-        await host.write("control", load=1)
-        await host.send(state)
-        assert not host.get("enable_0") and await host.set_errors() == {"no_program"}
+            await host.send(words[:count])
         await host.write("control", reset=1)
-        await host.tick(host.part.reset_cycles)
-        assert not (await host.read("status"))["loaded"]
-        await host.load(parameters_record(digest=5))
-        assert host.get("enable_0")
+        await host.tick(host.part.reset_cycles + CLEARED)
+        assert host.get("enable_0") and await host.read("program_low") == 5
+        # The first record's header does.
+        await host.write("control", load=1)
+        await host.send(words[:4])
+        await host.write("control", reset=1)
+        await host.tick(host.part.reset_cycles + CLEARED)
+        assert not (await host.read("status"))["loaded"] and not host.get("enable_0")
+        assert await host.read("program_low") == 0
+        await host.write("control", load=1)
+        await host.send(words[:7])
+        await host.write("control", load=1)
+        await host.send(words)
+        await host.tick(CLEARED)
+        check_loads(host.loads, expected)
+        assert host.get("enable_0") and await host.read("program_low") == 6
+        assert await host.set_errors() == set()
 
     Host().simulate(script)
 
 
+def status_of(**values):
+    return {"loaded": 0, "idle": 0, "loading": 0} | values
+
+
 def test_reset():
-    """Through the whole reset nothing runs, and the bus answers; a whole program starts again when it ends."""
+    """Through the whole reset nothing runs, and the bus answers; a whole program starts again when it ends.
+
+    By then no context has a state.
+    """
+    # The time to read the status in a sweep.
+    config = make_config(streams=32)
+    least = Contexts.clear_cycles(config)
 
     async def script(host):
-        # The domain's own begins one by itself.
-        await host.tick(5)
+        # The domain's own began one by itself.
         assert host.resets == host.part.reset_cycles - 1
-        await host.load(parameters_record(digest=5))
-        await host.write("probe", 0)
-        host.pulses["restart"] = 0
+        begin = begin_record(RecordKind.BEGIN_PROGRAM, int(config.digest, 16))
+        await host.load(parameters_record(digest=5), begin)
+        await host.tick(least + 5)
+        host.sweeps = []
         for _ in range(2):
             await host.write("control", reset=1)
             # The second one comes during the first: its count begins anew.
             begin = host.resets
             while host.get("reset"):
-                assert not any(host.get(name) for name in ("enable_0", "drop_0", "probe_valid", "restart"))
+                assert not any(host.get(name) for name in ("enable_0", "drop_0", "clear"))
                 if host.resets == begin + 10:
-                    assert (await host.read("status")) == {"loaded": 0, "idle": 0, "loading": 0, "probe_done": 0}
+                    assert (await host.read("status")) == status_of()
                     break
                 await host.tick()
         second = begin
         while host.get("reset"):
-            assert not host.pulses["restart"]
             await host.tick()
         # The command acts on the reset two cycles before its write is over.
-        assert host.resets == second + host.part.reset_cycles - 3
-        # The last cycle of that of the parts, then the first one after it.
-        await host.tick()
-        assert host.get("enable_0") and host.get("restart")
-        await host.tick(3)
-        assert host.pulses["restart"] == 1
-        assert (await host.read("status")) == {"loaded": 1, "idle": 1, "loading": 0, "probe_done": 0}
+        assert host.resets == second + host.part.reset_cycles - 3 and host.sweeps == []
+        assert (await host.read("status")) == status_of(loaded=1)
+        await host.tick(least + 3)
+        assert host.get("enable_0") and host.sweeps == [least + 1]
+        assert (await host.read("status")) == status_of(loaded=1, idle=1)
 
-    Host().simulate(script)
+    Host(config=config).simulate(script)
 
 
 def test_reset_and_load():
-    """``reset`` and ``load`` in one write: nothing starts in between, and a state image finds its program."""
+    """``reset`` and ``load`` in one write: nothing starts in between."""
     record, expected = random_record(np.random.default_rng(1), RecordKind.CELL_STATE)
 
     async def script(host):
@@ -619,12 +623,13 @@ def test_reset_and_load():
         await host.write("control", reset=1, load=1)
         await host.write("load_data", 0)
         assert await host.set_errors() == {"load_busy"}
-        for _ in range(host.part.reset_cycles):
+        for _ in range(host.part.reset_cycles + CLEARED):
             assert not host.get("enable_0")
             await host.tick()
         status = await host.read("status")
         assert (status["idle"], status["loading"]) == (1, 1) and host.get("drop_0")
-        await host.send(load_words(record, begin_record(RecordKind.BEGIN_STATE, 5)))
+        await host.send(load_words(record))
+        await host.tick(CLEARED)
         check_loads(host.loads, expected)
         assert host.get("enable_0")
 
@@ -650,12 +655,14 @@ def test_wrong_crc(bit):
 
     async def script(host):
         await host.load(record, crc_error=1 << bit)
-        assert not host.get("enable_0") and host.pulses["restart"] == 0
+        await host.tick(CLEARED)
+        assert not host.get("enable_0") and host.sweeps == []
         status = await host.read("status")
         assert (status["loaded"], status["loading"]) == (0, 0)
         assert await host.set_errors() == {"load_crc"}
         host.loads.clear()
         await host.load(record)
+        await host.tick(CLEARED)
         check_loads(host.loads, expected)
         assert host.get("enable_0")
         assert await host.set_errors() == {"load_crc"}
@@ -665,7 +672,7 @@ def test_wrong_crc(bit):
     Host().simulate(script)
 
 
-@pytest.mark.parametrize("kind", [7, 14])
+@pytest.mark.parametrize("kind", sorted(set(range(16)) - set(RecordKind)))
 def test_unknown_record(kind):
     """A record of no known kind: what follows is ignored, nothing runs, and a new load recovers."""
     record, expected = random_record(np.random.default_rng(1), RecordKind.WEIGHTS)
@@ -675,6 +682,7 @@ def test_unknown_record(kind):
         assert host.loads == [] and not host.get("enable_0")
         assert await host.set_errors() == {"load_format"}
         await host.load(record)
+        await host.tick(CLEARED)
         check_loads(host.loads, expected)
         assert host.get("enable_0")
 
@@ -698,33 +706,71 @@ def test_load_needs_idle():
 
 
 def test_parameters():
-    """A parameters record sets all parameters, and none of it is seen on the load bus."""
-    values = {
-        "digest": 0x0123456789ABCDEF,
-        "last_input_beat": 77,
-        "output_beats": 33,
-        "last_values": 21,
-        "output_exponent": 101,
-        "body": 45,
-        "before_last": 62,
-    }
+    """A parameters record sets the digest, and none of it is seen on the load bus."""
+    digest = 0x0123456789ABCDEF
 
     async def script(host):
-        await host.load(parameters_record(**values))
-        assert {name: host.ctx.get(getattr(host.part.parameters, name)) for name in values} == values
+        await host.load(parameters_record(digest=digest))
+        assert host.ctx.get(host.part.parameters.digest) == digest
         assert host.loads == []
-        assert await host.read("program_high") << 32 | await host.read("program_low") == values["digest"]
+        assert await host.read("program_high") << 32 | await host.read("program_low") == digest
 
     Host().simulate(script)
 
 
-def test_reset_state():
-    """The command is one pulse of ``restart``."""
+@pytest.mark.parametrize("models, streams", [(1, 1), (4, 8)])
+def test_forget(models, streams):
+    """States are forgotten when nothing runs, in one sweep that nothing interrupts; until then nothing starts."""
+    config = make_config(models=models, streams=streams)
+    least = Contexts.clear_cycles(config)
 
     async def script(host):
+        await host.load([], begin_record(RecordKind.BEGIN_PROGRAM, int(config.digest, 16)))
+        await host.tick(least + 5)
+        # An inference that had been let go just before begins a little later, or so late that the sweep has begun.
+        for late in (None, 0, 1, 2, least // 2, least - 2):
+            assert host.get("enable_0") and host.get("enable_1")
+            # What has begun goes on.
+            host.set(idle=0)
+            await host.write("control", reset_state=1)
+            for _ in range(3 * least):
+                assert not any(host.get(name) for name in ("clear", "enable_0", "enable_1", "drop_0", "drop_1"))
+                await host.tick()
+            assert (await host.read("status")) == status_of(loaded=1)
+            host.set(idle=1)
+            if late is not None:
+                await host.tick(late + 1)
+                host.set(idle=0)
+                for _ in range(least + 5):
+                    assert not host.get("enable_0") and not host.get("enable_1")
+                    await host.tick()
+                assert not host.get("clear")
+                host.set(idle=1)
+            host.sweeps = []
+            cycles = 0
+            while not host.get("enable_0"):
+                assert not host.get("enable_1")
+                await host.tick()
+                cycles += 1
+            # The sweep's last cycle is the first one in which a packet's first beat may be accepted.
+            assert host.get("enable_1") and host.get("clear") and cycles == least + 1
+            await host.tick(2)
+            assert host.sweeps == [least + 1]
+            assert (await host.read("status")) == status_of(loaded=1, idle=1)
+
+    Host(config=config).simulate(script)
+
+
+def test_reset_state():
+    """The command makes one sweep, of as many cycles as the contexts need."""
+
+    async def script(host):
+        await host.load([])
+        await host.tick(CLEARED)
+        host.sweeps = []
         await host.write("control", reset_state=1)
-        await host.tick(5)
-        assert host.pulses == {"restart": 1, "keep_c": 0}
+        await host.tick(CLEARED)
+        assert host.sweeps == [CLEAR] and host.get("enable_0")
 
     Host().simulate(script)
 
@@ -766,37 +812,5 @@ def test_sticky_errors():
         assert await host.set_errors() == {"malformed", "saturated"}
         await host.write("errors", 0xFFFFFFFF)
         assert await host.set_errors() == set()
-
-    Host().simulate(script)
-
-
-@pytest.mark.parametrize("value", [5, 0xFFFF8000])
-def test_probe(value):
-    """``probe`` is held for ``Probe.cycles`` cycles of idleness in a row, then the data is taken."""
-    fields = {"lane": 9, "core": 3, "cell": 1, "address": 0x5A5}
-
-    async def script(host):
-        host.set(idle=0, probe_data=0xBAD)
-        await host.write("probe", **fields)
-        assert {name: host.get(f"probe_{name}") for name in fields} == fields
-        await host.tick(100)
-        assert host.get("probe_valid") and not (await host.read("status"))["probe_done"]
-        # Idleness that ends too early does not count.
-        host.set(idle=1)
-        await host.tick(Probe.cycles // 2)
-        host.set(idle=0)
-        await host.tick(5)
-        host.set(idle=1)
-        for _ in range(Probe.cycles):
-            assert host.get("probe_valid")
-            await host.tick()
-        host.set(probe_data=value)
-        await host.tick()
-        host.set(probe_data=0xBAD)
-        assert not host.get("probe_valid")
-        assert (await host.read("status"))["probe_done"]
-        assert await host.read("probe_data") == value
-        await host.write("probe", **fields)
-        assert not (await host.read("status"))["probe_done"]
 
     Host().simulate(script)

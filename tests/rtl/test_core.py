@@ -9,6 +9,7 @@ from spiccato.isa.load import RecordKind
 from spiccato.numbers import ACC_BITS, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
+from spiccato.rtl.contexts import Contexts
 from spiccato.rtl.core import Core
 from spiccato.rtl.core_timing import CoreTiming
 from spiccato.rtl.load_tree import LoadTree
@@ -18,16 +19,21 @@ INDEX = 3
 BLOCK = 4
 
 
+def core_config(**changes):
+    """State memories that are no power of two deep."""
+    return make_config(block=BLOCK, slots=4, state_slots=5, **changes)
+
+
 class Model:
-    """The core without its pipeline: one issue word after the other."""
+    """The core without its pipeline: one issue word after the other, each with its addresses."""
 
     def __init__(self, config, rng):
         self.config = config
         # Sums of what random words store and add again must fit: row sums shifted well down, few additions.
         self.weights = random_signed(rng, WEIGHT_BITS, (config.weight_depth, config.block, config.block))
         self.shifts = rng.integers(24, 45, (2, config.slots, config.block))
-        self.partials = random_signed(rng, 31, (3, config.slots, config.block))
-        self.cells = random_signed(rng, C_BITS, (2, config.slots, config.lanes))
+        self.sums = random_signed(rng, 31, (2 * config.state_slots + config.slots, config.block))
+        self.cells = random_signed(rng, C_BITS, (2 * config.state_slots, config.lanes))
         self.acc = np.zeros(config.block, dtype=np.int64)
 
     def load_words(self):
@@ -42,40 +48,36 @@ class Model:
                 yield RecordKind.WEIGHTS, row, addr, packed(values, WEIGHT_BITS)
         for addr, values in enumerate(self.shifts.reshape(-1, config.block)):
             yield RecordKind.SHIFTS, 0, addr, packed(values, SHIFT_BITS)
-        for addr, values in enumerate(self.partials.reshape(-1, config.block)):
+        for addr, values in enumerate(self.sums):
             for row, value in enumerate(values):
                 yield RecordKind.ACCUMULATORS, row, addr, packed([value], ACC_BITS)
-        for addr, values in enumerate(self.cells.reshape(-1, config.lanes)):
+        for addr, values in enumerate(self.cells):
             yield RecordKind.CELL_STATE, 0, addr, packed(values, C_BITS)
 
-    def play(self, word, vector, exponent):
+    def play(self, word, access, vector, exponent):
         """The accumulators after ``word``; if it finishes a slot also the units' h and old c."""
-        slot, side = word["slot"], word["side"]
         if not word["valid"]:
             return self.acc, None, None
         weights = DotProductRow.widen(self.weights[word["weight"]], word["int8"], word["high"])
-        shift = np.minimum(self.shifts[word["recurrent"], slot] + EXPONENT_STEP * exponent, SHIFT_MAX)
-        operand = {
-            Source.CONTINUE: self.acc,
-            Source.BIAS: self.partials[2, slot],
-            Source.PREVIOUS: self.partials[1 - side, slot],
-            Source.STORED: self.partials[side, slot],
-        }[word["source"]]
+        shift = np.minimum(self.shifts[word["recurrent"], word["slot"]] + EXPONENT_STEP * exponent, SHIFT_MAX)
+        operand = self.acc if word["source"] is Source.CONTINUE else self.sums[access["sums"]]
         self.acc = operand + RowAccumulator.align(weights @ vector, shift)
         assert (abs(self.acc) < 1 << (ACC_BITS - 1)).all()
-        if word["store"]:
-            self.partials[side, slot] = self.acc
+        if word["store"] and access["keep"]:
+            self.sums[access["store"]] = self.acc
         if not word["cell"]:
             return self.acc, None, None
-        c_old = 0 * self.cells[side, slot] if word["zero_c"] else self.cells[1 - side, slot].copy()
+        c_old = 0 * self.cells[0] if access["zero"] else self.cells[access["c"]].copy()
         c, h = CellUnit.compute(self.acc.reshape(-1, GATES).T, c_old)
-        self.cells[side, slot] = c
+        if access["keep"]:
+            self.cells[access["store"]] = c
         return self.acc, h, c_old
 
 
 def random_words(rng, config, timing, count):
-    """Words that keep the core's rules: distances from stores to loads, and between a cell's updates."""
+    """Words and their addresses that keep the core's rules: distances from stores to loads, and between c's updates."""
     words, stored, updated = [], {}, {}
+    states, depth = 2 * config.state_slots, 2 * config.state_slots + config.slots
     for n in range(count):
         word = {
             "valid": int(rng.random() < 0.9),
@@ -86,22 +88,24 @@ def random_words(rng, config, timing, count):
             "recurrent": int(rng.integers(2)),
             "source": Source(int(rng.integers(4))),
             "store": int(rng.random() < 0.4),
-            "side": int(n // 97 % 2),
-            "zero_c": int(rng.random() < 0.2),
             "cell": int(rng.random() < 0.3),
         }
-        slot, side = word["slot"], word["side"]
-        if word["source"] in (Source.PREVIOUS, Source.STORED):
-            half = side if word["source"] is Source.STORED else 1 - side
-            if n - stored.get((half, slot), -99) < timing.reload:
-                word["source"] = Source.BIAS
-        if n - updated.get((1 - side, slot), -99) < timing.c_reuse:
+        access = {
+            "sums": int(rng.integers(depth)),
+            "store": int(rng.integers(states)),
+            "c": int(rng.integers(states)),
+            "zero": int(rng.random() < 0.2),
+            "keep": int(rng.random() < 0.8),
+        }
+        while n - stored.get(access["sums"], -99) < timing.reload:
+            access["sums"] = int(rng.integers(depth))
+        if n - updated.get(access["c"], -99) < timing.c_reuse:
             word["cell"] = 0
-        if word["valid"] and word["store"]:
-            stored[side, slot] = n
-        if word["valid"] and word["cell"]:
-            updated[side, slot] = n
-        words.append(word)
+        if word["valid"] and word["store"] and access["keep"]:
+            stored[access["store"]] = n
+        if word["valid"] and word["cell"] and access["keep"]:
+            updated[access["store"]] = n
+        words.append((word, access))
     return words
 
 
@@ -111,7 +115,7 @@ def random_words(rng, config, timing, count):
 def test_core(family, profile, seed):
     """All loaded over the load bus, then a word a cycle: ``acc``, ``c_old``, ``h`` in their exact cycles."""
     rng = np.random.default_rng(seed)
-    config = make_config(block=BLOCK, slots=4, family=family, profile=profile)
+    config = core_config(family=family, profile=profile)
     timing = CoreTiming(config)
     core = Core(config)
     model = Model(config, rng)
@@ -119,8 +123,12 @@ def test_core(family, profile, seed):
     vectors = random_signed(rng, VECTOR_BITS, (len(words), config.block))
     exponents = rng.integers(0, 16, len(words))
     loads = list(model.load_words())
-    expected = [model.play(*args) for args in zip(words, vectors, exponents)]
-    reloads = sum(w["valid"] and w["source"] in (Source.PREVIOUS, Source.STORED) for w in words)
+    stored, reloads = set(), 0
+    for word, access in words:
+        reloads += word["valid"] and word["source"] is not Source.CONTINUE and access["sums"] in stored
+        if word["valid"] and word["store"] and access["keep"]:
+            stored.add(access["store"])
+    expected = [model.play(*word, *args) for word, *args in zip(words, vectors, exponents)]
     assert reloads > 50 and sum(h is not None for _, h, _ in expected) > 50
 
     async def testbench(ctx):
@@ -135,7 +143,9 @@ def test_core(family, profile, seed):
         ctx.set(core.load.enable, 0)
         await ctx.tick().repeat(LoadTree.latency + 1)
         for cycle in range(len(words) + timing.h + 1):
-            ctx.set(core.issue, words[cycle] if cycle < len(words) else {"valid": 0, "source": Source.BIAS})
+            ctx.set(core.issue, words[cycle][0] if cycle < len(words) else {"valid": 0, "source": Source.BIAS})
+            if 0 <= cycle - Contexts.latency < len(words):
+                ctx.set(core.access, words[cycle - Contexts.latency][1])
             if 0 <= cycle - timing.vector < len(words):
                 ctx.set(core.vector, vectors[cycle - timing.vector].tolist())
                 ctx.set(core.exponent, int(exponents[cycle - timing.vector]))
@@ -152,41 +162,30 @@ def test_core(family, profile, seed):
     simulate(core, testbench)
 
 
-def test_reload_distance():
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+def test_reload_distance(profile):
     """A partial sum can be loaded ``reload`` cycles after it was stored, not one cycle earlier."""
-    config = make_config(block=BLOCK)
+    config = core_config(profile=profile)
     timing = CoreTiming(config)
     loaded = {}
     for distance in (timing.reload - 1, timing.reload):
         core = Core(config)
 
         async def testbench(ctx):
-            bias = 12345
+            bias, constant, state = 12345, 2 * config.state_slots + 3, 7
             for row in range(BLOCK):
-                ctx.set(
-                    core.load,
-                    {
-                        "enable": 1,
-                        "target": RecordKind.ACCUMULATORS,
-                        "core": 0,
-                        "row": row,
-                        "addr": 2 * config.slots,
-                        "data": bias,
-                    },
-                )
+                load = {"enable": 1, "target": RecordKind.ACCUMULATORS, "core": 0, "row": row}
+                ctx.set(core.load, load | {"addr": constant, "data": bias})
                 await ctx.tick()
             ctx.set(core.load.enable, 0)
-            await ctx.tick().repeat(LoadTree.latency + 1)
+            await ctx.tick().repeat(LoadTree.latency + 1 + config.stages.write_register)
             # Bias to partial sum, then that sum once more; weights are zero.
             for cycle in range(distance + timing.acc):
-                ctx.set(
-                    core.issue,
-                    {
-                        "valid": cycle in (0, distance),
-                        "store": cycle == 0,
-                        "source": Source.BIAS if cycle == 0 else Source.STORED,
-                    },
-                )
+                first = cycle == 0
+                source = Source.BIAS if first else Source.STORED
+                ctx.set(core.issue, {"valid": cycle in (0, distance), "store": first, "source": source})
+                sums = constant if cycle == Contexts.latency else state
+                ctx.set(core.access, {"sums": sums, "store": state, "keep": 1})
                 await ctx.tick()
             loaded[distance] = list(ctx.get(core.acc)) == [bias] * BLOCK
 

@@ -25,15 +25,24 @@ def sample_sums(rng, count):
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("frac_bits", [GATE_FRAC_BITS, 40, 3])
 @pytest.mark.parametrize("io_format", IO_FORMATS)
-def test_lane_is_its_model(io_format, frac_bits, seed):
-    """A sum a cycle, the value ``latency`` cycles later."""
-    sums = sample_sums(np.random.default_rng(seed), 300)
+def test_lane_is_its_model(io_format, seed):
+    """A sum a cycle, each with an exponent of its own or blank, the value ``latency`` cycles later."""
+    rng = np.random.default_rng(seed)
+    sums = sample_sums(rng, 600)
+    frac_bits = rng.choice([GATE_FRAC_BITS, 40, 3, 30], len(sums))
+    blank = rng.random(len(sums)) < 0.2
     lane = OutputLane(IO_FORMATS[io_format])
-    stimulus = [{"sum": int(s), "sign": int(s < 0), "exponent": exponent_port(frac_bits)} for s in sums]
-    seen = play(lane, stimulus, ["value"], drain=lane.latency)["value"]
-    assert seen[lane.latency :].tolist() == OutputLane.compute(sums, frac_bits, io_format).tolist()
+    stimulus = [{"sum": int(s), "sign": int(s < 0)} for s in sums] + [{} for _ in range(lane.exponent_cycle)]
+    for n in range(len(sums)):
+        scale = {"exponent": exponent_port(int(frac_bits[n])), "blank": int(blank[n])}
+        stimulus[n + lane.exponent_cycle] |= scale
+    seen = play(lane, stimulus, ["value"], drain=lane.latency - lane.exponent_cycle)["value"]
+    expected = np.zeros(len(sums), dtype=np.int64)
+    for bits in set(frac_bits.tolist()):
+        mine = (frac_bits == bits) & ~blank
+        expected[mine] = OutputLane.compute(sums[mine], bits, io_format)
+    assert seen[lane.latency :].tolist() == expected.tolist()
 
 
 @pytest.mark.parametrize("io_format", IO_FORMATS)
@@ -56,31 +65,39 @@ def test_model_rounds_to_nearest(io_format):
 class Bench:
     """Slots of a linear layer with their cycles, and the packets they should make."""
 
-    def __init__(self, config, rng, last_values):
+    def __init__(self, config, rng, last_values=None):
         self.config, self.rng, self.last_values = config, rng, last_values
         self.part = Egress(config)
-        self.frac_bits = 30
         self.events = {}  # cycle -> (event, sums (cores, block))
-        self.expected = []  # beats: (data, keep, last, user)
+        self.expected = []  # beats: (data, keep, last, user, tid)
         self.beat_at = []  # cycle in which each beat is valid, if nothing is ahead of it
         self.cycles = []  # for each packet
 
     def slot(self, cycle, beats, *, last=False, started=0):
-        """A finished slot whose accumulators are there in ``cycle``."""
-        config = self.config
-        flags = {name: int(self.rng.integers(2)) for name in MARKS}
-        sums = random_signed(self.rng, ACC_BITS, (config.cores, config.block))
-        self.events[cycle] = ({"last_beat": beats - 1, "last": int(last), "flags": flags, "started": started}, sums)
-        values = OutputLane.compute(sums, self.frac_bits, config.io_format).reshape(-1, config.beat_values)
+        """A finished slot whose accumulators are there in ``cycle``, of any context, model and so range, or unknown."""
+        config, rng = self.config, self.rng
+        flags = {name: int(rng.integers(2)) for name in MARKS}
+        tid, frac_bits, blank = (
+            int(rng.integers(1 << config.tid_bits)),
+            int(rng.choice([30, GATE_FRAC_BITS, 12])),
+            bool(rng.random() < 0.2),
+        )
+        last_values = self.last_values or int(rng.integers(1, config.beat_values + 1))
+        sums = random_signed(rng, ACC_BITS, (config.cores, config.block))
+        event = {"last_beat": beats - 1, "last": int(last), "flags": flags, "started": started, "tid": tid}
+        event |= {"exponent": exponent_port(frac_bits), "blank": int(blank), "last_values": last_values - 1}
+        self.events[cycle] = event, sums
+        values = OutputLane.compute(sums, frac_bits, config.io_format).reshape(-1, config.beat_values) * (not blank)
         for beat in range(beats):
             ends = last and beat == beats - 1
-            kept = self.last_values if ends else config.beat_values
+            kept = last_values if ends else config.beat_values
             self.expected.append(
                 (
                     sum(int(v) << config.io_bits * i for i, v in enumerate(values[beat])),
                     (1 << kept * config.io_bits // 8) - 1,
                     int(ends),
                     flags,
+                    tid,
                 )
             )
             self.beat_at.append(cycle + self.part.latency + beat)
@@ -89,17 +106,17 @@ class Bench:
 
     def run(self, ready):
         """Play with ``tready`` by ``ready(cycle)`` and check everything; returns the cycles of the beats."""
-        part, idle = self.part, output_event_layout(self.config).const({})
+        part, layout = self.part, output_event_layout(self.config)
         taken, taken_pulses, cycles = [], [], []
 
         async def testbench(ctx):
-            ctx.set(part.exponent, exponent_port(self.frac_bits))
-            ctx.set(part.last_values, self.last_values - 1)
             for _ in range(part.wake_cycles):
                 await ctx.tick()
             cycle, held = -part.capture_lead, None
             while len(taken) < len(self.expected) or cycle < taken[-1] + 4:
-                event, _ = self.events.get(cycle + part.capture_lead, (idle, None))
+                # Where there is none it may be anything.
+                garbage = int.from_bytes(self.rng.bytes(layout.size // 8 + 1)) % (1 << layout.size)
+                event, _ = self.events.get(cycle + part.capture_lead, (layout.from_bits(garbage), None))
                 ctx.set(part.event, event)
                 ctx.set(part.valid, cycle + part.capture_lead in self.events)
                 if cycle in self.events:
@@ -115,7 +132,8 @@ class Bench:
                     cycles.append(ctx.get(part.cycles))
                 if ctx.get(part.axis.tvalid):
                     user = {name: ctx.get(getattr(part.axis.tuser, name)) for name in MARKS}
-                    beat = (ctx.get(part.axis.tdata), ctx.get(part.axis.tkeep), ctx.get(part.axis.tlast), user)
+                    beat = tuple(ctx.get(getattr(part.axis, name)) for name in ("tdata", "tkeep", "tlast"))
+                    beat += (user, ctx.get(part.axis.tid))
                     assert held in (None, beat), "a beat changed while it waited"
                     held = beat
                     if ctx.get(part.axis.tready):
@@ -148,12 +166,15 @@ def fill(bench, rng, packets, slots):
 
 
 @pytest.mark.parametrize("io_format", IO_FORMATS)
-@pytest.mark.parametrize("cores, block, profile", [(1, 4, "aggressive"), (3, 8, "aggressive"), (2, 8, "conservative")])
+@pytest.mark.parametrize(
+    "cores, block, profile",
+    [(1, 4, "aggressive"), (3, 8, "aggressive"), (2, 8, "conservative"), (1, 16, "conservative")],
+)
 def test_latency_and_rate(cores, block, profile, io_format):
     """Never stalled: each beat is taken ``latency`` cycles after its accumulators and its turn."""
-    config = make_config(cores=cores, block=block, io_format=io_format, profile=profile)
+    config = make_config(cores=cores, block=block, io_format=io_format, profile=profile, models=2, streams=8)
     rng = np.random.default_rng(1)
-    bench = Bench(config, rng, last_values=config.beat_values - 1)
+    bench = Bench(config, rng)
     fill(bench, rng, 6, 3)
     assert bench.run(lambda cycle: True) == bench.beat_at
 
@@ -171,8 +192,8 @@ def test_latency_and_rate(cores, block, profile, io_format):
 def test_queue(cores, io_format, output_beats, profile, seed):
     """With a slow and random host all beats come in order and unchanged, as long as they fit the queue."""
     rng = np.random.default_rng(seed)
-    config = make_config(cores=cores, io_format=io_format, output_beats=output_beats, profile=profile)
-    bench = Bench(config, rng, last_values=1)
+    config = make_config(cores=cores, io_format=io_format, output_beats=output_beats, profile=profile, streams=1024)
+    bench = Bench(config, rng)
     cycle, most = 3, config.cores * config.beats_per_block
     while len(bench.expected) < 90:
         begin = len(bench.expected)

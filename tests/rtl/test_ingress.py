@@ -6,7 +6,7 @@ import pytest
 from rtl_bench import make_config, simulate
 from spiccato.config import IO_FORMATS
 from spiccato.isa.load import feature_word
-from spiccato.isa.marks import MARKS
+from spiccato.isa.marks import MARKS, request_word
 from spiccato.numbers import ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE
 from spiccato.rtl.accelerator import Timing
 from spiccato.rtl.features import Features
@@ -38,7 +38,9 @@ def random_values(rng, adjust, io_format, special):
 class Packet:
     """What is sent, and when what became of it was seen."""
 
-    def __init__(self, values, expected, length):
+    def __init__(self, number, values, expected, length, tid, request):
+        self.model = number
+        self.tid, self.request = tid, request  # of its first beat
         self.values = values  # (beats, beat_values): beats as sent
         self.expected = expected  # beats of a well-formed packet
         self.length = length  # beats that make whole blocks
@@ -69,9 +71,9 @@ class Packet:
 
 
 async def wake(ctx, part, beats):
-    """Wait until packets, of ``beats`` beats, may come."""
-    for port in part.beats:
-        ctx.set(port, beats - 1)
+    """Wait until packets, of ``beats`` beats whatever their model, may come."""
+    for port in part.models:
+        ctx.set(port.last_input_beat, beats - 1)
     for _ in range(part.wake_cycles):
         assert not ctx.get(part.axis.tready)
         await ctx.tick()
@@ -79,40 +81,52 @@ async def wake(ctx, part, beats):
 
 
 class Bench:
-    """An Ingress with random features, sources that pause, and a log of everything."""
+    """An Ingress with random features, sources that pause, and a log of everything.
+
+    ``blocks``, and the beats ``missing`` of the last one, are those of each model: lists, or for a single model.
+    """
 
     def __init__(self, config, rng, *, blocks, lead=None, missing=0):
         self.config, self.rng = config, rng
         self.lead = Timing(config).block_lead if lead is None else lead
         self.part = Ingress(config, lead=self.lead)
-        self.length = blocks * config.beats_per_block
-        self.expected = self.length - missing
-        shape = (self.length, config.beat_values)
-        self.adjust = rng.integers(-130, -90, shape)
-        self.enable = rng.random(shape) < 0.9
-        wild = rng.random(shape) < 0.1
-        self.adjust = np.where(wild, rng.choice([ADJUST_MIN, 0, ADJUST_OFFSET - 1], shape), self.adjust)
-        self.outputs, self.ready, self.flags, self.treadys = {}, [], [], []
+        blocks = np.atleast_1d(blocks)
+        self.lengths = [int(n) * config.beats_per_block for n in blocks]
+        self.expected = [n - int(m) for n, m in zip(self.lengths, np.broadcast_to(missing, len(blocks)))]
+        self.adjust, self.enable = [], []
+        for length in self.lengths:
+            shape = (length, config.beat_values)
+            adjust, wild = rng.integers(-130, -90, shape), rng.random(shape) < 0.1
+            self.adjust.append(np.where(wild, rng.choice([ADJUST_MIN, 0, ADJUST_OFFSET - 1], shape), adjust))
+            self.enable.append(rng.random(shape) < 0.9)
+        self.outputs, self.ready, self.flags, self.treadys, self.announced, self.packets = {}, [], [], [], [], []
         self.now = 1000
 
-    def packet(self, beats=None, special=0.0):
-        beats = self.expected if beats is None else beats
-        adjust = np.resize(self.adjust, (beats, self.config.beat_values))
-        return Packet(random_values(self.rng, adjust, self.config.io_format, special), self.expected, self.length)
+    def packet(self, beats=None, special=0.0, number=None):
+        """A packet of a model, by default any, of one of its streams; well-formed if ``beats`` are not given."""
+        rng, config = self.rng, self.config
+        number = int(rng.integers(len(self.lengths))) if number is None else number
+        expected = self.expected[number]
+        beats = expected if beats is None else beats
+        adjust = np.resize(self.adjust[number], (beats, config.beat_values))
+        values = random_values(rng, adjust, config.io_format, special)
+        tid = number << config.stream_bits | int(rng.integers(config.streams))
+        request = {name: int(rng.integers(2)) for name in request_word.fields}
+        return Packet(number, values, expected, self.lengths[number], tid, request)
 
     async def load_features(self, ctx):
-        for addr in range(self.length):
-            word = 0
-            for i in range(self.config.beat_values):
-                entry = feature_word.pack(
-                    adjust=int(self.adjust[addr, i]) + ADJUST_OFFSET, enable=int(self.enable[addr, i])
-                )
-                word |= entry << (feature_word.size * i)
-            ctx.set(self.part.w_feature_en, 1)
-            ctx.set(self.part.w_feature_addr, addr)
-            ctx.set(self.part.w_feature_data, word)
-            await ctx.tick()
-        ctx.set(self.part.w_feature_en, 0)
+        part = self.part
+        for number, (adjusts, enables) in enumerate(zip(self.adjust, self.enable)):
+            for beat, (adjust, enable) in enumerate(zip(adjusts, enables)):
+                word = 0
+                for i in range(self.config.beat_values):
+                    entry = feature_word.pack(adjust=int(adjust[i]) + ADJUST_OFFSET, enable=int(enable[i]))
+                    word |= entry << (feature_word.size * i)
+                ctx.set(part.w_feature_en, 1)
+                ctx.set(part.w_feature_addr, number << len(part.w_feature_addr) - self.config.model_bits | beat)
+                ctx.set(part.w_feature_data, word)
+                await ctx.tick()
+        ctx.set(part.w_feature_en, 0)
         for _ in range(Features.load_latency):
             await ctx.tick()
 
@@ -121,17 +135,25 @@ class Bench:
         part, rng, bits = self.part, self.rng, self.config.io_bits
 
         async def testbench(ctx):
-            await wake(ctx, part, self.expected)
+            await wake(ctx, part, 1)
+            for port, beats in zip(part.models, self.expected):
+                ctx.set(port.last_input_beat, beats - 1)
             await self.load_features(ctx)
             beats = [(packet, k) for packet in packets for k in range(len(packet.values))]
             offered, cycle, places = False, 0, {}
-            while beats or packets[-1].released is None or cycle < packets[-1].released + 3:
+            while beats or packets[-1].released is None or cycle < packets[-1].released + part.latency:
                 offered = offered or (bool(beats) and rng.random() < valid)
                 ctx.set(part.axis.tvalid, offered)
                 ctx.set(part.axis.tdata, int(rng.integers(1 << 63)))
                 ctx.set(part.axis.tlast, int(rng.integers(2)))
+                # What a packet is counts with its first beat only.
+                ctx.set(part.axis.tid, int(rng.integers(1 << self.config.tid_bits)))
+                ctx.set(part.axis.tuser, {name: int(rng.integers(2)) for name in request_word.fields})
                 if offered:
                     packet, k = beats[0]
+                    if k == 0:
+                        ctx.set(part.axis.tid, packet.tid)
+                        ctx.set(part.axis.tuser, packet.request)
                     ctx.set(part.axis.tdata, sum(int(v) << bits * i for i, v in enumerate(packet.values[k])))
                     ctx.set(part.axis.tlast, k == len(packet.values) - 1)
                 ctx.set(part.now, self.now + cycle)
@@ -153,6 +175,15 @@ class Bench:
                         for side in range(2)
                     ]
                 )
+                self.packets.append(
+                    [
+                        {"model": ctx.get(part.model[side])}
+                        | {name: ctx.get(getattr(part.packet[side], name)) for name in ("tid", *request_word.fields)}
+                        for side in range(2)
+                    ]
+                )
+                if ctx.get(part.announce):
+                    self.announced.append(cycle)
                 # Where a block goes comes ahead of it.
                 if ctx.get(part.x_en):
                     places[cycle + VectorFile.x_lead] = ctx.get(part.x_block), ctx.get(part.x_side_w)
@@ -180,17 +211,22 @@ class Bench:
             done = packet.beat_cycles[config.beats_per_block - 1 :: config.beats_per_block]
             mantissas, exponents, flags = Ingress.compute(
                 packet.blocks(config),
-                self.adjust.reshape(-1, config.block),
-                self.enable.reshape(-1, config.block),
+                self.adjust[packet.model].reshape(-1, config.block),
+                self.enable[packet.model].reshape(-1, config.block),
                 config.io_format,
             )
             for block, cycle in enumerate(done):
                 expected[cycle + part.latency] = (block, side, mantissas[block].tolist(), int(exponents[block]))
                 ready.append(cycle + part.ready_cycle)
-            # Known when the word that waited for the last block is in the issue register, until the release.
-            marks = flags | {"malformed": packet.malformed, "started": self.now + packet.accepted[0]}
-            for cycle in range(done[-1] + part.ready_cycle + Sequencer.block_to_issue, packet.released + 1):
+            # Known when the word that waited for the last block is in the issue register, until the cycle after the
+            # release. That a context is unknown is not found out here.
+            marks = flags | {"malformed": packet.malformed, "unknown": 0, "started": self.now + packet.accepted[0]}
+            for cycle in range(done[-1] + part.ready_cycle + Sequencer.block_to_issue, packet.released + 2):
                 assert self.flags[cycle][side] == marks, (number, cycle)
+            told = {"model": packet.model, "tid": packet.tid} | packet.request
+            for cycle in range(packet.accepted[0] + 1, packet.released + 2):
+                assert self.packets[cycle][side] == told, (number, cycle)
+        assert self.announced == [packet.accepted[0] + 1 for packet in packets]
         assert self.outputs == expected
         assert self.ready == ready
         self.check_tready(packets)
@@ -234,9 +270,30 @@ def test_framing(io_format, missing, profile, blocks, seed):
     """Short packets are filled up, long ones cut, right ones pass between them; marks tell which is which."""
     rng = np.random.default_rng(seed)
     bench = Bench(make_config(io_format=io_format, profile=profile), rng, blocks=blocks, missing=missing)
-    lengths = rng.integers(1, 2 * bench.length + 2, 30)
-    lengths = np.where(rng.random(30) < 0.4, bench.expected, lengths)
+    lengths = rng.integers(1, 2 * bench.lengths[0] + 2, 30)
+    lengths = np.where(rng.random(30) < 0.4, bench.expected[0], lengths)
     bench.run([bench.packet(int(n), special=0.02) for n in lengths], valid=0.8, release=0.1)
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+@pytest.mark.parametrize(
+    "io_format, blocks, missing",
+    [("bfloat16", [3, 1, 8, 2], 0), ("float32", [1, 5, 2, 1], [1, 0, 1, 0]), ("bfloat16", [1, 1], 0)],
+)
+def test_models(io_format, blocks, missing, profile, seed):
+    """Packets of any models, a beat in every cycle and with pauses: length, features and ``tid`` are its own."""
+    rng = np.random.default_rng(seed)
+    config = make_config(io_format=io_format, profile=profile, models=len(blocks), streams=4)
+    bench = Bench(config, rng, blocks=blocks, missing=missing)
+    packets = []
+    for _ in range(40):
+        number = int(rng.integers(len(blocks)))
+        beats = bench.expected[number] if rng.random() < 0.6 else int(rng.integers(1, 2 * bench.lengths[number] + 2))
+        packets.append(bench.packet(beats, special=0.02, number=number))
+    # When the word that waited for the last block is in the issue register, it may be an inference's last.
+    least = bench.part.ready_cycle + Sequencer.block_to_issue
+    bench.run(packets, valid=[1.0, 0.7][seed - 1], release_after=least, release=[1.0, 0.2][seed - 1])
 
 
 @pytest.mark.parametrize("beats, last", [(1, False), (2, False), (2, True), (3, True)])
@@ -341,6 +398,7 @@ class Interrupted:
         self.config, self.rng, self.beats, self.drop_cycles = config, rng, beats, drop_cycles
         self.part = Ingress(config, lead=Timing(config).block_lead)
         self.announced, self.expected = [], []  # cycles of blocks, but for those during ``drop``
+        self.begun, self.first_beats = [], []  # cycles of ``announce``, of first beats
         self.left, self.first = 0, True  # of the packet on the wire: its beats, and whether this is the first
         self.ends_in_drop = 0  # times that a packet ended in the first cycle of ``drop``
 
@@ -358,6 +416,8 @@ class Interrupted:
         accepted = valid and ctx.get(part.axis.tready)
         if ctx.get(part.block_ready) and not drop:
             self.announced.append(now)
+        if ctx.get(part.announce):
+            self.begun.append(now)
         beat = (self.first, self.left == 1) if accepted else None
         if accepted:
             self.left -= 1
@@ -383,6 +443,7 @@ class Interrupted:
                 if beat and cycle <= begin:
                     first, last = beat
                     if first:
+                        self.first_beats.append(now + cycle)
                         number = 0
                         outstanding += 1
                     if number is not None and number < self.beats:
@@ -418,6 +479,7 @@ def test_drop_at_any_cycle(io_format, beats, profile, seed):
         bench = Interrupted(config, rng, beats=beats, drop_cycles=drop_cycles - shorter)
         simulate(bench.part, lambda ctx: bench.run(ctx, 100))
         assert bench.ends_in_drop > 0
+        assert bench.begun == [cycle + 1 for cycle in bench.first_beats]
         return bench.announced, bench.expected
 
     announced, expected = run(0)

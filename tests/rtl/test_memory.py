@@ -55,9 +55,9 @@ def test_distributed_ram_reads_at_once():
 
 
 def test_distributed_ram_refuses_large_depths():
-    """More than 64 words belong into a memory with a registered output."""
-    with pytest.raises(ValueError, match="65"):
-        DistributedRam("ram_test", width=8, depth=65)
+    """More than 256 words belong into a memory with a registered output."""
+    with pytest.raises(ValueError, match="257"):
+        DistributedRam("ram_test", width=8, depth=257)
 
 
 @pytest.mark.parametrize("seed", [1])

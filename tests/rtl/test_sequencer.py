@@ -1,10 +1,9 @@
-"""The sequencer: order and cycles of the issue words, waiting, sides, restart, read-back."""
+"""The sequencer: order and cycles of the issue words of packets of any models, waiting, sides, drops."""
 
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from amaranth.hdl import Value
 
 from rtl_bench import make_config, simulate
 from spiccato.isa.issue import Source, VectorFrom, issue_word
@@ -12,314 +11,407 @@ from spiccato.rtl.sequencer import Sequencer
 
 pytestmark = pytest.mark.fast
 
-CONFIG = make_config(weight_depth=64, program_depth=64)
+#: An inference's least length.
+LEAST = Sequencer.head_words + Sequencer.least_tail
 
 
-def make_program(rng, seeds, length, *, waits=0.0, start_waits=False):
-    """Issue words, told apart by their weight address: ``seeds`` of them, then an inference of ``length``."""
-    words = []
-    for n in range(seeds + length):
-        first = n == seeds
-        words.append(
-            {
-                "valid": 1,
-                "weight": n,
-                "slot": int(rng.integers(CONFIG.slots)),
-                "source": Source(int(rng.integers(4))),
-                "vector_from": VectorFrom.H,
-                "output": 1,
-                "seed": int(n < seeds),
-                "start": int(first),
-                "commit": int(n == seeds + length - 1),
-                "wait_block": int(n >= seeds and (start_waits if first else rng.random() < waits)),
-            }
-        )
-    return words
+def sequencer_config(models, **changes):
+    return make_config(**{"models": models, "weight_depth": 512, "program_depth": 256, "streams": 2} | changes)
+
+
+def make_models(rng, lengths, *, waits=0.0, start_waits=False):
+    """The issue words of each model, told apart by their weight address."""
+    models, weight = [], 0
+    for length in lengths:
+        words = []
+        for n in range(length):
+            words.append(
+                {
+                    "valid": 1,
+                    "weight": weight,
+                    "slot": int(rng.integers(8)),
+                    "source": Source(int(rng.integers(4))),
+                    "vector_from": VectorFrom.H,
+                    "output": 1,
+                    "start": int(n == 0),
+                    "commit": int(n == length - 1),
+                    "wait_block": int(start_waits if n == 0 else rng.random() < waits),
+                }
+            )
+            weight += 1
+        models.append(words)
+    return models
+
+
+class Packet:
+    """One inference: its model, the least cycle of its announcement, and what was seen of it."""
+
+    def __init__(self, model, earliest=0):
+        self.model, self.earliest = model, earliest
+        self.announced = self.started = self.committed = None
 
 
 def word_of(part, ctx):
     """The fields of the issue register, of which no two copies differ."""
     fields = {}
-    for port in [*part.issue, *part.read, part.finish]:
-        for name in port.shape().members:
-            value = ctx.get(Value.cast(getattr(port, name)))
-            # A read-back's word finishes nothing.
-            same = fields.setdefault(name, value) == value
-            assert same or (port is part.finish and not ctx.get(port.valid)), name
+    for port in [*part.issue, *part.read, part.finish, part.state]:
+        bits = ctx.get(port.as_value())
+        for name, field in port.shape():
+            value = bits >> field.offset & ((1 << field.width) - 1)
+            assert fields.setdefault(name, value) == value, name
     return fields
 
 
-def run(words, seeds, inputs, cycles, *, malformed=(), probe_word=None):
-    """Load, restart, then ``inputs(cycle)`` ({member: value}) in each cycle; returns what came out in each.
+class Bench:
+    """A sequencer, the packets that are announced to it as the input does, and what it issued in each cycle.
 
-    ``malformed`` lists the inferences (counted from 0) whose packet was.
+    A packet is announced when its ``earliest`` cycle has come and there are not more than two that have not ended: at
+    the least two cycles after an inference's last word, as that releases a packet, and the next one's first beat is
+    announced a cycle after it came. A side's model is anything while it has no packet.
     """
-    part = Sequencer(CONFIG)
-    trace = []
 
-    async def testbench(ctx):
-        ctx.set(part.probe_word, probe_word or {})
-        ctx.set(part.body, seeds)
-        ctx.set(part.before_last, len(words) - 2)
-        ctx.set(part.w_en, 1)
-        for addr, word in enumerate(words):
-            ctx.set(part.w_addr, addr)
-            ctx.set(part.w_data, word)
-            await ctx.tick()
-        ctx.set(part.w_en, 0)
-        for _ in range(part.drain_cycles):
-            await ctx.tick()
-        ctx.set(part.restart, 1)
+    def __init__(self, config, models, packets, *, seed=1):
+        self.config, self.models, self.packets = config, models, packets
+        self.part = Sequencer(config)
+        self.rng = np.random.default_rng(seed)
+        self.trace = []
+        self.waiting = list(packets)
+        self.open = [None, None]  # the packets of both sides
+        self.free_from = [0, 0]  # when each side may be announced again
+        self.running = []  # announced, not ended
+        self.side = 0  # of the next announcement
+        #: First words of the models, in any order in the memory, with a gap between them.
+        self.first = {}
+
+    async def load(self, ctx):
+        part, addr = self.part, 3
+        entries = []
+        for number in self.rng.permutation(len(self.models)):
+            self.first[number] = addr
+            addr += len(self.models[number]) - part.head_words + 1
+        for number, words in enumerate(self.models):
+            for n, word in enumerate(words):
+                kind = "head" if n < part.head_words else "tail"
+                place = number << part.head_bits | n if kind == "head" else self.first[number] + n - part.head_words
+                ctx.set(getattr(part, f"w_{kind}_en"), 1)
+                ctx.set(getattr(part, f"w_{kind}_addr"), int(place))
+                ctx.set(getattr(part, f"w_{kind}_data"), word)
+                await ctx.tick()
+                ctx.set(getattr(part, f"w_{kind}_en"), 0)
+            first = int(self.first[number])
+            entries.append({"first": first, "before_last": first + len(words) - part.head_words - 2})
+        for port, entry in zip(part.models, entries):
+            ctx.set(port, entry)
+        await ctx.tick().repeat(part.drain_cycles)
+
+    def announce(self, ctx, cycle):
+        """Set what the input says of the packets in this cycle; returns the one that is announced."""
+        part, announced = self.part, None
+        if self.waiting and cycle >= max(self.waiting[0].earliest, self.free_from[self.side]):
+            if self.open[self.side] is None:
+                announced = self.waiting.pop(0)
+                announced.announced, announced.side = cycle, self.side
+                self.open[self.side] = announced
+                self.running.append(announced)
+                self.side = 1 - self.side
+        ctx.set(part.announce, int(announced is not None))
+        for s, packet in enumerate(self.open):
+            ctx.set(part.model[s], packet.model if packet else int(self.rng.integers(1 << self.config.model_bits)))
+        return announced
+
+    def drop(self, cycle):
+        """Forget the packets."""
+        self.open, self.running, self.side, self.free_from = [None, None], [], 0, [cycle, cycle]
+
+    async def cycle(self, ctx, cycle, inputs):
+        """One cycle: inputs ({member: value}), a record of what is to be seen, the tick."""
+        part = self.part
+        usual = {"enable": 1, "room": 3, "block_ready": 0, "drop": 0}
+        for name, value in (usual | inputs).items():
+            ctx.set(getattr(part, name), value)
+        self.announce(ctx, cycle)
+        step = SimpleNamespace(
+            cycle=cycle,
+            word=word_of(part, ctx),
+            **{name: ctx.get(getattr(part, name)) for name in ("started", "committed", "stalled", "idle", "side")},
+        )
+        self.trace.append(step)
+        if step.started:
+            self.running[0].started = cycle
+            assert step.side == self.running[0].side, "its room is charged to another packet"
+        if step.committed:
+            ended = self.running.pop(0)
+            ended.committed = cycle
+            self.open[ended.side], self.free_from[ended.side] = None, cycle + 2
         await ctx.tick()
-        ctx.set(part.restart, 0)
-        commits = 0
-        for cycle in range(cycles):
-            usual = {"enable": 1, "room": 1, "block_ready": 0, "restart": 0}
-            for name, value in (usual | inputs(cycle)).items():
-                ctx.set(getattr(part, name), value)
-            # As in the accelerator: the mark of the packet whose words are in the issue register.
-            ctx.set(part.malformed, commits in malformed)
-            trace.append(
-                SimpleNamespace(
-                    cycle=cycle,
-                    word=word_of(part, ctx),
-                    **{name: ctx.get(getattr(part, name)) for name in ("started", "committed", "stalled", "idle")},
-                )
-            )
-            commits += trace[-1].committed
-            await ctx.tick()
 
-    simulate(part, testbench)
-    for t in trace:
-        if not t.word["valid"]:  # an idle word has no effects
-            assert (t.word["output"], t.started, t.committed) == (0, 0, 0), t.cycle
-            assert t.word["vector_from"] == VectorFrom.NONE or is_probe(t.word, probe_word), t.cycle
-        else:
-            program_word = words[t.word["weight"]]
-            assert (t.started, t.committed) == (program_word["start"], program_word["commit"])
-    return trace
+    def run(self, inputs, cycles, *, goes_on=False):
+        """Load, then ``inputs(cycle)`` in each cycle; if it ``goes_on``, also after all packets have ended."""
 
+        async def testbench(ctx):
+            await self.load(ctx)
+            ended = 0
+            for cycle in range(cycles):
+                await self.cycle(ctx, cycle, inputs(cycle))
+                ended = 0 if self.waiting or self.running else ended + 1
+                if ended > 20 and not goes_on:
+                    break
 
-def is_probe(word, probe_word):
-    """Whether the issue register holds the read-back's word."""
-    return (
-        probe_word is not None
-        and (word["valid"], word["output"], word["vector_from"]) == (0, 0, VectorFrom.H)
-        and (word["vector"], word["slot"]) == (probe_word["vector"], probe_word["slot"])
-    )
+        simulate(self.part, testbench)
+        return self
 
+    def issued(self):
+        """The steps that hold a word of a program."""
+        return [t for t in self.trace if t.word["valid"]]
 
-def issued(trace):
-    """The steps of a trace that hold a word of the program."""
-    return [t for t in trace if t.word["valid"]]
+    def check(self, *, packets=None, ready=(), open_at=None, since=0, until=None):
+        """All words of the packets in their order, each in the very cycle in which it is due.
 
-
-def sides_of(step):
-    """The run-time parts of its issue word."""
-    return step.word["side"], step.word["x_side"], step.word["zero_c"]
-
-
-def tags_of(trace):
-    """Which words of the program they are."""
-    return [t.word["weight"] for t in issued(trace)]
-
-
-def check_order(trace, words, seeds):
-    """The program from its first word, then inferences one after the other, all of their words in order."""
-    tags = tags_of(trace)
-    body = list(range(seeds, len(words)))
-    assert tags == (list(range(seeds)) + body * len(tags))[: len(tags)]
-    for t in issued(trace):
-        program_word = dict.fromkeys(issue_word(CONFIG).fields, 0) | words[t.word["weight"]]
-        assert {name: program_word.get(name, value) for name, value in t.word.items()} == t.word
+        ``ready`` are the cycles of blocks; ``open_at(cycle, side)`` tells whether an inference may have been let go
+        by what was the case in a cycle. Returns how many words had to wait for a block.
+        """
+        packets = self.packets if packets is None else packets
+        trace = self.trace[since:until]
+        steps, blocks = iter(t for t in trace if t.word["valid"]), iter(ready)
+        free, waited = 0, 0
+        for packet in packets:
+            for n, word in enumerate(self.models[packet.model]):
+                step = next(steps)
+                due = free
+                if n == 0:
+                    due = max(due, packet.announced + Sequencer.announce_to_issue)
+                if word["wait_block"]:
+                    arrival = next(blocks) + Sequencer.block_to_issue
+                    waited += arrival > due
+                    due = max(due, arrival)
+                if n == 0 and open_at:
+                    while not open_at(due - Sequencer.room_to_issue, packet.side):
+                        due += 1
+                expected = dict.fromkeys(issue_word(self.config).fields, 0) | word | {"side": packet.side}
+                assert {name: expected.get(name) for name in step.word} == step.word, (step.cycle, packet.model, n)
+                assert step.cycle == due, (packet.model, n)
+                assert (step.started, step.committed) == (word["start"], word["commit"])
+                free = due + 1
+        assert next(steps, None) is None
+        for t in trace:
+            if not t.word["valid"]:  # an idle word has no effects
+                effects = [t.word[name] for name in ("output", "start", "commit")]
+                assert not any([*effects, t.started, t.committed]), t.cycle
+                assert t.word["vector_from"] == VectorFrom.NONE, t.cycle
+        return waited
 
 
-@pytest.mark.parametrize("seed", [1])
-@pytest.mark.parametrize("seeds, length", [(0, 2), (1, 2), (3, 5), (0, 9), (20, 30)])
-def test_a_word_every_cycle(seeds, length, seed):
-    """With nothing to wait for there is never a gap, also between inferences and at any program length."""
-    words = make_program(np.random.default_rng(seed), seeds, length)
-    trace = run(words, seeds, lambda cycle: {}, 120)
-    check_order(trace, words, seeds)
-    cycles = [t.cycle for t in issued(trace)]
-    assert cycles == list(range(cycles[0], len(trace)))
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+@pytest.mark.parametrize(
+    "lengths", [(LEAST,), (LEAST, LEAST + 1), (LEAST, 30, LEAST + 2, 60), (13, 9), tuple(range(LEAST, LEAST + 14))]
+)
+def test_a_word_every_cycle(lengths, profile):
+    """With packets that wait there is never a gap, whichever model comes after whichever."""
+    rng = np.random.default_rng(1)
+    models = make_models(rng, lengths)
+    number = len(lengths)
+    config = sequencer_config(max(1, 1 << (number - 1).bit_length()), profile=profile)
+    # Every pair, and the same one twice.
+    order = [0] + [m for a in range(number) for b in range(number) for m in (a, b)] * 2
+    packets = [Packet(m) for m in order[:40]]
+    cycles = sum(len(models[p.model]) for p in packets) + 20
+    bench = Bench(config, models, packets).run(lambda cycle: {}, cycles)
+    bench.check()
+    seen = [t.cycle for t in bench.issued()]
+    assert seen == list(range(Sequencer.announce_to_issue, Sequencer.announce_to_issue + len(seen)))
 
 
-@pytest.mark.parametrize("seed", range(1, 6))
-def test_waiting_for_blocks(seed):
-    """A word that waits comes ``block_to_issue`` cycles after its block or right after its predecessor."""
+class Blocks:
+    """Input blocks that come at random, but no more of them ahead of the words that wait than packets may have."""
+
+    def __init__(self, rng, models, most):
+        self.rng, self.most = rng, most
+        self.waits = {word["weight"]: word["wait_block"] for words in models for word in words}
+        self.ready = []
+        self.used = 0
+
+    def comes(self, bench, cycle, wanted):
+        """Whether one comes in this cycle; ``wanted`` in all."""
+        if bench.trace:
+            last = bench.trace[-1].word
+            self.used += last["valid"] and self.waits[last["weight"]]
+        ahead = len(self.ready) - self.used
+        likely = self.rng.random() < [0.15, 0.95][cycle // 60 % 2]
+        if not likely or ahead >= self.most or len(self.ready) == wanted:
+            return 0
+        self.ready.append(cycle)
+        return 1
+
+
+@pytest.mark.parametrize("seed", range(1, 10))
+def test_random_traffic(seed):
+    """Announced at any time, of any model, words that wait for blocks, starts that wait for room: no cycle too late."""
     rng = np.random.default_rng(seed)
-    words = make_program(rng, 4, 9, waits=0.5, start_waits=True)
-    begin, cycles = 30, 500
-    ready = [cycle for cycle in range(begin, cycles) if rng.random() < [0.1, 0.9][cycle // 60 % 2] / 2]
-    trace = run(words, 4, lambda cycle: {"block_ready": cycle in ready}, cycles)
-    check_order(trace, words, 4)
-    blocks = iter(ready)
-    free = 0
-    waited = 0
-    for t in issued(trace)[4:]:
-        earliest = free
-        if words[t.word["weight"]]["wait_block"]:
-            arrival = next(blocks) + Sequencer.block_to_issue
-            waited += arrival > free
-            earliest = max(free, arrival)
-        assert t.cycle == earliest
-        free = t.cycle + 1
-    assert 10 < waited < len(ready)
+    number = [1, 2, 4, 8][seed % 4]
+    lengths = [int(rng.choice([LEAST, LEAST + 1, rng.integers(LEAST, 24)])) for _ in range(number)]
+    models = make_models(rng, lengths, waits=[0, 0.2, 0.5][seed % 3], start_waits=bool(rng.integers(2)))
+    packets, earliest = [], 0
+    for _ in range(60):
+        # Now and then all falls idle for longer than the fetch takes; now and then the next one comes just as it ends.
+        earliest += int(rng.choice([0, 1, rng.integers(LEAST), rng.integers(30), rng.integers(80)]))
+        packets.append(Packet(int(rng.integers(number)), earliest))
+    cycles = 3500
+    always = rng.random() < 0.5
+    room = [3 if always or rng.random() < 0.7 else int(rng.integers(3)) for _ in range(cycles)]
+    enable = [always or bool(rng.random() < 0.9) for _ in range(cycles)]
+    wanted = sum(word["wait_block"] for packet in packets for word in models[packet.model])
+    blocks = Blocks(rng, models, most=int(rng.choice([2, 40])))
+    bench = Bench(sequencer_config(number), models, packets, seed=seed)
+    bench.run(
+        lambda cycle: {
+            "block_ready": blocks.comes(bench, cycle, wanted),
+            "room": room[cycle],
+            "enable": int(enable[cycle]),
+        },
+        cycles,
+    )
+    assert packets[-1].committed, "not all were played"
+    waited = bench.check(
+        ready=blocks.ready, open_at=lambda cycle, side: cycle >= 0 and room[cycle] >> side & 1 and enable[cycle]
+    )
+    assert waited > 0 or not wanted or blocks.most > 2
+
+
+@pytest.mark.parametrize("length", [LEAST, LEAST + 1, 20])
+def test_announced_beside_an_end(length):
+    """A packet that comes around the end of the one before, or of its heads, and is followed by two more at once."""
+    models = make_models(np.random.default_rng(1), [length, LEAST, LEAST + 3])
+    gaps, apart = range(-12, 12), 100
+    groups = []
+    for n, gap in enumerate(gaps):
+        begin = n * apart
+        end = begin + Sequencer.announce_to_issue + length - 1
+        groups.append([Packet(0, begin), Packet(1, max(begin + 1, end + gap)), Packet(2), Packet(1)])
+    bench = Bench(sequencer_config(4), models, [packet for group in groups for packet in group])
+    bench.run(lambda cycle: {}, len(groups) * apart).check()
+    assert [packets[0].announced for packets in groups] == [n * apart for n in range(len(groups))]
 
 
 @pytest.mark.parametrize("gate", ["room", "enable"])
 def test_start_waits_for_room_and_enable(gate):
     """Words of an inference never wait for ``room`` or ``enable``, only its first; it then goes at once."""
-    words = make_program(np.random.default_rng(1), 2, 12)
-    # Open at first: a restart needs ``enable`` as well.
-    open_at = [cycle for cycle in range(200) if cycle < 3 or cycle // 30 % 2]
-    trace = run(words, 2, lambda cycle: {gate: int(cycle in open_at)}, 200)
-    check_order(trace, words, 2)
-    starts = [t.cycle for t in trace if t.started]
+    models = make_models(np.random.default_rng(1), [12])
+    cycles = 400
+    open_at = [cycle for cycle in range(cycles) if cycle // 30 % 2]
+    opened = 3 if gate == "room" else 1
+    packets = [Packet(0) for _ in range(14)]
+    bench = Bench(sequencer_config(1), models, packets)
+    bench.run(lambda cycle: {gate: opened * (cycle in open_at)}, cycles)
+    bench.check(open_at=lambda cycle, side: cycle in open_at)
+    starts = [t.cycle for t in bench.trace if t.started]
     for start in starts:
-        assert start - Sequencer.block_to_issue in open_at
-        assert [t.word["valid"] for t in trace[start : start + 12]] == [1] * 12
-    opened = [cycle for cycle in open_at if cycle and cycle - 1 not in open_at]
-    assert all(cycle + Sequencer.block_to_issue in starts for cycle in opened)
+        assert [t.word["valid"] for t in bench.trace[start : start + 12]] == [1] * 12
+    edges = [cycle for cycle in open_at if cycle - 1 not in open_at][: len(starts) // 3]
+    assert len(edges) > 3 and all(cycle + Sequencer.room_to_issue in starts for cycle in edges)
+
+
+@pytest.mark.parametrize("lacking", [0, 1])
+def test_room_of_the_packet_whose_turn_it_is(lacking):
+    """That the other packet has none is no matter."""
+    models = make_models(np.random.default_rng(1), [LEAST, 9])
+    packets = [Packet(n % 2) for n in range(4)]
+    bench = Bench(sequencer_config(2), models, packets)
+    wait_until = 60
+    bench.run(lambda cycle: {"room": 3 if cycle >= wait_until else 3 ^ (1 << lacking)}, 150)
+    bench.check(open_at=lambda cycle, side: cycle >= wait_until or side != lacking)
+    assert (packets[lacking].started, packets[1].started >= wait_until) == (wait_until + 2, True)
+    assert (packets[0].started < wait_until) == (lacking == 1)
 
 
 def test_stalled_counts_missing_room():
     """``stalled`` tells the cycles in which a start had its block but no room, and no others."""
-    words = make_program(np.random.default_rng(1), 0, 6, start_waits=True)
-    trace = run(words, 0, lambda cycle: {"room": cycle >= 60, "block_ready": cycle == 40}, 80)
-    stalled = [t.cycle for t in trace if t.stalled]
-    assert stalled == list(range(40 + Sequencer.block_to_issue, 61))
-    assert [t.cycle for t in trace if t.started] == [60 + Sequencer.block_to_issue]
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-@pytest.mark.parametrize("length", [2, 7])
-def test_sides(length, seed):
-    """Seed words write the committed side, others the new one; a commit swaps, unless malformed."""
-    rng = np.random.default_rng(seed)
-    seeds = 3
-    words = make_program(rng, seeds, length)
-    bad = {int(n) for n in rng.choice(20, 8, replace=False)}
-    trace = run(words, seeds, lambda cycle: {"room": int(cycle % 7 < 5)}, 200, malformed=bad)
-    check_order(trace, words, seeds)
-    side, packet, zero, inference = 0, 0, 1, 0
-    for t in issued(trace):
-        assert sides_of(t) == (side if words[t.word["weight"]]["seed"] else 1 - side, packet, zero), t.cycle
-        if t.committed:
-            packet = 1 - packet
-            if inference not in bad:
-                side, zero = 1 - side, 0
-            inference += 1
-    assert inference > 10
-
-
-@pytest.mark.parametrize("at", range(20, 40))
-def test_restart(at):
-    """A restart lets the running inference end, then plays the program from its first word, state zero."""
-    seeds, length = 3, 6
-    words = make_program(np.random.default_rng(1), seeds, length)
-    trace = run(words, seeds, lambda cycle: {"restart": cycle == at}, 100)
-    tags = tags_of(trace)
-    again = tags.index(0, 1)
-    assert issued(trace)[again].cycle > at
-    assert (again - seeds) % length == 0 and tags[again - 1] == len(words) - 1
-    assert tags[again:] == (list(range(seeds)) + list(range(seeds, len(words))) * 20)[: len(tags) - again]
-    fresh = issued(trace)[again : again + seeds + length]
-    assert [t.word["side"] for t in fresh] == [0] * seeds + [1] * length
-    assert {t.word["zero_c"] for t in fresh} == {1}
-    # Which packet comes next is the input's business, not the state's.
-    assert fresh[0].word["x_side"] == sum(t.committed for t in issued(trace)[:again]) % 2
-
-
-def test_keep_c():
-    """``keep_c`` between inferences: the first one takes c as it was loaded."""
-    words = make_program(np.random.default_rng(1), 2, 4)
-    trace = run(words, 2, lambda cycle: {"enable": cycle < 3 or cycle > 40, "keep_c": cycle == 30}, 60)
-    assert [t.word["zero_c"] for t in issued(trace)[:6]] == [1] * 2 + [0] * 4
-
-
-#: Cycles of restarts and loaded states while nothing may start, and whether the state is zero when it may.
-RESTARTS = {
-    "state": ([], [20], False),
-    "restart-state": ([20], [25], False),
-    "state-restart": ([25], [20], True),
-    "state-restart-state": ([22], [20, 24], False),
-    "restart-state-at-enable": ([20], [30], False),
-    "state-restart-at-enable": ([30], [20], True),
-    "restart-state-restart-at-enable": ([20, 30], [25], True),
-}
-
-
-@pytest.mark.parametrize("case", RESTARTS)
-@pytest.mark.parametrize("started", [False, True])
-@pytest.mark.parametrize("seeds, length", [(2, 4), (0, 2)])
-def test_state_and_restart(seeds, length, started, case):
-    """Of restarts and loaded states the last one counts, also before the program has ever run."""
-    restarts, loads, zero = RESTARTS[case]
-    words = make_program(np.random.default_rng(1), seeds, length)
-    opened = 30
-
-    def inputs(cycle):
-        return {
-            "enable": int(cycle >= opened or (started and cycle < 3)),
-            "restart": int(cycle in restarts),
-            "keep_c": int(cycle in loads),
-        }
-
-    trace = run(words, seeds, inputs, 80)
-    check_order(trace[:opened] if started else [], words, seeds)
-    now = [t for t in issued(trace) if t.cycle >= opened]
-    # The words that make the state zero, then inferences; or these alone.
-    fresh = [(tag, 0, 1) for tag in range(seeds * zero)]
-    inference = [
-        [(tag, side, first) for tag in range(seeds, len(words))] for side, first in ((1, int(zero)), (0, 0), (1, 0))
-    ]
-    expected = sum(inference, fresh)
-    assert [tuple(t.word[name] for name in ("weight", "side", "zero_c")) for t in now[: len(expected)]] == expected
+    models = make_models(np.random.default_rng(1), [7], start_waits=True)
+    bench = Bench(sequencer_config(1), models, [Packet(0), Packet(0)])
+    bench.run(lambda cycle: {"room": 2 if cycle < 60 else 3, "block_ready": cycle == 40}, 90)
+    assert [t.cycle for t in bench.trace if t.stalled] == list(range(40 + Sequencer.block_to_issue, 61))
+    assert [t.cycle for t in bench.trace if t.started] == [60 + Sequencer.room_to_issue]
 
 
 def test_idle():
     """Idle ``drain_cycles`` after an inference's last word, never in one, however long its input pauses."""
-    words = make_program(np.random.default_rng(1), 0, 4, start_waits=True)
-    words[2]["wait_block"] = 1
+    models = make_models(np.random.default_rng(1), [LEAST], start_waits=True)
+    models[0][2]["wait_block"] = 1
     first, second = 100, 300
-    trace = run(words, 0, lambda cycle: {"block_ready": cycle in (first, second)}, 450)
-    end = max(t.cycle for t in issued(trace))
+    bench = Bench(sequencer_config(1), models, [Packet(0)])
+    trace = bench.run(lambda cycle: {"block_ready": cycle in (first, second)}, 450, goes_on=True).trace
+    bench.check(ready=[first, second])
+    end = max(t.cycle for t in bench.issued())
     assert trace[first].idle
     assert not any(t.idle for t in trace[first + Sequencer.block_to_issue : end + Sequencer.drain_cycles])
     assert all(t.idle for t in trace[end + Sequencer.drain_cycles + 2 :])
 
 
-@pytest.mark.parametrize("seed_bit", [0, 1])
-def test_probe(seed_bit):
-    """The probe's word stays in the issue register while idle; no inference starts; afterwards one does."""
-    words = make_program(np.random.default_rng(1), 2, 5, start_waits=True)
-    probe_word = {"vector": 5, "slot": 3, "seed": seed_bit}
-    begin, end = 150, 200
+def dropped(rng, drop_cycles, *, rounds=25):
+    """Packets that are played, others that wait for what never comes until a drop at any cycle, and so on.
 
-    def inputs(cycle):
-        return {"probe": int(begin <= cycle < end), "block_ready": cycle == begin + 20}
+    Returns whether nothing is left of the latter: all that follow are played as they should be. As control has it,
+    nothing starts from some cycles before ``drop`` on; a packet's first beat may be accepted in the last cycle before
+    it at the latest, and again in the first one without it.
+    """
+    number = 4
+    models = make_models(rng, [int(rng.integers(LEAST, LEAST + 8)) for _ in range(number)], start_waits=True)
+    bench = Bench(sequencer_config(number), models, [])
+    part = bench.part
+    played = []
 
-    trace = run(words, 2, inputs, 260, probe_word=probe_word)
-    assert trace[begin].idle
-    for t in trace[begin + Sequencer.probe_to_issue : end]:
-        assert is_probe(t.word, probe_word) and t.word["side"] == (0 if seed_bit else 1)
-    check_order(trace, words, 2)
-    assert [t.cycle for t in issued(trace)[2:]] == list(
-        range(end + Sequencer.block_to_issue, end + Sequencer.block_to_issue + 5)
-    )
+    async def testbench(ctx):
+        await bench.load(ctx)
+        cycle = 0
+
+        async def tick(count=1, **inputs):
+            nonlocal cycle
+            for _ in range(count):
+                await bench.cycle(ctx, cycle, inputs)
+                cycle += 1
+
+        for _ in range(rounds):
+            # Some that are played, each with its block.
+            begin = cycle
+            packets = [Packet(int(rng.integers(number)), begin + 1) for _ in range(int(rng.integers(1, 4)))]
+            bench.waiting = list(packets)
+            blocks = []
+            while len(blocks) < len(packets) or bench.waiting or bench.running:
+                comes = int(len(blocks) < len(packets) and rng.random() < 0.5)
+                blocks += [cycle] * comes
+                await tick(block_ready=comes)
+                if cycle > begin + 300:
+                    raise AssertionError("no progress")
+            played.append((begin, cycle, packets, blocks))
+            while not bench.trace[-1].idle:
+                await tick()
+            # Up to two that wait: without a block, or let go by nothing; their words are on their way.
+            bench.waiting = [Packet(int(rng.integers(number)), cycle + int(rng.integers(12))) for _ in range(2)]
+            bench.waiting = bench.waiting[: int(rng.integers(3))]
+            await tick(int(rng.integers(12)))
+            for _ in range(int(rng.integers(12))):
+                await tick(enable=0, block_ready=int(rng.random() < 0.1))
+            late = len(bench.waiting) and rng.integers(2)
+            if late:
+                bench.waiting[0].earliest = 0
+            for number_of_cycle in range(drop_cycles):
+                # In the first one a packet may still be announced that came in the cycle before.
+                if number_of_cycle or not late:
+                    bench.waiting = []
+                await tick(enable=0, drop=1, block_ready=int(rng.random() < 0.2))
+            bench.drop(cycle)
+            bench.waiting = []
+
+    try:
+        simulate(part, testbench)
+        for begin, end, packets, blocks in played:
+            bench.check(packets=packets, ready=blocks, since=begin, until=end)
+    except AssertionError:
+        return False
+    return True
 
 
-@pytest.mark.parametrize("begin", range(147, 155))
-def test_probe_loses_no_word(begin):
-    """A probe that comes when an inference starts, or while one waits in its middle, swallows no word."""
-    words = make_program(np.random.default_rng(1), 2, 5, start_waits=True)
-    words[4]["wait_block"] = 1
-
-    def inputs(cycle):
-        return {"probe": int(begin <= cycle < begin + 200), "block_ready": cycle in (150, 260)}
-
-    trace = run(words, 2, inputs, 500, probe_word={"vector": 5, "slot": 3})
-    check_order(trace, words, 2)
-    assert len(issued(trace)) == 2 + 5
+@pytest.mark.parametrize("seed", [1, 2])
+def test_drop_at_any_cycle(seed):
+    """Nothing is left of packets that were announced before a drop, nor of their blocks; one cycle is too short."""
+    assert dropped(np.random.default_rng(seed), Sequencer.drop_cycles)
+    assert not dropped(np.random.default_rng(seed), 1)

@@ -36,7 +36,7 @@ class Bench:
         elif read["vector_from"] is VectorFrom.X:
             for n in sorted(self.x):
                 block, side, values, block_exponent = self.x[n]
-                if n + part.x_latency <= horizon and (block, side) == (read["vector"], read["x_side"]):
+                if n + part.x_latency <= horizon and (block, side) == (read["vector"], read["side"]):
                     quarters, exponent = values.reshape(QUARTERS, -1), block_exponent
         return quarters.ravel().tolist(), exponent
 
@@ -103,7 +103,6 @@ def test_random_traffic(cores, block, vector_blocks, seed):
         bench.reads[cycle] = {
             "vector_from": source,
             "side": int(rng.integers(2)),
-            "x_side": int(rng.integers(2)),
             "vector": int(rng.integers(4 if source is VectorFrom.X else vector_blocks)),
         }
     results = bench.run()
@@ -130,7 +129,7 @@ def test_forwarding(source, distance):
     else:
         bench.x[1] = (block, 0, old, 7)
         bench.x[issue + distance - part.x_latency] = (block, 0, new, 8)
-    bench.reads[issue] = {"vector_from": source, "vector": block, "side": 0, "x_side": 0}
+    bench.reads[issue] = {"vector_from": source, "vector": block, "side": 0}
     [(_, (vector, exponent), expected)] = bench.run()
     assert (vector, exponent) == expected
     assert vector[-1] == (new if distance <= part.forward else old)[-1]
@@ -144,5 +143,5 @@ def test_no_source_is_zero():
     for cycle in range(1, 12):
         bench.h[cycle] = (0, 0, np.array([[cycle]]))
         bench.x[cycle] = (0, 0, np.full(4, cycle), 9)
-        bench.reads[cycle] = {"vector_from": VectorFrom.NONE, "vector": 0, "side": 0, "x_side": 0}
+        bench.reads[cycle] = {"vector_from": VectorFrom.NONE, "vector": 0, "side": 0}
     assert all(seen == ([0] * 4, 0) for _, seen, _ in bench.run())

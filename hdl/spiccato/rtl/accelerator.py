@@ -110,7 +110,7 @@ class Accelerator(Part):
         sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
         ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
         contexts = place(m, "contexts", Contexts(config), reset=resets["contexts"])
-        room = place(m, "room", OutputRoom(config), reset=resets["room"])
+        room = place(m, "output_room", OutputRoom(config), reset=resets["room"])
         if control.least_drop_cycles < max(ingress.drop_cycles, Sequencer.drop_cycles):
             raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
         egress = place(m, "egress", Egress(config), reset=resets["egress"])
@@ -152,7 +152,7 @@ class Accelerator(Part):
             m.d.comb += [port.eq(entry) for port, entry in zip(part.models, table)]
 
         # Packets, from their first beat on.
-        for part in (sequencer, room):
+        for part in (sequencer, room, contexts):
             m.d.comb += [port.eq(model) for port, model in zip(part.model, ingress.model)]
         m.d.comb += [
             sequencer.announce.eq(ingress.announce),

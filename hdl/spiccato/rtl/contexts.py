@@ -49,7 +49,7 @@ class Contexts(Part):
     Attributes
     ----------
     models : in, table of the models: constant while inferences may start
-    packet : in, of both sides, :func:`packet_layout`: from ``announce`` on until its inference has ended
+    packet, model : in, of both sides, :func:`packet_layout`: from ``announce`` on until its inference has ended
     announce : in, a pulse: a packet has begun; they take turns with the sides, side 0 first
     word : in, :func:`.sequencer.state_layout`, cycle 0
     malformed : in, cycle 0: of the packet that the word belongs to
@@ -80,6 +80,7 @@ class Contexts(Part):
             {
                 "models": In(layout(model_word(config))).array(config.models),
                 "packet": In(packet_layout(config)).array(2),
+                "model": In(config.model_bits).array(2),
                 "announce": In(1),
                 "word": In(state_layout(config)),
                 "malformed": In(1),
@@ -192,6 +193,16 @@ class Contexts(Part):
             m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
 
+        # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle later.
+        left = Signal(_flags_layout(), reset_less=True)
+        with m.If(ends):
+            m.d.sync += left.eq(changed)
+        ending, marking = (
+            Cat(missed.at(cycle) for cycle in range(3)).any()
+            for missed in (
+                DelayLine(m, name, value, resettable=True) for name, value in (("ends", ends), ("marks", marks))
+            )
+        )
         entries = []
         for s, packet in enumerate(self.packet):
             entry = Signal(layout(context_word(config)), name=f"entry_{s}", reset_less=True)
@@ -203,21 +214,19 @@ class Contexts(Part):
             m.d.sync += [same.eq(packet.tid == current_tid), asked_for.eq(packet.tid == self.ask_tid)]
             with m.If(found & (found_side == s)):
                 m.d.sync += [entry.eq(table.r_data), read.eq(flags.r_data)]
+            with m.If(ending & same):
+                m.d.sync += [overruled.eq(1), ruled.eq(Mux(ends, changed.as_value(), left.as_value()))]
+            with m.If(marking & asked_for):
+                m.d.sync += [overruled.eq(1), ruled.eq(marked)]
             with m.If(self.announce & (side == s)):
                 m.d.sync += overruled.eq(0)
-            with m.If(ends & same):
-                m.d.sync += [overruled.eq(1), ruled.eq(changed)]
-            with m.If(marks & asked_for):
-                m.d.sync += [overruled.eq(1), ruled.eq(marked)]
             with m.If(self.clear):
                 m.d.sync += [overruled.eq(1), ruled.eq(0)]
             entries.append((entry, Mux(overruled, ruled.as_value(), read.as_value()), packet))
             m.d.comb += self.unknown[s].eq(~entry.known)
 
         # Cycle 1: of the word's inference.
-        model = Array(self.models)[
-            Mux(self.word.side, *(packet.tid[config.stream_bits :] for packet in self.packet[::-1]))
-        ]
+        model = Array(self.models)[Mux(self.word.side, self.model[1], self.model[0])]
         with m.If(self.word.start):
             for s, (entry, known_flags, packet) in enumerate(entries):
                 with m.If(self.word.side == s):

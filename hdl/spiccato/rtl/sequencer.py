@@ -133,7 +133,7 @@ class Sequencer(Part):
     w_tail, w_head : in, ``{en, addr, data}``, load of the program memory and of the heads; an address of the heads is
         {model, word}
     started, committed, stalled : out, pulses: an inference starts, ends; a cycle in which only room is missing
-    side : out, of the packet whose inference starts next, from ``turn_cycles`` after an inference's start on
+    side : out, of the packet whose inference starts next, ``started`` included
     idle : out, no inference runs and no earlier one has work in the pipeline
     """
 
@@ -376,10 +376,11 @@ class Sequencer(Part):
         words = [Signal(self.layout.size, name=f"head_{i}", reset_less=True) for i in range(self.head_words)]
         for number, (_, bits) in enumerate(slices):
             for i, word in enumerate(words):
+                slice_bits = bits.stop - bits.start
                 memory = place(
                     m,
                     f"head_{i}_{number}",
-                    DistributedRam("ram_heads", width=bits.stop - bits.start, depth=1 << config.model_bits),
+                    DistributedRam(f"ram_heads_{slice_bits}", width=slice_bits, depth=1 << config.model_bits),
                 )
                 m.d.comb += [
                     memory.w_en.eq(self.w_head_en & (self.w_head_addr[: self.head_bits] == i)),
