@@ -193,7 +193,8 @@ class Contexts(Part):
             m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
 
-        # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle later.
+        # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle
+        # later.
         left = Signal(_flags_layout(), reset_less=True)
         with m.If(ends):
             m.d.sync += left.eq(changed)
