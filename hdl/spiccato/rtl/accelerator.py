@@ -210,7 +210,7 @@ class Accelerator(Part):
             transfer.running.eq(contexts.ask_running),
             transfer.element.eq(element),
             *(core.lane.eq(lane) for core, lane in zip(cores, lanes)),
-            *(core.cell.eq(transfer.cell) for core in cores),
+            *(core.of_c.eq(transfer.cell) for core in cores),
         ]
 
         # Vector file and cores.

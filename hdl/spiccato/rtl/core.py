@@ -62,7 +62,7 @@ class Core(Part):
     load : in, :func:`load_layout`
     acc : out, ``block`` accumulators, cycle ``timing.acc``
     h : out, ``lanes`` new values of h, cycle ``timing.h``
-    lane, cell : in, constant meanwhile: of which row, or unit if ``cell``,
+    lane, of_c : in, constant meanwhile: of which row, or unit if ``of_c``,
     element : out, the sum that was read ``element_latency`` cycles before (``timing.operand``), or c (``timing.c_old``)
     """
 
@@ -84,7 +84,7 @@ class Core(Part):
                 "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
                 "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
                 "lane": In((config.block - 1).bit_length()),
-                "cell": In(1),
+                "of_c": In(1),
                 "element": Out(signed(ACC_BITS)),
             },
         )
@@ -267,7 +267,7 @@ class Core(Part):
 
         sums = chosen("sum_element", list(self._operands))
         cells = chosen("c_element", c_old)
-        (cell,) = copies(m, "element_cell", self.cell, 1)
+        (cell,) = copies(m, "element_cell", self.of_c, 1)
         element = Signal(signed(ACC_BITS), name="read_element", reset_less=True)
         m.d.sync += element.eq(Mux(cell, cells, sums))
         m.d.comb += self.element.eq(element)
