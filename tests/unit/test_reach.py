@@ -1,6 +1,7 @@
 """What signals reach: a design small enough to be counted by hand, and one for each way to reach too far."""
 
 import io
+import re
 
 import pytest
 
@@ -224,6 +225,46 @@ def test_crossings(netlist):
     line = "core_0 to egress: 2 LUT levels (limit 1) from core_0.near[0]"
     assert line in judged(netlist, CONSERVATIVE).violations
     assert line not in judged(netlist).violations
+
+
+BEHIND_A_DSP_STAGE = """
+module spiccato_dsp_less(input clk, input signed [15:0] a, b, output signed [31:0] p);
+  reg signed [31:0] product;
+  always @(posedge clk) product <= a * b;
+  assign p = ~product;
+endmodule
+
+module top(input clk, input [15:0] d, e, input [69:0] v, output reg [69:0] q);
+  wire [31:0] p;
+  spiccato_dsp_less stage(clk, d, e, p);
+  always @(posedge clk) if (p[5]) q <= v;
+endmodule
+"""
+
+HELD_READ = """
+module top(input clk, go, input [4:0] wa, ra, input [69:0] wd, output reg [69:0] q);
+  reg [69:0] mem [0:31];
+  reg hold;
+  (* keep *) always @(posedge clk) hold <= go;
+  always @(posedge clk) begin if (go) mem[wa] <= wd; if (!hold) q <= mem[ra]; end
+endmodule
+"""
+
+
+@pytest.mark.parametrize(
+    "verilog, driver",
+    [
+        pytest.param(
+            BEHIND_A_DSP_STAGE, r"stage\.product\[5\]", id="a DSP block's result, through logic within its module"
+        ),
+        pytest.param(HELD_READ, "hold", id="the enable of registers behind LUT RAM"),
+    ],
+)
+def test_hidden_broadcasts(tmp_path, verilog, driver):
+    """Seventy register bits, behind what counts as one thing."""
+    report = judged(mapped(verilog, tmp_path))
+    assert [width.reach for width in report.widths if re.fullmatch(driver, width.name)] == [Reach(0, 70)]
+    assert any(re.match(f"{driver}: reaches", line) for line in report.violations)
 
 
 COPIES = """

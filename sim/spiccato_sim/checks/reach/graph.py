@@ -14,6 +14,9 @@ __all__ = ["Driver", "Graph", "Instance", "Port"]
 ADDERS = ("$add", "$sub", "$neg")
 IGNORED = ("$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover")
 
+#: Pins by which a memory's clocked read is held and reset, a bit for each read port.
+READ_CONTROLS = ("RD_EN", "RD_SRST", "RD_ARST")
+
 #: LUT levels that an adder, a comparator or a read of LUT RAM stands for.
 LEVELS = 2
 
@@ -85,8 +88,6 @@ class Graph:
             self._add(cell_name, cell, graphs)
         self.registers = {driver.bit for driver in self.drivers}
         self.ports = {bit: port for port, bit in self.inputs.items()}
-        if self.is_dsp:
-            self._seal()
         if is_top:
             for (port, index), bit in self.inputs.items():
                 many = len(netlist["ports"][port]["bits"]) > 1
@@ -94,6 +95,8 @@ class Graph:
         self.at_output: dict[int, list[Port]] = {}
         for port, bit in self.outputs.items():
             self.at_output.setdefault(bit, []).append(port)
+        if self.is_dsp:
+            self._seal()
         #: Input port -> {output port: LUT levels} of the ways through.
         self.through: dict[Port, dict[Port, int]] = {}
         for port, bit in () if is_top else self.inputs.items():
@@ -222,8 +225,9 @@ class Graph:
         # Columns of blocks, each of which holds some of the bits.
         rows = -(-number["SIZE"] // shape.depth)
         columns = [[self._new_end(True, label) for _ in range(rows)] for _ in range(-(-width // shape.width))]
-        for pin in ("WR_ADDR", "RD_ADDR", "RD_EN", "RD_SRST", "RD_ARST"):
-            self._end(pins.get(pin, []), *(end for column in columns for end in column))
+        # Reads of LUT RAM are enabled and reset at the ordinary registers behind it.
+        for pin in ("WR_ADDR", "RD_ADDR", *(() if small else READ_CONTROLS)):
+            self._end(pins[pin], *(end for column in columns for end in column))
         for pin in ("WR_DATA", "WR_EN"):
             for index, bit in enumerate(pins[pin]):
                 self._end([bit], *columns[index % width // shape.width])
@@ -234,8 +238,8 @@ class Graph:
             if clocked[port] == "0":
                 self._lead(address, data, LEVELS)
             elif small:
-                # The register behind LUT RAM is an ordinary one.
-                self._end(address, *(self._new_end(False, label) for _ in data))
+                controls = [pins[pin][port] for pin in READ_CONTROLS]
+                self._end(address + controls, *(self._new_end(False, label) for _ in data))
             for index, bit in enumerate(data):
                 self._drive(bit, self._names.label(bit, f"{label}[{index}]"))
 
@@ -256,8 +260,7 @@ class Graph:
     def _seal(self):
         """A DSP stage: its inputs are operands, its registers the block's own."""
         used = self.next.keys() | self.ends.keys() | self.pins.keys()
-        own = set(self.outputs.values())
-        self.drivers = [driver for driver in self.drivers if driver.bit in own]
+        self.drivers = [driver for driver in self.drivers if self.arrive(self.closure({driver.bit: 0}))]
         self.blocks, self.places, self.ends, self.pins = [], [], {}, {}
         operands: dict[str, list[int]] = {}
         for (port, _), bit in self.inputs.items():
