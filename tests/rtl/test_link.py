@@ -25,6 +25,12 @@ FREE, READ_ONLY, SCRATCH = 0x40, 0x00, 0x10
 NONCE = bytes(range(0xBC, 0xBC + NONCE_BYTES))  # some of them have to be escaped
 
 
+@pytest.fixture(autouse=True)
+def same_nonces(monkeypatch):
+    """Nonces and first sequence numbers are the same in every run, and with them the length of frames."""
+    monkeypatch.setattr(os, "urandom", np.random.default_rng(0).bytes)
+
+
 class SmallLink(Link):
     """With a buffer that the tests fill quickly."""
 

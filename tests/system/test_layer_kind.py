@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.util
+import sys
 from unittest import mock
 
 import numpy as np
@@ -36,7 +37,9 @@ def dense(tmp_path_factory):
     path.write_text(page.split("```python\n")[1].split("```")[0])
     spec = importlib.util.spec_from_file_location("dense", path)
     module = importlib.util.module_from_spec(spec)
-    with mock.patch.dict(KINDS), mock.patch.dict(EPILOGUES), mock.patch.dict("sys.modules", {"dense": module}):
+    with mock.patch.dict(KINDS), mock.patch.dict(EPILOGUES), pytest.MonkeyPatch.context() as patch:
+        # Not mock's: it would also forget what else is imported meanwhile, which then is there twice.
+        patch.setitem(sys.modules, "dense", module)
         spec.loader.exec_module(module)
         yield module
 

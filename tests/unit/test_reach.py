@@ -1,6 +1,7 @@
 """What signals reach: a design small enough to be counted by hand, and one for each way to reach too far."""
 
 import io
+import re
 
 import pytest
 
@@ -11,6 +12,7 @@ from rich.console import Console
 from spiccato.families import FAMILIES, Profile, Reach
 from spiccato_sim.checks.depth import Rules, synthesise
 from spiccato_sim.checks.reach import count, print_reach
+from spiccato_sim.checks.reach.hierarchy import Hierarchy
 
 # Every register that is asked about has a name of its own. Outputs keep what they drive from being removed.
 AGGRESSIVE, CONSERVATIVE = Profile(), FAMILIES["portable"].profiles["conservative"]
@@ -226,6 +228,46 @@ def test_crossings(netlist):
     assert line not in judged(netlist).violations
 
 
+BEHIND_A_DSP_STAGE = """
+module spiccato_dsp_less(input clk, input signed [15:0] a, b, output signed [31:0] p);
+  reg signed [31:0] product;
+  always @(posedge clk) product <= a * b;
+  assign p = ~product;
+endmodule
+
+module top(input clk, input [15:0] d, e, input [69:0] v, output reg [69:0] q);
+  wire [31:0] p;
+  spiccato_dsp_less stage(clk, d, e, p);
+  always @(posedge clk) if (p[5]) q <= v;
+endmodule
+"""
+
+HELD_READ = """
+module top(input clk, go, input [4:0] wa, ra, input [69:0] wd, output reg [69:0] q);
+  reg [69:0] mem [0:31];
+  reg hold;
+  (* keep *) always @(posedge clk) hold <= go;
+  always @(posedge clk) begin if (go) mem[wa] <= wd; if (!hold) q <= mem[ra]; end
+endmodule
+"""
+
+
+@pytest.mark.parametrize(
+    "verilog, driver",
+    [
+        pytest.param(
+            BEHIND_A_DSP_STAGE, r"stage\.product\[5\]", id="a DSP block's result, through logic within its module"
+        ),
+        pytest.param(HELD_READ, "hold", id="the enable of registers behind LUT RAM"),
+    ],
+)
+def test_hidden_broadcasts(tmp_path, verilog, driver):
+    """Seventy register bits, behind what counts as one thing."""
+    report = judged(mapped(verilog, tmp_path))
+    assert [width.reach for width in report.widths if re.fullmatch(driver, width.name)] == [Reach(0, 70)]
+    assert any(re.match(f"{driver}: reaches", line) for line in report.violations)
+
+
 COPIES = """
 module top(input clk, d, input [79:0] v, output reg [79:0] q);
   {attribute} reg [1:0] a, b;
@@ -242,6 +284,56 @@ def test_merged_copies_reach_too_far(tmp_path):
     assert kept.ok, kept.violations
     merged = judged(mapped(COPIES.format(attribute=""), tmp_path))
     assert [width.reach for width in merged.widths if width.over] == [Reach(0, 80)]
+
+
+# Each leaf holds what it is given one cycle before it uses it, as its neighbours do, and two leaves make a pair.
+EQUAL = """
+module leaf(input clk, d, input [1:0] place, input [29:0] v, output reg [29:0] q);
+  {attribute} reg near;
+  {attribute} always @(posedge clk) near <= d{own};
+  always @(posedge clk) if (near) q <= v;
+endmodule
+
+module pair(input clk, d, input place, input [59:0] v, output [59:0] q);
+  reg moved;
+  (* keep *) always @(posedge clk) moved <= d;
+  leaf low({clocked}, {{place, 1'b0}}, v[29:0], q[29:0]);
+  leaf high({clocked}, {{place, 1'b1}}, v[59:30], q[59:30]);
+endmodule
+
+module top(input clk, d, input [119:0] v, output [119:0] q);
+  pair pair_0(clk, d, 1'b0, v[59:0], q[59:0]);
+  pair pair_1(clk, d, 1'b1, v[119:60], q[119:60]);
+endmodule
+"""
+
+
+@pytest.mark.parametrize(
+    "attribute, own, signal, together",
+    [
+        pytest.param("", "", "d", [(4, Reach(0, 120))], id="in all leaves"),
+        pytest.param("", "", "moved", [(2, Reach(0, 60))], id="in each pair, whose signals are kept apart"),
+        pytest.param("", " ^ place[0]", "d", [(2, Reach(0, 60))] * 2, id="in the leaves of one number"),
+        pytest.param("", " ^ q[0]", "d", [], id="not where each has a state of its own"),
+        pytest.param("(* keep *)", "", "d", [], id="not where they are kept"),
+    ],
+)
+def test_equal_registers_of_instances(tmp_path, attribute, own, signal, together):
+    """What a tool may merge that sees no borders, and what it reaches then."""
+    text = EQUAL.format(attribute=attribute, own=own, clocked=f"clk, {signal}")
+    hierarchy = Hierarchy(mapped(text, tmp_path, Rules(flatten_cells=0)), "top", FAMILIES["agilex7"])
+    hierarchy.drivers()
+    assert [(alike.registers, alike.reach) for alike in hierarchy.merged] == together
+    report = judged(mapped(text, tmp_path, Rules(flatten_cells=0)))
+    assert report.ok == (together[:1] != [(4, Reach(0, 120))])
+    if not report.ok:
+        assert report.violations == [
+            "pair_0.high.near: 4 equal registers, once merged, reach 0 blocks or operands and 120 register bits "
+            "(limits 32 and 64)"
+        ]
+    # As yosys does without the borders.
+    flat = judged(mapped(text, tmp_path, Rules(flatten_cells=10**9)))
+    assert max(width.reach.registers for width in flat.widths) == max([30, *(reach.registers for _, reach in together)])
 
 
 def test_printed(netlist):

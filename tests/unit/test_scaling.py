@@ -2,8 +2,10 @@
 
 import copy
 import importlib.metadata
+import itertools
 import json
 import re
+from types import SimpleNamespace
 
 import pytest
 
@@ -117,11 +119,13 @@ def versions(monkeypatch):
 
 def test_results_are_kept(tmp_path, monkeypatch):
     device, lines = Fake(), []
+    # Two readings, before and after, for each placement.
+    monkeypatch.setattr(scaling, "time", SimpleNamespace(monotonic=itertools.count(0, 90).__next__))
     for _ in range(2):
         scaling.synthesise(device, (1, 4), tmp_path)
     first = scaling.place(device, (1, 4), 1, tmp_path, on_step=lines.append)
     assert (first["fmax_mhz"], first["used"], first["seed"]) == (125.0, {"TRELLIS_FF": 10}, 1)
-    assert lines[-1].startswith("fake_1x4 aggressive, seed 1: 125.0 MHz in 0.0 minutes; core_0.row_3__value[36] -> ")
+    assert lines[-1].startswith("fake_1x4 aggressive, seed 1: 125.0 MHz in 1.5 minutes; core_0.row_3__value[36] -> ")
     assert scaling.place(device, (1, 4), 1, tmp_path) == json.loads(json.dumps(first))
     scaling.place(device, (1, 4), 2, tmp_path)
     assert device.calls == ["synthesise 1x4", "place 1", "place 2"]

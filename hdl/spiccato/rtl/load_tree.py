@@ -43,8 +43,9 @@ class LoadTree:
 
     def __init__(self, m, load, index):
         self._m = m
+        # Equal in all cores: each has its own, so that the comparison is not made from across the device.
         self._enable, self._target, self._core = (
-            DelayLine(m, f"load_{name}", getattr(load, name)).at(1) for name in ("enable", "target", "core")
+            copies(m, f"load_{name}_1", getattr(load, name), 1)[0] for name in ("enable", "target", "core")
         )
         self._index = index
         self._row, self._addr = (DelayLine(m, f"load_{name}", getattr(load, name)) for name in ("row", "addr"))

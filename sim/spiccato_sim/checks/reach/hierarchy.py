@@ -8,6 +8,7 @@ from typing import NamedTuple
 from spiccato.families import Family, Reach
 
 from ..depth.check import bottom_up
+from .equal import Equal, Merged, placed
 from .graph import Driver, Graph, Port
 from .names import region
 
@@ -63,6 +64,7 @@ class Hierarchy:
     instances : of each module in the design.
     paths : of each module's first instance: "" for the top module, otherwise with a dot at the end.
     crossings : by pair of regions; filled by :meth:`drivers`.
+    merged : registers that are equal in several instances, and what they reach together; filled by :meth:`drivers`.
     """
 
     def __init__(self, modules: dict, top: str, family: Family):
@@ -77,6 +79,7 @@ class Hierarchy:
                 self.instances[instance.module] += self.instances[name]
                 self.paths.setdefault(instance.module, f"{self.paths[name]}{instance.name}.")
         self.crossings: dict[tuple[str, str], Crossing] = {}
+        self.merged: list[Merged] = []
         self._within: dict[tuple[str, frozenset[Port]], Reach] = {}
         self._deepest: dict[tuple[str, Port], int | None] = {}
 
@@ -106,6 +109,7 @@ class Hierarchy:
     def drivers(self) -> list[Reached]:
         """All drivers with what they reach; one whose signal leaves its module, for each instance."""
         found: list[Reached] = []
+        equal = Equal()
         leaving: dict[str, list[tuple[Driver, Cone]]] = {}
         for name, graph in self.graphs.items():
             cones = [(driver, Cone(graph, {driver.bit: 0})) for driver in graph.drivers]
@@ -113,16 +117,20 @@ class Hierarchy:
                 for driver, inside in leaving[instance.module]:
                     child = inside.copy()
                     cone = Cone(graph, self._leave(graph, number, child), (number, child))
-                    cones.append((driver._replace(name=f"{instance.name}.{driver.name}"), cone))
+                    cones.append((placed(graph, number, driver), cone))
             leaving[name] = []
             for driver, cone in cones:
                 self._settle(cone)
                 if name != self.top and any(bit in graph.at_output for bit in cone.levels):
                     leaving[name].append((driver, cone))
                 else:
-                    found.append(Reached(self.paths[name] + driver.name, self._total(cone), self.instances[name]))
+                    reach = self._total(cone)
+                    found.append(Reached(self.paths[name] + driver.name, reach, self.instances[name]))
+                    equal.add(name, driver, reach)
                     if name == self.top and not driver.name.startswith("input "):
                         self._cross(driver, cone)
+            equal.finish(graph, self.paths[name])
+        self.merged = equal.merged
         return found
 
     # Cones

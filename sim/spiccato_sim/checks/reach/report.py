@@ -8,6 +8,7 @@ from rich.table import Table
 
 from spiccato.families import Family, Profile, Reach
 
+from .equal import Merged
 from .hierarchy import Crossing, Hierarchy
 from .names import pattern
 from .registers import Registered, registered
@@ -49,6 +50,8 @@ class ReachReport:
     limit : of the profile.
     drivers : driving bits.
     widths : by kind, widest first.
+    merged : registers that a tool may merge, equal in several instances of a module: of each kind those that reach
+        furthest.
     registered : what blocks have which registers.
     crossings : by pair of regions.
     crossing_levels : LUT levels on the way between two regions, but for the rest, that the profile allows; or None.
@@ -59,6 +62,7 @@ class ReachReport:
     crossing_levels: int | None = None
     drivers: int = 0
     widths: list[Width] = field(default_factory=list)
+    merged: list[Merged] = field(default_factory=list)
     registered: list[Registered] = field(default_factory=list)
     crossings: dict[tuple[str, str], Crossing] = field(default_factory=dict)
 
@@ -70,6 +74,13 @@ class ReachReport:
             f"bits (limits {self.limit.blocks} and {self.limit.registers}; {width.over:,} such bits)"
             for width in self.widths
             if width.over
+        ]
+        lines += [
+            f"{alike.name}: {alike.registers} equal registers, once merged, reach {alike.reach.blocks:,} blocks or "
+            f"operands and {alike.reach.registers:,} register bits (limits {self.limit.blocks} and "
+            f"{self.limit.registers})"
+            for alike in self.merged
+            if _share(alike.reach, self.limit) > 1
         ]
         lines += [
             f"{kind.name}: {kind.number - kind.have[what]} of {kind.number} without {what} register"
@@ -110,6 +121,10 @@ def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachRep
         widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
         report.drivers += instances
     report.widths = sorted(widths.values(), key=lambda width: -_share(width.reach, profile.reach))
+    merged: dict[str, Merged] = {}
+    for alike in sorted(hierarchy.merged, key=lambda alike: -_share(alike.reach, profile.reach)):
+        merged.setdefault(pattern(alike.name), alike)
+    report.merged = list(merged.values())
     report.registered = registered(hierarchy, profile)
     report.crossings = dict(sorted(hierarchy.crossings.items()))
     return report
