@@ -39,13 +39,16 @@ class Program:
     def __init__(self, rng):
         config, timing = CONFIG, Timing(CONFIG)
         block = config.block
-        self.weights = random_signed(rng, WEIGHT_BITS, (8, block, block))
+        self.weights = rng.integers(-(1 << WEIGHT_BITS - 1), 1 << WEIGHT_BITS - 1, (8, block, block))
         self.weights[4, :, 1:] = 0  # of the block of h only the first unit is there
-        self.shifts = rng.integers(16, 20, (2, config.slots, block))
-        self.shifts[:, 1] = 8
-        self.sums = random_signed(rng, 36, (2 * config.state_slots + config.slots, block))
+        # Gates between their limits for many steps, outputs of any size.
+        least, most = (
+            np.array(values)[:, None] for values in ([31, 24, 18, 18, 0, 0, 0, 0], [35, 28, 26, 26, 1, 1, 1, 1])
+        )
+        self.shifts = rng.integers(least, most, (2, config.slots, block))
+        self.sums = random_signed(rng, 28, (2 * config.state_slots + config.slots, block))
         self.cells = random_signed(rng, C_BITS - 2, (2 * config.state_slots, config.lanes))
-        self.adjust = {m: rng.integers(-125, -115, (BEATS[m], block)) for m in BEATS}
+        self.adjust = {m: rng.integers(-70, -62, (BEATS[m], block)) for m in BEATS}
         x = {"valid": 1, "vector_from": VectorFrom.X}
         first, second = SLOTS[0][0], SLOTS[1][0]
         h = {"vector_from": VectorFrom.H, "slot": first + 1, "source": Source.BIAS, "output": 1, "output_last": 1}
