@@ -129,7 +129,7 @@ def usage(resources):
 
 def program_summary(program):
     """What a program needs and how fast it will be, as plain data."""
-    config = program.config
+    config, model = program.config, program.model
     return {
         "name": program.name,
         "digest": program.digest,
@@ -139,20 +139,20 @@ def program_summary(program):
         "block": config.block,
         "io_format": config.io_format,
         "clock_mhz": config.clock_mhz,
-        "input_size": program.input_size,
-        "hidden_sizes": [layer.units for layer in program.layers],
-        "output_size": program.output_size,
-        "weight_formats": list(program.weight_formats),
+        "input_size": model.input_size,
+        "hidden_sizes": [layer.units for layer in model.layers],
+        "output_size": model.output_size,
+        "weight_formats": list(model.weight_formats),
         "memories": [
             {"memory": memory, "used": used, "capacity": capacity, "unit": unit}
             for memory, used, capacity, unit in program.memory_use()
         ],
-        "spaced_cycles": program.spaced_latency,
-        "spaced_us": program.spaced_latency / config.clock_mhz,
-        "interval_cycles": program.initiation_interval,
-        "interval_us": program.initiation_interval / config.clock_mhz,
-        "mac_bound_cycles": program.critical_mac_bound,
-        "full_mac_bound_cycles": program.full_mac_bound,
+        "spaced_cycles": model.spaced_latency,
+        "spaced_us": model.spaced_latency / config.clock_mhz,
+        "interval_cycles": model.initiation_interval,
+        "interval_us": model.initiation_interval / config.clock_mhz,
+        "mac_bound_cycles": model.critical_mac_bound,
+        "full_mac_bound_cycles": model.full_mac_bound,
         **(resource_notes(config) or {}),
         "notes": list(program.notes),
     }
@@ -170,32 +170,31 @@ def chain_text(layers):
     return ", ".join(f"{title} {', '.join(text for _, text in run)}" for title, run in runs)
 
 
-def print_summary(program):
-    """Print what a program needs and how fast it will be."""
-    config = program.config
+def print_summary(program, notes=None):
+    """Print what a program needs and how fast it will be; other notes than its own if they are given."""
+    config, model = program.config, program.model
     console.print(
         f"{program.name} on {config.name}: {shape_text(config)}, {config.profile} profile, {config.io_format} streams",
         soft_wrap=True,
     )
     print_table((("memory", "left"), ("used", "right"), ("capacity", "right"), ("", "left")), program.memory_use())
     layers = chain_text(
-        (kind_named(layer.kind), f"{layer.units} ({name})")
-        for layer, name in zip(program.layers, program.weight_formats)
+        (kind_named(layer.kind), f"{layer.units} ({name})") for layer, name in zip(model.layers, model.weight_formats)
     )
     console.print(
-        f"layers: input {program.input_size}, {layers}, output {program.output_size} ({program.weight_formats[-1]})",
+        f"layers: input {model.input_size}, {layers}, output {model.output_size} ({model.weight_formats[-1]})",
         soft_wrap=True,
     )
     for name, cycles, bound in (
-        ("spaced latency", program.spaced_latency, program.critical_mac_bound),
-        ("initiation interval", program.initiation_interval, program.full_mac_bound),
+        ("spaced latency", model.spaced_latency, model.critical_mac_bound),
+        ("initiation interval", model.initiation_interval, model.full_mac_bound),
     ):
         console.print(
             f"predicted {name}: {cycles} cycles = {cycles / config.clock_mhz:.3f} us at "
             f"{config.clock_mhz:g} MHz (multipliers alone: {bound} cycles, {bound / cycles:.0%})",
             soft_wrap=True,
         )
-    notes = resource_notes(config)
-    if notes:
-        console.print(f"resources of {config.label}: {usage(notes['resources'])}", soft_wrap=True)
-    print_notes(program.notes)
+    resources = resource_notes(config)
+    if resources:
+        console.print(f"resources of {config.label}: {usage(resources['resources'])}", soft_wrap=True)
+    print_notes(program.notes if notes is None else notes)

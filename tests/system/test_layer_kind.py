@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from paths import ROOT
-from spiccato.compiler import compile_network, quantised_network
+from spiccato.compiler import compile_program, quantised_network
 from spiccato.errors import ConfigError, FitError, ModelError, ProgramError
 from spiccato.layers import KINDS, LinearLayer, LoweredLayer, LSTMLayer
 from spiccato.network import Network
@@ -81,17 +81,13 @@ def test_every_bit_and_every_cycle(name, dense, config, build_folder):
 
     network = network_of(dense, name, 1.5, Full)
     formats = [("int16", "int8")[number % 2] for number in range(len(network.hidden_layers) + 1)]
-    program = compile_network(network, config, weight_format=formats)
-    # Nothing is ever written to the c of layers without one.
-    program = dataclasses.replace(
-        program, layers=tuple(dataclasses.replace(place, cells=place.units) for place in program.layers)
-    )
+    program = compile_program([network], config, weight_formats=[formats])
     xs = zoo.inputs(network, 14)
     machine, largest = VirtualMachine(program), (1 << 17) - 1
     seen = set()
     for x in xs:
         machine.step(x)
-        for place, h in zip(program.layers, machine.h):
+        for place, h in zip(program.model.layers, machine.h):
             if place.kind == "dense":
                 seen |= set(h.tolist())
     assert {largest, -largest - 1} <= seen and len(seen) > 10
@@ -104,21 +100,21 @@ def test_every_bit_and_every_cycle(name, dense, config, build_folder):
 def test_models(name, dense, config, tmp_path):
     """The virtual machine follows float64, the program file holds the network, and bfloat16 is what it rounds."""
     network = network_of(dense, name)
-    program = compile_network(network, config)
+    program = compile_program([network], config)
     program.save(tmp_path / "p.spiccato")
     program = Program.load(tmp_path / "p.spiccato")
     xs = zoo.inputs(network, 20)
     exact = Reference(network).run(xs)
     machine = VirtualMachine(program)
     assert np.abs(machine.run(xs) - exact).max() < 1e-4
-    stored = quantised_network(program)
+    stored = quantised_network(program.model)
     assert [type(layer) for layer in stored.hidden_layers] == [type(layer) for layer in network.hidden_layers]
     for ours, given in zip(stored.hidden_layers, network.hidden_layers):
         for field, array in given.matrices.items():
             np.testing.assert_allclose(ours.matrices[field], array, rtol=0, atol=1e-4)
     assert np.abs(machine.run(xs) - exact).max() > 0
     assert 1e-4 < np.abs(BFloat16Pipeline(network).run(xs) - exact).max() < 1e-1
-    assert [c.size for c in machine.c] == [place.units * (place.kind == "lstm") for place in program.layers]
+    assert [c.size for c in machine.c()] == [place.units * (place.kind == "lstm") for place in program.model.layers]
 
 
 def test_slower_epilogues_decide(dense, config):
@@ -140,7 +136,7 @@ def test_refusals(dense, config):
     with pytest.raises(
         FitError, match=r"needs epilogue 'dense' for a dense layer \(built: lstm\); would fit: no board"
     ):
-        compile_network(network, configuration("test4"))
+        compile_program([network], configuration("test4"))
     with pytest.raises(ConfigError, match="'dense': there is no epilogue 'gru'; known: lstm, dense"):
         Timing(dataclasses.replace(config, epilogues=("lstm", "gru")))
     with pytest.raises(ConfigError, match="none of the epilogues has a cell state"):
@@ -153,7 +149,7 @@ def test_refusals(dense, config):
 
 def test_what_is_told(dense, config, capsys):
     """Kinds by their names, in the summary of a program; of one whose kind is not known, which one that is."""
-    program = compile_network(network_of(dense, "first"), config)
+    program = compile_program([network_of(dense, "first")], config)
     print_summary(program)
     assert "input 11, dense 9 (int16), 3 (int16), LSTM 5 (int16), dense 4 (int16), output 2 (int16)" in " ".join(
         capsys.readouterr().out.split()
@@ -161,7 +157,7 @@ def test_what_is_told(dense, config, capsys):
     with mock.patch.dict(KINDS):
         del KINDS["dense"]
         with pytest.raises(ProgramError, match="there is no kind of layer 'dense'; known: linear, lstm "):
-            quantised_network(program)
+            quantised_network(program.model)
 
 
 def test_names_are_unique(dense):

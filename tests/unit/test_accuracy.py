@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.registry import configuration
 from spiccato_sim.models import zoo
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
@@ -23,7 +23,7 @@ def rms(errors):
 
 def error_ratio(network, xs, weight_format, board="ia420f"):
     config = dataclasses.replace(configuration(board), io_format="float32")
-    program = compile_network(network, config, weight_format=weight_format)
+    program = compile_program([network], config, weight_formats=[weight_format])
     exact = Reference(network).run(xs)
     ours = VirtualMachine(program).run(xs)
     return rms(ours - exact) / rms(BFloat16Pipeline(network).run(xs) - exact)
@@ -60,10 +60,10 @@ def test_counting_cell():
     zero = np.zeros((4, 1))
     layer = LSTMLayer(np.array([[0.0], [0.0], [1.0], [0.0]]), zero, np.array([20.0, 20.0, 0.0, 20.0]), np.zeros(4))
     network = Network((layer, LinearLayer(np.eye(1), np.zeros(1))))
-    machine = VirtualMachine(compile_network(network, configuration("test4")))
+    machine = VirtualMachine(compile_program([network], configuration("test4")))
     expected = 0.0
     for step in range(1, 800):
         machine.step(np.ones(1))
         expected = min(expected + np.tanh(1), 512)
-        assert machine.c[0][0] / 2**17 == pytest.approx(expected, rel=2e-4), step
-    assert machine.c[0][0] == 2**26 - 1
+        assert machine.c()[0][0] / 2**17 == pytest.approx(expected, rel=2e-4), step
+    assert machine.c()[0][0] == 2**26 - 1

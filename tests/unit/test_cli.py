@@ -173,7 +173,7 @@ def test_help(verb):
 def test_the_way_to_the_output_is_looked_at_first(program, series, monkeypatch, output):
     """Before the long work, and told with the name that the user gave."""
     Path("program.spiccato").write_bytes(program.read_bytes())
-    for name in ("arguments.Program.load", "programs.compile_network", "report.compile_network"):
+    for name in ("arguments.Program.load", "programs.compile_network", "report.compile_program"):
         monkeypatch.setattr(f"spiccato_cli.{name}", lambda *_, **__: pytest.fail("worked"))
     for arguments in (
         ["run", "program.spiccato", "--input", series],
@@ -266,7 +266,7 @@ def test_json_of_a_program(tmp_path):
     shown = json.loads(run("inspect", path, "--json").stdout)
     assert compiled == shown | {"origin": None, "output": str(path)}
     program = Program.load(path)
-    assert (shown["digest"], shown["spaced_cycles"]) == (program.digest, program.spaced_latency)
+    assert (shown["digest"], shown["spaced_cycles"]) == (program.digest, program.model.spaced_latency)
     assert (shown["input_size"], shown["hidden_sizes"], shown["output_size"]) == (5, [12, 12], 3)
 
 
@@ -427,10 +427,10 @@ def test_sim(monkeypatch):
         return Comparison(
             outputs=outputs,
             bit_exact=True,
-            spaced_cycles=[program.spaced_latency] * spaced,
-            predicted_spaced_cycles=program.spaced_latency,
-            stream_cycles=[program.initiation_interval],
-            predicted_initiation_interval=program.initiation_interval,
+            spaced_cycles=[program.model.spaced_latency] * spaced,
+            predicted_spaced_cycles=program.model.spaced_latency,
+            stream_cycles=[program.model.initiation_interval],
+            predicted_initiation_interval=program.model.initiation_interval,
         )
 
     monkeypatch.setattr("spiccato_sim.benches.simulate.simulate", simulate)

@@ -17,7 +17,7 @@ pytest.importorskip("bokeh")
 from click.testing import CliRunner
 
 import chromium
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.importers import save_safetensors
 from spiccato.registry import configuration
 from spiccato_cli import main
@@ -79,7 +79,7 @@ class Parsed(HTMLParser):
 def small(seed=1, board="test8", weights="int16", name="small", **options):
     network = zoo.random_network(np.random.default_rng(seed), layers=2, min_size=4, max_size=10, name=name)
     config = dataclasses.replace(configuration(board), **options)
-    return network, compile_network(network, config, weight_format=weights)
+    return network, compile_program([network], config, weight_formats=[weights])
 
 
 def written(path, *arguments, **options):
@@ -91,7 +91,7 @@ def written(path, *arguments, **options):
 def tiny(tmp_path_factory):
     """lstm_tiny on its board: path, text, network, program."""
     network = zoo.build("lstm_tiny")
-    program = compile_network(network, configuration("ia420f"))
+    program = compile_program([network], configuration("ia420f"))
     path = tmp_path_factory.mktemp("report") / "report.html"
     return path, written(path, "lstm_tiny", program, network, steps=STEPS), network, program
 
@@ -121,10 +121,10 @@ def test_figures_are_the_programs(tiny):
     assert figures["memory_use"] == {memory: [used, capacity] for memory, used, capacity, _ in program.memory_use()}
 
     mhz = program.config.clock_mhz
-    assert figures["spaced_latency_us"] == program.spaced_latency / mhz
+    assert figures["spaced_latency_us"] == program.model.spaced_latency / mhz
     for name, cycles, bound in (
-        ("spaced latency", program.spaced_latency, program.critical_mac_bound),
-        ("initiation interval", program.initiation_interval, program.full_mac_bound),
+        ("spaced latency", program.model.spaced_latency, program.model.critical_mac_bound),
+        ("initiation interval", program.model.initiation_interval, program.model.full_mac_bound),
     ):
         assert [
             name,
@@ -147,7 +147,7 @@ def test_figures_are_the_programs(tiny):
         assert figures[f"rms_error_{name}"] == pytest.approx(value, rel=1e-12)
         assert f"{value:.2e}" in text
     # 48-bit sums that float32 outputs would show but for its own rounding.
-    wide = compile_network(network, dataclasses.replace(program.config, io_format="float32"))
+    wide = compile_program([network], dataclasses.replace(program.config, io_format="float32"))
     assert figures["rms_error_exact"] == pytest.approx(
         np.sqrt(np.mean((VirtualMachine(wide).run(xs) - exact) ** 2)), rel=1e-2
     )
@@ -156,9 +156,9 @@ def test_figures_are_the_programs(tiny):
     theirs = published.latency("ia420f", "lstm_tiny")
     round_trip = published.round_trip_us(2 * network.input_size)
     assert parsed.row("Spiccato, predicted cycles at 320 MHz")[1:4] == [
-        f"{program.spaced_latency / mhz:.2f}",
+        f"{program.model.spaced_latency / mhz:.2f}",
         f"{round_trip:.2f} (published)",
-        f"{program.spaced_latency / mhz + round_trip:.2f}",
+        f"{program.model.spaced_latency / mhz + round_trip:.2f}",
     ]
     assert parsed.row("published product, measured on silicon")[1:] == [
         f"{theirs.mean_us - round_trip:.2f} (difference)",
@@ -178,18 +178,18 @@ def test_cycles_add_up(seed, board, io_format, weights):
     """The parts of the latency make the latency; the instructions in words are those of the program."""
     network, program = small(seed, board, weights, io_format=io_format)
     shown = content(program, network, zoo.inputs(network, 3), inputs="random")
-    assert sum(cycles for _, _, cycles in shown.phases) == program.spaced_latency
-    assert sum(shown.words_by_kind.values()) == program.initiation_interval
+    assert sum(cycles for _, _, cycles in shown.phases) == program.model.spaced_latency
+    assert sum(shown.words_by_kind.values()) == program.model.initiation_interval
     texts, fields = shown.instructions, shown.trace.fields
-    assert {len(column) for column in texts.values()} == {program.initiation_interval}
+    assert {len(column) for column in texts.values()} == {program.model.initiation_interval}
     assert sum(text.startswith("slot finished") for text in texts["effect"]) == fields["cell"].sum()
     [*_, last] = [text for text in texts["effect"] if text.startswith("outputs")]
-    assert last.endswith(f" to {program.spaced_latency}")
-    assert sum("waits for an input block" in text for text in texts["flags"]) == len(program.adjust)
+    assert last.endswith(f" to {program.model.spaced_latency}")
+    assert sum("waits for an input block" in text for text in texts["flags"]) == len(program.model.adjust)
     assert sum(text.endswith("bytes") for text in texts["weight"]) == fields["int8"].sum()
     assert texts["what"].count("idle") == shown.words_by_kind["idle"] == sum(slot == "-" for slot in texts["slot_text"])
     assert sum(text.startswith("x, block") for text in texts["vector"]) == (
-        program.layers[0].slots * len(program.adjust)
+        program.model.layers[0].slots * len(program.model.adjust)
     )
 
 
@@ -201,7 +201,7 @@ def test_no_made_up_comparison(tmp_path):
     assert "Spiccato, predicted cycles" not in text
     # A published model, where the product does not run it.
     network = zoo.build("lstm_med")
-    shown = content(compile_network(network, configuration("ia420f")), network, zoo.inputs(network, 2), inputs="")
+    shown = content(compile_program([network], configuration("ia420f")), network, zoo.inputs(network, 2), inputs="")
     assert shown.comparison is None
     assert shown.texts["published"] == (
         "No latency of the published product is known for lstm_med on BittWare IA-420F."
@@ -452,7 +452,7 @@ def test_in_chromium(tiny, tmp_path):
         == found["all"]
         == [
             str(cycle),
-            str(program.body + at),
+            str(at),
             *(texts[name] for name in ("what", "vector", "weight", "slot_text", "effect", "flags")),
         ]
     )

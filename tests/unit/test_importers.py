@@ -1024,7 +1024,7 @@ class _Without:
 def test_compile(tmp_path):
     network = spiccato.load(FIXTURES / "torch.safetensors")
     program = spiccato.compile(network, board="test4", weights="int8")
-    assert program.weight_formats == ("int8", "int8", "int16")
+    assert program.model.weight_formats == ("int8", "int8", "int16")
     assert spiccato.compile(network, config=spiccato.configuration("test4"), weights="int8").digest == program.digest
     with pytest.raises(TypeError, match="either board or config"):
         spiccato.compile(network)

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.errors import InputError, SpiccatoError
 from spiccato.formats import from_bits, to_bits
 from spiccato.network import Network
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.fast
 RNG = np.random.default_rng(0)
 NETWORK = zoo.random_network(RNG, layers=1, min_size=3, max_size=6)
 FEATURES, OUTPUTS = NETWORK.input_size, NETWORK.output_size
-PROGRAM = compile_network(NETWORK, configuration("test4"))
+PROGRAM = compile_program([NETWORK], configuration("test4"))
 XS = RNG.standard_normal((4, FEATURES))
 
 

@@ -10,8 +10,8 @@ from amaranth.lib import data
 
 from rtl_bench import make_config
 from spiccato.isa.c_header import c_header
-from spiccato.isa.issue import RUN_TIME_FIELDS, Source, VectorFrom, core_word, issue_word
-from spiccato.isa.load import Record, RecordKind, header_words, load_stream, parameters_word
+from spiccato.isa.issue import Source, VectorFrom, core_word, issue_word
+from spiccato.isa.load import Record, RecordKind, context_word, header_words, load_stream, model_word, parameters_word
 from spiccato.isa.registers import REGISTERS
 from spiccato.isa.word import Word, pack_bits
 from spiccato.rtl.words import layout
@@ -67,12 +67,10 @@ def test_too_large(values, error):
 
 @pytest.mark.parametrize("changes", [{}, {"cores": 3, "block": 8, "io_format": "float32", "input_blocks": 8}])
 def test_issue_word(changes):
-    """A program's word has all that cores act on but what the sequencer fills in, and addresses every memory."""
+    """A program's word has all that cores act on, and addresses every memory."""
     config = make_config(**changes)
     word, core = issue_word(config), core_word(config)
-    assert [field.name for field in core if field.name not in RUN_TIME_FIELDS] == list(word.fields)[
-        : len(core.fields) - 2
-    ]
+    assert list(core.fields) == list(word.fields)[: len(core.fields)]
     assert 1 << word["weight"].width >= config.weight_depth and 1 << word["slot"].width >= config.slots
     assert 1 << word["vector"].width >= max(config.vector_blocks, config.input_blocks)
     assert 1 << word["output_beats"].width >= config.cores * config.beats_per_block
@@ -83,9 +81,7 @@ def test_issue_word(changes):
 def test_load_stream():
     """A load is what the documentation says: begin and digest, records of at most 4096 entries, end, CRC."""
     image = np.arange(4097 * 2, dtype=np.uint32).reshape(4097, 2)
-    words = load_stream(
-        [Record(RecordKind.WEIGHTS, image, addr=5, core=1, row=2)], RecordKind.BEGIN_PROGRAM, "0123456789abcdef"
-    )
+    words = load_stream([Record(RecordKind.WEIGHTS, image, addr=5, core=1, row=2)], "0123456789abcdef")
     head = header_words(RecordKind.WEIGHTS, core=1, row=2, words=2, addr=5, entries=4096)
     tail = header_words(RecordKind.WEIGHTS, core=1, row=2, words=2, addr=4101, entries=1)
     expected = [
@@ -102,12 +98,12 @@ def test_load_stream():
     assert words[-1] == zlib.crc32(words[:-1].astype("<u4").tobytes())
 
 
-def test_parameters_fit_the_load_bus():
-    """Parameters are collected like an entry of a memory, so they have to be no wider than the bus."""
+def test_tables_fit_the_load_bus():
+    """Entries of tables and parameters are collected like those of a memory: they are no wider than the bus."""
     from spiccato.rtl.load_tree import load_data_bits
 
-    config = make_config(program_depth=1 << 18)
-    assert parameters_word(config).size <= load_data_bits(config)
+    config = make_config(program_depth=1 << 18, state_slots=1 << 14, slots=1 << 12)
+    assert max(parameters_word.size, model_word(config).size, context_word(config).size) <= load_data_bits(config)
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -124,10 +120,9 @@ def test_registers():
     offsets = [register.offset for register in REGISTERS.values()]
     assert len(set(offsets)) == len(offsets) and all(offset % 4 == 0 for offset in offsets)
     assert all(register.word.size <= 32 for register in REGISTERS.values())
-    probe = REGISTERS["probe"]
-    assert set(probe.unpack(probe.pack(address=9, cell=1))) == {"lane", "core", "cell", "address"}
-    assert probe.pack(address=9) == 9 << 16
-    assert isinstance(layout(probe.word), data.StructLayout)
+    built = REGISTERS["configuration"]
+    assert set(built.unpack(built.pack(block=8, float32=1))) == {"cores", "block", "float32"}
+    assert isinstance(layout(built.word), data.StructLayout)
 
 
 def test_c_header(tmp_path):
@@ -136,16 +131,16 @@ def test_c_header(tmp_path):
     (tmp_path / "spiccato.h").write_text(c_header(config))
     (tmp_path / "main.c").write_text(
         '#include <stdio.h>\n#include "spiccato.h"\n#include "spiccato.h"\nint main(void) {\n'
-        '  printf("%u %u %u %u %u\\n", SPICCATO_REGISTER_PROBE, SPICCATO_PROBE_ADDRESS_MASK,\n'
-        "         SPICCATO_PROBE_ADDRESS_SHIFT, SPICCATO_RECORD_END, SPICCATO_DIGEST_LOW);\n  return 0;\n}\n"
+        '  printf("%u %u %u %u %u\\n", SPICCATO_REGISTER_LATENCY, SPICCATO_CONFIGURATION_BLOCK_MASK,\n'
+        "         SPICCATO_CONFIGURATION_BLOCK_SHIFT, SPICCATO_RECORD_END, SPICCATO_DIGEST_LOW);\n  return 0;\n}\n"
     )
     subprocess.run(
         ["gcc", "-std=c89", "-pedantic", "-Wall", "-Werror", "-o", "main", "main.c"], cwd=tmp_path, check=True
     )
     printed = subprocess.run([tmp_path / "main"], check=True, capture_output=True, text=True).stdout.split()
-    field = REGISTERS["probe"].fields["address"]
+    field = REGISTERS["configuration"].fields["block"]
     assert [int(text) for text in printed] == [
-        REGISTERS["probe"].offset,
+        REGISTERS["latency"].offset,
         (1 << field.width) - 1 << field.offset,
         field.offset,
         RecordKind.END,

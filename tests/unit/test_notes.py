@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from paths import ROOT
-from spiccato.compiler import compile_network, scales
+from spiccato.compiler import compile_network, compile_program, link, scales
 from spiccato.compiler.notes import input_limits, numbers_text, saturation
 from spiccato.errors import FitError
 from spiccato.formats import to_bits
@@ -53,7 +53,7 @@ def small(seed=0, name="small"):
 
 
 def machine_error(network, config, xs, weight_format="int16"):
-    program = compile_network(network, config, weight_format=weight_format)
+    program = compile_program([network], config, weight_formats=[weight_format])
     return rms(VirtualMachine(program).run(xs) - Reference(network).run(xs))
 
 
@@ -72,7 +72,7 @@ def far_from_zero(mean=1000.0, steps=60):
 def test_the_error_that_a_user_sees():
     """Features of mean 1000: the accelerator's own error hides what bfloat16 does to them."""
     network, xs = far_from_zero()
-    program = compile_network(network, configuration("test8"))
+    program = compile_program([network], configuration("test8"))
     truth = rms(VirtualMachine(program).run(xs) - Reference(network).run(xs))
     found = accuracy(program, network, xs)
     assert found.seen.rms == pytest.approx(truth, rel=1e-12) and truth > 10 * found.sent.rms
@@ -83,7 +83,7 @@ def test_the_error_that_a_user_sees():
 
     told = estimate(network, xs, boards=["ulx3s"])
     row = told.rows[0]
-    wide = compile_network(network, configuration("ulx3s"))
+    wide = compile_program([network], configuration("ulx3s"))
     assert row.rms_error_seen == pytest.approx(
         rms(VirtualMachine(wide).run(xs) - Reference(network).run(xs)), rel=1e-12
     )
@@ -92,7 +92,7 @@ def test_the_error_that_a_user_sees():
     # What the note advises helps, and then there is nothing to say.
     better = estimate(network, xs, boards=["ulx3s"], io_format="float32")
     assert better.rows[0].rms_error_seen < row.rms_error_seen / 10 and better.notes == ()
-    assert not accuracy(compile_network(small(), configuration("test8")), small(), xs - 1000).notes
+    assert not accuracy(compile_program([small()], configuration("test8")), small(), xs - 1000).notes
 
 
 def test_rounding_of_outputs_far_from_zero():
@@ -102,9 +102,9 @@ def test_rounding_of_outputs_far_from_zero():
     bias[1] += 300
     network = dataclasses.replace(network, layers=(*network.layers[:-1], dataclasses.replace(layer, bias=bias)))
     xs = zoo.inputs(network, 60)
-    [note] = accuracy(compile_network(network, configuration("test8")), network, xs).notes
+    [note] = accuracy(compile_program([network], configuration("test8")), network, xs).notes
     assert note.startswith("rounding the outputs to bfloat16 costs output 1 up to") and "last bias" in note
-    assert not accuracy(compile_network(network, BOARDS["test8"]), network, xs).notes
+    assert not accuracy(compile_program([network], BOARDS["test8"]), network, xs).notes
 
 
 def test_both_errors_on_the_command_line(tmp_path, monkeypatch):
@@ -123,7 +123,7 @@ def test_both_errors_on_the_command_line(tmp_path, monkeypatch):
     text = Path("report.html").read_text(encoding="utf-8")
     [note] = noted(page)
     assert f"<li>{note}</li>" in text
-    program = compile_network(network, configuration("test8"))
+    program = compile_program([network], configuration("test8"))
     assert f"{rms(VirtualMachine(program).run(xs) - Reference(network).run(xs)):.2e}" in text
 
 
@@ -133,8 +133,8 @@ def test_both_errors_on_the_command_line(tmp_path, monkeypatch):
 @pytest.mark.parametrize("io_format", ["bfloat16", "float32"])
 def test_saturation_is_what_the_machine_marks(io_format):
     network = dataclasses.replace(small(3), calibration=None)
-    program = compile_network(network, dataclasses.replace(configuration("test4"), io_format=io_format))
-    adjust = program.adjust.reshape(-1)[: network.input_size]
+    program = compile_program([network], dataclasses.replace(configuration("test4"), io_format=io_format))
+    adjust = program.model.adjust.reshape(-1)[: network.input_size]
     rng = np.random.default_rng(3)
     limits = input_limits(adjust)
     xs = limits * rng.choice(
@@ -183,12 +183,12 @@ def test_calibration_with_large_features(factor, noted_):
     network = small(4)
     xs = factor * zoo.inputs(network, 40)
     with_samples = dataclasses.replace(network, calibration=xs)
-    program = compile_network(with_samples, BOARDS["test8"])
+    program = compile_program([with_samples], BOARDS["test8"])
     assert machine_error(with_samples, BOARDS["test8"], xs) <= machine_error(network, BOARDS["test8"], xs)
     assert len(program.notes) == noted_
     if noted_:
         assert "values are beyond the program's range and saturate" in program.notes[0]
-        found = saturation(xs, program.adjust.reshape(-1)[: network.input_size], "float32")
+        found = saturation(xs, program.model.adjust.reshape(-1)[: network.input_size], "float32")
         assert f"{found.values} of {found.of}" in program.notes[0]
 
 
@@ -204,8 +204,8 @@ def test_features_of_any_size_are_calibrated(power):
     sized = dataclasses.replace(
         network, layers=(dataclasses.replace(first, weight_ih=weight_ih), *network.layers[1:]), calibration=raw
     )
-    program = compile_network(sized, BOARDS["test8"])
-    assert program.notes == () and (input_limits(program.adjust) <= 2.0**128).all()
+    program = compile_program([sized], BOARDS["test8"])
+    assert program.notes == () and (input_limits(program.model.adjust) <= 2.0**128).all()
     assert machine_error(sized, BOARDS["test8"], raw) < 1.5 * machine_error(network, BOARDS["test8"], xs)
 
 
@@ -306,10 +306,10 @@ def test_outputs_share_one_binary_point(bias, told, tmp_path):
     biases = layer.bias.copy()
     biases[1] = bias
     network = dataclasses.replace(network, layers=(*network.layers[:-1], dataclasses.replace(layer, bias=biases)))
-    program = compile_network(network, BOARDS["test8"])
+    program = compile_program([network], BOARDS["test8"])
     others = np.arange(network.output_size) != 1
     errors = (VirtualMachine(program).run(xs) - Reference(network).run(xs))[:, others]
-    resolution = 2.0**-program.output_frac_bits
+    resolution = 2.0**-program.model.output_frac_bits
     assert (rms(errors) > 5e-5) == told
     assert bool(program.notes) == told
     program.save(tmp_path / "p.spiccato")
@@ -324,8 +324,9 @@ def test_outputs_share_one_binary_point(bias, told, tmp_path):
 
 def test_notes_decide_nothing():
     """They are no part of what the program's digest is about."""
-    program = compile_network(small(), configuration("test8"))
-    assert dataclasses.replace(program, notes=("a note",)).digest == program.digest
+    program = compile_program([small()], configuration("test8"))
+    noted_ = dataclasses.replace(program.model, notes=("a note",))
+    assert noted_.digest == program.model.digest and link([noted_]).digest == program.digest
 
 
 @pytest.mark.parametrize(
@@ -395,10 +396,10 @@ def test_table_of_slow_gates():
     """The page's table is what the script prints, and the script computes as the machine does."""
     script = docs_script()
     assert script.table() in (DOCS / "accuracy.md").read_text(encoding="utf-8")
-    machine = VirtualMachine(compile_network(slow_cell(-9.5, 9.25), BOARDS["test4"]))
+    machine = VirtualMachine(compile_program([slow_cell(-9.5, 9.25)], BOARDS["test4"]))
     machine.run(np.ones((100, 1)))
     [(ours, _)] = script.cell(-9.5, 9.25, [100])
-    assert machine.c[0][0] == ours * 2**17
+    assert machine.c()[0][0] == ours * 2**17
 
 
 def test_compile_and_report_tell_of_slow_gates(tmp_path, monkeypatch):

@@ -1,7 +1,8 @@
-"""From a network to a program: quantise, partition over cores, schedule, and write every memory's image."""
+"""From networks to a program: quantise, partition over cores, schedule, write every memory's image, and link."""
 
-from ..program import Program
-from .compile import compile_network
+from ..program import Model, Program
+from .compile import compile_network, compile_program
 from .dequantise import quantised_network
+from .link import link, most_contexts
 
-__all__ = ["compile_network", "quantised_network", "Program"]
+__all__ = ["Model", "Program", "compile_network", "compile_program", "link", "most_contexts", "quantised_network"]

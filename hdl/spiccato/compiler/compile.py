@@ -1,26 +1,30 @@
-"""The compiler: a network and a configuration in, a program out. A row of passes, each in its own file."""
+"""The compiler: networks and a configuration in, a program out. A row of passes, each in its own file."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
 
 from ..config import Config
+from ..errors import SpiccatoError
 from ..layers import LoweredLayer
 from ..network import Network
-from ..program import LayerPlace, Program
+from ..program import LayerPlace, Model, Program
+from ..program.halves import dealt_cells, recurrent_sums
 from ..rtl.accelerator import Timing
 from .check import check_schedule
-from .fit import fit_error, fitting_schedule, weight_formats
+from .fit import fit_error, fitting_schedule, shared_formats, weight_formats
 from .images import WeightMemory, encode
 from .layout import Layout
+from .link import link
 from .lower import lower
 from .quantise import quantise
 
-__all__ = ["compile_network"]
+__all__ = ["compile_network", "compile_program"]
 
 
-def compile_network(network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto") -> Program:
-    """Compile ``network`` for ``config``.
+def compile_network(network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto") -> Model:
+    """Compile ``network`` for ``config``, by itself; :func:`.link.link` makes a program of it.
 
     Parameters
     ----------
@@ -32,7 +36,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
 
     Returns
     -------
-    Program
+    Model
         With ``notes`` on what may be less accurate than usual.
 
     Raises
@@ -49,8 +53,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
     check_schedule(plan, layout, timing)
     integers = quantise(network, lowered, layout, formats)
     memory = WeightMemory(layout, formats)
-    words, body = encode(layout, plan, memory, timing)
-    return Program(
+    model = Model(
         name=network.name,
         config=config,
         input_size=network.input_size,
@@ -63,12 +66,12 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
                 first_block=layer.first_block,
                 first_slot=layer.first_slot,
                 slots=layer.slots,
+                recurrent=layer.recurrent is not None,
             )
             for layer in layout.hidden
         ),
         weight_formats=tuple(formats),
         output_frac_bits=integers.output_frac_bits,
-        body=body,
         spaced_latency=plan.spaced_latency,
         initiation_interval=plan.initiation_interval,
         critical_mac_bound=_mac_bound(lowered, config, critical=True),
@@ -78,9 +81,67 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         biases=integers.biases,
         adjust=layout.columns(integers.scale.adjust.astype(np.int16), layout.input_blocks),
         enable=layout.columns(np.ones(network.input_size, dtype=np.uint8), layout.input_blocks),
-        words=words,
+        initial_h=np.zeros(0, dtype=np.int64),
+        initial_sums=np.zeros((0, config.cores, config.block), dtype=np.int64),
+        initial_c=np.zeros((0, config.cores, config.lanes), dtype=np.int64),
+        words=encode(layout, plan, memory),
         notes=tuple(integers.notes),
     )
+    if not layout.has_initial:
+        return model
+    return dataclasses.replace(
+        model,
+        initial_h=np.concatenate(integers.initial_h),
+        initial_sums=recurrent_sums(model, integers.initial_h),
+        initial_c=dealt_cells(model, integers.initial_c),
+    )
+
+
+def compile_program(
+    networks: Sequence[Network],
+    config: Config,
+    *,
+    contexts: int | Sequence[int] = 1,
+    weight_formats: str | Sequence[str | Sequence[str]] = "auto",
+    name: str | None = None,
+) -> Program:
+    """Compile networks that are loaded together.
+
+    Parameters
+    ----------
+    networks : sequence of Network
+        A packet names one by its number.
+    config : Config
+    contexts : int or sequence of int
+        How many streams each network has, of a state each.
+    weight_formats : str or sequence
+        "int16", "int8" or "auto" for all networks, or for each what :func:`compile_network` takes. Of those that are
+        "auto", the largest layers have 8 bits where not all fit.
+    name : str, optional
+        Of the program. [default: the networks' names, with a ``+`` in between]
+
+    Returns
+    -------
+    Program
+
+    Raises
+    ------
+    FitError
+        If a network alone, or all together, do not fit: with what they need, what there is, and what would fit.
+    """
+    wanted: list[str | Sequence[str]]
+    if isinstance(weight_formats, str):
+        wanted = [weight_formats] * len(networks)
+    else:
+        wanted = list(weight_formats)
+    if len(wanted) != len(networks):
+        raise SpiccatoError(f"{len(wanted)} weight formats for {len(networks)} networks; expected one for each")
+    if len(networks) == 1:
+        models = [compile_network(networks[0], config, weight_format=wanted[0])]
+    else:
+        formats = shared_formats([Layout(lower(network), config) for network in networks], wanted)
+        models = [compile_network(network, config, weight_format=own) for network, own in zip(networks, formats)]
+    return link(models, contexts=contexts, name=name)
 
 
 def _mac_bound(lowered: Sequence[LoweredLayer], config: Config, *, critical: bool) -> int:

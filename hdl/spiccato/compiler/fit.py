@@ -1,13 +1,14 @@
 """Whether a network fits: weight formats, what is needed of each memory, and what would fit if it does not."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from ..errors import FitError, SpiccatoError
 from ..layers import LoweredLayer
 from ..program import memory_rows
 from ..registry import targets
 from ..rtl.accelerator import Timing
+from .heads import HEAD_WORDS, LEAST_WORDS
 from .layout import Layout, Matrix
 from .schedule import Schedule, schedule
 
@@ -17,6 +18,8 @@ __all__ = [
     "fitting_schedule",
     "issue_words",
     "matrix_words",
+    "shared_formats",
+    "shortages",
     "weight_formats",
     "weight_words",
 ]
@@ -29,16 +32,32 @@ def weight_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[s
 
     One for each layer, the linear one last.
     """
+    return shared_formats([layout], [weight_format])[0]
+
+
+def shared_formats(layouts: Sequence[Layout], wanted: Sequence[str | Sequence[str]]) -> list[list[str]]:
+    """The same for networks that share the weight memories, each with its own ``weight_format``.
+
+    Of those that are "auto" the largest layers have 8 bits, as many as it takes until all fit.
+    """
+    formats = [_stated_formats(layout, one) for layout, one in zip(layouts, wanted, strict=True)]
+    free = [
+        (layer, own) for layout, own, one in zip(layouts, formats, wanted) if one == "auto" for layer in layout.hidden
+    ]
+    for layer, own in sorted(free, key=lambda pair: -pair[0].tiles):
+        if sum(map(weight_words, layouts, formats)) <= layouts[0].config.weight_depth:
+            break
+        own[layer.number] = "int8"
+    return formats
+
+
+def _stated_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[str]:
+    """The formats that are stated for a network, and 16 bits for "auto"."""
     layers = len(layout.hidden)
+    if weight_format == "auto":
+        return ["int16"] * (layers + 1)
     if isinstance(weight_format, str) and weight_format in WEIGHT_FORMATS:
         return [weight_format] * layers + ["int16"]
-    if weight_format == "auto":
-        formats = ["int16"] * (layers + 1)
-        for layer in sorted(layout.hidden, key=lambda layer: -layer.tiles):
-            if weight_words(layout, formats) <= layout.config.weight_depth:
-                break
-            formats[layer.number] = "int8"
-        return formats
     formats = list(weight_format) if not isinstance(weight_format, str) else [weight_format]
     if len(formats) != layers + 1 or any(f not in WEIGHT_FORMATS for f in formats):
         raise SpiccatoError(
@@ -58,18 +77,24 @@ def weight_words(layout: Layout, formats: Sequence[str]) -> int:
     return sum(matrix_words(matrix, formats) for matrix in layout.matrices)
 
 
-def issue_words(layout: Layout, timing: Timing, plan: Schedule | None = None) -> int:
-    """Words of program memory: those that start the state, and one for each cycle of an inference.
+def issue_words(layout: Layout, plan: Schedule | None = None) -> int:
+    """Issue words of an inference, one for each of its cycles.
 
-    From a zero state, the recurrent half of every slot is its bias. Idle words keep the first reload at distance.
-    Without its schedule ``plan``, an inference is counted as one word for each tile, the least that it can take.
+    Without its schedule ``plan``, one word is counted for each tile, the least that it can take.
     """
-    inference = sum(matrix.tiles for matrix in layout.matrices) if plan is None else len(plan.matrix)
-    return len(layout.seeded) + timing.reload + inference
+    tiles = sum(matrix.tiles for matrix in layout.matrices)
+    return max(tiles, LEAST_WORDS) if plan is None else len(plan.matrix)
 
 
-def _shortages(layout: Layout, formats: Sequence[str], timing: Timing, plan: Schedule | None = None) -> str:
-    """What a network needs more of than its configuration has, for messages; empty if it fits.
+def shortages(rows: Iterable[tuple[str, int, int, str]]) -> list[str]:
+    """Of rows (memory, used, capacity, unit), what is used more of than there is, for messages."""
+    return [
+        f"{memory} {needed} of {available} {unit}" for memory, needed, available, unit in rows if needed > available
+    ]
+
+
+def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = None) -> str:
+    """What a network alone, with one context, needs more of than there is, for messages; empty if it fits.
 
     Without its schedule ``plan``, which takes a while to make for a network that is far too large, an empty answer is
     not the last word: idle words may fill the program memory.
@@ -78,30 +103,29 @@ def _shortages(layout: Layout, formats: Sequence[str], timing: Timing, plan: Sch
         layout.config,
         weights=weight_words(layout, formats),
         slots=layout.slots,
+        state_slots=layout.slots * (1 + layout.has_initial),
         vector_blocks=layout.vector_blocks,
         input_blocks=layout.input_blocks,
-        words=issue_words(layout, timing, plan),
+        tail_words=issue_words(layout, plan) - HEAD_WORDS,
         output_beats=layout.output_beats,
+        models=1,
+        streams=1,
     )
     at_least = {"program memory": "program memory at least"} if plan is None else {}
     built = layout.config.epilogues
     missing = {layer.kind.epilogue: layer.kind.title for layer in layout.hidden if layer.kind.epilogue not in built}
     short = [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
-    short += [
-        f"{at_least.get(memory, memory)} {needed} of {available} {unit}"
-        for memory, needed, available, unit in rows
-        if needed > available
-    ]
+    short += shortages((at_least.get(row[0], row[0]), *row[1:]) for row in rows)
     return ", ".join(short)
 
 
 def fitting_schedule(layout: Layout, formats: Sequence[str], timing: Timing) -> tuple[Schedule | None, str]:
     """The schedule of a network that fits, or None, and what it needs more of than there is, for messages."""
-    short = _shortages(layout, formats, timing)
+    short = _shortages(layout, formats)
     if short:
         return None, short
     plan = schedule(layout, timing)
-    return plan, _shortages(layout, formats, timing, plan)
+    return plan, _shortages(layout, formats, plan)
 
 
 def fit_error(

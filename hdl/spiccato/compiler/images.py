@@ -5,9 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.issue import Source, VectorFrom, issue_word
+from ..isa.issue import VectorFrom, issue_word
 from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
-from ..rtl.accelerator import Timing
 from .fit import issue_words, matrix_words, weight_words
 from .layout import Layout, Matrix
 from .schedule import Schedule
@@ -61,34 +60,22 @@ class WeightMemory:
         return image
 
 
-def encode(layout: Layout, plan: Schedule, memory: WeightMemory, timing: Timing) -> tuple[NDArray[np.uint32], int]:
-    """The schedule as issue words.
-
-    Returns
-    -------
-    (words, body)
-        Words that start the state from zero, then those of an inference, from number ``body`` on.
-    """
+def encode(layout: Layout, plan: Schedule, memory: WeightMemory) -> NDArray[np.uint32]:
+    """The schedule as the issue words of an inference."""
     config = layout.config
-    word, seeds, count = issue_word(config), layout.seeded, issue_words(layout, timing, plan)
-    body = count - len(plan.matrix)
-    fields = {field.name: np.zeros(count, dtype=np.int64) for field in word}
-    first = slice(len(seeds))
-    fields["valid"][first] = fields["store"][first] = fields["seed"][first] = 1
-    fields["source"][first] = Source.BIAS.value
-    fields["slot"][first] = seeds
+    word = issue_word(config)
+    fields = {field.name: np.zeros(issue_words(layout, plan), dtype=np.int64) for field in word}
 
     for number, matrix in enumerate(layout.matrices):
-        at = np.flatnonzero(plan.matrix == number)
-        to = at + body
-        slot, block, finish = plan.slot[at], plan.block[at], plan.finish[at]
+        to = np.flatnonzero(plan.matrix == number)
+        slot, block, finish = plan.slot[to], plan.block[to], plan.finish[to]
         fields["valid"][to] = 1
         fields["weight"][to], fields["high"][to] = memory.place(matrix, slot * matrix.blocks + block)
         fields["int8"][to] = memory.is_int8(matrix)
         fields["slot"][to] = matrix.first_slot + slot
         fields["recurrent"][to] = matrix.recurrent
-        fields["source"][to] = plan.source[at]
-        fields["store"][to] = plan.store[at]
+        fields["source"][to] = plan.source[to]
+        fields["store"][to] = plan.store[to]
         fields["vector_from"][to] = matrix.vector_from.value
         fields["vector"][to] = matrix.first_block + block
         if matrix.sends_output:
@@ -104,6 +91,6 @@ def encode(layout: Layout, plan: Schedule, memory: WeightMemory, timing: Timing)
     from_x = (fields["vector_from"] == VectorFrom.X.value) & (fields["valid"] == 1)
     _, where = np.unique(fields["vector"][from_x], return_index=True)
     fields["wait_block"][np.flatnonzero(from_x)[where]] = 1
-    fields["start"][body] = 1
+    fields["start"][0] = 1
     fields["commit"][-1] = 1
-    return word.encode(fields), body
+    return word.encode(fields)

@@ -105,6 +105,8 @@ class Layout:
         The last one sends the outputs.
     input_blocks, vector_blocks, slots : int
         What it takes of the input buffer, the vector file and the accumulator file.
+    has_initial : bool
+        Sequences start from another state than zero, which takes as many slots of state memory as a context.
     """
 
     def __init__(self, lowered: Sequence[LoweredLayer], config: Config) -> None:
@@ -112,6 +114,9 @@ class Layout:
         self.input_blocks = _divide_up(lowered[0].inputs, config.block)
         self.layers: list[PlacedLayer] = []
         self.slots = self.vector_blocks = 0
+        self.has_initial = any(
+            part is not None and part.any() for layer in lowered for part in (layer.initial_h, layer.initial_c)
+        )
         source: tuple[VectorFrom, int | None, int, int] = (VectorFrom.X, None, 0, self.input_blocks)
         for number, layer in enumerate(lowered):
             vectors, recurrent = layer.kind.epilogue is not None, layer.recurrent is not None
@@ -151,13 +156,6 @@ class Layout:
     def matrices(self) -> list[Matrix]:
         """All matrices, layer after layer."""
         return [matrix for layer in self.layers for matrix in layer.matrices]
-
-    @property
-    def seeded(self) -> NDArray[np.int64]:
-        """The slots whose sums start from what the previous inference left: from a zero state, their biases."""
-        return np.concatenate(
-            [np.arange(self.slots)[layer.all_slots] for layer in self.layers if layer.recurrent is not None]
-        )
 
     @property
     def output_beats(self) -> int:

@@ -6,15 +6,19 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from ..errors import FitError
 from ..layers import LoweredLayer
 from ..network import Network
-from ..numbers import GATE_FRAC_BITS
+from ..numbers import C_BITS, C_FRAC_BITS, GATE_FRAC_BITS, H_FRAC_BITS
 from .layout import Layout, Matrix
 from .notes import calibration_note, output_note
 from .rows import check_row_range, output_frac_bits, quantise_matrix, row_bias, row_point
 from .scales import InputScale, calibrated_scale, weight_scale
 
 __all__ = ["Quantised", "quantise"]
+
+#: Of what a sequence starts from; its products with weights fit 64 bits.
+_INITIAL_H_BITS = 32
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,9 @@ class Quantised:
     shifts : uint8 (2, slots, cores, block)
         Row shifts of input and recurrent matrices.
     biases : int64 (slots, cores, block)
+    initial_h, initial_c : list of int64 (units,)
+        What sequences start from, 17 fraction bits, of each layer whose results are vectors. Layers without a cell
+        state have an empty c.
     notes : list of str
     """
 
@@ -39,6 +46,8 @@ class Quantised:
     output_frac_bits: int
     shifts: NDArray[np.uint8]
     biases: NDArray[np.int64]
+    initial_h: list[NDArray[np.int64]]
+    initial_c: list[NDArray[np.int64]]
     notes: list[str]
     mantissas: dict[Matrix, NDArray[np.int32]] = field(default_factory=dict)
 
@@ -85,6 +94,7 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
         frac_bits,
         np.zeros((2, layout.slots, config.cores, config.block), dtype=np.uint8),
         np.zeros((layout.slots, config.cores, config.block), dtype=np.int64),
+        *_initial_state(lowered, layout, names),
         notes,
     )
     for layer, place, name in zip(lowered, layout.layers, names):
@@ -101,3 +111,27 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
         terms = sum(matrix.blocks for matrix in place.matrices)
         result.biases[place.all_slots] = row_bias(rows, layout.deal_out(layer.bias, place), bits, terms)
     return result
+
+
+def _initial_state(
+    lowered: Sequence[LoweredLayer], layout: Layout, names: Sequence[str]
+) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
+    """h and c that sequences start from; refuses what is beyond the formats. h may be wider than the hardware's own."""
+    h, c = [], []
+    for layer, place, name in zip(lowered, layout.hidden, names):
+        parts = []
+        for what, values, frac_bits, bits, size in (
+            ("h", layer.initial_h, H_FRAC_BITS, _INITIAL_H_BITS, layer.units),
+            ("c", layer.initial_c, C_FRAC_BITS, C_BITS, layer.units * place.kind.has_state),
+        ):
+            scaled = np.rint(np.ldexp(np.zeros(size) if values is None else values, frac_bits))
+            largest = np.abs(scaled).max(initial=0)
+            if largest >= 2.0 ** (bits - 1):
+                raise FitError(
+                    f"{name}: an initial {what} of magnitude {np.ldexp(largest, -frac_bits):.3g} is beyond what there "
+                    f"may be ({2 ** (bits - 1 - frac_bits)})"
+                )
+            parts.append(scaled.astype(np.int64))
+        h.append(parts[0])
+        c.append(parts[1])
+    return h, c

@@ -137,13 +137,15 @@ def row_bias(rows: Sequence[str], bias: NDArray, frac_bits: int, terms: int) -> 
 
 
 def check_row_range(layer: LoweredLayer, *, network_input: bool, name: str) -> None:
-    """Refuse a layer whose weights and biases could overflow an accumulator of 26 fraction bits.
+    """Refuse a layer whose weights, biases and initial h could overflow an accumulator of 26 fraction bits.
 
     Weights of the network's input do not count: the inputs are capped (:mod:`.scales`).
     """
     sums = np.abs(layer.bias)
     if layer.recurrent is not None:
-        sums = np.abs(layer.recurrent).sum(axis=2) + sums
+        # An initial h may be beyond what a layer's own results are.
+        h = np.ones(layer.units) if layer.initial_h is None else np.maximum(np.abs(layer.initial_h), 1)
+        sums = np.abs(layer.recurrent) @ h + sums
     if not network_input:
         sums = sums + np.abs(layer.input).sum(axis=2)
     largest = sums.max()

@@ -16,6 +16,7 @@ import numpy as np
 
 from ..isa.issue import Source
 from ..rtl.accelerator import Timing
+from .heads import LEAST_WORDS
 from .layout import Layout
 
 __all__ = ["Schedule", "schedule"]
@@ -211,6 +212,7 @@ def _gap_before_repeat(layout, timing, words):
         *(last_use[slot] + timing.reload - first_use[slot] for slot in first_use),
         sum(outputs[-1]) - outputs[0][0],
         timing.c_reuse,
+        LEAST_WORDS,
     )
     # An inference starts when as many beats were taken as its own do not fit beside the earlier ones': beat `beat` of
     # the packet `before` inferences earlier.

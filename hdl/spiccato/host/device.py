@@ -1,6 +1,6 @@
 """A device as its user sees it. What registers have to be accessed, and in which order, is written down here, once."""
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
 from ..isa.marks import MARKS
 from ..isa.registers import IDENTITY, LOAD_ERRORS, REGISTERS, VERSION
-from ..program import LayerPlace, Program
+from ..program import Program
 from .transport import Transport
 
 __all__ = ["AsyncDevice", "Device", "Identity", "Counters"]
@@ -57,8 +57,6 @@ class AsyncDevice:
     def __init__(self, transport: Transport, config: Config | None = None):
         self.transport, self.config = transport, config
         self.program: Program | None = None
-        # h of a state that was written: the hardware needs only what follows from it, and so cannot show it.
-        self._written_h: list | None = None
 
     async def write(self, name: str, word: int) -> None:
         """Write a register by name."""
@@ -89,7 +87,7 @@ class AsyncDevice:
 
     async def open(self) -> Identity:
         """Reset the accelerator and find out what it is; raises DeviceError if it is nothing known."""
-        self.program = self._written_h = None
+        self.program = None
         await self.transport.open()
         identity, version = await self.read("identity"), await self.read("version")
         if identity != IDENTITY:
@@ -120,7 +118,7 @@ class AsyncDevice:
                 f"program {program.name!r} was compiled for configuration {program.config.name!r} (profile "
                 f"{program.config.profile!r}, digest {program.config.digest}), the device is another one: {identity}"
             )
-        self.program = self._written_h = None
+        self.program = None
         await self.load_image(program.load_words())
         self.config, self.program = program.config, program
 
@@ -147,7 +145,6 @@ class AsyncDevice:
         A program stays, unless it was being overwritten. A program that is damaged and hangs only ends with the next
         load.
         """
-        self._written_h = None
         await self.write("control", REGISTERS["control"].pack(reset=1))
         await self.wait("idle")
         if not (await self.status())["loaded"]:
@@ -156,30 +153,27 @@ class AsyncDevice:
     async def reset_state(self) -> None:
         """Set h and c to zero before the next inference."""
         await self.write("control", REGISTERS["control"].pack(reset_state=1))
-        self._written_h = None
 
     async def step(self, x: ArrayLike) -> NDArray[np.float64]:
         """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
-        program = self._loaded()
-        x = real_array(x, (program.input_size,), "x", finite=False)
-        bits, _ = await self.step_bits(to_bits(x, program.config.io_format))
-        return from_bits(bits, program.config.io_format)
+        model = self._loaded().model
+        x = real_array(x, (model.input_size,), "x", finite=False)
+        bits, _ = await self.step_bits(to_bits(x, model.config.io_format))
+        return from_bits(bits, model.config.io_format)
 
     async def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
-        program = self._loaded()
-        packet = to_beats(
-            bit_array(bits, program.input_size, program.config.io_bits, "bits"), program.config, program.input_beats
-        )
-        self._written_h = None
+        model = self._loaded().model
+        config = model.config
+        packet = to_beats(bit_array(bits, model.input_size, config.io_bits, "bits"), config, model.input_beats)
         data, user = await self.transport.step(packet)
-        if len(data) != program.output_beats * program.config.beat_bits // 8:
+        if len(data) != model.output_beats * config.beat_bits // 8:
             raise DeviceError(
-                f"an output of {len(data)} bytes came, program {program.name!r} has "
-                f"{program.output_beats} beats of {program.config.beat_bits // 8}"
+                f"an output of {len(data)} bytes came, model {model.name!r} has "
+                f"{model.output_beats} beats of {config.beat_bits // 8}"
             )
         return (
-            from_beats(data, program.config)[: program.output_size].astype(np.int64),
+            from_beats(data, config)[: model.output_size].astype(np.int64),
             {name: bool(user >> bit & 1) for bit, name in enumerate(MARKS)},
         )
 
@@ -187,60 +181,6 @@ class AsyncDevice:
         if self.program is None:
             raise DeviceError(_NO_PROGRAM)
         return self.program
-
-    async def read_state(self, layers: Sequence[LayerPlace] | None = None) -> tuple[list, list]:
-        """h and c of all layers, as two lists of int64 arrays (units,) with 17 fraction bits.
-
-        Of layers without a cell state c is empty.
-
-        ``layers`` (``Program.layers``) are by default those of the program that was loaded here.
-
-        Raises
-        ------
-        DeviceError
-            If no program is loaded.
-        """
-        layers = self._loaded().layers if layers is None else layers
-        config = self.config
-        if config is None or not (await self.status())["loaded"]:
-            raise DeviceError(_NO_PROGRAM)
-        await self.wait("idle")
-
-        async def element(**place):
-            await self.write("probe", REGISTERS["probe"].pack(**place))
-            await self.wait("probe_done")
-            word = await self.read("probe_data")
-            return (word ^ 1 << 31) - (1 << 31)
-
-        h, c = [], []
-        for layer in layers:
-            if self._written_h is None:
-                h.append(
-                    np.array(
-                        [
-                            await element(address=layer.first_block + unit // config.block, lane=unit % config.block)
-                            for unit in range(layer.units)
-                        ]
-                    )
-                )
-            states = []
-            for unit in range(layer.cells):
-                quarter, lane = divmod(unit, config.lanes)
-                slot, core = divmod(quarter, config.cores)
-                states.append(await element(cell=1, address=layer.first_slot + slot, core=core, lane=lane))
-            c.append(np.array(states, dtype=np.int64))
-        return self._written_h or h, c
-
-    async def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:
-        """Go on from a state that :meth:`read_state` gave; raises ProgramError if it is none of this program's."""
-        program = self._loaded()
-        from ..program.state import state_words
-
-        words = state_words(program, h, c)
-        self.program = self._written_h = None
-        await self.load_image(words)
-        self.program = program
-        self._written_h = [np.array(values, dtype=np.int64) for values in h]
 
     async def counters(self) -> Counters:
         """Inferences, stall cycles and the latency of the last inference."""
@@ -326,14 +266,6 @@ class Device:
     def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
         return _run(self._device.step_bits(bits))
-
-    def read_state(self) -> tuple[list, list]:
-        """h and c: two lists of int64 arrays (units,), one for each LSTM layer, with 17 fraction bits."""
-        return _run(self._device.read_state())
-
-    def write_state(self, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> None:
-        """Go on from a state that :meth:`read_state` gave."""
-        _run(self._device.write_state(h, c))
 
     def counters(self) -> Counters:
         """Inferences, stall cycles and the latency of the last inference."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from ..config import Config
 from .load import RecordKind, header_word, place_word
-from .marks import marks_word
+from .marks import marks_word, request_word
 from .registers import IDENTITY, REGISTERS, VERSION
 from .word import Word
 
@@ -37,6 +37,11 @@ def c_header(config: Config) -> str:
     for name, register in REGISTERS.items():
         lines += _constants([(f"register_{name}", f"0x{register.offset:02x}", register.doc)])
         lines += _fields(name, register.word)
+    lines += [
+        "",
+        "/* What is asked for in tuser of an input packet's first beat. */",
+        *_fields("request", request_word),
+    ]
     lines += ["", "/* Marks of an inference, in tuser of its output packet. */", *_fields("mark", marks_word)]
     lines += ["", "/* Records of a load. */", *_enumeration("record", RecordKind)]
     lines += [

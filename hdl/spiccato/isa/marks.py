@@ -15,8 +15,5 @@ marks_word = Word({name: (1, meaning) for name, meaning in MARKS.items()})
 
 #: What an input packet asks for, in the bits of ``tuser`` of its first beat.
 request_word = Word(
-    {
-        "start": (1, "this timestep starts from the model's initial state"),
-        "quiet": (1, "no output packet"),
-    }
+    {"start": (1, "this timestep starts from the model's initial state"), "quiet": (1, "no output packet")}
 )

@@ -4,16 +4,32 @@ All registers are 32 bits wide, at byte addresses. ``r`` registers show a value 
 written (and read as zero), ``c`` registers collect events and are cleared by writing ones.
 """
 
+import enum
 from dataclasses import dataclass
 
 from .marks import MARKS
 from .word import Field, Word
 
-__all__ = ["Register", "REGISTERS", "LOAD_ERRORS", "IDENTITY", "ADDRESS_BITS", "VERSION", "markdown"]
+__all__ = ["Register", "REGISTERS", "LOAD_ERRORS", "IDENTITY", "ADDRESS_BITS", "VERSION", "TransferKind", "markdown"]
 
 #: "SPCO", little-endian.
 IDENTITY = int.from_bytes(b"SPCO", "little")
 ADDRESS_BITS = 8
+
+
+class TransferKind(enum.IntEnum):
+    """What a transfer does with the chosen context."""
+
+    #: Read a recurrent sum, or c of a unit.
+    READ_SUM = 0
+    READ_C = 1
+    #: Write a sum, or c of all units of a core and slot.
+    WRITE_SUM = 2
+    WRITE_C = 3
+    #: What was written is its state.
+    ADOPT = 4
+    #: It has no state: its next inference begins from the model's initial one.
+    FORGET = 5
 
 
 @dataclass(frozen=True)
@@ -90,6 +106,10 @@ REGISTERS = {
                     "loaded": (1, "a program has been loaded and may run"),
                     "idle": (1, "no inference is running, and no reset"),
                     "loading": (1, "a load has begun and has not ended"),
+                    "transferred": (1, "the last transfer is done"),
+                    "known": (1, "there is such a context"),
+                    "alive": (1, "it has a state"),
+                    "touched": (1, "it had an inference since it was chosen"),
                 }
             ),
         ),
@@ -107,8 +127,30 @@ REGISTERS = {
             "r",
             "Cycles from the first input beat to the last output beat of the last inference, if the queue was empty.",
         ),
+        Register(
+            "context", 0x30, "w", "The context that transfers are about.", Word({"tid": (14, "as on the streams")})
+        ),
+        Register(
+            "transfer",
+            0x34,
+            "w",
+            "Move an element of the context's state, in a cycle that no inference needs.",
+            Word(
+                {
+                    "lane": (6, "row of the core (sums) or unit of the core (c)"),
+                    "_0": (2, ""),
+                    "core": (4, "core"),
+                    "kind": (TransferKind, "what is to be done"),
+                    "_1": (1, ""),
+                    "slot": (14, "row slot"),
+                }
+            ),
+        ),
         Register("program_low", 0x38, "r", "Digest of the loaded program, low half."),
         Register("program_high", 0x3C, "r", "Digest of the loaded program, high half."),
+        Register("state_data", 0x40, "w", "Next word of what a transfer is to write, the lowest first."),
+        Register("element_low", 0x44, "r", "What the last transfer has read, sign-extended: low half."),
+        Register("element_high", 0x48, "r", "High half."),
     )
 }
 #: Of the register map and of the load format.

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Self, TypeVar
 
+import numpy as np
+
 from ..errors import ProgramError
 from ..numbers import GATES
 from .arithmetic import EXACT, Array, Rounding
@@ -43,12 +45,16 @@ class LoweredLayer:
     recurrent : float64 (units, rows per unit, units), or None
         Multiplied with the layer's previous results.
     bias : float64 (units, rows per unit)
+    initial_h, initial_c : float64 (units,), or None
+        What sequences start from; None: zero.
     """
 
     kind: type["Layer"]
     input: Array
     recurrent: Array | None
     bias: Array
+    initial_h: Array | None = None
+    initial_c: Array | None = None
 
     @property
     def matrices(self) -> tuple[Array, ...]:
@@ -67,7 +73,7 @@ class LoweredLayer:
 
 
 class Layer(abc.ABC):
-    """A layer of a network. Subclasses are frozen dataclasses whose fields are all arrays.
+    """A layer of a network. Subclasses are frozen dataclasses whose fields are all arrays, or None.
 
     Attributes
     ----------
@@ -110,18 +116,24 @@ class Layer(abc.ABC):
         return self.output_size if self.has_state else 0
 
     @property
+    def initial_state(self) -> tuple[Array, Array]:
+        """Previous results and cell state that sequences start from."""
+        return np.zeros(self.output_size), np.zeros(self.state_size)
+
+    @property
     @abc.abstractmethod
     def matrices(self) -> dict[str, Array]:
         """The weight matrices by the names that tables have for them, in the layout of the fields."""
 
     @property
     def parameters(self) -> int:
-        """Number of weights and biases, all bias vectors included."""
+        """Number of weights, biases and constants of the initial state, all bias vectors included."""
         return sum(array.size for array in self.arrays().values())
 
     def arrays(self) -> dict[str, Array]:
-        """All fields by their names."""
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        """All fields that are given, by their names."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
+        return {name: array for name, array in fields.items() if array is not None}
 
     def with_matrices(self, change: Callable[[Array], Array]) -> Self:
         """The layer with other matrices and the same biases."""

@@ -35,6 +35,8 @@ class LSTMLayer(Layer):
         Applied to the layer's previous output h(t-1).
     bias_ih, bias_hh : (4H,)
         Both added; None counts as zeros.
+    h0, c0 : (H,)
+        h and c that a sequence starts from; None counts as zeros, and stays None.
 
     Raises
     ------
@@ -46,6 +48,8 @@ class LSTMLayer(Layer):
     weight_hh: Array
     bias_ih: Array = None  # type: ignore[assignment]  # an array once constructed
     bias_hh: Array = None  # type: ignore[assignment]
+    h0: Array | None = None
+    c0: Array | None = None
 
     kind: ClassVar[str] = "lstm"
     title: ClassVar[str] = "LSTM layer"
@@ -68,6 +72,11 @@ class LSTMLayer(Layer):
             weight_hh=weight_hh,
             bias_ih=fixed_array("bias_ih", self.bias_ih, (4 * hidden,)),
             bias_hh=fixed_array("bias_hh", self.bias_hh, (4 * hidden,)),
+            **{
+                name: fixed_array(name, array, (hidden,))
+                for name, array in (("h0", self.h0), ("c0", self.c0))
+                if array is not None
+            },
         )
 
     @property
@@ -84,6 +93,11 @@ class LSTMLayer(Layer):
     def output_size(self) -> int:
         """The same as ``hidden_size``."""
         return self.hidden_size
+
+    @property
+    def initial_state(self) -> tuple[Array, Array]:
+        h, c = (np.zeros(self.hidden_size) if array is None else array for array in (self.h0, self.c0))
+        return h, c
 
     @property
     def matrices(self) -> dict[str, Array]:
@@ -105,13 +119,24 @@ class LSTMLayer(Layer):
 
     def lowered(self) -> LoweredLayer:
         return LoweredLayer(
-            LSTMLayer, _unit_rows(self.weight_ih), _unit_rows(self.weight_hh), _unit_rows(self.bias_ih + self.bias_hh)
+            LSTMLayer,
+            _unit_rows(self.weight_ih),
+            _unit_rows(self.weight_hh),
+            _unit_rows(self.bias_ih + self.bias_hh),
+            self.h0,
+            self.c0,
         )
 
     @classmethod
     def from_lowered(cls, lowered: LoweredLayer) -> Self:
         assert lowered.recurrent is not None
-        return cls(_gate_rows(lowered.input), _gate_rows(lowered.recurrent), _gate_rows(lowered.bias))
+        return cls(
+            _gate_rows(lowered.input),
+            _gate_rows(lowered.recurrent),
+            _gate_rows(lowered.bias),
+            h0=lowered.initial_h,
+            c0=lowered.initial_c,
+        )
 
 
 def _unit_rows(array: Array) -> Array:

@@ -1,8 +1,11 @@
-"""Compiled programs: their file, and their images for the device and for simulators.
+"""Compiled models and programs: their files, and their images for the device and for simulators.
 
-Nothing here needs Amaranth but :mod:`.state`.
+Nothing here needs Amaranth but :mod:`.halves`.
 """
 
-from .program import FORMAT_VERSION, LayerPlace, Program, memory_rows
+from .model import LayerPlace, Model
+from .placement import memory_rows
+from .program import FORMAT_VERSION, Program
+from .state import State, initial_state
 
-__all__ = ["FORMAT_VERSION", "LayerPlace", "Program", "memory_rows"]
+__all__ = ["FORMAT_VERSION", "LayerPlace", "Model", "Program", "State", "initial_state", "memory_rows"]

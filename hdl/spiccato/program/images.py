@@ -1,60 +1,66 @@
 """A program's memories as a load over the bus, or as files that a simulator preloads."""
 
-import numpy as np
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from ..isa.load import Record, RecordKind, feature_word, load_stream, parameters_word
-from ..isa.word import pack_bits
-from ..numbers import ACC_BITS, ADJUST_OFFSET, FLOAT_BIAS, FLOAT_EXPONENT_BITS, SHIFT_BITS, WEIGHT_BITS
+import numpy as np
+from numpy.typing import NDArray
+
+from ..isa.load import Record, RecordKind, context_word, feature_word, load_stream, model_word, parameters_word
+from ..isa.word import Word, pack_bits
+from ..numbers import ACC_BITS, ADJUST_OFFSET, C_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS, SHIFT_BITS, WEIGHT_BITS
+from .model import Model
+from .placement import Place, state_base
+
+if TYPE_CHECKING:
+    from .program import Program
 
 __all__ = ["load_words", "write_preload"]
 
 
-def load_words(program, *, memories=True):
-    """The words to write to ``load_data``, one after the other (uint32 array).
+def load_words(program: "Program", *, memories: bool = True) -> NDArray[np.uint32]:
+    """The words to write to ``load_data``, one after the other.
 
     ``memories=False`` leaves out what :func:`write_preload` covers.
     """
-    adjust, enable = feature_word["adjust"], feature_word["enable"]
-    entries = (program.adjust.astype(np.int64) + ADJUST_OFFSET << adjust.offset) | (
-        program.enable.astype(np.int64) << enable.offset
-    )
-    features = pack_bits(entries.reshape(-1, program.config.beat_values), feature_word.size)
-    return load_stream(
-        [
-            *(_memories(program) if memories else ()),
-            Record(RecordKind.FEATURES, features),
-            Record(RecordKind.PARAMETERS, _parameters(program)),
-        ],
-        RecordKind.BEGIN_PROGRAM,
-        program.config.digest,
-    )
+    return load_stream([*(_memories(program) if memories else ()), *_tables(program)], program.config.digest)
 
 
-def _memories(program):
-    """The contents of all block memories."""
+def _memories(program: "Program") -> Iterator[Record]:
+    """The contents of all memories that are preloaded."""
     config = program.config
-    for core in range(config.cores):
-        for row in range(config.block):
-            yield Record(RecordKind.WEIGHTS, pack_bits(program.weights[core, :, row], WEIGHT_BITS), core=core, row=row)
-        for recurrent in range(2):
-            yield Record(
-                RecordKind.SHIFTS,
-                pack_bits(program.shifts[recurrent, :, core], SHIFT_BITS),
-                addr=recurrent * config.slots,
-                core=core,
-            )
-        for row in range(config.block):
-            yield Record(
-                RecordKind.ACCUMULATORS,
-                pack_bits(program.biases[:, core, row, None], ACC_BITS),
-                addr=2 * config.slots,
-                core=core,
-                row=row,
-            )
-    yield Record(RecordKind.ISSUE_WORDS, program.words)
+    for model, place in zip(program.models, program.places):
+        for core in range(config.cores):
+            for row in range(config.block):
+                weights = pack_bits(model.weights[core, :, row], WEIGHT_BITS)
+                yield Record(RecordKind.WEIGHTS, weights, addr=place.weight, core=core, row=row)
+            for recurrent in range(2):
+                shifts = pack_bits(model.shifts[recurrent, :, core], SHIFT_BITS)
+                yield Record(RecordKind.SHIFTS, shifts, addr=recurrent * config.slots + place.slot, core=core)
+        yield from _sums_records(model.biases, 2 * config.state_slots + place.slot)
+        if place.initial is not None:
+            yield from _sums_records(model.initial_sums, place.initial)
+    tails = [program.words(number)[program.head_words :] for number in range(len(program.models))]
+    yield Record(RecordKind.ISSUE_WORDS, np.concatenate(tails))
 
 
-def write_preload(program, folder):
+def _sums_records(sums: NDArray[np.int64], addr: int) -> Iterator[Record]:
+    """Sums (slots, cores, block) for the accumulator files."""
+    for core in range(sums.shape[1]):
+        for row in range(sums.shape[2]):
+            yield Record(
+                RecordKind.ACCUMULATORS, pack_bits(sums[:, core, row, None], ACC_BITS), addr=addr, core=core, row=row
+            )
+
+
+def _cells_records(cells: NDArray[np.int64], addr: int) -> Iterator[Record]:
+    """Cell states (slots, cores, lanes) for the memories of c."""
+    for core in range(cells.shape[1]):
+        yield Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), addr=addr, core=core)
+
+
+def write_preload(program: "Program", folder: Path) -> None:
     """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`.
 
     A row's weights are as many banks as the configuration has segments, the first columns first.
@@ -78,22 +84,64 @@ def write_preload(program, folder):
         (folder / name).write_text("".join(parts))
 
 
-def _parameters(program):
-    """The parameters as one entry."""
-    word = parameters_word(program.config)
-    return np.array(
-        [
-            word.split(
-                word.pack(
-                    digest=int(program.digest, 16),
-                    last_input_beat=program.input_beats - 1,
-                    output_beats=program.output_beats,
-                    last_values=(program.output_size - 1) % program.config.beat_values,
-                    output_exponent=(FLOAT_BIAS - program.output_frac_bits) % (1 << FLOAT_EXPONENT_BITS),
-                    body=program.body,
-                    before_last=len(program.words) - 2,
-                )
-            )
-        ],
-        dtype=np.uint32,
+def _tables(program: "Program") -> Iterator[Record]:
+    """What is always loaded: what the hardware knows of models and contexts, and initial c.
+
+    Packets for models that there are not are taken as those of the first one, as long as they are.
+    """
+    config = program.config
+    entries = []
+    for number in range(config.models):
+        known = number if number < len(program.models) else 0
+        model, place = program.models[known], program.places[known]
+        # An address is the model's number above that of a beat, or a word.
+        beats = config.input_blocks * config.beats_per_block
+        yield Record(RecordKind.FEATURES, _features(model), addr=number * beats)
+        heads = program.words(known)[: program.head_words]
+        yield Record(RecordKind.HEADS, heads, addr=number << (program.head_words - 1).bit_length())
+        entries.append(_model_entry(program, model, place))
+        if place.initial is not None and known == number:
+            yield from _cells_records(model.initial_c, place.initial)
+    yield Record(RecordKind.MODELS, _entries(model_word(config), entries))
+    yield Record(RecordKind.CONTEXTS, _context_table(program))
+    yield Record(RecordKind.PARAMETERS, _entries(parameters_word, [{"digest": int(program.digest, 16)}]))
+
+
+def _features(model: Model) -> NDArray[np.uint32]:
+    """The feature memory's entries, one for each input beat."""
+    adjust, enable = feature_word["adjust"], feature_word["enable"]
+    entries = (model.adjust.astype(np.int64) + ADJUST_OFFSET << adjust.offset) | (
+        model.enable.astype(np.int64) << enable.offset
     )
+    return pack_bits(entries.reshape(-1, model.config.beat_values), feature_word.size)
+
+
+def _model_entry(program: "Program", model: Model, place: Place) -> dict[str, int]:
+    """A model's entry in the table of models."""
+    config = program.config
+    return {
+        "last_input_beat": model.input_beats - 1,
+        "output_beats": model.output_beats,
+        "last_values": (model.output_size - 1) % config.beat_values,
+        "output_exponent": (FLOAT_BIAS - model.output_frac_bits) % (1 << FLOAT_EXPONENT_BITS),
+        "first": place.tail,
+        "before_last": place.tail + len(model.words) - program.head_words - 2,
+        "has_initial": int(model.has_initial),
+        "initial": 0 if place.initial is None else state_base(config, place, place.initial),
+    }
+
+
+def _context_table(program: "Program") -> NDArray[np.uint32]:
+    """An entry for each context that a packet may name."""
+    config = program.config
+    entries: list[dict[str, int]] = [{} for _ in range(config.models * config.streams)]
+    for number, (place, streams) in enumerate(zip(program.places, program.streams)):
+        for stream in range(streams):
+            base = state_base(config, place, program.state_slot(number, stream))
+            entries[program.tid(number, stream)] = {"known": 1, "base": base}
+    return _entries(context_word(config), entries)
+
+
+def _entries(word: Word, entries: list[dict[str, int]]) -> NDArray[np.uint32]:
+    """Entries (n, 32-bit words) of a table."""
+    return np.array([word.split(word.pack(**entry)) for entry in entries], dtype=np.uint32)

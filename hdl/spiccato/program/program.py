@@ -1,183 +1,164 @@
-"""A program: the image of every memory, the issue words and what a host has to know. One file holds it all.
+"""A program: models that are loaded together, with their contexts. One file holds it all.
 
-The file is a safetensors container: arrays under the names of :class:`Program`'s attributes, the rest as JSON in the
-header, with a digest over everything. It can be read without this package.
+The file is a safetensors container: arrays under the names of :class:`.model.Model`'s attributes, each with its model's
+number and a dot in front, the rest as JSON in the header, with a digest over everything. It can be read without this
+package.
 """
 
-import dataclasses
 import functools
-import hashlib
-import json
 import os
-import zlib
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import safetensors
-import safetensors.numpy
+from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import ProgramError, SpiccatoError
-from ..files import write_whole
-from ..isa.issue import issue_word
-from ..numbers import QUARTERS
 from . import images
+from .container import checksum, read_container, write_container
+from .model import ARRAYS, Model, digest_of
+from .placement import Place, memory_rows, place_models, relocated
 
-__all__ = ["FORMAT_VERSION", "LayerPlace", "Program", "memory_rows"]
+__all__ = ["FORMAT_VERSION", "Program"]
 
-FORMAT_VERSION = 3
-#: Key of the container's header; one, because the container does not keep keys in order.
-_HEADER = "spiccato program"
-_ARRAYS = {
-    "weights": np.int16,
-    "shifts": np.uint8,
-    "biases": np.int64,
-    "adjust": np.int16,
-    "enable": np.uint8,
-    "words": np.uint32,
-}
-
-
-@dataclass(frozen=True)
-class LayerPlace:
-    """A layer whose results are vectors, and where its state lies.
-
-    Attributes
-    ----------
-    kind : str
-        Its kind's name in :data:`spiccato.layers.KINDS`.
-    units : int
-        Elements of h, from vector block ``first_block`` on.
-    cells : int
-        Elements of c, from slot ``first_slot`` on: as many, or none.
-    first_block, first_slot, slots : int
-    """
-
-    kind: str
-    units: int
-    cells: int
-    first_block: int
-    first_slot: int
-    slots: int
+FORMAT_VERSION = 4
 
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """A compiled network.
+    """Compiled networks and their contexts, as :func:`spiccato.compiler.link` puts them together.
 
     Attributes
     ----------
     name : str
     config : Config
-    input_size, output_size : int
-    layers : tuple of LayerPlace
-    weight_formats : tuple of "int16" or "int8", one for each of ``layers`` and one for the linear layer
-    output_frac_bits : int
-        Fraction bits of the output sums.
-    body : int
-        Number of issue words before those of an inference; they start the state from zero.
-    spaced_latency, initiation_interval : int
-        Predicted, in cycles.
-    critical_mac_bound, full_mac_bound : int
-        Cycles that the multiplications need with every multiplier busy: those the output waits for, and all.
-    weights : int16 (cores, words, block rows, block columns)
-        Weight memories; 8-bit words hold the even tile in the low bytes and the odd one in the high ones.
-    shifts : uint8 (2, slots, cores, block)
-        Row shifts of input and recurrent matrices.
-    biases : int64 (slots, cores, block)
-    adjust, enable : int16, uint8 (input blocks, block)
-        Feature memory.
-    words : uint32 (issue words, 32-bit words each)
-    notes : tuple of str
-        What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
-        it computes.
+    models : tuple of Model
+        A packet names one by its number.
+    streams : tuple of int
+        How many contexts each model has.
+    head_words : int
+        Issue words of a model that the hardware keeps apart from the program memory, its first ones.
     """
 
     name: str
     config: Config
-    input_size: int
-    output_size: int
-    layers: tuple
-    weight_formats: tuple
-    output_frac_bits: int
-    body: int
-    spaced_latency: int
-    initiation_interval: int
-    critical_mac_bound: int
-    full_mac_bound: int
-    weights: np.ndarray
-    shifts: np.ndarray
-    biases: np.ndarray
-    adjust: np.ndarray
-    enable: np.ndarray
-    words: np.ndarray
-    notes: tuple = ()
+    models: tuple[Model, ...]
+    streams: tuple[int, ...]
+    head_words: int
 
     @property
-    def input_beats(self):
-        """Beats of an input packet."""
-        return -(-self.input_size // self.config.beat_values)
+    def model(self) -> Model:
+        """The only model.
+
+        Raises
+        ------
+        ProgramError
+            If there are several.
+        """
+        if len(self.models) > 1:
+            names = ", ".join(repr(model.name) for model in self.models)
+            raise ProgramError(f"program {self.name!r} has {len(self.models)} models ({names}); expected one")
+        return self.models[0]
 
     @property
-    def output_beats(self):
-        """Beats of an output packet."""
-        return -(-self.output_size // self.config.beat_values)
+    def notes(self) -> tuple[str, ...]:
+        """Notes of all models."""
+        if len(self.models) == 1:
+            return self.models[0].notes
+        return tuple(f"{model.name}: {note}" for model in self.models for note in model.notes)
 
-    def memory_use(self):
-        """Memories as rows (memory, used, capacity, unit)."""
-        blocks = max(-(-layer.slots * self.config.cores // QUARTERS) + layer.first_block for layer in self.layers)
+    @functools.cached_property
+    def _places(self) -> list[Place]:
+        return place_models(self.models, self.streams, self.head_words)
+
+    @property
+    def places(self) -> list[Place]:
+        """Where each model lies."""
+        return self._places[:-1]
+
+    def has_context(self, model: int, stream: int) -> bool:
+        """Whether a packet may name this stream of this model."""
+        return 0 <= model < len(self.models) and 0 <= stream < self.streams[model]
+
+    def require_context(self, model: int, stream: int) -> Model:
+        """The model of a context.
+
+        Raises
+        ------
+        ProgramError
+            If there is no such model or context.
+        """
+        if not 0 <= model < len(self.models):
+            raise ProgramError(f"program {self.name!r} has no model {model!r}; it has 0 to {len(self.models) - 1}")
+        if not 0 <= stream < self.streams[model]:
+            raise ProgramError(
+                f"program {self.name!r} has no stream {stream!r} of model {model} ({self.models[model].name!r}); "
+                f"it has 0 to {self.streams[model] - 1}"
+            )
+        return self.models[model]
+
+    def state_slot(self, model: int, stream: int) -> int:
+        """First slot of state memory of a context's range; raises ProgramError if there is no such context."""
+        return self.places[model].state + stream * self.require_context(model, stream).slots
+
+    def tid(self, model: int, stream: int) -> int:
+        """The number by which packets name a context."""
+        return model * self.config.streams + stream
+
+    def words(self, model: int) -> NDArray[np.uint32]:
+        """Issue words of one inference of a model, as they are loaded (issue words, 32-bit words each)."""
+        return relocated(self.models[model], self.places[model])
+
+    def memory_use(self) -> list[tuple[str, int, int, str]]:
+        """Memories and tables as rows (memory, used, capacity, unit)."""
+        end = self._places[-1]
         return memory_rows(
             self.config,
-            weights=self.weights.shape[1],
-            slots=len(self.biases),
-            vector_blocks=blocks,
-            input_blocks=len(self.adjust),
-            words=len(self.words),
-            output_beats=self.output_beats,
+            weights=end.weight,
+            slots=end.slot,
+            state_slots=end.state,
+            vector_blocks=max(model.vector_blocks for model in self.models),
+            input_blocks=max(len(model.adjust) for model in self.models),
+            tail_words=end.tail,
+            output_beats=max(model.output_beats for model in self.models),
+            models=len(self.models),
+            streams=max(self.streams),
         )
 
     @functools.cached_property
-    def digest(self):
+    def digest(self) -> str:
         """64-bit hexadecimal digest of everything that decides what the program computes, and when (no names)."""
         relevant = self._metadata() | {"name": None, "config": self.config.digest}
-        del relevant["notes"]
-        state = hashlib.sha256(json.dumps(relevant, sort_keys=True).encode())
-        for name, dtype in _ARRAYS.items():
-            array = np.ascontiguousarray(getattr(self, name), dtype=np.dtype(dtype).newbyteorder("<"))
-            state.update(f"{name} {array.shape}".encode())
-            state.update(array.data)
-        return state.hexdigest()[:16]
+        relevant["models"] = [model | {"name": None, "notes": None} for model in relevant["models"]]
+        return digest_of(relevant, self._arrays())
 
-    def _metadata(self):
-        plain = {
-            field.name: getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in _ARRAYS
+    def _arrays(self) -> dict[str, NDArray]:
+        return {f"{number}.{name}": getattr(model, name) for number, model in enumerate(self.models) for name in ARRAYS}
+
+    def _metadata(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "config": self.config.to_dict(),
+            "models": [model.metadata() for model in self.models],
+            "streams": list(self.streams),
+            "head_words": self.head_words,
         }
-        plain["config"] = self.config.to_dict()
-        plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
-        plain["weight_formats"], plain["notes"] = list(self.weight_formats), list(self.notes)
-        return plain
 
-    def _checksum(self):
-        """CRC-32 of the metadata, with the names and notes that the digest leaves out."""
-        return zlib.crc32(json.dumps(self._metadata(), sort_keys=True).encode())
-
-    def save(self, path):
+    def save(self, path: str | os.PathLike) -> None:
         """Write the program to ``path``, all or nothing."""
+        metadata = self._metadata()
         header = {
-            "version": FORMAT_VERSION,
             "digest": self.digest,
             "config_digest": self.config.digest,
-            "program": self._metadata(),
-            "checksum": self._checksum(),
+            "program": metadata,
+            # With the names and notes that the digest leaves out.
+            "checksum": checksum(metadata),
         }
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        try:
-            write_whole(path, safetensors.numpy.save(arrays, metadata={_HEADER: json.dumps(header, sort_keys=True)}))
-        except OSError as error:
-            raise ProgramError(f"{path}: cannot be written: {error.strerror}") from None
+        write_container(path, "program", FORMAT_VERSION, header, self._arrays())
 
     @classmethod
-    def load(cls, path):
+    def load(cls, path: str | os.PathLike) -> "Program":
         """Read a program.
 
         Raises
@@ -185,45 +166,30 @@ class Program:
         ProgramError
             If the file is missing, damaged, or not a program of this version.
         """
-        path = os.fspath(path)
-        if os.path.isdir(path):
-            raise ProgramError(f"{path}: is a folder; expected a program file")
+        header, arrays = read_container(path, "program", FORMAT_VERSION, "compile the network")
         try:
-            with safetensors.safe_open(path, framework="numpy") as file:
-                header = json.loads((file.metadata() or {}).get(_HEADER, "null"))
-                arrays = {name: file.get_tensor(name) for name in file.keys()}
-        except FileNotFoundError:
-            raise ProgramError(f"{path}: no such file") from None
-        except OSError as error:
-            raise ProgramError(f"{path}: cannot be read: {error.strerror or error}") from None
-        except safetensors.SafetensorError as error:
-            raise ProgramError(f"{path}: damaged, or not a program file: {error}") from None
-        except json.JSONDecodeError as error:
-            raise ProgramError(f"{path}: damaged header: {error}") from None
-        if header is None:
-            raise ProgramError(f"{path}: not a program file (compile the network to get one)")
-        version = header.get("version") if isinstance(header, dict) else None
-        if version != FORMAT_VERSION:
-            raise ProgramError(
-                f"{path}: damaged, or program format {version}; this version reads "
-                f"{FORMAT_VERSION}: compile the network again"
+            plain = header["program"]
+            config = Config.from_dict(plain["config"])
+            program = cls(
+                name=plain["name"],
+                config=config,
+                models=tuple(
+                    Model.from_metadata(model, config, {name: arrays.pop(f"{number}.{name}") for name in ARRAYS})
+                    for number, model in enumerate(plain["models"])
+                ),
+                streams=tuple(plain["streams"]),
+                head_words=plain["head_words"],
             )
-        try:
-            plain = dict(header["program"])
-            plain["config"] = Config.from_dict(plain["config"])
-            plain["layers"] = tuple(LayerPlace(**layer) for layer in plain["layers"])
-            plain["weight_formats"], plain["notes"] = tuple(plain["weight_formats"]), tuple(plain["notes"])
-            program = cls(**plain, **arrays)
-            damaged = [program.digest, program.config.digest, program._checksum()] != [
+            damaged = bool(arrays) or [program.digest, config.digest, checksum(program._metadata())] != [
                 header[key] for key in ("digest", "config_digest", "checksum")
             ]
         except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
             damaged = True
         if damaged:
-            raise ProgramError(f"{path}: damaged: the contents do not match the digest in the header")
+            raise ProgramError(f"{os.fspath(path)}: damaged: the contents do not match the digest in the header")
         return program
 
-    def require(self, config):
+    def require(self, config: Config) -> None:
         """Raise ProgramError unless the program runs on ``config``."""
         if self.config.digest != config.digest:
             mine, other = self.config.to_dict(), config.to_dict()
@@ -237,29 +203,13 @@ class Program:
                 f"{config.name!r} ({differing}): compile the network for {config.name!r}, profile {config.profile!r}"
             )
 
-    def load_words(self, *, memories=True):
+    def load_words(self, *, memories: bool = True) -> NDArray[np.uint32]:
         """The words to write to ``load_data``, one after the other (uint32 array).
 
         ``memories=False`` leaves out what :meth:`write_preload` covers.
         """
         return images.load_words(self, memories=memories)
 
-    def write_preload(self, folder):
+    def write_preload(self, folder) -> None:
         """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`."""
         images.write_preload(self, folder)
-
-    def decode(self):
-        """Issue words as {field: int array}."""
-        return issue_word(self.config).decode(self.words)
-
-
-def memory_rows(config, *, weights, slots, vector_blocks, input_blocks, words, output_beats):
-    """What is used of each memory, as rows (memory, used, capacity, unit)."""
-    return [
-        ("weight memory", weights, config.weight_depth, "words a core"),
-        ("accumulator file", slots, config.slots, "slots"),
-        ("vector file", vector_blocks, config.vector_blocks, "blocks"),
-        ("input buffer", input_blocks, config.input_blocks, "blocks"),
-        ("program memory", words, config.program_depth, "issue words"),
-        ("output queue", output_beats, config.output_beats, "beats"),
-    ]

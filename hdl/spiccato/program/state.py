@@ -1,83 +1,109 @@
-"""A state (h, c) as a load over the bus."""
+"""A context's state as data: saved, moved to another device, loaded again, bit by bit.
+
+It is the recurrent half of every sum, and c. h itself is not part of it: no inference reads the previous one's.
+"""
+
+import os
+from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..errors import ProgramError
-from ..isa.load import Record, RecordKind, load_stream
-from ..isa.word import pack_bits
-from ..numbers import ACC_BITS, C_BITS, VECTOR_BITS
-from ..rtl.accumulator import RowAccumulator
-from ..rtl.row import DotProductRow
+from ..errors import ProgramError, SpiccatoError
+from ..numbers import ACC_BITS, C_BITS
+from .container import checksum, read_container, write_container
+from .model import Model
 
-__all__ = ["state_words"]
+__all__ = ["STATE_VERSION", "State", "initial_state"]
+
+STATE_VERSION = 1
+_ARRAYS = ("sums", "c")
 
 
-def state_words(program, h, c):
-    """The words of a state image: after it has been loaded, inferences go on from this state (uint32 array).
+@dataclass(frozen=True, eq=False)
+class State:
+    """What an inference leaves for its context's next one.
 
-    The hardware has to run ``program``. It keeps the recurrent half of every sum rather than h, so these words
-    hold the halves that ``h`` leads to. (``probe`` shows the h of the last inference, which the next one never
-    reads.)
-
-    Parameters
+    Attributes
     ----------
-    h, c : sequences of integer arrays (units,), one for each layer but the linear one
-        As read back: 17 fraction bits, 18 and 27 bits wide. Of layers without a cell state c is empty.
-
-    Raises
-    ------
-    ProgramError
-        If there are not as many layers or units as the program has, or a value is out of range.
+    model : str
+        Digest of the model that it is a state of.
+    sums : int64 (slots, cores, block)
+        Recurrent halves, biases included, of the model's slots but for those of its linear layer; 0 in slots of layers
+        without recurrence.
+    c : int64 (slots, cores, block / 4)
+        Cell states with 17 fraction bits; 0 in slots of layers without one.
     """
-    config = program.config
-    h, c = (
-        _state_arrays(program, name, values, sizes, bits)
-        for name, values, sizes, bits in (
-            ("h", h, [layer.units for layer in program.layers], VECTOR_BITS),
-            ("c", c, [layer.cells for layer in program.layers], C_BITS),
-        )
-    )
-    slots = max(layer.first_slot + layer.slots for layer in program.layers)
-    cells = np.zeros((slots, config.cores, config.lanes), dtype=np.int64)
-    for layer, values in zip(program.layers, c):
-        cells[layer.first_slot : layer.first_slot + layer.slots].reshape(-1)[: layer.cells] = values
-    halves = _recurrent_halves(program, h)[:slots]
-    records = [
-        Record(RecordKind.CELL_STATE, pack_bits(cells[:, core], C_BITS), core=core) for core in range(config.cores)
-    ]
-    records += [
-        Record(RecordKind.ACCUMULATORS, pack_bits(halves[:, core, row, None], ACC_BITS), core=core, row=row)
-        for core in range(config.cores)
-        for row in range(config.block)
-    ]
-    return load_stream(records, RecordKind.BEGIN_STATE, program.digest)
 
+    model: str
+    sums: NDArray[np.int64]
+    c: NDArray[np.int64]
 
-def _state_arrays(program, name, values, sizes, bits):
-    values = [np.asarray(value) for value in values]
-    shapes, wanted = [value.shape for value in values], [(size,) for size in sizes]
-    if shapes != wanted:
-        raise ProgramError(f"state of program {program.name!r}: {name} has shapes {shapes}, the layers have {wanted}")
-    for number, value in enumerate(values):
-        if value.dtype.kind not in "iu" or (value >> (bits - 1) != value >> 63).any():
+    @property
+    def slots(self) -> int:
+        """How many slots it is of."""
+        return len(self.sums)
+
+    def require(self, model: Model) -> None:
+        """Raise ProgramError unless it is a state of ``model``."""
+        if self.model != model.digest:
             raise ProgramError(
-                f"state of program {program.name!r}: {name} of layer {number} has to hold integers of "
-                f"{bits} bits, as they are read back"
+                f"this is no state of model {model.name!r} (digest {model.digest}), but of one of digest {self.model}"
             )
-    return [value.astype(np.int64) for value in values]
+        config = model.config
+        for name, array, wanted, bits in (
+            ("sums", self.sums, (model.state_slots, config.cores, config.block), ACC_BITS),
+            ("c", self.c, (model.state_slots, config.cores, config.lanes), C_BITS),
+        ):
+            if array.shape != wanted:
+                raise ProgramError(
+                    f"state of model {model.name!r}: {name} has shape {array.shape}, the model has {wanted}"
+                )
+            if array.dtype.kind not in "iu" or (array >> (bits - 1) != array >> 63).any():
+                raise ProgramError(f"state of model {model.name!r}: {name} has to hold integers of {bits} bits")
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write the state to ``path``, all or nothing."""
+        arrays = self._arrays()
+        write_container(path, "state", STATE_VERSION, {"model": self.model, "checksum": self._checksum()}, arrays)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "State":
+        """Read a state.
+
+        Raises
+        ------
+        ProgramError
+            If the file is missing, damaged, or not a state of this version. :meth:`require` tells whose it is.
+        """
+        header, arrays = read_container(path, "state", STATE_VERSION, "save a context's state")
+        try:
+            state = cls(model=header["model"], **arrays)
+            damaged = state._checksum() != header["checksum"] or any(
+                array.dtype != np.int64 for array in arrays.values()
+            )
+        except (SpiccatoError, ValueError, KeyError, TypeError, AttributeError):
+            damaged = True
+        if damaged:
+            raise ProgramError(f"{os.fspath(path)}: damaged: the contents do not match the checksum in the header")
+        return state
+
+    def _arrays(self) -> dict[str, NDArray[np.int64]]:
+        return {name: getattr(self, name) for name in _ARRAYS}
+
+    def _checksum(self) -> int:
+        shapes = {name: list(array.shape) for name, array in self._arrays().items()}
+        data = {name: array.astype("<i8").tobytes().hex() for name, array in self._arrays().items()}
+        return checksum([self.model, shapes, data])
 
 
-def _recurrent_halves(program, h):
-    """Sums (slots, cores, block) of biases and W_hh h, as an inference leaves them for the next one."""
-    config, fields = program.config, program.decode()
-    vectors = np.zeros((config.vector_blocks, config.block), dtype=np.int64)
-    for layer, values in zip(program.layers, h):
-        vectors.reshape(-1)[config.block * layer.first_block :][: layer.units] = values
-    sums = program.biases.astype(np.int64)
-    for word in np.flatnonzero((fields["valid"] == 1) & (fields["recurrent"] == 1)):
-        tile = DotProductRow.widen(
-            program.weights[:, fields["weight"][word]], fields["int8"][word] == 1, fields["high"][word] == 1
-        )
-        slot = fields["slot"][word]
-        sums[slot] += RowAccumulator.align(tile @ vectors[fields["vector"][word]], program.shifts[1, slot])
-    return sums
+def initial_state(model: Model) -> State:
+    """What a sequence of ``model`` starts from."""
+    config = model.config
+    if model.has_initial:
+        return State(model.digest, model.initial_sums, model.initial_c)
+    sums = np.zeros((model.state_slots, config.cores, config.block), dtype=np.int64)
+    for layer in model.layers:
+        if layer.recurrent:
+            sums[layer.all_slots] = model.biases[layer.all_slots]
+    return State(model.digest, sums, np.zeros((model.state_slots, config.cores, config.lanes), dtype=np.int64))

@@ -1,13 +1,14 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.load import RecordKind
 from ..isa.marks import MARKS, marks_word, request_word
+from ..numbers import ACC_BITS
 from .axi import AxiLite, AxiStream
-from .broadcast import DelayLine, equal_register
+from .broadcast import DelayLine, copies, equal_register
 from .contexts import Contexts
 from .control import Control
 from .control.loader import Loader
@@ -90,7 +91,9 @@ class Accelerator(Part):
             timing.weight_addr, timing.shift_addr, timing.operand_addr, timing.c_old_addr
         )
         write = max(self.load_latency + Features.load_latency + 1, ModelTable.load_latency)
-        if write > Loader.margin or core_write > Loader.margin + core_read:
+        # The bus is one register further, and states are forgotten in between.
+        margin = Loader.margin + Contexts.clear_cycles(config) - 1
+        if write > margin or core_write > margin + core_read:
             raise ValueError("inferences start before the last entry of a load is in its memory")
         if timing.input < 1 + Sequencer.announce_to_issue:
             raise ValueError("a packet's first block can be there before its first word")
@@ -187,6 +190,27 @@ class Accelerator(Part):
             contexts.malformed.eq(marks.malformed),
             contexts.drop.eq(control.drop[0]),
             contexts.clear.eq(control.clear),
+        ]
+        transfer = control.transfer
+        element = Signal(signed(ACC_BITS), name="element", reset_less=True)
+        lanes = copies(m, "transfer_lane", transfer.lane, config.cores)
+        (number,) = copies(m, "transfer_core", transfer.core, 1)
+        m.d.sync += element.eq(Array(core.element for core in cores)[number])
+        m.d.comb += [
+            contexts.ask_tid.eq(transfer.tid),
+            contexts.ask_slot.eq(transfer.slot),
+            contexts.move.eq(transfer.move),
+            contexts.mark.eq(transfer.mark),
+            contexts.alive.eq(transfer.alive),
+            transfer.moved.eq(contexts.moved),
+            transfer.marked.eq(contexts.marked),
+            transfer.addr.eq(contexts.ask_addr),
+            transfer.known.eq(contexts.ask_known),
+            transfer.has_state.eq(contexts.ask_alive),
+            transfer.running.eq(contexts.ask_running),
+            transfer.element.eq(element),
+            *(core.lane.eq(lane) for core, lane in zip(cores, lanes)),
+            *(core.cell.eq(transfer.cell) for core in cores),
         ]
 
         # Vector file and cores.

@@ -58,6 +58,11 @@ class Contexts(Part):
     w_en, w_addr, w_data : in, program load
     access : out, cycle ``latency``, :func:`access_layout`: a copy for each core
     unknown : out, of both sides: the packet's ``tid`` names no context; ``unknown_cycles`` after ``announce``
+    ask_tid, ask_slot : in; known of them a few cycles later, when the table is not read for a packet:
+    ask_known, ask_alive, ask_addr : out: whether there is such a context, with a state; the slot's address
+    ask_running : out, its inference is
+    move : in, give the slot's address out instead of the next idle word's; ``moved``: out, a pulse with that ``access``
+    mark, alive : in, the context has a state from now on, or none; ``marked``: out, a pulse when that is done
     """
 
     #: From the issue register to ``access``.
@@ -86,6 +91,17 @@ class Contexts(Part):
                 "w_data": In(layout(context_word(config))),
                 "access": Out(access_layout(config)).array(config.cores),
                 "unknown": Out(2),
+                "ask_tid": In(config.tid_bits),
+                "ask_slot": In(state_bits(config)),
+                "ask_known": Out(1),
+                "ask_alive": Out(1),
+                "ask_addr": Out(state_bits(config)),
+                "ask_running": Out(1),
+                "move": In(1),
+                "moved": Out(1),
+                "mark": In(1),
+                "alive": In(1),
+                "marked": Out(1),
             },
         )
 
@@ -103,7 +119,7 @@ class Contexts(Part):
         side = Signal(name="announced_side")
         table = place(m, "table", Ram("ram_contexts", width=len(self.w_data.as_value()), depth=self.depth))
         flags = place(m, "flags", Ram("ram_context_flags", width=2, depth=self.depth))
-        tid = Mux(side, self.packet[1].tid, self.packet[0].tid)
+        tid = Mux(self.announce, Mux(side, self.packet[1].tid, self.packet[0].tid), self.ask_tid)
         m.d.comb += [
             table.w_en.eq(self.w_en),
             table.w_addr.eq(self.w_addr),
@@ -125,30 +141,69 @@ class Contexts(Part):
         base, initial = Signal(bits, name="base", reset_less=True), Signal(bits, name="initial", reset_less=True)
         has_initial = Signal(reset_less=True)
 
-        # It changes its context's flags when it ends: in their memory, and in what was read for the next packet.
-        ends = Signal()
-        changed = Signal(_flags_layout())
+        # What is asked about a context, whenever the table is not read for a packet.
+        asked = Signal(layout(context_word(config)), reset_less=True)
+        asked_flags = Signal(_flags_layout(), reset_less=True)
+        with m.If(~found):
+            m.d.sync += [asked.eq(table.r_data), asked_flags.eq(flags.r_data)]
+        running = Signal()
+        with m.If(self.word.start):
+            m.d.sync += running.eq(1)
+        with m.Elif(self.word.commit | self.drop):
+            m.d.sync += running.eq(0)
+        asked_base = Signal(bits, reset_less=True)
+        asked_addr = Signal(bits, reset_less=True)
+        is_current = Signal()
+        m.d.sync += [
+            asked_base.eq(asked.base + Mux(asked_flags.side, side_1, 0)),
+            asked_addr.eq(asked_base + self.ask_slot),
+        ]
         m.d.comb += [
-            ends.eq(self.word.commit & ~self.malformed & current_known),
-            changed.alive.eq(1),
+            is_current.eq(running & (current_tid == self.ask_tid)),
+            self.ask_known.eq(asked.known),
+            self.ask_alive.eq(asked_flags.alive),
+            self.ask_addr.eq(asked_addr),
+            self.ask_running.eq(is_current),
+        ]
+
+        # An inference changes its context's flags when it ends: in their memory, and in what was read for the next
+        # packet. So does a mark; of the context whose inference is running, only at its end.
+        ends, marks, forgets = Signal(), Signal(), Signal()
+        changed, marked = Signal(_flags_layout()), Signal(_flags_layout())
+        m.d.comb += [
+            forgets.eq(self.mark & ~self.alive & is_current & self.word.commit),
+            ends.eq(self.word.commit & ((~self.malformed & current_known) | forgets)),
+            changed.alive.eq(~forgets),
             changed.side.eq(~current.side),
+            marks.eq(self.mark & ~is_current & ~self.word.start & ~self.word.commit & ~self.clear),
+            marked.alive.eq(self.alive),
+            marked.side.eq(asked_flags.side),
+            self.marked.eq(marks | forgets),
         ]
         sweep = Signal(config.tid_bits, reset_less=True)
         flags_en = Signal(reset_less=True)
         flags_addr = Signal.like(sweep, name="flags_addr", reset_less=True)
         flags_data = Signal(_flags_layout(), reset_less=True)
         m.d.sync += [
-            flags_en.eq(ends | self.clear),
-            flags_addr.eq(Mux(self.clear, sweep, current_tid)),
-            flags_data.eq(Mux(self.clear, 0, changed.as_value())),
+            flags_en.eq(ends | marks | self.clear),
+            flags_addr.eq(Mux(self.clear, sweep, Mux(ends, current_tid, self.ask_tid))),
+            flags_data.eq(Mux(self.clear, 0, Mux(ends, changed.as_value(), marked.as_value()))),
         ]
         with m.If(self.clear):
             m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
 
-        # A packet that is announced before that write, or in its cycle, misses it. A cycle later its context is known.
-        missed = DelayLine(m, "ends", ends, resettable=True)
-        ending = Cat(missed.at(cycle) for cycle in range(3)).any()
+        # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle
+        # later.
+        left = Signal(_flags_layout(), reset_less=True)
+        with m.If(ends):
+            m.d.sync += left.eq(changed)
+        ending, marking = (
+            Cat(missed.at(cycle) for cycle in range(3)).any()
+            for missed in (
+                DelayLine(m, name, value, resettable=True) for name, value in (("ends", ends), ("marks", marks))
+            )
+        )
         entries = []
         for s, packet in enumerate(self.packet):
             entry = Signal(layout(context_word(config)), name=f"entry_{s}", reset_less=True)
@@ -156,11 +211,14 @@ class Contexts(Part):
             # Of the same context as the inference that is running, and what that one has made of it.
             same, overruled = (Signal(name=f"{name}_{s}", reset_less=True) for name in ("same", "overruled"))
             ruled = Signal(_flags_layout(), name=f"ruled_{s}", reset_less=True)
-            m.d.sync += same.eq(packet.tid == current_tid)
+            asked_for = Signal(name=f"asked_for_{s}", reset_less=True)
+            m.d.sync += [same.eq(packet.tid == current_tid), asked_for.eq(packet.tid == self.ask_tid)]
             with m.If(found & (found_side == s)):
                 m.d.sync += [entry.eq(table.r_data), read.eq(flags.r_data)]
             with m.If(ending & same):
-                m.d.sync += [overruled.eq(1), ruled.eq(changed)]
+                m.d.sync += [overruled.eq(1), ruled.eq(Mux(ends, changed.as_value(), left.as_value()))]
+            with m.If(marking & asked_for):
+                m.d.sync += [overruled.eq(1), ruled.eq(marked)]
             with m.If(self.announce & (side == s)):
                 m.d.sync += overruled.eq(0)
             with m.If(self.clear):
@@ -195,8 +253,10 @@ class Contexts(Part):
         ]
 
         # Cycle 3: the addresses.
-        slot, source = (DelayLine(m, name, self.word[name]).at(2) for name in ("slot", "source"))
+        slot, source, valid = (DelayLine(m, name, self.word[name]).at(2) for name in ("slot", "source", "valid"))
         access = Signal(access_layout(config), reset_less=True)
+        moves = Signal()
+        m.d.comb += moves.eq(self.move & ~valid)
         m.d.sync += [
             access.sums.eq(
                 slot + Mux(source == Source.STORED, new, Mux(source == Source.PREVIOUS, previous, constants))
@@ -206,6 +266,9 @@ class Contexts(Part):
             access.zero.eq(zero),
             access.keep.eq(known),
         ]
+        with m.If(moves):
+            m.d.sync += [access.sums.eq(asked_addr), access.c.eq(asked_addr), access.zero.eq(0)]
+        m.d.comb += self.moved.eq(DelayLine(m, "moves", moves, 2).at(self.latency))
         for port, copy in zip(self.access, copies(m, "access", access, config.cores)):
             m.d.comb += port.eq(copy)
         return m

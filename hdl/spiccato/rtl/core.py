@@ -1,6 +1,6 @@
 """A core: ``block`` rows of multipliers with their weights, accumulators and cell units."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -22,6 +22,9 @@ from .weights import Weights
 from .words import layout
 
 __all__ = ["Core"]
+
+#: Elements that are chosen from at once.
+_ELEMENTS = 8
 
 
 class CoreCopies:
@@ -59,8 +62,12 @@ class Core(Part):
     load : in, :func:`load_layout`
     acc : out, ``block`` accumulators, cycle ``timing.acc``
     h : out, ``lanes`` new values of h, cycle ``timing.h``
-    c_old : out, ``lanes`` values of c as read, cycle ``timing.c_old`` (for read-back)
+    lane, cell : in, constant meanwhile: of which row, or unit if ``cell``,
+    element : out, the sum that was read ``element_latency`` cycles before (``timing.operand``), or c (``timing.c_old``)
     """
+
+    #: Two levels of multiplexers, and sum or c.
+    element_latency = 3
 
     def __init__(self, config):
         self.config = config
@@ -76,7 +83,9 @@ class Core(Part):
                 "load": In(load_layout(config)),
                 "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
                 "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
-                "c_old": Out(data.ArrayLayout(signed(C_BITS), config.lanes)),
+                "lane": In((config.block - 1).bit_length()),
+                "cell": In(1),
+                "element": Out(signed(ACC_BITS)),
             },
         )
 
@@ -88,7 +97,9 @@ class Core(Part):
         self._copies = CoreCopies(self.config)
         sums = self._rows(m)
         self._accumulators(m, sums, self._row_shifts(m))
-        self._cells(m, self._epilogues(m))
+        c_old = [Signal(signed(C_BITS), name=f"c_old_{lane}", reset_less=True) for lane in range(self.config.lanes)]
+        self._cells(m, self._epilogues(m, c_old), c_old)
+        self._element(m, c_old)
         return m
 
     def _spread(self, line, cycle, rows, name=None):
@@ -141,6 +152,7 @@ class Core(Part):
         """Accumulators, and the file of what they begin with and leave."""
         config, t = self.config, self.timing
         file = place(m, "sums", AccumulatorFile(config))
+        self._operands = file.operand
         m.d.comb += [
             file.index.eq(self.index),
             file.access.eq(self.access),
@@ -163,7 +175,7 @@ class Core(Part):
                 file.acc[row].eq(part.value),
             ]
 
-    def _epilogues(self, m):
+    def _epilogues(self, m, c_old):
         """Epilogues, one of each in a lane: for each lane its new c. Rows 4 u .. 4 u + 3 are those of unit u."""
         config, t = self.config, self.timing
         units = epilogues(config)
@@ -196,14 +208,14 @@ class Core(Part):
                 ]
                 new_h[number] = unit.h, t.acc + unit.latency
                 if unit.has_state:
-                    old = DelayLine(m, f"{name}_c_old", self.c_old[lane], t.c_old).at(t.acc + unit.gate_latency)
+                    old = DelayLine(m, f"{name}_c_old", c_old[lane], t.c_old).at(t.acc + unit.gate_latency)
                     m.d.comb += unit.c_old.eq(old)
                     lane_c[number] = unit.c, t.acc + unit.c_latency
             m.d.comb += self.h[lane].eq(chosen(f"h_{lane}", new_h, t.h))
             new_c.append(chosen(f"c_{lane}", lane_c, t.c))
         return new_c
 
-    def _cells(self, m, new_c):
+    def _cells(self, m, new_c, c_old):
         """The memory of c: written with each slot's new values, read for the next step's."""
         config, t = self.config, self.timing
         lanes, width = config.lanes, C_BITS * config.lanes
@@ -234,9 +246,28 @@ class Core(Part):
         )
         m.d.comb += memory.r_addr.eq(old.at(t.c_old_addr))
         zero = DelayLine(m, "zero_c", self.access.zero, known).spread(t.c_old - 1, lanes // self._copies.lanes)
-        for lane in range(lanes):
-            c_old = Signal(signed(C_BITS), name=f"c_old_{lane}", reset_less=True)
-            m.d.sync += c_old.eq(memory.r_data.word_select(lane, C_BITS))
+        for lane, value in enumerate(c_old):
+            m.d.sync += value.eq(memory.r_data.word_select(lane, C_BITS))
             with m.If(zero[lane // self._copies.lanes]):
-                m.d.sync += c_old.eq(0)
-            m.d.comb += self.c_old[lane].eq(c_old)
+                m.d.sync += value.eq(0)
+
+    def _element(self, m, c_old):
+        """One element of what was read."""
+
+        def chosen(name, values):
+            bits = max(1, (len(values) - 1).bit_length())
+            groups = [values[i : i + _ELEMENTS] for i in range(0, len(values), _ELEMENTS)]
+            *lanes, group = copies(m, f"{name}_lane", self.lane[:bits], len(groups) + 1)
+            found = [Signal.like(values[0], name=f"{name}_{i}", reset_less=True) for i in range(len(groups))]
+            for value, members, lane in zip(found, groups, lanes):
+                m.d.sync += value.eq(Array(members)[lane[: _ELEMENTS.bit_length() - 1]])
+            result = Signal.like(values[0], name=name, reset_less=True)
+            m.d.sync += result.eq(Array(found)[group[_ELEMENTS.bit_length() - 1 :]] if len(found) > 1 else found[0])
+            return result
+
+        sums = chosen("sum_element", list(self._operands))
+        cells = chosen("c_element", c_old)
+        (cell,) = copies(m, "element_cell", self.cell, 1)
+        element = Signal(signed(ACC_BITS), name="read_element", reset_less=True)
+        m.d.sync += element.eq(Mux(cell, cells, sums))
+        m.d.comb += self.element.eq(element)

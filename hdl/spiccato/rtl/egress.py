@@ -165,9 +165,7 @@ class Egress(Part):
             queue.last.eq(DelayLine(m, "last", last, held).at(announced)),
             queue.last_values.eq(DelayLine(m, "last_values", event.last_values, held).at(announced)),
             *(
-                Value.cast(getattr(queue, name)).eq(
-                    DelayLine(m, name, Value.cast(event[name]), held).at(self._beat)
-                )
+                Value.cast(getattr(queue, name)).eq(DelayLine(m, name, Value.cast(event[name]), held).at(self._beat))
                 for name in ("flags", "tid")
             ),
             queue.clear.eq(asleep.any()),

@@ -31,7 +31,7 @@ class Features(Part):
     take : in, cycle 0; twice, from registers of their own if it comes from registers
     ends : in, cycle 0, with ``take``, twice: it is the packet's last beat
     feature : out, cycle 1
-    clear : in, twice as well: the next beat is a packet's first; not in the same cycle as ``take``, nor in the one before
+    clear : in, twice as well: the next beat is a packet's first; not in the same cycle as ``take``, nor the one before
     w_en, w_addr, w_data : in, program load, address {model, beat}; written ``load_latency`` cycles later
     """
 
@@ -113,9 +113,7 @@ class Features(Part):
         for i in range(slices):
             bits = slice(i * slice_bits, (i + 1) * slice_bits)
             first = place(
-                m,
-                f"slice_{i}_first",
-                DistributedRam("ram_first_features", width=slice_bits, depth=1 << model_bits),
+                m, f"slice_{i}_first", DistributedRam("ram_first_features", width=slice_bits, depth=1 << model_bits)
             )
             m.d.comb += [
                 first.w_en.eq(w_first[i]),

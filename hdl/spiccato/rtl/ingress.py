@@ -58,8 +58,8 @@ class Ingress(Part):
     ----------
     axis : in, the packets; ``tid`` and ``tuser`` of the first beat count
     models : in, table of the models: constant while packets are taken
-    packet : out, of both packets, :func:`.contexts.packet_layout`, and ``announce``, a pulse when one has begun, both in
-        the cycle after its first beat was accepted; they take turns with the sides, side 0 first
+    packet : out, of both packets, :func:`.contexts.packet_layout`, and ``announce``, a pulse when one has begun, both
+        in the cycle after its first beat was accepted; they take turns with the sides, side 0 first
     model : out, the same for what ``tid`` says of the model
     w_feature : in, ``{en, addr, data}`` of the feature memory
     now : in, cycle counter

@@ -36,9 +36,7 @@ class ModelTable(Part):
         arrived = DelayLine(m, "entry", load.data[: self.word.size]).at(1)
         for number in range(self.config.models):
             hit = DelayLine(
-                m,
-                f"load_{number}",
-                load.enable & (load.target == RecordKind.MODELS) & (load.addr == number),
+                m, f"load_{number}", load.enable & (load.target == RecordKind.MODELS) & (load.addr == number)
             ).at(1)
             for user in range(self.users):
                 entry = equal_register(f"model_{number}_{user}", self.word)

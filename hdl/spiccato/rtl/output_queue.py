@@ -27,8 +27,8 @@ class OutputQueue(Part):
 
     Attributes
     ----------
-    valid, last, last_values : in, ``lead`` cycles before the beat: there will be one, whether it ends its packet, and how
-        many values it has then, less one
+    valid, last, last_values : in, ``lead`` cycles before the beat: there will be one, whether it ends its packet, and
+        how many values it has then, less one
     values, flags, tid : in, the beat
     clear : in, from a reset on and ``clear_latency`` cycles or more: forget all
     axis : out

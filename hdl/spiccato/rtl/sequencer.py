@@ -1,4 +1,4 @@
-"""The sequencer: plays the issue words of one inference after the other, one a cycle, waiting only where a word says so.
+"""The sequencer: plays the issue words of one inference after the other, one a cycle, and waits where a word says so.
 
 Each input packet becomes an inference of its model. Which one is known only when the packet comes, and its first word
 may be due before a word could come from the program memory. So the first words of all models, their *heads*, lie in a
@@ -97,11 +97,7 @@ class _Gate:
         )
         available = Signal(name=f"available_{self.name}")
         m.d.comb += available.eq(Mux(self.in_heads, self.head_ready, write_at != self.read_at))
-        m.d.sync += [
-            self.have_block.eq(have_block),
-            self.may_start.eq(may_start),
-            self.head_ready.eq(head_ready),
-        ]
+        m.d.sync += [self.have_block.eq(have_block), self.may_start.eq(may_start), self.head_ready.eq(head_ready)]
         with m.If(self.move):
             m.d.sync += [self.valid.eq(available), self.start.eq(start), self.wait.eq(wait)]
         if self.leads:
@@ -358,10 +354,7 @@ class Sequencer(Part):
                 with m.If(write):
                     m.d.sync += word[bits].eq(memory.r_data[bits])
         with m.If(dropped):
-            m.d.sync += [
-                *(register.eq(0) for register in (announced, side, running, claimed, write_at)),
-                fill.eq(1),
-            ]
+            m.d.sync += [*(register.eq(0) for register in (announced, side, running, claimed, write_at)), fill.eq(1)]
         return queue, write_at
 
     def _heads(self, m, slices, account, dropped):

@@ -26,9 +26,7 @@ _SHARE = 2
 
 def read_layout(config):
     """A read: which block, of which half. The fields are those of the issue word."""
-    return data.StructLayout(
-        {"vector_from": VectorFrom, "vector": issue_word(config)["vector"].width, "side": 1}
-    )
+    return data.StructLayout({"vector_from": VectorFrom, "vector": issue_word(config)["vector"].width, "side": 1})
 
 
 def h_write_layout(config):

@@ -70,9 +70,9 @@ def _far(values):
     return numbers_text(far.tolist()) if far.size else ""
 
 
-def saturation_notes(program, xs):
-    """Notes (none or one) on inputs (steps, features) that are beyond the program's range."""
-    found = input_saturation(program, xs)
+def saturation_notes(model, xs):
+    """Notes (none or one) on inputs (steps, features) that are beyond the model's range."""
+    found = input_saturation(model, xs)
     return (
         []
         if found is None
@@ -83,9 +83,9 @@ def saturation_notes(program, xs):
     )
 
 
-def input_saturation(program, xs):
-    """What of inputs (steps, features) saturates in ``program``: a Saturation, or None if nothing does."""
-    return saturation(xs, program.adjust.reshape(-1)[: program.input_size], program.config.io_format)
+def input_saturation(model, xs):
+    """What of inputs (steps, features) saturates in ``model``: a Saturation, or None if nothing does."""
+    return saturation(xs, model.adjust.reshape(-1)[: model.input_size], model.config.io_format)
 
 
 def stream_notes(xs, given, streamed, exact, sent, io_format):
@@ -201,11 +201,11 @@ class _Machine:
         self._machine, self.sent, self.flags = VirtualMachine(program), [], []
 
     def step(self, x):
-        program = self._machine.program
-        result = self._machine.step_bits(to_bits(x, program.config.io_format))
-        self.sent.append(from_bits(result.bits, program.config.io_format))
+        model = self._machine.program.model
+        result = self._machine.step_bits(to_bits(x, model.config.io_format))
+        self.sent.append(from_bits(result.bits, model.config.io_format))
         self.flags.append(result.flags)
-        return np.ldexp(result.sums.astype(np.float64), -program.output_frac_bits)
+        return np.ldexp(result.sums.astype(np.float64), -model.output_frac_bits)
 
     @property
     def h(self):
@@ -213,11 +213,12 @@ class _Machine:
 
 
 def accuracy(program, network, xs, *, track=iter):
-    """Run ``xs`` through a program and through what it is compared with, all from a cleared state.
+    """Run ``xs`` through a program and through what it is compared with, all from the initial state.
 
     Parameters
     ----------
     program : spiccato.compiler.Program
+        With one model.
     network : spiccato.network.Network or None
         What the program was compiled from: the reference. Without it the reference is float64 arithmetic with the
         program's own weights, and there is nothing to tell of weights and bfloat16.
@@ -238,7 +239,7 @@ def accuracy(program, network, xs, *, track=iter):
     io_format = program.config.io_format
     raw = real_array(xs, ("steps", "features"), "inputs", error=ModelError)
     xs = as_streamed(raw, io_format)
-    quantised = quantised_network(program)
+    quantised = quantised_network(program.model)
     machine = _Machine(program)
     truth = network or quantised
     reference = Reference(truth)
@@ -253,7 +254,7 @@ def accuracy(program, network, xs, *, track=iter):
     }
     watch = GateWatch(truth)
     steps: dict[str, list] = {name: [] for name in models}
-    squares = {name: np.zeros(len(program.layers)) for name in compared}
+    squares = {name: np.zeros(len(program.model.layers)) for name in compared}
     for given, x in track(list(zip(raw, xs))):
         for name, model in models.items():
             steps[name].append(model.step(given if name == "given" else x))
@@ -276,7 +277,7 @@ def accuracy(program, network, xs, *, track=iter):
         )
 
     notes = [
-        *saturation_notes(program, xs),
+        *saturation_notes(program.model, xs),
         *stream_notes(raw, outputs["given"], outputs["reference"], outputs["exact"], outputs["sent"], io_format),
     ]
     return Accuracy(
@@ -315,12 +316,12 @@ class MatrixError:
     bfloat16_largest: float
 
 
-def matrix_errors(program, network):
-    """Rounding errors of the weights of ``network`` in ``program``: a list of :class:`MatrixError`.
+def matrix_errors(model, network):
+    """Rounding errors of the weights of ``network`` in ``model``: a list of :class:`MatrixError`.
 
     Those of a matrix of zeros are 0. Consecutive linear layers count as the one that they are multiplied out to.
     """
-    quantised = quantised_network(program)
+    quantised = quantised_network(model)
     layers = [*network.hidden_layers, network.output_layer]
     matrices = [
         (number, name, weights, stored.matrices[name])
@@ -340,7 +341,7 @@ def matrix_errors(program, network):
             number,
             name,
             weights.shape,
-            program.weight_formats[number],
+            model.weight_formats[number],
             relative(rms, stored, weights),
             relative(rms, round_bfloat16(weights), weights),
             relative(largest, stored, weights),

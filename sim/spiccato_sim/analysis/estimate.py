@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spiccato.arrays import real_array
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_network, link
 from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
@@ -17,7 +17,7 @@ from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.families import FAMILIES
 from spiccato.network import Network
-from spiccato.program import Program
+from spiccato.program import Model
 from spiccato.registry import Target, configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato_boards import boards as all_boards
@@ -186,7 +186,7 @@ def estimate(
         try:
             if short:
                 raise FitError(f"needs {short}")
-            program = compile_network(network, config, weight_format=formats)
+            compiled = compile_network(network, config, weight_format=formats)
         except FitError as error:
             rows.append(Row(**row, fits=False, reason=str(error), published_us=published_us))
             continue
@@ -194,19 +194,19 @@ def estimate(
         # Rows of weights are independent of each other: how many cores share them changes no bit.
         key = config.block, formats
         if key not in measured:
-            measured[key] = _measure(program, truth)
+            measured[key] = _measure(compiled, truth)
         rows.append(
             Row(
                 **row,
                 fits=True,
                 reason=None,
                 published_us=published_us,
-                spaced_cycles=program.spaced_latency,
-                interval_cycles=program.initiation_interval,
-                spaced_us=program.spaced_latency / config.clock_mhz,
-                interval_us=program.initiation_interval / config.clock_mhz,
-                mac_bound_cycles=program.critical_mac_bound,
-                full_mac_bound_cycles=program.full_mac_bound,
+                spaced_cycles=compiled.spaced_latency,
+                interval_cycles=compiled.initiation_interval,
+                spaced_us=compiled.spaced_latency / config.clock_mhz,
+                interval_us=compiled.initiation_interval / config.clock_mhz,
+                mac_bound_cycles=compiled.critical_mac_bound,
+                full_mac_bound_cycles=compiled.full_mac_bound,
                 **measured[key],
             )
         )
@@ -261,16 +261,16 @@ class _Truth:
         return [*(self.stream_notes or []), *self.gate_notes]
 
 
-def _measure(program: Program, truth: _Truth) -> dict[str, Any]:
+def _measure(compiled: Model, truth: _Truth) -> dict[str, Any]:
     """RMS errors of the outputs before and after they are rounded to the streams' format, and notes, as in Row."""
-    machine, io_format = VirtualMachine(program), program.config.io_format
+    machine, io_format = VirtualMachine(link([compiled])), compiled.config.io_format
     results = [machine.step_bits(to_bits(x, io_format)) for x in truth.xs]
     sums = np.array([result.sums for result in results], dtype=np.float64)
-    exact = np.ldexp(sums, -program.output_frac_bits)
+    exact = np.ldexp(sums, -compiled.output_frac_bits)
     sent = from_bits(np.array([result.bits for result in results]), io_format)
     if truth.stream_notes is None:
         truth.stream_notes = stream_notes(truth.raw, truth.given, truth.streamed, exact, sent, io_format)
-    notes = [*program.notes, *saturation_notes(program, truth.xs)]
+    notes = [*compiled.notes, *saturation_notes(compiled, truth.xs)]
     return {
         "rms_error": rms(exact - truth.streamed),
         "rms_error_sent": rms(sent - truth.streamed),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from spiccato import layers
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.errors import FitError
 from spiccato_boards import Board, find
 
@@ -23,15 +23,13 @@ from ..benches.simulators import SimulationError
 from ..models import zoo
 from ..models.bfloat16 import BFloat16Pipeline
 from ..models.reference import Reference
-from ..models.vm import Timeline, VirtualMachine
+from ..models.timeline import Packet, Timeline
+from ..models.vm import VirtualMachine
 from .accuracy import rms
 from .estimate import format_name
 from .search import Found, own_latencies, search
 
 __all__ = ["Searched", "Task", "know", "measure", "reference", "search_board"]
-
-#: The state is read back over AXI4-Lite, an element in some thirty cycles: up to this many hidden units.
-READ_STATE_UNITS = 300
 
 
 @dataclass(frozen=True)
@@ -93,17 +91,18 @@ def measure(task, build_folder):
     )
     result |= {"measured": task.measured, "failures": []}
     try:
-        program = compile_network(task.network, task.config, weight_format=task.weight_format)
+        program = compile_program([task.network], task.config, weight_formats=[task.weight_format])
     except FitError as error:
         return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error)}
+    model = program.model
     result |= {
-        "weight_format": format_name(program.weight_formats),
+        "weight_format": format_name(model.weight_formats),
         "fits": True,
         "reason": None,
-        "predicted_spaced_cycles": program.spaced_latency,
-        "predicted_initiation_interval_cycles": program.initiation_interval,
-        "mac_bound_cycles": program.critical_mac_bound,
-        "full_mac_bound_cycles": program.full_mac_bound,
+        "predicted_spaced_cycles": model.spaced_latency,
+        "predicted_initiation_interval_cycles": model.initiation_interval,
+        "mac_bound_cycles": model.critical_mac_bound,
+        "full_mac_bound_cycles": model.full_mac_bound,
     }
     if task.error_steps:
         result |= _errors(task)
@@ -120,7 +119,7 @@ def _on_rtl(task, program, build_folder):
             build.side_car["files"],
             program.digest,
             task.spaced,
-            np.array(Timeline(program).stream(task.streamed)).tolist(),
+            Timeline(program).stream([Packet()] * task.streamed),
             [machine.step(x).tolist() for x in xs],
             _code(benches, "simulate", "tb_accelerator", "device"),
         )
@@ -133,10 +132,7 @@ def _on_rtl(task, program, build_folder):
 
 
 def _simulated(task, program, xs, build_folder):
-    units = sum(layer.units for layer in program.layers)
-    comparison = simulate(
-        program, xs, spaced=task.spaced, build_folder=build_folder, read_state=units <= READ_STATE_UNITS
-    )
+    comparison = simulate(program, xs, spaced=task.spaced, build_folder=build_folder)
     return {
         # All are the same, or it is a failure.
         "spaced_cycles": max(comparison.spaced_cycles),
@@ -148,8 +144,8 @@ def _simulated(task, program, xs, build_folder):
 
 def _errors(task):
     """RMS errors against float64 of the integer models with float32 outputs, and of the bfloat16 pipeline."""
-    program = compile_network(
-        task.network, dataclasses.replace(task.config, io_format="float32"), weight_format=task.weight_format
+    program = compile_program(
+        [task.network], dataclasses.replace(task.config, io_format="float32"), weight_formats=[task.weight_format]
     )
     exact = reference(task.network, task.error_steps, task.out)
     xs = zoo.inputs(task.network, task.error_steps)

@@ -28,7 +28,7 @@ def write(folder, rows, found, gantts, titles):
     found : dict
         Of each board's name to its search, ``spiccato_sim.analysis.measure.Searched``.
     gantts : dict
-        Of each board's name to (model's name, program): the schedules to draw.
+        Of each board's name to (model's name, compiled model): the schedules to draw.
     titles : dict
         Of each board's name to what it is called.
 
@@ -287,22 +287,22 @@ def schedule_figure(gantts, titles):
     """Gantt charts: what the multipliers do during one inference, one chart for each board."""
     figure = Figure(figsize=(12, 2.9 * len(gantts)), layout="constrained")
     axes = figure.subplots(len(gantts), 1, squeeze=False)[:, 0]
-    for axis, (board, (model, program)) in zip(axes, gantts.items()):
-        words = trace(program)
-        names = [*layer_names(program), "idle"]
+    for axis, (board, (model, compiled)) in zip(axes, gantts.items()):
+        words = trace(compiled)
+        names = [*layer_names(compiled), "idle"]
         for kind, colour in KIND_COLOURS.items():
             for line in range(len(names)):
                 cycles = words.cycles[(words.kinds == kind) & (words.layers % len(names) == line)]
                 axis.broken_barh(runs(cycles), (line - 0.4, 0.8), facecolors=colour)
         busy = 100 * np.mean(words.kinds != "idle")
-        axis.axvline(program.spaced_latency, color="black", linewidth=1, linestyle="--")
+        axis.axvline(compiled.spaced_latency, color="black", linewidth=1, linestyle="--")
         axis.set_yticks(range(len(names)), names)
         axis.set_ylim(len(names) - 0.5, -0.5)
-        axis.set_xlim(0, 1.02 * max(program.spaced_latency, words.cycles[-1] + 1))
+        axis.set_xlim(0, 1.02 * max(compiled.spaced_latency, words.cycles[-1] + 1))
         axis.set_xlabel("cycles since the first input beat was accepted")
         axis.set_title(
             f"{titles[board]}, {model}: multipliers busy in {busy:.0f} % of {len(words.cycles)} cycles; "
-            f"output complete after {program.spaced_latency} (dashed)",
+            f"output complete after {compiled.spaced_latency} (dashed)",
             fontsize=10,
         )
         axis.spines[["top", "right"]].set_visible(False)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from spiccato.compiler.fit import fitting_schedule, issue_words, weight_formats, weight_words
+from spiccato.compiler.heads import HEAD_WORDS
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.compiler.schedule import schedule
@@ -95,12 +96,13 @@ class _Shape:
             self.base,
             weight_depth=depth,
             slots=room("slots", max(layout.slots for layout in layouts)),
+            state_slots=room("state_slots", max(layout.slots * (1 + layout.has_initial) for layout in layouts)),
             vector_blocks=room("vector_blocks", max(layout.vector_blocks for layout in layouts)),
             input_blocks=room("input_blocks", max(layout.input_blocks for layout in layouts)),
             output_beats=room("output_beats", max(layout.output_beats for layout in layouts)),
             program_depth=room(
                 "program_depth",
-                max(issue_words(layout, self.timing, self.plan(name)) for name, layout in zip(names, layouts)),
+                max(issue_words(layout, self.plan(name)) - HEAD_WORDS for name, layout in zip(names, layouts)),
                 512,
             ),
         )

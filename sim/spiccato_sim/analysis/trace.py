@@ -1,12 +1,11 @@
-"""What the accelerator does in every cycle of one inference, read from a program's issue words."""
+"""What the accelerator does in every cycle of one inference, read from a model's issue words."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from spiccato.isa.issue import VectorFrom
-
-from ..models.vm import Timeline
+from spiccato.rtl.accelerator import Timing
 
 __all__ = ["KIND_COLOURS", "Trace", "layer_names", "runs", "trace"]
 
@@ -27,7 +26,7 @@ class Trace:
     layers : int64 (words,)
         LSTM layer; the number of LSTM layers for the linear layer, -1 for idle words.
     fields : dict
-        The issue words as :meth:`spiccato.compiler.Program.decode` gives them, those of the inference only.
+        The issue words as :meth:`spiccato.compiler.Model.decode` gives them.
     input_cycles, output_cycles : int64 (beats,)
         Cycles in which input and output beats are accepted, neither stream pausing.
     h_ready : int64 (words,)
@@ -43,16 +42,15 @@ class Trace:
     h_ready: np.ndarray
 
 
-def trace(program):
-    """The :class:`Trace` of an inference of ``program``."""
-    fields = {name: values[program.body :] for name, values in program.decode().items()}
-    timing = Timeline(program).timing
-    first = program.config.beats_per_block - 1 + timing.input
+def trace(model):
+    """The :class:`Trace` of an inference of ``model``."""
+    fields = model.decode()
+    timing = Timing(model.config)
+    first = model.config.beats_per_block - 1 + timing.input
     cycles = first + np.arange(len(fields["valid"]))
-    starts = [layer.first_slot for layer in program.layers]
-    end = program.layers[-1].first_slot + program.layers[-1].slots
+    starts = [layer.first_slot for layer in model.layers]
     busy = (fields["valid"] == 1) & (fields["vector_from"] != VectorFrom.NONE.value)
-    linear = fields["slot"] >= end
+    linear = fields["slot"] >= model.state_slots
     layers = np.searchsorted(starts, fields["slot"], side="right") - 1
     sends = np.flatnonzero(fields["output"])
     return Trace(
@@ -60,7 +58,7 @@ def trace(program):
         kinds=np.select([~busy, linear, fields["recurrent"] == 1], ["idle", "linear", "recurrent"], "input"),
         layers=np.where(busy, np.where(linear, len(starts), layers), -1),
         fields=fields,
-        input_cycles=np.arange(program.input_beats),
+        input_cycles=np.arange(model.input_beats),
         output_cycles=np.concatenate(
             [cycles[at] + timing.output + np.arange(fields["output_beats"][at] + 1) for at in sends]
         ),
@@ -68,9 +66,9 @@ def trace(program):
     )
 
 
-def layer_names(program):
-    """Names of a program's layers, indexed as :attr:`Trace.layers`: "layer 0", ..., "linear"."""
-    return [f"layer {number}" for number in range(len(program.layers))] + ["linear"]
+def layer_names(model):
+    """Names of a model's layers, indexed as :attr:`Trace.layers`: "layer 0", ..., "linear"."""
+    return [f"layer {number}" for number in range(len(model.layers))] + ["linear"]
 
 
 def runs(cycles):

@@ -58,7 +58,7 @@ def run_demo(
     Parameters
     ----------
     program : spiccato.compiler.Program
-        For the board's configuration.
+        For the board's configuration, with one model and one context.
     port : str
         A serial port, or "sim": the board is simulated.
     baud : int, optional
@@ -106,12 +106,12 @@ def run_demo(
         finished = time.monotonic()
         counters, errors = device.counters(), device.errors()
         identity = device.identity()
-    for name, got, wanted in (
+    for name, counted, predicted in (
         ("inferences", counters.inferences, len(xs)),
-        ("latency", counters.latency, program.spaced_latency),
+        ("latency", counters.latency, program.model.spaced_latency),
     ):
-        if got != wanted:
-            failures.append(f"{name} register: {got} from the board, {wanted} predicted")
+        if counted != predicted:
+            failures.append(f"{name} register: {counted} from the board, {predicted} predicted")
     return Demo(
         outputs=from_bits(np.array(outputs), io_format),
         failures=failures,

@@ -12,7 +12,8 @@ from spiccato.arrays import real_array
 from spiccato.isa.marks import MARKS
 from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
-from ..models.vm import Timeline, VirtualMachine, from_bits, to_bits
+from ..models.timeline import Packet, Timeline
+from ..models.vm import VirtualMachine, from_bits, to_bits
 from . import runner
 from .simulators import SimulationError
 
@@ -29,9 +30,7 @@ class Job:
     beats: list
     spaced: int
     settle: int
-    layers: tuple
     result: str
-    read_state: bool = True
     reset_before_stream: bool = False
     pause_seed: int | None = None
 
@@ -44,7 +43,7 @@ class Comparison:
     ----------
     outputs : float64 (steps, output_size), from the RTL
     bit_exact : bool
-        Outputs, marks and final h and c all equal the virtual machine's.
+        Outputs and marks all equal the virtual machine's.
     spaced_cycles : list of int, one for each spaced inference
     predicted_spaced_cycles : int
     stream_cycles : list of int
@@ -82,7 +81,6 @@ def simulate(
     preload=True,
     waves=False,
     build_folder="build",
-    read_state=True,
     beats=None,
     reset_before_stream=False,
     pause_seed=None,
@@ -95,6 +93,7 @@ def simulate(
     Parameters
     ----------
     program : spiccato.compiler.Program
+        With one model and one context.
     xs : float array (steps, input_size)
     spaced : int
         The first ``spaced`` inferences come alone, the others (at least 4) as fast as the accelerator takes them.
@@ -103,8 +102,6 @@ def simulate(
         Fill the block memories from files; otherwise everything is loaded over AXI4-Lite.
     waves : bool
         Record waveforms.
-    read_state : bool
-        Read h and c back at the end and compare.
     beats : list of int or None, optional
         Send input packets of other lengths than the program's: such inferences are malformed.
     reset_before_stream : bool
@@ -130,8 +127,8 @@ def simulate(
     SimulationError
         If the simulation itself fails.
     """
-    config = program.config
-    xs = real_array(xs, ("steps", program.input_size), "xs", finite=False)
+    config, model = program.config, program.model
+    xs = real_array(xs, ("steps", model.input_size), "xs", finite=False)
     if not 1 <= spaced <= len(xs) - 4:
         raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
     build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder, netlist=netlist)
@@ -149,10 +146,8 @@ def simulate(
         spaced=spaced,
         reset_before_stream=reset_before_stream,
         pause_seed=pause_seed,
-        settle=len(program.words) + program.spaced_latency,
-        layers=program.layers,
+        settle=len(model.words) + model.spaced_latency,
         result=str(folder / "result.pickle"),
-        read_state=read_state,
     )
     (folder / "job.pickle").write_bytes(pickle.dumps(job))
     plusargs = [] if power_up is None else ["+verilator+rand+reset+2", f"+verilator+seed+{power_up}"]
@@ -188,11 +183,11 @@ def _expected(program, job, machine):
             machine.reset()
         if beats is not None:
             bits = np.where(np.arange(len(bits)) < beats * program.config.beat_values, bits, 0)
-        yield machine.step_bits(bits, malformed=beats not in (None, program.input_beats))
+        yield machine.step_bits(bits, malformed=beats not in (None, program.model.input_beats))
 
 
 def _compare(program, job, result):
-    machine = VirtualMachine(program)
+    machine, model = VirtualMachine(program), program.model
     expected = list(_expected(program, job, machine))
     packets, spaced = job.packets, job.spaced
     failures = []
@@ -211,25 +206,21 @@ def _compare(program, job, result):
     compare("output bits", np.array(result["outputs"]), np.array([step.bits for step in expected]))
     marks = [sum(step.flags[name] << bit for bit, name in enumerate(MARKS)) for step in expected]
     compare("marks of the outputs (tuser)", result["users"], marks)
-    if job.read_state:
-        for layer, (h, c) in enumerate(zip(machine.h, machine.c)):
-            compare(f"final h of layer {layer}", result["h"][layer], h)
-            compare(f"final c of layer {layer}", result["c"][layer], c)
     bit_exact = not failures
 
     latencies = (result["finished"] - result["accepted"])[:spaced]
     intervals = np.diff(result["finished"][spaced:])
     if job.pause_seed is None and all(beats is None for beats in job.beats):
-        compare("spaced latency, cycles", latencies, [program.spaced_latency] * spaced)
-        compare("latency register, cycles", result["latency_register"], program.spaced_latency)
+        compare("spaced latency, cycles", latencies, [model.spaced_latency] * spaced)
+        compare("latency register, cycles", result["latency_register"], model.spaced_latency)
         if not job.reset_before_stream:
             origin = result["accepted"][spaced]
             compare(
                 "cycles of streamed inferences (first input beat, last output beat)",
                 np.stack([result["accepted"][spaced:], result["finished"][spaced:]], axis=1) - origin,
-                Timeline(program).stream(len(packets) - spaced),
+                Timeline(program).stream([Packet()] * (len(packets) - spaced)),
             )
-        compare("initiation interval, cycles", intervals[-1], program.initiation_interval)
+        compare("initiation interval, cycles", intervals[-1], model.initiation_interval)
         compare("stall cycles register", result["stall_cycles"], 0)
     compare("inferences register", result["inferences"], len(packets))
     expected_errors = {name: any(step.flags[name] for step in expected) for name in MARKS}
@@ -239,8 +230,8 @@ def _compare(program, job, result):
         outputs=from_bits(np.array(result["outputs"]), program.config.io_format),
         bit_exact=bit_exact,
         spaced_cycles=[int(n) for n in latencies],
-        predicted_spaced_cycles=program.spaced_latency,
+        predicted_spaced_cycles=model.spaced_latency,
         stream_cycles=[int(n) for n in intervals],
-        predicted_initiation_interval=program.initiation_interval,
+        predicted_initiation_interval=model.initiation_interval,
         failures=failures,
     )

@@ -22,7 +22,7 @@ PERIOD = 2
 
 @cocotb.test()
 async def stream(dut):
-    """Spaced inferences, then inputs that always wait; then read the state back."""
+    """Spaced inferences, then inputs that always wait."""
     with open(os.environ["SPICCATO_JOB"], "rb") as file:
         job = pickle.load(file)
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
@@ -56,8 +56,6 @@ async def stream(dut):
     for _ in job.packets[job.spaced :]:
         await collect()
     await ClockCycles(dut.clk, job.settle)
-    if job.read_state:
-        result["h"], result["c"] = await device.read_state(job.layers)
     for name in ("inferences", "stall_cycles", "errors", "identity"):
         result[name] = await device.read(name)
     result["errors"] = REGISTERS["errors"].unpack(result["errors"])

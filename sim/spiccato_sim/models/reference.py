@@ -23,8 +23,8 @@ class Reference:
     ----------
     network : Network
     h, c : lists of float64 arrays (units,)
-        The state vectors, one for each layer but linear ones; zeros after :meth:`reset`. Layers without a cell state
-        have an empty c.
+        The state vectors, one for each layer but linear ones; after :meth:`reset` those that the network's sequences
+        start from. Layers without a cell state have an empty c.
     rows : list of float64 arrays (rows per unit, units)
         The same layers' last sums behind their activation functions: an LSTM layer's i, f, g, o. Zeros after
         :meth:`reset`.
@@ -40,10 +40,11 @@ class Reference:
         self.reset()
 
     def reset(self) -> None:
-        """Clear h and c of all layers."""
+        """Set h and c of all layers to the initial state."""
         layers = self.network.hidden_layers
-        self.h = [np.zeros(layer.output_size) for layer in layers]
-        self.c = [np.zeros(layer.state_size) for layer in layers]
+        states = [layer.initial_state for layer in layers]
+        self.h = [self._rounding.vector(h) for h, _ in states]
+        self.c = [self._rounding.cell(c) for _, c in states]
         self.rows = [np.zeros((len(layer.rows), layer.output_size)) for layer in layers]
 
     def step(self, x: ArrayLike) -> Array:

@@ -4,7 +4,6 @@ from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ...config import Config
-from ...isa.load import parameters_word
 from ...isa.marks import MARKS
 from ...isa.registers import IDENTITY, REGISTERS, VERSION
 from ...isa.word import WORD_BITS
@@ -14,10 +13,10 @@ from ..contexts import Contexts
 from ..load_tree import load_layout
 from ..part import Part, place
 from ..sequencer import Sequencer
-from ..words import layout
 from .bus import RegisterBus
 from .counters import Errors, EventCounter, Latency
 from .loader import Loader
+from .transfers import TransferRequest, Transfers
 
 __all__ = ["Control"]
 
@@ -29,10 +28,10 @@ class Control(Part):
     ----------
     axil : in, the bus
     load : out, the load bus to all memories
-    parameters : out
     reset : out, one cycle ahead of that of the streams and the sequencer
     enable, drop : out, equal copies for sequencer and input
     clear : out, while nothing runs: no context has a state
+    transfer : out, about one context's state
     idle : in
     half_packet : in, a pulse: ``drop`` has cut a packet that was being received
     now : out, cycle counter
@@ -54,11 +53,11 @@ class Control(Part):
             {
                 "axil": In(AxiLite()),
                 "load": Out(load_layout(config)),
-                "parameters": Out(layout(parameters_word)),
                 "reset": Out(1),
                 "enable": Out(1).array(2),
                 "drop": Out(1).array(2),
                 "clear": Out(1),
+                "transfer": Out(TransferRequest(config)),
                 "idle": In(1),
                 "half_packet": In(1),
                 "now": Out(WORD_BITS),
@@ -81,12 +80,14 @@ class Control(Part):
         m.d.sync += [leaf.eq(0) for leaf in leaves.values()]
         bus = place(m, "bus", RegisterBus())
         loader = place(m, "loader", Loader(config), reset=leaves["loads"])
+        transfers = place(m, "transfers", Transfers(config), reset=leaves["loads"])
         errors = place(m, "error_bits", Errors(), reset=leaves["loads"])
         inferences = place(m, "inferences", EventCounter(), reset=leaves["inferences"])
         stall_cycles = place(m, "stall_cycles", EventCounter(), reset=leaves["stall_cycles"])
         latency = place(m, "latency", Latency(), reset=leaves["latency"])
         connect(m, flipped(self.axil), bus.axil)
         connect(m, loader.error, errors.error)
+        connect(m, flipped(self.transfer), transfers.request)
         now = Signal(WORD_BITS, reset_less=True)
         m.d.sync += now.eq(now + 1)
 
@@ -102,16 +103,18 @@ class Control(Part):
         with m.Elif(resetting):
             m.d.sync += [reset_left.eq(reset_left - 1), Cat(resetting, busy).eq((~reset_ends).replicate(2))]
 
-        # States are forgotten while no inference runs, and until that is done none starts.
+        # States are forgotten while no inference runs, and until that is done none starts. So they are during a load.
         forget_left = Signal(range(Contexts.clear_cycles(config) + 1), reset_less=True)
         forgetting = [equal_register(f"forgetting_{i}", init=1, resettable=True) for i in range(len(self.enable))]
         clearing = [equal_register("clearing")]
         m.d.sync += clearing[0].eq(forgetting[0] & idle)
-        with m.If(loader.forget | ~idle):
+        forget = Signal()
+        m.d.comb += forget.eq(loader.forget | ~loader.loaded[-1])
+        with m.If(forget | ~idle):
             m.d.sync += forget_left.eq(Contexts.clear_cycles(config))
         with m.Elif(forget_left.any()):
             m.d.sync += forget_left.eq(forget_left - 1)
-        with m.If(loader.forget):
+        with m.If(forget):
             m.d.sync += [wait.eq(1) for wait in forgetting]
         with m.Elif(~forget_left.any()):
             m.d.sync += [wait.eq(0) for wait in forgetting]
@@ -124,8 +127,11 @@ class Control(Part):
             loader.reset_state.eq(bus.command.reset_state),
             loader.reset.eq(bus.command.reset),
             loader.reset_ends.eq(reset_ends),
-            self.load.eq(loader.load),
-            self.parameters.eq(loader.parameters),
+            *(port.eq(value) for port, value in zip(transfers.value, bus.value)),
+            transfers.choose.eq(bus.write.context),
+            transfers.start.eq(bus.write.transfer),
+            transfers.data.eq(bus.write.state_data),
+            transfers.reset.eq(bus.command.reset | bus.command.load),
             self.clear.eq(clearing[0]),
             *(port.eq(loaded & ~wait) for port, loaded, wait in zip(self.enable, loader.loaded, forgetting)),
             # What was received for one program is nothing to another.
@@ -142,8 +148,20 @@ class Control(Part):
             self.now.eq(now),
         ]
 
+        # The load bus: of a load, while there is one.
+        (from_loader,) = copies(m, "from_loader", ~loader.loaded[-1], 1)
+        load = Signal(load_layout(config), reset_less=True)
+        m.d.sync += load.eq(Mux(from_loader, loader.load.as_value(), transfers.load.as_value()))
+        m.d.comb += self.load.eq(load)
+
         own_digest = Const(int(config.digest, 16), 2 * WORD_BITS)
-        status = {"loaded": loader.loaded[-1], "idle": idle & ~forgetting[0], "loading": loader.loading}
+        status = {
+            "loaded": loader.loaded[-1],
+            "idle": idle & ~(forgetting[0] & loader.loaded[-1]),
+            "loading": loader.loading,
+        }
+        status |= {"transferred": transfers.done, "known": transfers.known, "alive": transfers.alive}
+        status["touched"] = transfers.touched
         (whole,) = copies(m, "whole", loader.whole, 1)
         built = {"cores": config.cores, "block": config.block, "float32": config.io_format == "float32"}
         m.d.comb += [
@@ -157,6 +175,8 @@ class Control(Part):
             bus.contents.inferences.eq(inferences.count),
             bus.contents.stall_cycles.eq(stall_cycles.count),
             bus.contents.latency.eq(latency.last_cycles),
+            bus.contents.element_low.eq(transfers.element[:WORD_BITS]),
+            bus.contents.element_high.eq(transfers.element[WORD_BITS:].as_signed()),
             bus.contents.program_low.eq(Mux(whole, loader.parameters.digest[:WORD_BITS], 0)),
             bus.contents.program_high.eq(Mux(whole, loader.parameters.digest[WORD_BITS:], 0)),
         ]

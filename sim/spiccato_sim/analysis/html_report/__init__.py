@@ -86,6 +86,7 @@ def write_report(
     model : str
         What the user named: a benchmark or example, or a file of a network or program.
     program : spiccato.program.Program
+        With one model.
     network : spiccato.network.Network or None
         What it was compiled from. Without it the page has no errors of weights and no bfloat16 pipeline.
     board : str, optional
@@ -118,9 +119,9 @@ def write_report(
     _require_extra()
     from .content import content
 
-    shape = network or quantised_network(program)
+    shape = network or quantised_network(program.model)
     if inputs is not None:
-        xs, what = zoo.load_inputs(inputs, program.input_size), f"file {inputs}"
+        xs, what = zoo.load_inputs(inputs, program.model.input_size), f"file {inputs}"
     elif model in series.TASKS:
         task = series.load(model)
         xs, what = task.inputs, f"the series of {task.title}"

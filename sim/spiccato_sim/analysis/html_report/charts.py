@@ -190,16 +190,16 @@ def _stacked(rows, unit, digits):
 
 def _cycles(content):
     """Spaced latency and initiation interval, by what the multipliers do, beside their bounds."""
-    program = content.program
+    compiled = content.program.model
     rows = {
         "spaced latency": [(name, _COLOURS[kind], cycles, "") for name, kind, cycles in content.phases],
         "MAC bound of what the output waits for": [
-            ("every multiplier busy", _COLOURS["bound"], program.critical_mac_bound, "")
+            ("every multiplier busy", _COLOURS["bound"], compiled.critical_mac_bound, "")
         ],
         "initiation interval": [
             (f"{kind} issue words", _COLOURS[kind], count, "") for kind, count in content.words_by_kind.items() if count
         ],
-        "MAC bound of all multiplications": [("every multiplier busy", _COLOURS["bound"], program.full_mac_bound, "")],
+        "MAC bound of all multiplications": [("every multiplier busy", _COLOURS["bound"], compiled.full_mac_bound, "")],
     }
     drawn = _stacked(rows, "cycles", 0)
     _legend_of(
@@ -241,10 +241,10 @@ def _published(content):
 
 def _gantt(content):
     """One inference twice: by layer, and by row slot; both zoom together."""
-    words, program = content.trace, content.program
-    names = layer_names(program)
+    words, compiled = content.trace, content.program.model
+    names = layer_names(compiled)
     labels = ["all cores", *names, "input beats", "output beats"]
-    end = max(program.spaced_latency, int(words.cycles[-1])) + 1
+    end = max(compiled.spaced_latency, int(words.cycles[-1])) + 1
     cycles = Range1d(0, end * 1.01, bounds=(0, end * 1.01))
     fields = words.fields
     # Idle words have no layer and no slot: -1 is beyond the first row.
@@ -255,7 +255,7 @@ def _gantt(content):
                 for name, values in (
                     ("cycle", words.cycles),
                     ("end", words.cycles + 1),
-                    ("number", program.body + np.arange(len(words.cycles))),
+                    ("number", np.arange(len(words.cycles))),
                     ("row", np.where(words.layers < 0, -1, words.layers + 1)),
                     ("slot", np.where(words.layers < 0, -1, fields["slot"])),
                 )
@@ -306,11 +306,11 @@ def _gantt(content):
     )
     beats_hover.renderers = [_to_point_at(top, "row", accepted)]
     by_layer.renderers = [_to_point_at(top, 0, instructions), _to_point_at(top, "row", instructions)]
-    _mark_output(top, program.spaced_latency, label=True)
+    _mark_output(top, compiled.spaced_latency, label=True)
     _legend_of(top, KIND_COLOURS)
 
     by_slot = HoverTool(visible=False, tooltips=tooltips)
-    slots = len(program.biases)
+    slots = compiled.slots
     bottom = _figure(
         height=max(190, min(420, 80 + 14 * slots)),
         hover=[by_slot],
@@ -329,7 +329,7 @@ def _gantt(content):
             [(slot, words.cycles[(words.kinds == kind) & (fields["slot"] == slot)]) for slot in range(slots)],
         )
     by_slot.renderers = [_to_point_at(bottom, "slot", instructions)]
-    _mark_output(bottom, program.spaced_latency, label=False)
+    _mark_output(bottom, compiled.spaced_latency, label=False)
     # The same frame, so that cycles are above each other.
     top.min_border_left = bottom.min_border_left = 92
     return column(top, bottom, sizing_mode="stretch_width")
@@ -440,7 +440,7 @@ def _memory(content):
 
 def _errors(content):
     """RMS over the outputs, step by step."""
-    rows = error_rows(content.program, content.accuracy)
+    rows = error_rows(content.program.model, content.accuracy)
     steps = len(content.accuracy.exact.steps)
     hover = HoverTool(
         visible=False, tooltips=[("", "$name"), ("timestep", "@x"), ("RMS over the outputs", "@y{0.00e+0}")]
@@ -478,7 +478,7 @@ def _errors(content):
 
 def _quantisation(content):
     """RMS errors of each matrix and of each layer's outputs, in the program's formats and in bfloat16."""
-    names = layer_names(content.program)
+    names = layer_names(content.program.model)
     rows = [
         (f"{names[one.layer]} {one.matrix}, {one.weight_format}", one.rms, one.bfloat16_rms) for one in content.matrices
     ]

@@ -12,11 +12,12 @@ from spiccato.compiler import quantised_network
 from spiccato.isa.issue import Source, VectorFrom
 from spiccato.layers import kind_named
 from spiccato.registry import configuration
+from spiccato.rtl.accelerator import Timing
 from spiccato_boards import boards
 from spiccato_boards.resources import estimate
 
 from ...models import zoo
-from ...models.vm import Timeline, from_bits, to_bits
+from ...models.vm import from_bits, to_bits
 from .. import published
 from ..accuracy import Accuracy, accuracy, matrix_errors
 from ..memory_map import memory_map
@@ -108,6 +109,7 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
     Parameters
     ----------
     program : spiccato.compiler.Program
+        With one model.
     network : spiccato.network.Network or None
         What it was compiled from.
     xs : float array (steps, input_size)
@@ -127,36 +129,37 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
     """
     config = program.config
     board = _board(config)
-    model = network or quantised_network(program)
-    words = trace(program)
+    compiled = program.model
+    model = network or quantised_network(compiled)
+    words = trace(compiled)
     errors = accuracy(program, network, xs, track=track)
-    matrices = [] if network is None else matrix_errors(program, network)
-    comparison = _comparison(program, model, board)
+    matrices = [] if network is None else matrix_errors(compiled, network)
+    comparison = _comparison(compiled, model, board)
     counts = {kind: int((words.kinds == kind).sum()) for kind in KIND_COLOURS}
     # A program that was compiled with calibration inputs may have said the same of them.
-    notes = tuple(dict.fromkeys([*program.notes, *errors.notes]))
+    notes = tuple(dict.fromkeys([*compiled.notes, *errors.notes]))
     figures = _figures(program, model, board, counts, errors, len(xs)) | {"notes": list(notes)}
     tables = {
-        "model": _model_table(program, model),
-        "layers": _layer_table(program),
+        "model": _model_table(compiled, model),
+        "layers": _layer_table(compiled),
         "board": _board_table(config, board),
-        "latency": _latency_table(program, figures),
+        "latency": _latency_table(compiled, figures),
         "memory": _memory_table(program),
         "map": _map_table(program),
-        "errors": _error_table(program, errors),
-        "layer_errors": _layer_error_table(program, errors),
+        "errors": _error_table(compiled, errors),
+        "layer_errors": _layer_error_table(compiled, errors),
     }
     if board is not None:
         tables["device"] = _device_table(config, board)
     if comparison is not None:
         tables["comparison"] = _comparison_table(config, comparison)
     if matrices:
-        tables["matrices"] = _matrix_table(program, matrices)
-    phases = _phases(program, words)
+        tables["matrices"] = _matrix_table(compiled, matrices)
+    phases = _phases(compiled, words)
     tables["phases"] = Table(
         ["cycles of one spaced inference", "cycles", "µs"],
         [[name, _count(cycles), _us(cycles, config)] for name, _, cycles in phases]
-        + [["spaced latency", _count(program.spaced_latency), _us(program.spaced_latency, config)]],
+        + [["spaced latency", _count(compiled.spaced_latency), _us(compiled.spaced_latency, config)]],
         "lrr",
     )
     bits = to_bits(xs, config.io_format)
@@ -186,7 +189,7 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
         "ll",
     )
     return Content(
-        title=f"{program.name} on {board.title if board else config.name}",
+        title=f"{compiled.name} on {board.title if board else config.name}",
         board=board,
         program=program,
         network=network,
@@ -197,11 +200,11 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
         accuracy=errors,
         matrices=matrices,
         regions=memory_map(program),
-        instructions=_instructions(program, words),
+        instructions=_instructions(compiled, words),
         tables=tables,
         figures=figures,
         commands=list(commands),
-        texts=_texts(program, model, board, comparison, network),
+        texts=_texts(compiled, model, board, comparison, network),
         notes=notes,
     )
 
@@ -215,17 +218,17 @@ def _board(config):
     return board if own.digest == config.digest else None
 
 
-def _comparison(program, model, board):
+def _comparison(compiled, model, board):
     benchmark = zoo.benchmark_like(model)
     if board is None or benchmark is None:
         return None
     theirs = published.latency(board.name, benchmark.name)
     if theirs is None:
         return None
-    compute_us = program.spaced_latency / program.config.clock_mhz
-    round_trip_us = published.round_trip_us(program.input_size * program.config.io_bits // 8)
+    compute_us = compiled.spaced_latency / compiled.config.clock_mhz
+    round_trip_us = published.round_trip_us(compiled.input_size * compiled.config.io_bits // 8)
     # The published product takes 16-bit values.
-    published_us = published.compute_us(board.name, benchmark.name, program.input_size * 2)
+    published_us = published.compute_us(board.name, benchmark.name, compiled.input_size * 2)
     return Comparison(
         benchmark.name,
         round_trip_us,
@@ -238,12 +241,12 @@ def _comparison(program, model, board):
     )
 
 
-def _phases(program, words):
+def _phases(compiled, words):
     """What the spaced latency is made of: (name, kind, cycles), none of 0 cycles."""
     last = np.flatnonzero(words.fields["output"])[-1]
     until = Counter(words.kinds[: last + 1])
     beats = words.fields["output_beats"][last]
-    timing = Timeline(program).timing
+    timing = Timing(compiled.config)
     phases = [
         ("from the first input beat to the first issue word", "path", int(words.cycles[0])),
         ("issue words of input matrices, which the output waits for", "input", until["input"]),
@@ -257,22 +260,22 @@ def _phases(program, words):
 
 
 def _figures(program, model, board, counts, errors, steps):
-    config = program.config
+    config, compiled = program.config, program.model
     words = sum(counts.values())
     return {
-        "model": program.name,
+        "model": compiled.name,
         "parameters": model.parameters,
         "board": board.name if board else None,
         "configuration": config.to_dict(),
-        "weight_formats": list(program.weight_formats),
+        "weight_formats": list(compiled.weight_formats),
         "program_digest": program.digest,
         "clock_mhz": config.clock_mhz,
-        "spaced_latency_cycles": program.spaced_latency,
-        "spaced_latency_us": program.spaced_latency / config.clock_mhz,
-        "initiation_interval_cycles": program.initiation_interval,
-        "initiation_interval_us": program.initiation_interval / config.clock_mhz,
-        "critical_mac_bound_cycles": program.critical_mac_bound,
-        "full_mac_bound_cycles": program.full_mac_bound,
+        "spaced_latency_cycles": compiled.spaced_latency,
+        "spaced_latency_us": compiled.spaced_latency / config.clock_mhz,
+        "initiation_interval_cycles": compiled.initiation_interval,
+        "initiation_interval_us": compiled.initiation_interval / config.clock_mhz,
+        "critical_mac_bound_cycles": compiled.critical_mac_bound,
+        "full_mac_bound_cycles": compiled.full_mac_bound,
         "issue_words_busy": words - counts["idle"],
         "issue_words": words,
         "memory_use": {memory: [used, capacity] for memory, used, capacity, _ in program.memory_use()},
@@ -285,7 +288,7 @@ def _figures(program, model, board, counts, errors, steps):
     }
 
 
-def _texts(program, model, board, comparison, network):
+def _texts(compiled, model, board, comparison, network):
     texts = {"reference": "float64 arithmetic with the network's own weights"}
     if network is None:
         texts["reference"] = "float64 arithmetic with the weights that are in the program, already rounded"
@@ -297,7 +300,7 @@ def _texts(program, model, board, comparison, network):
                 "there is nothing to compare with but the bound of the multipliers."
             )
         else:
-            where = board.title if board else f"the configuration {program.config.name}"
+            where = board.title if board else f"the configuration {compiled.config.name}"
             texts["published"] = f"No latency of the published product is known for {benchmark.name} on {where}."
     return texts
 
@@ -321,17 +324,17 @@ def _size(error):
     return f"{error:.2e}"
 
 
-def _model_table(program, model):
-    sizes = [program.input_size, *(layer.units for layer in program.layers)]
+def _model_table(compiled, model):
+    sizes = [compiled.input_size, *(layer.units for layer in compiled.layers)]
     return Table(
         ["model", ""],
         [
-            ["name", program.name],
+            ["name", compiled.name],
             *([["origin", model.origin]] if model.origin else []),
-            ["layers", f"input {sizes[0]}, LSTM {', '.join(map(str, sizes[1:]))}, output {program.output_size}"],
+            ["layers", f"input {sizes[0]}, LSTM {', '.join(map(str, sizes[1:]))}, output {compiled.output_size}"],
             ["parameters", _count(model.parameters)],
-            ["weight formats", ", ".join(dict.fromkeys(program.weight_formats))],
-            ["multiplications per timestep", _count(_multiplications(program))],
+            ["weight formats", ", ".join(dict.fromkeys(compiled.weight_formats))],
+            ["multiplications per timestep", _count(_multiplications(compiled))],
         ],
         "ll",
     )
@@ -342,16 +345,16 @@ def _layer_multiplications(layer, inputs):
     return len(kind.rows) * layer.units * (inputs + layer.units * kind.recurrent)
 
 
-def _multiplications(program):
-    sizes = [program.input_size, *(layer.units for layer in program.layers)]
+def _multiplications(compiled):
+    sizes = [compiled.input_size, *(layer.units for layer in compiled.layers)]
     return (
-        sum(_layer_multiplications(layer, inputs) for layer, inputs in zip(program.layers, sizes))
-        + sizes[-1] * program.output_size
+        sum(_layer_multiplications(layer, inputs) for layer, inputs in zip(compiled.layers, sizes))
+        + sizes[-1] * compiled.output_size
     )
 
 
-def _layer_table(program):
-    sizes = [program.input_size, *(layer.units for layer in program.layers)]
+def _layer_table(compiled):
+    sizes = [compiled.input_size, *(layer.units for layer in compiled.layers)]
     rows = [
         [
             name,
@@ -361,16 +364,16 @@ def _layer_table(program):
             _count(_layer_multiplications(layer, inputs)),
             _count(layer.slots),
         ]
-        for name, inputs, layer, form in zip(layer_names(program), sizes, program.layers, program.weight_formats)
+        for name, inputs, layer, form in zip(layer_names(compiled), sizes, compiled.layers, compiled.weight_formats)
     ]
-    linear_slots = len(program.biases) - sum(layer.slots for layer in program.layers)
+    linear_slots = compiled.slots - compiled.state_slots
     rows.append(
         [
             "linear",
-            program.weight_formats[-1],
+            compiled.weight_formats[-1],
             _count(sizes[-1]),
-            _count(program.output_size),
-            _count(sizes[-1] * program.output_size),
+            _count(compiled.output_size),
+            _count(sizes[-1] * compiled.output_size),
             _count(linear_slots),
         ]
     )
@@ -395,12 +398,12 @@ def _board_table(config, board):
     )
 
 
-def _latency_table(program, figures):
-    config = program.config
+def _latency_table(compiled, figures):
+    config = compiled.config
     rows = []
     for name, cycles, bound in (
-        ("spaced latency", program.spaced_latency, program.critical_mac_bound),
-        ("initiation interval", program.initiation_interval, program.full_mac_bound),
+        ("spaced latency", compiled.spaced_latency, compiled.critical_mac_bound),
+        ("initiation interval", compiled.initiation_interval, compiled.full_mac_bound),
     ):
         rows.append(
             [name, _count(cycles), _us(cycles, config), _count(bound), _us(bound, config), _percent(bound, cycles)]
@@ -488,9 +491,9 @@ def _device_table(config, board):
     )
 
 
-def error_rows(program, errors):
+def error_rows(compiled, errors):
     """(name, Errors) of everything that was compared with the reference, in the order of tables and legends."""
-    io_format = program.config.io_format
+    io_format = compiled.config.io_format
     rows = [
         (f"accelerator, as seen from outside ({io_format} inputs and outputs)", errors.seen),
         (f"accelerator, outputs as sent ({io_format})", errors.sent),
@@ -501,26 +504,26 @@ def error_rows(program, errors):
     return [row for row in rows if row[1] is not None]
 
 
-def _error_table(program, errors):
+def _error_table(compiled, errors):
     header = ["output errors", "RMS", "RMS / RMS of outputs", "largest"]
     rows = [
         [name, _size(one.rms), _ratio(one.rms, errors.output_rms), _size(one.largest)]
-        for name, one in error_rows(program, errors)
+        for name, one in error_rows(compiled, errors)
     ]
     if errors.bfloat16 is not None:
         header.append("bfloat16's RMS / this")
-        for row, (_, one) in zip(rows, error_rows(program, errors)):
+        for row, (_, one) in zip(rows, error_rows(compiled, errors)):
             row.append(_times(errors.bfloat16.rms, one.rms))
     return Table(header, rows, "l" + "r" * (len(header) - 1))
 
 
-def _layer_error_table(program, errors):
+def _layer_error_table(compiled, errors):
     header = ["RMS error of h", "weights", "accelerator"]
     if errors.bfloat16 is not None:
         header += ["weights' share", "bfloat16 pipeline", "bfloat16's / accelerator's"]
     rows = []
-    for number, _ in enumerate(program.layers):
-        row = [f"layer {number}", program.weight_formats[number], _size(errors.exact.layers[number])]
+    for number, _ in enumerate(compiled.layers):
+        row = [f"layer {number}", compiled.weight_formats[number], _size(errors.exact.layers[number])]
         if errors.bfloat16 is not None:
             row += [
                 _size(errors.weights.layers[number]),
@@ -531,8 +534,8 @@ def _layer_error_table(program, errors):
     return Table(header, rows, "ll" + "r" * (len(header) - 2))
 
 
-def _matrix_table(program, matrices):
-    names = layer_names(program)
+def _matrix_table(compiled, matrices):
+    names = layer_names(compiled)
     return Table(
         ["layer", "matrix", "weights", "rows × columns", "RMS", "bfloat16, RMS", "largest", "bfloat16, largest"],
         [
@@ -572,13 +575,13 @@ _SOURCES = {
 _FLAGS = {"wait_block": "waits for an input block", "start": "first of the inference", "commit": "commits the state"}
 
 
-def _instructions(program, words):
+def _instructions(compiled, words):
     """Columns of texts, an entry for each issue word."""
-    fields, timing = words.fields, Timeline(program).timing
-    names = layer_names(program)
-    starts = [layer.first_slot for layer in program.layers]
-    starts.append(starts[-1] + program.layers[-1].slots)
-    producers = [layer.first_block for layer in program.layers]
+    fields, timing = words.fields, Timing(compiled.config)
+    names = layer_names(compiled)
+    starts = [layer.first_slot for layer in compiled.layers]
+    starts.append(starts[-1] + compiled.layers[-1].slots)
+    producers = [layer.first_block for layer in compiled.layers]
     columns: dict[str, list[str]] = {name: [] for name in ("what", "vector", "weight", "slot_text", "effect", "flags")}
     what, vector, weight, slot, effect, flags = columns.values()
     for at, (kind, layer) in enumerate(zip(words.kinds, words.layers.tolist())):

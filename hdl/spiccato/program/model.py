@@ -1,0 +1,202 @@
+"""A model: one compiled network, whatever else is loaded beside it.
+
+Weights, row slots and issue words are counted from 0: a :class:`.program.Program` puts models one behind the other.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..config import Config
+from ..isa.issue import issue_word
+from ..numbers import QUARTERS
+
+__all__ = ["ARRAYS", "LayerPlace", "Model", "digest_of"]
+
+#: The arrays of a model by their names, and what files hold them as.
+ARRAYS = {
+    "weights": np.int16,
+    "shifts": np.uint8,
+    "biases": np.int64,
+    "adjust": np.int16,
+    "enable": np.uint8,
+    "initial_h": np.int64,
+    "initial_sums": np.int64,
+    "initial_c": np.int64,
+    "words": np.uint32,
+}
+#: What says when something is computed, or only how it is called, and not what.
+_TIMING = ("words", "spaced_latency", "initiation_interval", "critical_mac_bound", "full_mac_bound")
+_NAMES = ("name", "notes")
+
+
+@dataclass(frozen=True)
+class LayerPlace:
+    """A layer whose results are vectors, and where its state lies.
+
+    Attributes
+    ----------
+    kind : str
+        Its kind's name in :data:`spiccato.layers.KINDS`.
+    units : int
+        Elements of h, from vector block ``first_block`` on.
+    cells : int
+        Elements of c, from slot ``first_slot`` on: as many, or none.
+    first_block, first_slot, slots : int
+    recurrent : bool
+        Its slots keep the recurrent half of their sums for the next inference.
+    """
+
+    kind: str
+    units: int
+    cells: int
+    first_block: int
+    first_slot: int
+    slots: int
+    recurrent: bool
+
+    @property
+    def all_slots(self) -> slice:
+        """Its part of arrays over all slots."""
+        return slice(self.first_slot, self.first_slot + self.slots)
+
+
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A compiled network.
+
+    Attributes
+    ----------
+    name : str
+    config : Config
+        What it was compiled for.
+    input_size, output_size : int
+    layers : tuple of LayerPlace
+    weight_formats : tuple of "int16" or "int8", one for each of ``layers`` and one for the linear layer
+    output_frac_bits : int
+        Fraction bits of the output sums.
+    spaced_latency, initiation_interval : int
+        Predicted, in cycles: to the output of an inference that comes alone, and to the next one's, of whatever model,
+        when inputs are always waiting.
+    critical_mac_bound, full_mac_bound : int
+        Cycles that the multiplications need with every multiplier busy: those the output waits for, and all.
+    weights : int16 (cores, words, block rows, block columns)
+        Weight memories; 8-bit words hold the even tile in the low bytes and the odd one in the high ones.
+    shifts : uint8 (2, slots, cores, block)
+        Row shifts of input and recurrent matrices.
+    biases : int64 (slots, cores, block)
+    adjust, enable : int16, uint8 (input blocks, block)
+        Feature memory.
+    initial_h : int64 (units of all layers,)
+        h that a sequence starts from, with 17 fraction bits, layer after layer. Empty, like the next two, if h and c
+        are zero.
+    initial_sums, initial_c : int64 (state slots, cores, block), (state slots, cores, block / 4)
+        The state that follows from it.
+    words : uint32 (issue words, 32-bit words each)
+        Of one inference.
+    notes : tuple of str
+        What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
+        it computes.
+    """
+
+    name: str
+    config: Config
+    input_size: int
+    output_size: int
+    layers: tuple[LayerPlace, ...]
+    weight_formats: tuple[str, ...]
+    output_frac_bits: int
+    spaced_latency: int
+    initiation_interval: int
+    critical_mac_bound: int
+    full_mac_bound: int
+    weights: NDArray[np.int16]
+    shifts: NDArray[np.uint8]
+    biases: NDArray[np.int64]
+    adjust: NDArray[np.int16]
+    enable: NDArray[np.uint8]
+    initial_h: NDArray[np.int64]
+    initial_sums: NDArray[np.int64]
+    initial_c: NDArray[np.int64]
+    words: NDArray[np.uint32]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def slots(self) -> int:
+        """Row slots: so many slots of state memory a context takes, the linear layer's partial sums included."""
+        return len(self.biases)
+
+    @property
+    def state_slots(self) -> int:
+        """The first so many of its slots hold what an inference leaves for the next one."""
+        return self.layers[-1].all_slots.stop
+
+    @property
+    def has_initial(self) -> bool:
+        """A sequence starts from another state than zero."""
+        return self.initial_h.size > 0
+
+    @property
+    def input_beats(self) -> int:
+        """Beats of an input packet."""
+        return -(-self.input_size // self.config.beat_values)
+
+    @property
+    def output_beats(self) -> int:
+        """Beats of an output packet."""
+        return -(-self.output_size // self.config.beat_values)
+
+    @property
+    def vector_blocks(self) -> int:
+        """Blocks of the vector file that its slots write."""
+        return max(-(-layer.slots * self.config.cores // QUARTERS) + layer.first_block for layer in self.layers)
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """64-bit hexadecimal digest of everything that decides what it computes, bit by bit; not of when, nor of names.
+
+        A saved state belongs to all models of the same digest, wherever they are loaded.
+        """
+        config = {name: getattr(self.config, name) for name in ("cores", "block", "io_format")}
+        metadata = {key: value for key, value in self.metadata().items() if key not in (*_TIMING, *_NAMES)}
+        arrays = {name: getattr(self, name) for name in ARRAYS if name not in _TIMING}
+        return digest_of(metadata | {"config": config}, arrays)
+
+    def metadata(self) -> dict[str, Any]:
+        """Everything but the configuration and the arrays, as plain data."""
+        plain: dict[str, Any] = {
+            field.name: getattr(self, field.name)
+            for field in dataclasses.fields(self)
+            if field.name not in (*ARRAYS, "config")
+        }
+        plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
+        plain["weight_formats"], plain["notes"] = list(self.weight_formats), list(self.notes)
+        return plain
+
+    @classmethod
+    def from_metadata(cls, plain: dict[str, Any], config: Config, arrays: dict[str, NDArray]) -> "Model":
+        """The inverse of :meth:`metadata`; raises KeyError or TypeError for what is none."""
+        fields: dict[str, Any] = plain | {name: tuple(plain[name]) for name in ("weight_formats", "notes")}
+        fields |= {"layers": tuple(LayerPlace(**layer) for layer in plain["layers"]), **arrays}
+        return cls(config=config, **fields)
+
+    def decode(self) -> dict[str, NDArray[np.int64]]:
+        """Issue words as {field: int array}."""
+        return issue_word(self.config).decode(self.words)
+
+
+def digest_of(plain: dict[str, Any], arrays: dict[str, NDArray]) -> str:
+    """64-bit hexadecimal digest of plain data and of arrays, whose types are those that their names end with."""
+    state = hashlib.sha256(json.dumps(plain, sort_keys=True).encode())
+    for name, values in arrays.items():
+        dtype = np.dtype(ARRAYS[name.rpartition(".")[2]]).newbyteorder("<")
+        array = np.ascontiguousarray(values, dtype=dtype)
+        state.update(f"{name} {array.shape}".encode())
+        state.update(array.data)
+    return state.hexdigest()[:16]

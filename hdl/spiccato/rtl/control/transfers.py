@@ -1,0 +1,206 @@
+"""Transfers: elements of one context's state, read and written while others run."""
+
+from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out, Signature
+
+from ...isa.load import RecordKind, state_bits
+from ...isa.registers import REGISTERS, TransferKind
+from ...isa.word import WORD_BITS
+from ...numbers import ACC_BITS, C_BITS
+from ..broadcast import DelayLine
+from ..contexts import Contexts
+from ..core import Core
+from ..core_timing import CoreTiming
+from ..load_tree import LoadTree, load_layout
+from ..part import Part
+from ..sequencer import Sequencer
+from ..words import layout
+
+__all__ = ["TransferRequest", "Transfers"]
+
+
+class TransferRequest(Signature):
+    """A request about one context, as who makes it sees it.
+
+    Attributes
+    ----------
+    tid, slot : out
+        Which context, and where in its state.
+    lane, core, cell : out
+        Which element of the slot: a row's sum, or a unit's c.
+    move : out
+        Wanted: a cycle that no inference needs. ``moved`` tells that it has come, in the cycle after the addresses of
+        :class:`Contexts` were the element's; ``addr`` is its address.
+    mark, alive : out
+        Wanted: that the context has a state, or none. ``marked`` tells when that is done.
+    known, has_state : in
+        Of the context.
+    running : in
+        Its inference is.
+    element : in
+        What was read, ``Core.element_latency`` and one more cycle after the memories' outputs.
+    """
+
+    def __init__(self, config):
+        fields = REGISTERS["transfer"].fields
+        super().__init__(
+            {
+                "tid": Out(config.tid_bits),
+                "slot": Out(fields["slot"].width),
+                "lane": Out(fields["lane"].width),
+                "core": Out(fields["core"].width),
+                "cell": Out(1),
+                "move": Out(1),
+                "moved": In(1),
+                "addr": In(state_bits(config)),
+                "mark": Out(1),
+                "alive": Out(1),
+                "marked": In(1),
+                "known": In(1),
+                "has_state": In(1),
+                "running": In(1),
+                "element": In(signed(ACC_BITS)),
+            }
+        )
+
+
+class Transfers(Part):
+    """Carries out what is written to ``transfer``.
+
+    It first waits until the context's last inference has left the pipeline; if the context has one after the other,
+    that may be long.
+
+    Attributes
+    ----------
+    choose, start, data : in, pulses: ``context``, ``transfer``, ``state_data`` is written
+    value : in, what is written, with the pulse and in the next cycle; equal copies
+    reset : in, a pulse: forget the request
+    request : out
+    load : out, the load bus for what is written, its fields constant around ``enable``
+    element : out, what was read
+    done, known, alive, touched : out, as in the register ``status``
+    """
+
+    #: From ``load`` to the load bus.
+    load_latency = 1
+
+    def __init__(self, config):
+        self.config = config
+        timing = CoreTiming(config)
+        #: Cycles of an idle word, counted as an issue word's: of the addresses, of the read elements, and of what is on
+        #: ``load`` so as to meet the write ports when the word would.
+        self._moved = Contexts.latency
+        self._reads = [first + Core.element_latency + 1 for first in (timing.operand, timing.c_old)]
+        self._writes = [last - LoadTree.latency - self.load_latency for last in (timing.acc, timing.c)]
+        super().__init__(
+            "transfers",
+            {
+                "choose": In(1),
+                "start": In(1),
+                "data": In(1),
+                "value": In(WORD_BITS).array(2),
+                "reset": In(1),
+                "request": Out(TransferRequest(config)),
+                "load": Out(load_layout(config)),
+                "element": Out(signed(ACC_BITS)),
+                "done": Out(1),
+                "known": Out(1),
+                "alive": Out(1),
+                "touched": Out(1),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        config, request = self.config, self.request
+        value, held = self.value
+
+        # What is asked for.
+        fields = {
+            name: Signal(len(port), name=f"transfer_{name}", reset_less=True)
+            for name, port in (
+                ("tid", request.tid),
+                *((name, getattr(request, name)) for name in ("slot", "lane", "core")),
+            )
+        }
+        kind = Signal(TransferKind, name="transfer_kind", reset_less=True)
+        transfer, chosen = (
+            data.View(layout(word), value[: word.size])
+            for word in (REGISTERS[name].word for name in ("transfer", "context"))
+        )
+        with m.If(self.choose):
+            m.d.sync += fields["tid"].eq(chosen.tid)
+        with m.If(self.start):
+            m.d.sync += [
+                kind.eq(transfer.kind),
+                *(fields[name].eq(transfer[name]) for name in ("slot", "lane", "core")),
+            ]
+        m.d.comb += [getattr(request, name).eq(field) for name, field in fields.items()]
+        is_c = Signal()
+        m.d.comb += [
+            is_c.eq((kind == TransferKind.READ_C) | (kind == TransferKind.WRITE_C)),
+            request.cell.eq(is_c),
+            request.alive.eq(kind == TransferKind.ADOPT),
+            self.known.eq(request.known),
+            self.alive.eq(request.has_state),
+        ]
+
+        # The words of an entry to be written.
+        words = -(-max(ACC_BITS, C_BITS * config.lanes) // WORD_BITS)
+        entry = Signal(words * WORD_BITS, reset_less=True)
+        index = Signal(range(words + 1), reset_less=True)
+        with m.If(self.choose | self.start):
+            m.d.sync += index.eq(0)
+        with m.Elif(self.data):
+            m.d.sync += index.eq(index + 1)
+        filled = DelayLine(m, "state_data", self.data).at(1)
+        at = DelayLine(m, "entry_word", index).at(1)
+        for i in range(words):
+            with m.If(filled & (at == i)):
+                m.d.sync += entry.word_select(i, WORD_BITS).eq(held)
+
+        # Not before the pipeline has run empty of the context's inferences.
+        clean = Signal(range(Sequencer.drain_cycles + 1), reset_less=True)
+        pending = Signal()
+        ready = Signal()
+        m.d.comb += ready.eq(pending & (clean == Sequencer.drain_cycles))
+        with m.If(self.choose | request.running):
+            m.d.sync += clean.eq(0)
+        with m.Elif(clean != Sequencer.drain_cycles):
+            m.d.sync += clean.eq(clean + 1)
+        with m.If(self.choose):
+            m.d.sync += self.touched.eq(0)
+        with m.Elif(request.running):
+            m.d.sync += self.touched.eq(1)
+
+        marks = (kind == TransferKind.ADOPT) | (kind == TransferKind.FORGET)
+        m.d.comb += [
+            request.move.eq(ready & ~marks),
+            request.mark.eq(Mux(kind == TransferKind.FORGET, pending, ready) & marks),
+        ]
+        moved = DelayLine(m, "moved", request.moved & pending, self._moved)
+        read = Mux(is_c, *(moved.at(cycle) for cycle in self._reads[::-1]))
+        reads = (kind == TransferKind.READ_SUM) | (kind == TransferKind.READ_C)
+        writes = (kind == TransferKind.WRITE_SUM) | (kind == TransferKind.WRITE_C)
+        write = Mux(is_c, *(moved.at(cycle) for cycle in self._writes[::-1])) & writes
+        with m.If(read & reads):
+            m.d.sync += self.element.eq(request.element)
+        with m.If(self.start):
+            m.d.sync += [pending.eq(1), self.done.eq(0)]
+        with m.Elif(request.moved | request.marked):
+            m.d.sync += pending.eq(0)
+        # What is written is in its memory when the next transfer's word comes.
+        with m.If(~self.start & (read | request.marked)):
+            m.d.sync += self.done.eq(1)
+        m.d.comb += [
+            self.load.enable.eq(write),
+            self.load.target.eq(Mux(is_c, RecordKind.CELL_STATE, RecordKind.ACCUMULATORS)),
+            self.load.core.eq(fields["core"]),
+            self.load.row.eq(fields["lane"]),
+            self.load.addr.eq(request.addr),
+            self.load.data.eq(entry),
+        ]
+        with m.If(self.reset):
+            m.d.sync += [pending.eq(0), self.done.eq(0)]
+        return m
