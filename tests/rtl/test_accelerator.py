@@ -1,5 +1,6 @@
 """The whole accelerator with two small models written by hand: every context is what it would be alone."""
 
+import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +10,7 @@ from rtl_bench import make_config, random_signed, simulate
 from spiccato.isa.issue import Source, VectorFrom, issue_word
 from spiccato.isa.load import Record, RecordKind, context_word, feature_word, load_stream, model_word, parameters_word
 from spiccato.isa.marks import MARKS
-from spiccato.isa.registers import REGISTERS
+from spiccato.isa.registers import REGISTERS, TransferKind
 from spiccato.isa.word import pack_bits
 from spiccato.numbers import ACC_BITS, ADJUST_OFFSET, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, WEIGHT_BITS
 from spiccato.rtl.accelerator import Accelerator, Timing
@@ -24,6 +25,7 @@ CONFIG = make_config(models=2, streams=4, state_slots=24, slots=8, output_beats=
 BASES = {(0, 0): 20, (0, 1): 0, (0, 3): 6, (1, 0): 10, (1, 2): 17}
 #: Slots of the models: their first, how many.
 SLOTS = {0: (0, 2), 1: (2, 2)}
+KEEPS_SUMS, KEEPS_C = (0, 2, 3), (0,)
 BEATS = {0: 1, 1: 2}
 FRAC_BITS = {0: 30, 1: 33}
 LAST_VALUES = {0: 3, 1: 4}
@@ -36,8 +38,8 @@ class Program:
     has two slots of sums as output, and an initial state.
     """
 
-    def __init__(self, rng):
-        config, timing = CONFIG, Timing(CONFIG)
+    def __init__(self, config, rng):
+        timing = Timing(config)
         block = config.block
         self.weights = rng.integers(-(1 << WEIGHT_BITS - 1), 1 << WEIGHT_BITS - 1, (8, block, block))
         self.weights[4, :, 1:] = 0  # of the block of h only the first unit is there
@@ -186,8 +188,9 @@ class Host:
 
     def __init__(self, rng, profile="aggressive"):
         self.rng = rng
-        self.part = Accelerator(CONFIG)
-        self.program = Program(rng)
+        self.config = dataclasses.replace(CONFIG, profile=profile)
+        self.part = Accelerator(self.config)
+        self.program = Program(self.config, rng)
         self.contexts = {tid: Context(self.program, tid >> CONFIG.stream_bits) for tid in self.program.bases}
         self.expected, self.taken = [], []  # beats
         self.now = 0
@@ -233,7 +236,7 @@ class Host:
         for _ in range(Sequencer.drain_cycles + 40):
             await self.tick(ctx)
         await self.write(ctx, "control", [REGISTERS["control"].pack(load=1)])
-        await self.write(ctx, "load_data", load_stream(self.program.records(), CONFIG.digest))
+        await self.write(ctx, "load_data", load_stream(self.program.records(), self.config.digest))
         for context in self.contexts.values():
             context.forget()
 
@@ -373,3 +376,129 @@ def test_latency_is_the_same_in_every_context():
         word = (at if tid in host.contexts else last)[m]
         # The first block's words can go when it is there; the second block comes a cycle later.
         assert shown - accepted == timing.input + word + timing.output, tid
+
+
+class Transfer:
+    """A host's accesses to one context's state, beside the packets."""
+
+    def __init__(self, part):
+        self.part = part
+
+    async def write(self, ctx, name, value):
+        axil = self.part.s_axil
+        ctx.set(axil.awaddr, REGISTERS[name].offset)
+        ctx.set(axil.wdata, value)
+        ctx.set(axil.wstrb, 0xF)
+        ctx.set(axil.awvalid, 1)
+        ctx.set(axil.wvalid, 1)
+        ctx.set(axil.bready, 1)
+        await ctx.tick()
+        ctx.set(axil.awvalid, 0)
+        ctx.set(axil.wvalid, 0)
+        while not ctx.get(axil.bvalid):
+            await ctx.tick()
+        await ctx.tick()
+
+    async def read(self, ctx, name):
+        axil = self.part.s_axil
+        ctx.set(axil.araddr, REGISTERS[name].offset)
+        ctx.set(axil.arvalid, 1)
+        ctx.set(axil.rready, 1)
+        await ctx.tick()
+        ctx.set(axil.arvalid, 0)
+        while not ctx.get(axil.rvalid):
+            await ctx.tick()
+        value = ctx.get(axil.rdata)
+        await ctx.tick()
+        return REGISTERS[name].unpack(value) if REGISTERS[name].fields else value
+
+    async def move(self, ctx, kind, slot=0, lane=0):
+        await self.write(ctx, "transfer", REGISTERS["transfer"].pack(kind=kind, slot=slot, lane=lane))
+        for _ in range(1000):
+            status = await self.read(ctx, "status")
+            if status["transferred"]:
+                return status
+        raise AssertionError("no transfer")
+
+    async def choose(self, ctx, tid):
+        await self.write(ctx, "context", REGISTERS["context"].pack(tid=tid))
+
+    async def save(self, ctx, tid):
+        """Sums and c of all slots."""
+        await self.choose(ctx, tid)
+        first, number = SLOTS[tid >> CONFIG.stream_bits]
+        found = []
+        for kind, lanes in ((TransferKind.READ_SUM, CONFIG.block), (TransferKind.READ_C, CONFIG.lanes)):
+            values = {}
+            for slot in range(first, first + number):
+                values[slot] = []
+                for lane in range(lanes):
+                    status = await self.move(ctx, kind, slot, lane)
+                    assert (status["known"], status["alive"], status["touched"]) == (1, 1, 0)
+                    high, low = await self.read(ctx, "element_high"), await self.read(ctx, "element_low")
+                    value = high << 32 | low
+                    values[slot].append(value - (value >> 63 << 64))
+            found.append({slot: np.array(elements) for slot, elements in values.items()})
+        return found
+
+    async def restore(self, ctx, tid, sums, cells):
+        """The inverse; from then on they are the context's state."""
+        await self.choose(ctx, tid)
+        for slot in sums:
+            for row, value in enumerate(sums[slot]):
+                for k in range(2):
+                    await self.write(ctx, "state_data", int(value) >> 32 * k & 0xFFFFFFFF)
+                await self.move(ctx, TransferKind.WRITE_SUM, slot, row)
+            (word,) = pack_bits(cells[slot][None, :], C_BITS)
+            for part in word:
+                await self.write(ctx, "state_data", int(part))
+            await self.move(ctx, TransferKind.WRITE_C, slot)
+        await self.move(ctx, TransferKind.ADOPT)
+
+
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+@pytest.mark.parametrize("source, target", [(3, 0), (4, 6)])
+def test_transfers(source, target, profile):
+    """A context's state is read, and written to another one, while others run at full speed; then it is forgotten.
+
+    What was read is what the model has; the other one goes on as the first would have; those that ran are untouched.
+    """
+    rng = np.random.default_rng(1)
+    host = Host(rng, profile)
+    transfer = Transfer(host.part)
+    begun, ended = [], []
+    found = []
+
+    async def packets(ctx):
+        await host.load(ctx)
+        for _ in range(20):
+            await host.send(ctx, int(rng.choice(list(host.contexts))), start=int(rng.random() < 0.1))
+        await host.send(ctx, source)
+        await host.settle(ctx)
+        begun.append(host.now)
+        others = [tid for tid in host.contexts if tid not in (source, target)]
+        while not ended:
+            await host.send(ctx, int(rng.choice(others)), length=int(rng.integers(1, 3)))
+        first, second = host.contexts[source], host.contexts[target]
+        sums, cells = found
+        # Of a slot that keeps none they may be anything.
+        for kept, expected, seen in ((KEEPS_SUMS, first.sums, sums), (KEEPS_C, first.cells, cells)):
+            for slot in expected:
+                assert slot not in kept or seen[slot].tolist() == expected[slot].tolist(), slot
+        second.sums, second.cells = dict(first.sums), dict(first.cells)
+        first.forget()
+        for _ in range(20):
+            await host.send(ctx, int(rng.choice(list(host.contexts))))
+        await host.settle(ctx)
+
+    async def transfers(ctx):
+        while not begun:
+            await ctx.tick()
+        found.extend(await transfer.save(ctx, source))
+        await transfer.restore(ctx, target, *found)
+        await transfer.choose(ctx, source)
+        await transfer.move(ctx, TransferKind.FORGET)
+        assert not (await transfer.read(ctx, "status"))["alive"]
+        ended.append(True)
+
+    simulate(host.part, packets, transfers)
