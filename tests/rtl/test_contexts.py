@@ -113,6 +113,16 @@ class Bench:
         self.unknown = {}  # (cycle, side) -> bool
         self.open = [None, None]
         self.side = 0
+        self.valids = {}  # cycle -> a word was
+        self.asks = 0.0  # how likely a request begins in a cycle
+        self.ask = None
+        self.changed = {}  # tid -> cycle of the last change of its flags, or of what is asked
+        self.running = None  # tid of the inference whose first word has been issued
+        self.moved, self.marked, self.after, self.asked_until = set(), [], None, 0
+        self.tids = [0]
+        #: Cycles until the answer to what is asked is there, and the flags that were written are in it; announcements
+        #: delay it.
+        self.settled = 10
 
     async def load(self, ctx):
         part = self.part
@@ -170,15 +180,84 @@ class Bench:
             word |= {"valid": 0, "start": 0, "commit": 0, "side": int(rng.integers(2))}
         ctx.set(part.word, word)
         ctx.set(part.malformed, int(rng.integers(2)) if malformed is None else malformed)
+        self.valids[self.now] = word["valid"]
+        self.request(ctx, word)
         if self.now in self.expected:
             for port in part.access:
                 seen = {name: ctx.get(getattr(port, name)) for name in self.expected[self.now]}
                 assert seen == self.expected[self.now], (self.now, seen, self.expected[self.now])
+        assert ctx.get(part.moved) == (self.now in self.moved)
         for side, (since, unknown) in self.unknown.items():
             if self.now >= since and self.open[side]:
                 assert ctx.get(part.unknown) >> side & 1 == unknown
         await ctx.tick()
         self.now += 1
+        if word["start"]:
+            self.running = self.open[word["side"]].tid
+        if word["commit"]:
+            self.changed[self.running], self.running = self.now, None
+
+    def request(self, ctx, word):
+        """Ask for a context's state in cycles that no inference needs, and mark that it has one, or none.
+
+        As transfers have it: an address is asked for when it is known, and a context that runs is not said to have
+        another state.
+        """
+        part, rng = self.part, self.rng
+        # One request after the other, what it says held until all has followed.
+        if self.ask is None and self.now >= self.asked_until + 4 and rng.random() < self.asks:
+            tid = int(rng.integers(len(self.tables.contexts)) if rng.random() < 0.3 else rng.choice(self.tids))
+            kind = str(rng.choice(["move", "adopt", "forget", "forget"]))
+            self.ask = {"tid": tid, "kind": kind, "slot": int(rng.integers(self.config.slots)), "since": self.now}
+        ask = self.ask
+        if ask:
+            self.asked_until = self.now
+        else:
+            for name in ("move", "mark"):
+                ctx.set(getattr(part, name), 0)
+            return
+        tid = ask["tid"]
+        ctx.set(part.ask_tid, tid)
+        ctx.set(part.ask_slot, ask["slot"])
+        stable = self.now - max(ask["since"], self.changed.get(tid, 0)) >= self.settled
+        runs = self.running == tid
+        assert ctx.get(part.ask_running) == runs
+        alive, side = self.model.flags[tid]
+        if stable and not runs:
+            assert (ctx.get(part.ask_known), ctx.get(part.ask_alive)) == (self.tables.contexts[tid]["known"], alive)
+        moves = stable and ask["kind"] == "move" and not runs
+        marks = ask["kind"] != "move" and stable and (ask["kind"] == "forget" or not runs)
+        ctx.set(part.move, int(moves))
+        ctx.set(part.mark, int(marks))
+        ctx.set(part.alive, int(ask["kind"] == "adopt"))
+        if moves and not self.valids.get(self.now - 2, 0):
+            addr = self.tables.contexts[tid]["base"] + side * self.config.state_slots + ask["slot"] & self.model.mask
+            there = self.now + part.latency - 2
+            self.expected[there] = self.expected.get(there, {}) | {"sums": addr, "c": addr, "zero": 0}
+            self.moved.add(there)
+            self.ask = None
+        if marks:
+            ends = runs and word["commit"]
+            done = ends or not (runs or word["start"] or word["commit"])
+            assert ctx.get(part.marked) == done, self.now
+            if done:
+                self.marked.append((ask["kind"], runs))
+                # Of an inference that ends in this cycle, after what that does.
+                self.after = (tid, ask["kind"] == "adopt", 1 - side if ends else side)
+                self.ask = None
+                if not ends:
+                    self.apply()
+        elif not moves:
+            assert not ctx.get(part.marked)
+        # What was asked for and is not due any more.
+        if self.ask and self.now - ask["since"] > 60:
+            self.ask = None
+
+    def apply(self):
+        """What a mark changes."""
+        if self.after:
+            tid, alive, side = self.after
+            self.model.flags[tid], self.changed[tid], self.after = (alive, side), self.now + 1, None
 
     async def play(self, ctx, packets):
         """Announce the packets as early as two places and their gaps allow, and play an inference for each."""
@@ -214,6 +293,7 @@ class Bench:
             await self.cycle(ctx, announced=announced, word=word, malformed=malformed)
             if word and word["commit"]:
                 self.model.end(current.malformed)
+                self.apply()
                 running.pop(0)
                 # Released in this cycle, the next one's first beat is accepted in the next, and announced after that.
                 self.open[current.side] = None
@@ -259,6 +339,27 @@ def test_random_traffic(models, streams, seed):
 
     simulate(bench.part, testbench)
     assert len(bench.expected) > 160 * LEAST
+
+
+@pytest.mark.parametrize("models, streams", [(1, 2), (2, 4)])
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_requests(models, streams, seed):
+    """Addresses given out in idle words, and marks in any cycle, beside random packets: all know of them."""
+    rng = np.random.default_rng(seed)
+    config = contexts_config(models, streams)
+    bench = Bench(config, rng)
+
+    async def testbench(ctx):
+        await bench.load(ctx)
+        bench.tids = [int(tid) for tid in rng.choice(1 << config.tid_bits, 2, replace=False)]
+        bench.asks = 0.3
+        for _ in range(8):
+            await bench.play(ctx, random_packets(rng, config, 40, bench.tids))
+        await bench.settle(ctx)
+
+    simulate(bench.part, testbench)
+    assert len(bench.moved) > 20
+    assert {("adopt", False), ("forget", False), ("forget", True)} <= set(bench.marked)
 
 
 @pytest.mark.parametrize("malformed", [False, True])

@@ -55,23 +55,24 @@ class Model:
             yield RecordKind.CELL_STATE, 0, addr, packed(values, C_BITS)
 
     def play(self, word, access, vector, exponent):
-        """The accumulators after ``word``; if it finishes a slot also the units' h and old c."""
+        """The accumulators after ``word``; if it finishes a slot also the units' h; sums and c as read, idle or not."""
+        sums = self.sums[access["sums"]].copy()
+        c_old = 0 * self.cells[0] if access["zero"] else self.cells[access["c"]].copy()
         if not word["valid"]:
-            return self.acc, None, None
+            return self.acc, None, sums, c_old
         weights = DotProductRow.widen(self.weights[word["weight"]], word["int8"], word["high"])
         shift = np.minimum(self.shifts[word["recurrent"], word["slot"]] + EXPONENT_STEP * exponent, SHIFT_MAX)
-        operand = self.acc if word["source"] is Source.CONTINUE else self.sums[access["sums"]]
+        operand = self.acc if word["source"] is Source.CONTINUE else sums
         self.acc = operand + RowAccumulator.align(weights @ vector, shift)
         assert (abs(self.acc) < 1 << (ACC_BITS - 1)).all()
         if word["store"] and access["keep"]:
             self.sums[access["store"]] = self.acc
         if not word["cell"]:
-            return self.acc, None, None
-        c_old = 0 * self.cells[0] if access["zero"] else self.cells[access["c"]].copy()
+            return self.acc, None, sums, c_old
         c, h = CellUnit.compute(self.acc.reshape(-1, GATES).T, c_old)
         if access["keep"]:
             self.cells[access["store"]] = c
-        return self.acc, h, c_old
+        return self.acc, h, sums, c_old
 
 
 def random_words(rng, config, timing, count):
@@ -99,8 +100,8 @@ def random_words(rng, config, timing, count):
         }
         while n - stored.get(access["sums"], -99) < timing.reload:
             access["sums"] = int(rng.integers(depth))
-        if n - updated.get(access["c"], -99) < timing.c_reuse:
-            word["cell"] = 0
+        while n - updated.get(access["c"], -99) < timing.c_reuse:
+            access["c"] = int(rng.integers(states))
         if word["valid"] and word["store"] and access["keep"]:
             stored[access["store"]] = n
         if word["valid"] and word["cell"] and access["keep"]:
@@ -113,7 +114,7 @@ def random_words(rng, config, timing, count):
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("family", ["portable", "agilex7"])
 def test_core(family, profile, seed):
-    """All loaded over the load bus, then a word a cycle: ``acc``, ``c_old``, ``h`` in their exact cycles."""
+    """All loaded over the load bus, then a word a cycle: ``acc``, ``h``, ``element`` in their exact cycles."""
     rng = np.random.default_rng(seed)
     config = core_config(family=family, profile=profile)
     timing = CoreTiming(config)
@@ -129,10 +130,15 @@ def test_core(family, profile, seed):
         if word["valid"] and word["store"] and access["keep"]:
             stored.add(access["store"])
     expected = [model.play(*word, *args) for word, *args in zip(words, vectors, exponents)]
-    assert reloads > 50 and sum(h is not None for _, h, _ in expected) > 50
+    assert reloads > 50 and sum(h is not None for _, h, _, _ in expected) > 50
+    cell = seed % 2
+    lane = int(rng.integers(config.lanes if cell else config.block))
+    element_at = (timing.c_old if cell else timing.operand) + core.element_latency
 
     async def testbench(ctx):
         ctx.set(core.index, INDEX)
+        ctx.set(core.lane, lane)
+        ctx.set(core.cell, cell)
         for target, row, addr, data in loads:
             # The same word to another core first: it must not land here.
             for index, value in ((INDEX, data), (INDEX + 1, ~data & ((1 << 64) - 1))):
@@ -142,7 +148,7 @@ def test_core(family, profile, seed):
                 await ctx.tick()
         ctx.set(core.load.enable, 0)
         await ctx.tick().repeat(LoadTree.latency + 1)
-        for cycle in range(len(words) + timing.h + 1):
+        for cycle in range(len(words) + timing.h + core.element_latency + 1):
             ctx.set(core.issue, words[cycle][0] if cycle < len(words) else {"valid": 0, "source": Source.BIAS})
             if 0 <= cycle - Contexts.latency < len(words):
                 ctx.set(core.access, words[cycle - Contexts.latency][1])
@@ -154,9 +160,8 @@ def test_core(family, profile, seed):
             if 0 <= cycle - timing.h < len(words):
                 h = expected[cycle - timing.h][1]
                 assert h is None or list(ctx.get(core.h)) == h.tolist(), cycle - timing.h
-            if 0 <= cycle - timing.c_old < len(words):
-                c_old = expected[cycle - timing.c_old][2]
-                assert c_old is None or list(ctx.get(core.c_old)) == c_old.tolist(), cycle - timing.c_old
+            if 0 <= cycle - element_at < len(words):
+                assert ctx.get(core.element) == expected[cycle - element_at][2 + cell][lane], cycle - element_at
             await ctx.tick()
 
     simulate(core, testbench)

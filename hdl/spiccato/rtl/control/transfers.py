@@ -187,7 +187,10 @@ class Transfers(Part):
         with m.If(read & reads):
             m.d.sync += self.element.eq(request.element)
         with m.If(self.start):
-            m.d.sync += [pending.eq(1), self.done.eq(0)]
+            m.d.sync += self.done.eq(0)
+        # A cycle later the slot's address is known.
+        with m.If(DelayLine(m, "start", self.start).at(1)):
+            m.d.sync += pending.eq(1)
         with m.Elif(request.moved | request.marked):
             m.d.sync += pending.eq(0)
         # What is written is in its memory when the next transfer's word comes.
