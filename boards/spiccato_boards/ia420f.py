@@ -1,5 +1,7 @@
 """BittWare IA-420F."""
 
+import dataclasses
+
 from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 
 from spiccato.config import Config
@@ -59,8 +61,15 @@ class IA420FPlatform(AgilexPlatform):
     }
 
 
+# State memories to the end of the blocks that they begin: 2 x 448 + 128 = 1024.
+_DEFAULT = Config(
+    name="ia420f", family="agilex7", cores=6, block=32, models=4, streams=256, state_slots=448, clock_mhz=320.0
+)
+# Half the weights for 3.6 times the contexts: for sliding windows of a hundred steps.
+_WINDOWS = dataclasses.replace(_DEFAULT, name="ia420f-windows", weight_depth=512, state_slots=1600)
+
 BOARD = Board(
-    configurations={"default": Config(name="ia420f", family="agilex7", cores=6, block=32, clock_mhz=320.0)},
+    configurations={"default": _DEFAULT, "windows": _WINDOWS},
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
     platform=IA420FPlatform,

@@ -17,7 +17,11 @@ class IA840FPlatform(AgilexPlatform):
 
 
 BOARD = Board(
-    configurations={"default": Config(name="ia840f", family="agilex7", cores=3, block=64, clock_mhz=320.0)},
+    configurations={
+        "default": Config(
+            name="ia840f", family="agilex7", cores=3, block=64, models=4, streams=256, state_slots=448, clock_mhz=320.0
+        )
+    },
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
     platform=IA840FPlatform,

@@ -22,7 +22,16 @@ class V80Platform(VersalPlatform):
 BOARD = Board(
     configurations={
         "default": Config(
-            name="v80", family="versal", cores=6, block=32, weight_depth=4096, program_depth=8192, clock_mhz=300.0
+            name="v80",
+            family="versal",
+            cores=6,
+            block=32,
+            weight_depth=4096,
+            models=4,
+            streams=256,
+            state_slots=1984,
+            program_depth=8192,
+            clock_mhz=300.0,
         )
     },
     title="AMD Alveo V80",

@@ -117,8 +117,10 @@ class Contexts(Part):
 
         # What is read when a packet has begun.
         side = Signal(name="announced_side")
-        table = place(m, "table", Ram("ram_contexts", width=len(self.w_data.as_value()), depth=self.depth))
-        flags = place(m, "flags", Ram("ram_context_flags", width=2, depth=self.depth))
+        table = place(
+            m, "table", Ram("ram_contexts", width=len(self.w_data.as_value()), depth=self.depth, cleared=True)
+        )
+        flags = place(m, "flags", Ram("ram_context_flags", width=2, depth=self.depth, cleared=True))
         tid = Mux(self.announce, Mux(side, self.packet[1].tid, self.packet[0].tid), self.ask_tid)
         m.d.comb += [
             table.w_en.eq(self.w_en),

@@ -121,7 +121,7 @@ def _on_rtl(task, program, build_folder):
             task.spaced,
             Timeline(program).stream([Packet()] * task.streamed),
             [machine.step(x).tolist() for x in xs],
-            _code(benches, "simulate", "tb_accelerator", "device"),
+            _code(benches, "simulate", "traffic", "streams", "tb_accelerator", "device"),
         )
         del machine
         return _kept(

@@ -17,11 +17,11 @@ from spiccato.errors import DeviceError
 from spiccato.formats import from_beats, to_beats
 from spiccato.host import AsyncDevice, Transport
 
-__all__ = ["AxiTransport", "Device"]
+__all__ = ["AxiTransport", "Device", "Registers"]
 
 
-class AxiTransport(Transport):
-    """Drivers on the ports of a simulated accelerator; the clock has to run already."""
+class Registers(Transport):
+    """A driver on the register port of a simulated accelerator; the clock has to run already."""
 
     polls = 100_000
 
@@ -29,8 +29,6 @@ class AxiTransport(Transport):
         # The drivers log every transfer, which takes longer than to simulate it.
         logging.getLogger(f"cocotb.{dut._name}").setLevel(logging.WARNING)
         self.axil = AxiLiteMaster(AxiLiteBus.from_prefix(dut, "s_axil"), dut.clk, dut.rst)
-        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_input"), dut.clk, dut.rst)
-        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_output"), dut.clk, dut.rst)
         self._dut = dut
 
     async def open(self):
@@ -51,6 +49,18 @@ class AxiTransport(Transport):
             response = await self.axil.write(offset, int(word).to_bytes(4, "little"))
             if response.resp != 0:
                 raise DeviceError(f"writing register 0x{offset:02x} was answered {response.resp!r}")
+
+    async def step(self, packet):
+        raise DeviceError("the streams are driven by others")
+
+
+class AxiTransport(Registers):
+    """Drivers on all ports of a simulated accelerator; the clock has to run already."""
+
+    def __init__(self, dut):
+        super().__init__(dut)
+        self.source = AxiStreamSource(AxiStreamBus.from_prefix(dut, "s_axis_input"), dut.clk, dut.rst)
+        self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_output"), dut.clk, dut.rst)
 
     async def step(self, packet):
         await self.source.send(AxiStreamFrame(packet))

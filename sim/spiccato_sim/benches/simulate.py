@@ -1,38 +1,16 @@
-"""Run a program on the RTL and compare with the virtual machine, bit for bit and cycle for cycle."""
+"""Run a model on the RTL and compare with the virtual machine, bit for bit and cycle for cycle."""
 
-import pickle
-import shutil
-import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from spiccato.arrays import real_array
-from spiccato.isa.marks import MARKS
-from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
-from ..models.timeline import Packet, Timeline
-from ..models.vm import VirtualMachine, from_bits, to_bits
-from . import runner
-from .simulators import SimulationError
+from ..models.vm import from_bits, to_bits
+from .traffic import Segment, Send, compare, play, predicted_passages
 
-__all__ = ["Job", "Comparison", "simulate"]
-
-
-@dataclass
-class Job:
-    """What the test bench does; see :mod:`.tb_accelerator`."""
-
-    config: object
-    load_words: np.ndarray
-    packets: list
-    beats: list
-    spaced: int
-    settle: int
-    result: str
-    reset_before_stream: bool = False
-    pause_seed: int | None = None
+__all__ = ["Comparison", "alone", "simulate"]
 
 
 @dataclass
@@ -72,6 +50,11 @@ class Comparison:
         return self.stream_cycles[-1]
 
 
+def alone(program):
+    """Cycles behind another packet's first beat at which everything of it is over, whichever model it was of."""
+    return max(len(model.words) + 2 * model.spaced_latency for model in program.models)
+
+
 def simulate(
     program,
     xs,
@@ -107,8 +90,7 @@ def simulate(
     reset_before_stream : bool
         Set the state to zero between the spaced and the streamed inferences.
     pause_seed : int, optional
-        Let both streams pause at random. What is computed must not change; cycles are not compared then, nor with
-        ``beats``.
+        Let both streams pause at random. What is computed must not change; cycles are not compared then.
     hardware_program : Program, optional
         Load this program instead, to see that the comparison notices.
     netlist : path, optional
@@ -131,107 +113,73 @@ def simulate(
     xs = real_array(xs, ("steps", model.input_size), "xs", finite=False)
     if not 1 <= spaced <= len(xs) - 4:
         raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
-    build = runner.build(config, simulator=simulator, waves=waves, folder=build_folder, netlist=netlist)
-    packets = [to_bits(x, config.io_format) for x in xs]
-    runs = Path(build_folder).absolute() / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=runs, prefix=f"{config.name}_{program.name}_"))
-    beats = beats or [None] * len(xs)
-    loaded = hardware_program or program
-    job = Job(
-        config=config,
-        load_words=loaded.load_words(memories=not preload),
-        packets=packets,
-        beats=beats,
-        spaced=spaced,
-        reset_before_stream=reset_before_stream,
-        pause_seed=pause_seed,
-        settle=len(model.words) + model.spaced_latency,
-        result=str(folder / "result.pickle"),
-    )
-    (folder / "job.pickle").write_bytes(pickle.dumps(job))
-    plusargs = [] if power_up is None else ["+verilator+rand+reset+2", f"+verilator+seed+{power_up}"]
-    if preload:
-        if len(str(folder)) > PRELOAD_PATH_LENGTH:
-            raise SimulationError(
-                f"{folder}: more than {PRELOAD_PATH_LENGTH} characters, which is all that the "
-                "simulated memories can take: use another build folder"
-            )
-        loaded.write_preload(folder)
-        plusargs.append(f"+preload={folder}")
-    runner.run(
-        build,
-        "spiccato_sim.benches.tb_accelerator",
-        plusargs=plusargs,
-        results_dir=folder,
-        env={"SPICCATO_JOB": str(folder / "job.pickle")},
+    sends = [Send(to_bits(x, config.io_format), beats=length) for x, length in zip(xs, beats or [None] * len(xs))]
+    pauses = None if pause_seed is None else (pause_seed, 0.5, 0.5)
+    segments = [
+        Segment([send._replace(spacing=alone(program)) for send in sends[:spaced]], pauses, program=program),
+        Segment(sends[spaced:], pauses, reset=reset_before_stream),
+    ]
+    traffic = play(
+        segments,
+        simulator=simulator,
+        preload=preload,
         waves=waves,
+        build_folder=build_folder,
+        netlist=netlist,
+        power_up=power_up,
+        hardware_program=hardware_program,
     )
-    result = pickle.loads((folder / "result.pickle").read_bytes())
-    comparison = _compare(program, job, result)
-    if waves:
-        comparison.waves = next(folder.glob("dump.*"))
-    elif comparison.passed:
-        shutil.rmtree(folder)
+    values, cycles = compare(segments, traffic.played)
+    first, stream = traffic.played
+    latencies = first.latencies(segments[0])
+    intervals = np.diff([heard.finished for heard in stream.heard]).tolist()
+    if pauses is None:
+        cycles += _registers(model, first, stream)
+        wrong = [cycle for cycle in latencies if cycle != model.spaced_latency]
+        if wrong:
+            cycles.append(
+                f"spaced latency, cycles: {len(wrong)} of {len(latencies)} differ, the first {wrong[0]} from the RTL, "
+                f"{model.spaced_latency} predicted"
+            )
+        due = _due_interval(program, segments[1])
+        if intervals and intervals[-1] != due:
+            cycles.append(f"initiation interval, cycles: {intervals[-1]} from the RTL, {due} predicted")
+    comparison = Comparison(
+        outputs=_outputs(program, traffic.played),
+        bit_exact=not values,
+        spaced_cycles=latencies,
+        predicted_spaced_cycles=model.spaced_latency,
+        stream_cycles=intervals,
+        predicted_initiation_interval=model.initiation_interval,
+        failures=[*values, *cycles],
+        waves=traffic.waves,
+    )
+    if comparison.passed:
+        traffic.discard()
     return comparison
 
 
-def _expected(program, job, machine):
-    """The virtual machine's results of a job's inferences."""
-    for number, (bits, beats) in enumerate(zip(job.packets, job.beats)):
-        if number == job.spaced and job.reset_before_stream:
-            machine.reset()
-        if beats is not None:
-            bits = np.where(np.arange(len(bits)) < beats * program.config.beat_values, bits, 0)
-        yield machine.step_bits(bits, malformed=beats not in (None, program.model.input_beats))
+def _due_interval(program, segment):
+    """Between the last two outputs of a segment: the model's, unless packets of other lengths are among them."""
+    if all(send.beats is None for send in segment.sends):
+        return program.model.initiation_interval
+    finished = [passage.finished for passage in predicted_passages(program, segment.sends)]
+    return finished[-1] - finished[-2]
 
 
-def _compare(program, job, result):
-    machine, model = VirtualMachine(program), program.model
-    expected = list(_expected(program, job, machine))
-    packets, spaced = job.packets, job.spaced
-    failures = []
+def _registers(model, first, stream):
+    """What registers tell of cycles, where it is not what it should be."""
+    for what, got, wanted in (
+        ("latency register, cycles", first.registers["latency"], model.spaced_latency),
+        ("stall cycles register", stream.registers["stall_cycles"], 0),
+    ):
+        if got != wanted:
+            yield f"{what}: {got} from the RTL, {wanted} predicted"
 
-    def compare(what, got, wanted):
-        got, wanted = np.asarray(got, dtype=np.int64), np.asarray(wanted, dtype=np.int64)
-        if got.shape != wanted.shape:
-            failures.append(f"{what}: shape {got.shape} from the RTL, {wanted.shape} predicted")
-        elif (got != wanted).any():
-            where = tuple(int(i) for i in np.argwhere(got != wanted)[0])
-            failures.append(
-                f"{what}: {(got != wanted).sum()} of {got.size} differ, first at {where}: "
-                f"{got[where]} from the RTL, {wanted[where]} predicted"
-            )
 
-    compare("output bits", np.array(result["outputs"]), np.array([step.bits for step in expected]))
-    marks = [sum(step.flags[name] << bit for bit, name in enumerate(MARKS)) for step in expected]
-    compare("marks of the outputs (tuser)", result["users"], marks)
-    bit_exact = not failures
-
-    latencies = (result["finished"] - result["accepted"])[:spaced]
-    intervals = np.diff(result["finished"][spaced:])
-    if job.pause_seed is None and all(beats is None for beats in job.beats):
-        compare("spaced latency, cycles", latencies, [model.spaced_latency] * spaced)
-        compare("latency register, cycles", result["latency_register"], model.spaced_latency)
-        if not job.reset_before_stream:
-            origin = result["accepted"][spaced]
-            compare(
-                "cycles of streamed inferences (first input beat, last output beat)",
-                np.stack([result["accepted"][spaced:], result["finished"][spaced:]], axis=1) - origin,
-                Timeline(program).stream([Packet()] * (len(packets) - spaced)),
-            )
-        compare("initiation interval, cycles", intervals[-1], model.initiation_interval)
-        compare("stall cycles register", result["stall_cycles"], 0)
-    compare("inferences register", result["inferences"], len(packets))
-    expected_errors = {name: any(step.flags[name] for step in expected) for name in MARKS}
-    for name, value in result["errors"].items():
-        compare(f"sticky error {name}", value, int(expected_errors.get(name, False)))
-    return Comparison(
-        outputs=from_bits(np.array(result["outputs"]), program.config.io_format),
-        bit_exact=bit_exact,
-        spaced_cycles=[int(n) for n in latencies],
-        predicted_spaced_cycles=model.spaced_latency,
-        stream_cycles=[int(n) for n in intervals],
-        predicted_initiation_interval=model.initiation_interval,
-        failures=failures,
-    )
+def _outputs(program, played):
+    """Outputs (steps, output_size) as numbers; as many steps as came whole."""
+    model, config = program.model, program.config
+    packets = [np.frombuffer(heard.data, dtype=f"<u{config.io_bits // 8}") for one in played for heard in one.heard]
+    whole = [bits for bits in packets if len(bits) == model.output_size]
+    return from_bits(np.array(whole).reshape(len(whole), model.output_size), config.io_format)

@@ -1,65 +1,44 @@
-"""Test bench of the whole accelerator: load a program, stream inputs, record what comes out and when.
+"""Test bench of the whole accelerator: plays traffic, and records what comes out and when.
 
-Runs inside the simulator; :mod:`.simulate` prepares its job and judges its result. It judges nothing itself.
+Runs inside the simulator; :mod:`.traffic` prepares its job and judges its result. It judges nothing itself.
 """
 
 import os
 import pickle
-from typing import Any
 
 import cocotb
-import numpy as np
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 
-from spiccato.isa.registers import REGISTERS
+from spiccato.host import AsyncDevice
 
-from .device import Device
+from .device import Registers
+from .streams import Streams
 
 #: Clock period in the simulator's steps; cycles are what counts.
 PERIOD = 2
 
 
 @cocotb.test()
-async def stream(dut):
-    """Spaced inferences, then inputs that always wait."""
+async def play(dut):
+    """One segment after the other, each from rest to rest."""
     with open(os.environ["SPICCATO_JOB"], "rb") as file:
         job = pickle.load(file)
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
-    device = Device(dut, job.config)
-    await device.reset()
-    await device.load_image(job.load_words)
-    await ClockCycles(dut.clk, job.settle)
-    lists: dict[str, list] = {"outputs": [], "users": [], "accepted": [], "finished": []}
-    result: dict[str, Any] = {}
-
-    async def collect():
-        frame = await device.sink.recv()
-        bits, user = device.values(frame)
-        accepted = await device.accepted.recv()
-        lists["outputs"].append(bits)
-        lists["users"].append(user)
-        lists["accepted"].append(accepted.sim_time_start // PERIOD)
-        lists["finished"].append(frame.sim_time_end // PERIOD)
-
-    if job.pause_seed is not None:
-        device.pause_at_random(np.random.default_rng(job.pause_seed))
-    for bits, beats in zip(job.packets[: job.spaced], job.beats):
-        await device.source.send(device.packet(bits, beats))
-        await collect()
-        await ClockCycles(dut.clk, job.settle)
-    result["latency_register"] = await device.read("latency")
-    if job.reset_before_stream:
-        await device.reset_state()
-    for bits, beats in zip(job.packets[job.spaced :], job.beats[job.spaced :]):
-        await device.source.send(device.packet(bits, beats))
-    for _ in job.packets[job.spaced :]:
-        await collect()
-    await ClockCycles(dut.clk, job.settle)
-    for name in ("inferences", "stall_cycles", "errors", "identity"):
-        result[name] = await device.read(name)
-    result["errors"] = REGISTERS["errors"].unpack(result["errors"])
-    result["outputs"] = lists.pop("outputs")
-    result |= {key: np.array(values) for key, values in lists.items()}
+    device, streams = AsyncDevice(Registers(dut), job.config), Streams(dut, job.config)
+    await device.transport.open()
+    result = []
+    for segment in job.segments:
+        if segment.load_words is not None:
+            await device.load_image(segment.load_words)
+            await ClockCycles(dut.clk, segment.settle)
+        if segment.reset:
+            await device.reset_state()
+            await device.wait("idle")
+        # Afterwards what is quiet may still run, and what should not come may still come.
+        accepted, heard = await streams.play(segment.packets, segment.outputs, segment.settle, segment.pauses)
+        await device.wait("idle")
+        registers = {name: await device.read(name) for name in ("latency", "inferences", "stall_cycles", "errors")}
+        result.append((accepted, heard, registers))
     with open(job.result, "wb") as results:
         pickle.dump(result, results)

@@ -22,12 +22,15 @@ class Packet(NamedTuple):
         It asks for no output.
     spacing : int
         Least cycles between the acceptance of the first beats of the packet before and this one; 0: always waiting.
+    surplus : int
+        Beats behind those of the model's input, which are discarded. What a packet lacks takes no other time.
     """
 
     model: int = 0
     stream: int = 0
     quiet: bool = False
     spacing: int = 0
+    surplus: int = 0
 
 
 class Passage(NamedTuple):
@@ -102,7 +105,8 @@ class Timeline:
                 sent = words + offsets[np.searchsorted(inference.waits, words, side="right") - 1] + timing.output
                 taken += (sent + beats).tolist()
                 finished = taken[-1]
-            previous_beats, previous_end = inference.input_beats, int(inference.length - 1 + offsets[-1])
+            previous_beats = inference.input_beats + packet.surplus
+            previous_end = int(inference.length - 1 + offsets[-1])
             ends.append(previous_end)
             result.append(Passage(int(accept), finished))
         return result
