@@ -3,7 +3,7 @@
 # Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), PROFILE (aggressive,
 # conservative; else the board's own), MODEL (a benchmark or example by name, or a file), STEPS, SEED, WAVES=1, PORT (of
 # a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the virtual environment), SEEDS (of the placer,
-# for scaling).
+# for scaling), CONTEXTS (of every model, or one number for each, with commas; of sim), SEED=N of fuzz (only that one).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
@@ -15,6 +15,7 @@ SEED ?=
 WAVES ?=
 PORT ?= sim
 SEEDS ?=
+CONTEXTS ?=
 
 # Whether the user set a variable, rather than this file.
 given = $(filter-out file,$(origin $(1)))
@@ -24,7 +25,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv check verilog project bitstream sim demo report test gates mutate lint equivalence timing bench scaling docs clean
+.PHONY: help venv check verilog project bitstream sim demo report test fuzz gates mutate lint equivalence timing bench scaling docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [PROFILE=] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -47,8 +48,8 @@ project: $(STAMP) ## Write a project of BOARD for its vendor's tool to build/pro
 bitstream: $(STAMP) ## Build the bitstream of the ULX3S, or BOARD, with open tools to build/bitstream
 	@$(BIN)/spiccato bitstream $(if $(call given,BOARD),--board $(BOARD)) $(profile)
 
-sim: $(STAMP) ## Run MODEL on the simulated hardware of BOARD and compare with all predictions
-	@$(BIN)/spiccato sim --board $(BOARD) $(profile) --model $(MODEL) \
+sim: $(STAMP) ## Run MODEL (or several), with CONTEXTS, on the simulated hardware of BOARD and compare with all predictions
+	@$(BIN)/spiccato sim $(MODEL) --board $(BOARD) $(profile) $(if $(CONTEXTS),--contexts $(CONTEXTS)) \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) $(if $(WAVES),--waves)
 
 report: $(STAMP) ## Write a page on MODEL on BOARD to build/report.html
@@ -69,6 +70,9 @@ check: $(STAMP) ## Check format, lint, types and documentation, and run the fast
 
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation
+
+fuzz: $(STAMP) ## Compare random models and contexts on the RTL with all predictions (an hour; resumes), or only SEED's
+	@$(BIN)/python -m spiccato_sim.checks.fuzz --workers $(WORKERS) $(if $(SEED),--seed $(SEED))
 
 gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
 	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/system/test_gates.py

@@ -6,9 +6,20 @@ from dataclasses import replace
 from spiccato.errors import ProgramError, SpiccatoError
 from spiccato.importers import SUFFIXES
 from spiccato.program import Program
-from spiccato_sim.models.zoo import MODELS, TRAINED, load_inputs, resolve
+from spiccato_sim.models.zoo import MODELS, TRAINED, WINDOWED, load_inputs, resolve
 
-__all__ = ["PROGRAM_SUFFIX", "STREAMED", "network_of", "program_of", "refuse_layers", "spaced_of"]
+__all__ = [
+    "PROGRAM_SUFFIX",
+    "STREAMED",
+    "contexts_of",
+    "model_of",
+    "network_of",
+    "networks_of",
+    "program_of",
+    "refuse_layers",
+    "spaced_of",
+    "weights_of",
+]
 
 PROGRAM_SUFFIX = ".spiccato"
 
@@ -18,7 +29,7 @@ STREAMED = 4
 
 def program_of(path):
     """The program in a file; a model in its place is told apart, for those are easily mixed up."""
-    if path in MODELS or path in TRAINED or os.path.splitext(path)[1].lower() in SUFFIXES:
+    if path in (*MODELS, *WINDOWED, *TRAINED) or os.path.splitext(path)[1].lower() in SUFFIXES:
         raise ProgramError(
             f"{path} is a model, not a program: compile it first (spiccato compile {path} -o NAME{PROGRAM_SUFFIX})"
         )
@@ -42,3 +53,52 @@ def refuse_layers(model, layers):
     """Raise SpiccatoError if an order of layers is stated for a program."""
     if layers is not None:
         raise SpiccatoError(f"{model}: --layers is for state dicts; a program is compiled already")
+
+
+def networks_of(models, seed, calibration=None, layers=None):
+    """The networks that MODEL... names; what tells of one model's inputs or modules is for one model alone."""
+    for option, value in (("--calibration", calibration), ("--layers", layers)):
+        if value is not None and len(models) > 1:
+            raise SpiccatoError(f"{option} is for one model, not for {len(models)} ({', '.join(models)})")
+    return [network_of(model, seed, calibration, layers) for model in models]
+
+
+def weights_of(texts, count):
+    """The weight format of each of ``count`` models, from what ``--weights`` was given."""
+    formats = [one for text in texts for one in text.split(",")]
+    if len(formats) not in (1, count):
+        raise SpiccatoError(
+            f"--weights {','.join(formats)}: {len(formats)} formats for {count} model{'s' * (count > 1)}; "
+            "expected one, or one for each"
+        )
+    return formats * count if len(formats) == 1 else formats
+
+
+def contexts_of(text, count):
+    """How many contexts each of ``count`` models has, from what ``--contexts`` was given; 1 if nothing was."""
+    if text is None:
+        return [1] * count
+    parts = text.split(",")
+    if len(parts) not in (1, count) or not all(part.isascii() and part.isdigit() and int(part) for part in parts):
+        each = f", or {count} of them with commas" if count > 1 else ""
+        raise SpiccatoError(f"--contexts {text}: expected a number from 1 on{each}")
+    return [int(part) for part in parts] * (count if len(parts) == 1 else 1)
+
+
+def model_of(program, name):
+    """The number of the model of a program that ``--model`` names, by name or number; its only one if it is None."""
+    names = [model.name for model in program.models]
+    known = ", ".join(f"{number} ({name})" for number, name in enumerate(names))
+    if name is None:
+        if len(names) > 1:
+            raise ProgramError(f"program {program.name!r} has {len(names)} models: choose one with --model: {known}")
+        return 0
+    if names.count(name) > 1:
+        raise ProgramError(
+            f"--model {name}: program {program.name!r} has several of that name; choose by number: {known}"
+        )
+    if name in names:
+        return names.index(name)
+    if name.isascii() and name.isdigit() and int(name) < len(names):
+        return int(name)
+    raise ProgramError(f"--model {name}: program {program.name!r} has no such model; it has {known}")

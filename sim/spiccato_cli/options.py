@@ -9,21 +9,24 @@ from spiccato.compiler.fit import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS
 from spiccato.families import FAMILIES
 from spiccato.registry import BOARD_SUFFIX, targets
-from spiccato_sim.models.zoo import MODELS, TRAINED
+from spiccato_sim.models.zoo import MODELS, TRAINED, WINDOWED
 
 __all__ = [
     "board_option",
     "boards_option",
     "calibration_option",
     "complete",
+    "contexts_option",
     "io_option",
     "json_option",
     "layers_option",
     "model_argument",
     "model_option",
+    "models_argument",
     "profile_option",
     "seed_option",
     "steps_option",
+    "weights_each_option",
     "weights_option",
 ]
 
@@ -37,7 +40,7 @@ class _ModelName(click.ParamType):
     name = "model"
 
     def shell_complete(self, ctx, param, incomplete):
-        names = [name for name in (*MODELS, *TRAINED) if name.startswith(incomplete)]
+        names = [name for name in (*MODELS, *WINDOWED, *TRAINED) if name.startswith(incomplete)]
         return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
 
 
@@ -57,6 +60,7 @@ def complete(*words):
 
 
 model_argument = click.argument("model", type=_ModelName())
+models_argument = functools.partial(click.argument, "models", type=_ModelName(), nargs=-1)
 model_option = functools.partial(click.option, "--model", type=_ModelName())
 board_option = functools.partial(
     click.option, "--board", type=_BoardName(), help=f"Board, by name or file (*{BOARD_SUFFIX})."
@@ -75,12 +79,23 @@ profile_option = click.option(
     help="Which optional pipeline registers there are: aggressive, the fewest cycles, or conservative.  [default: "
     "the board's own]",
 )
+_WEIGHTS = f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit)."
 weights_option = click.option(
+    "--weights", default="auto", show_default=True, shell_complete=complete(*WEIGHT_FORMATS, "auto"), help=_WEIGHTS
+)
+weights_each_option = click.option(
     "--weights",
-    default="auto",
+    multiple=True,
+    default=("auto",),
     show_default=True,
     shell_complete=complete(*WEIGHT_FORMATS, "auto"),
-    help=f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit).",
+    help=f"{_WEIGHTS} Several, with commas or repeated: one for each model.",
+)
+contexts_option = functools.partial(
+    click.option,
+    "--contexts",
+    metavar="N[,N...]",
+    help="Contexts, of a state each: of every model, or one number for each model.",
 )
 io_option = click.option(
     "--format",

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from spiccato.compiler import most_contexts
 from spiccato.config import shape_text
 from spiccato.errors import SpiccatoError
 from spiccato.layers import kind_named
@@ -25,6 +26,7 @@ __all__ = [
     "print_origin",
     "print_summary",
     "print_table",
+    "print_tables",
     "program_summary",
     "progress_bar",
     "progress_console",
@@ -129,7 +131,7 @@ def usage(resources):
 
 def program_summary(program):
     """What a program needs and how fast it will be, as plain data."""
-    config, model = program.config, program.model
+    config = program.config
     return {
         "name": program.name,
         "digest": program.digest,
@@ -139,22 +141,41 @@ def program_summary(program):
         "block": config.block,
         "io_format": config.io_format,
         "clock_mhz": config.clock_mhz,
-        "input_size": model.input_size,
-        "hidden_sizes": [layer.units for layer in model.layers],
-        "output_size": model.output_size,
-        "weight_formats": list(model.weight_formats),
+        "models": [_model_summary(program, number) for number in range(len(program.models))],
+        "contexts_that_fit": most_contexts(program.models),
         "memories": [
             {"memory": memory, "used": used, "capacity": capacity, "unit": unit}
             for memory, used, capacity, unit in program.memory_use()
         ],
+        **(resource_notes(config) or {}),
+        "notes": list(program.notes),
+    }
+
+
+def _model_summary(program, number):
+    config, model, place = program.config, program.models[number], program.places[number]
+    return {
+        "model": number,
+        "name": model.name,
+        "digest": model.digest,
+        "input_size": model.input_size,
+        "hidden_sizes": [layer.units for layer in model.layers],
+        "output_size": model.output_size,
+        "weight_formats": list(model.weight_formats),
+        "contexts": program.streams[number],
+        "first_tid": program.tid(number, 0),
+        "slots": model.slots,
+        "first_state_slot": place.state,
+        "initial_state_slot": place.initial,
+        "first_weight": place.weight,
+        "first_slot": place.slot,
+        "first_issue_word": place.tail,
         "spaced_cycles": model.spaced_latency,
         "spaced_us": model.spaced_latency / config.clock_mhz,
         "interval_cycles": model.initiation_interval,
         "interval_us": model.initiation_interval / config.clock_mhz,
         "mac_bound_cycles": model.critical_mac_bound,
         "full_mac_bound_cycles": model.full_mac_bound,
-        **(resource_notes(config) or {}),
-        "notes": list(program.notes),
     }
 
 
@@ -172,12 +193,24 @@ def chain_text(layers):
 
 def print_summary(program, notes=None):
     """Print what a program needs and how fast it will be; other notes than its own if they are given."""
-    config, model = program.config, program.model
+    config = program.config
     console.print(
         f"{program.name} on {config.name}: {shape_text(config)}, {config.profile} profile, {config.io_format} streams",
         soft_wrap=True,
     )
     print_table((("memory", "left"), ("used", "right"), ("capacity", "right"), ("", "left")), program.memory_use())
+    for number, model in enumerate(program.models):
+        if len(program.models) > 1:
+            console.print(f"model {number}, {model.name}:", soft_wrap=True)
+        _print_model(config, model)
+    _print_contexts(program)
+    resources = resource_notes(config)
+    if resources:
+        console.print(f"resources of {config.label}: {usage(resources['resources'])}", soft_wrap=True)
+    print_notes(program.notes if notes is None else notes)
+
+
+def _print_model(config, model):
     layers = chain_text(
         (kind_named(layer.kind), f"{layer.units} ({name})") for layer, name in zip(model.layers, model.weight_formats)
     )
@@ -194,7 +227,44 @@ def print_summary(program, notes=None):
             f"{config.clock_mhz:g} MHz (multipliers alone: {bound} cycles, {bound / cycles:.0%})",
             soft_wrap=True,
         )
-    resources = resource_notes(config)
-    if resources:
-        console.print(f"resources of {config.label}: {usage(resources['resources'])}", soft_wrap=True)
-    print_notes(program.notes if notes is None else notes)
+
+
+def _print_contexts(program):
+    """What each model's contexts take, and how many would fit."""
+    several = len(program.models) > 1
+    for number, (model, streams) in enumerate(zip(program.models, program.streams)):
+        first = program.tid(number, 0)
+        console.print(
+            "contexts"
+            + f" of model {number}" * several
+            + f": {streams}, tid {first}"
+            + f" to {first + streams - 1}" * (streams > 1)
+            + f"; state memory: {model.slots} slots each"
+            + f", and {model.slots} for the initial state" * model.has_initial,
+            soft_wrap=True,
+        )
+    most = most_contexts(program.models)
+    console.print(f"room for {most} context{'s' * (most != 1)}{' of each model' * several}", soft_wrap=True)
+
+
+def print_tables(program):
+    """Print where models and contexts lie in the memories that all share."""
+
+    def span(first, count):
+        return f"{first}..{first + count - 1}" if count else "none"
+
+    rows = [
+        (
+            number,
+            model.name,
+            model.digest,
+            span(place.weight, model.weights.shape[1]),
+            span(place.slot, model.slots),
+            span(place.tail, len(model.words) - program.head_words),
+            span(place.state, model.slots * streams),
+            "zero" if place.initial is None else span(place.initial, model.slots),
+        )
+        for number, (model, place, streams) in enumerate(zip(program.models, program.places, program.streams))
+    ]
+    titles = ("", "model", "digest", "weights", "slots", "issue words", "states", "initial state")
+    print_table([(title, "left") for title in titles], rows, frame=None)

@@ -7,23 +7,24 @@ import sys
 import click
 import numpy as np
 
-from spiccato.compiler import compile_network, link
-from spiccato.errors import SpiccatoError
+from spiccato.compiler import compile_program
+from spiccato.errors import ModelError
 from spiccato.files import check_file, write_whole
 from spiccato.registry import configuration
 from spiccato_sim.models.zoo import load_inputs
 
-from .arguments import PROGRAM_SUFFIX, STREAMED, network_of, program_of, spaced_of
+from .arguments import PROGRAM_SUFFIX, STREAMED, contexts_of, model_of, networks_of, program_of, spaced_of, weights_of
 from .options import (
     board_option,
     calibration_option,
+    contexts_option,
     io_option,
     json_option,
     layers_option,
-    model_argument,
+    models_argument,
     profile_option,
     seed_option,
-    weights_option,
+    weights_each_option,
 )
 from .output import (
     console,
@@ -31,6 +32,7 @@ from .output import (
     print_notes,
     print_origin,
     print_summary,
+    print_tables,
     program_summary,
     reports_errors,
     resource_notes,
@@ -42,10 +44,11 @@ __all__ = ["VERBS"]
 
 
 @click.command("compile")
-@model_argument
+@models_argument(required=True, metavar="MODEL...")
 @board_option(default="ia420f", show_default=True)
 @profile_option
-@weights_option
+@contexts_option(default="1", show_default=True)
+@weights_each_option
 @io_option
 @calibration_option
 @layers_option
@@ -55,37 +58,45 @@ __all__ = ["VERBS"]
 )
 @json_option
 @reports_errors
-def compile_command(model, board, profile, weights, io_format, calibration, layers, seed, output, as_json):
-    """Compile MODEL for a board.
+def compile_command(models, board, profile, contexts, weights, io_format, calibration, layers, seed, output, as_json):
+    """Compile MODEL for a board; several, to be loaded together and chosen by each packet.
 
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
     model (.onnx) or a Keras model (.keras, .h5).
     """
-    from spiccato_sim.analysis.estimate import default_steps
-    from spiccato_sim.analysis.slow_gates import slow_gate_notes
-
     if output is not None:
         check_file(output)
     config = configuration(board, io_format, profile)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
-    network = network_of(model, seed, calibration, layers)
-    compiled = compile_network(network, config, weight_format=weights)
-    if network.calibration is not None:
-        samples = network.calibration[: default_steps(network)]
-        with tracker("calibration inputs") as track:
-            compiled = dataclasses.replace(
-                compiled, notes=(*compiled.notes, *slow_gate_notes(network, samples, track=track))
-            )
-    program = link([compiled])
+    streams, formats = contexts_of(contexts, len(models)), weights_of(weights, len(models))
+    networks = networks_of(models, seed, calibration, layers)
+    program = compile_program(networks, config, contexts=streams, weight_formats=formats)
+    program = dataclasses.replace(
+        program, models=tuple(_with_gate_notes(model, one) for model, one in zip(program.models, networks))
+    )
     if output is not None:
         program.save(output)
     if as_json:
-        emit_json(program_summary(program) | {"origin": network.origin, "output": output})
+        origins = [network.origin for network in networks if network.origin]
+        emit_json(program_summary(program) | {"origin": "; ".join(origins) or None, "output": output})
         return
     print_summary(program)
-    print_origin(network)
+    for network in networks:
+        print_origin(network)
     if output:
         console.print(f"wrote {output}", soft_wrap=True)
+
+
+def _with_gate_notes(model, network):
+    """The model with what calibration inputs, if there are any, tell of its gates."""
+    from spiccato_sim.analysis.estimate import default_steps
+    from spiccato_sim.analysis.slow_gates import slow_gate_notes
+
+    if network.calibration is None:
+        return model
+    samples = network.calibration[: default_steps(network)]
+    with tracker("calibration inputs") as track:
+        return dataclasses.replace(model, notes=(*model.notes, *slow_gate_notes(network, samples, track=track)))
 
 
 @click.command()
@@ -93,30 +104,44 @@ def compile_command(model, board, profile, weights, io_format, calibration, laye
 @json_option
 @reports_errors
 def inspect(program, as_json):
-    """Show what a program file holds."""
+    """Show what a program file holds: models, contexts, and where they lie."""
     loaded = program_of(program)
     if as_json:
         emit_json(program_summary(loaded))
     else:
         print_summary(loaded)
+        print_tables(loaded)
 
 
 @click.command()
 @click.argument("program", type=click.Path())
 @click.option(
-    "--input", "inputs", required=True, type=click.Path(dir_okay=False), help="Inputs: a .npy file (steps, features)."
+    "--input",
+    "inputs",
+    required=True,
+    type=click.Path(dir_okay=False),
+    help="Inputs: a .npy file (steps, features) or (sequences, steps, features).",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False),
-    help="Write the outputs, float32 (steps, outputs), to this .npy file.",
+    help="Write the outputs, float32, to this .npy file: inputs' shape, with outputs in the place of features.",
+)
+@click.option("--model", "name", metavar="NAME", help="Of several models, this one, by name or number.")
+@click.option(
+    "--context",
+    "stream",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Context of the model, by number.",
 )
 @click.option("--rtl", is_flag=True, help="Run the RTL in a simulator as well, and compare every bit and cycle.")
 @json_option
 @reports_errors
-def run(program, inputs, output, rtl, as_json):
-    """Run PROGRAM, a file that compile wrote, on inputs. The state starts from zero.
+def run(program, inputs, output, name, stream, rtl, as_json):
+    """Run PROGRAM, a file that compile wrote, on inputs, from the model's initial state; each sequence begins there.
 
     The virtual machine computes every bit as the hardware does; --rtl checks that on the simulated hardware.
     """
@@ -126,25 +151,34 @@ def run(program, inputs, output, rtl, as_json):
     if output is not None:
         check_file(output)
     loaded = program_of(program)
-    only = loaded.model
-    xs = as_streamed(load_inputs(inputs, only.input_size), loaded.config.io_format)
+    number = model_of(loaded, name)
+    model = loaded.require_context(number, stream)
+    given = as_streamed(load_inputs(inputs, model.input_size, sequences=True), loaded.config.io_format)
+    xs = given.reshape(-1, model.input_size)
+    steps = given.shape[-2]
     if rtl and len(xs) <= STREAMED:
-        raise SpiccatoError(f"{inputs}: {len(xs)} steps; --rtl needs {STREAMED + 1} or more")
-    machine = VirtualMachine(loaded)
+        raise ModelError(f"{inputs}: {len(xs)} steps; --rtl needs {STREAMED + 1} or more")
+    machine, starts = VirtualMachine(loaded), range(0, len(xs), steps)
     with tracker("timesteps") as track:
-        ys = np.array([machine.step(x) for x in track(list(xs))])
+        ys = np.array(
+            [
+                machine.step(x, model=number, stream=stream, start=step in starts)
+                for step, x in enumerate(track(list(xs)))
+            ]
+        )
     comparison = None
     if rtl:
         from spiccato_sim.benches.simulate import simulate
 
         with status("building the simulator and running the RTL"):
-            comparison = simulate(loaded, xs, spaced=spaced_of(len(xs)))
+            comparison = simulate(loaded, xs, spaced=spaced_of(len(xs)), model=number, stream=stream, starts=starts)
+    shaped = ys.reshape(*given.shape[:-1], model.output_size)
     if output:
         file = io.BytesIO()
-        np.save(file, ys.astype(np.float32))  # exact: the streams have no wider format
+        np.save(file, shaped.astype(np.float32))  # exact: the streams have no wider format
         write_whole(output, file.getvalue())
-    saturated = input_saturation(only, xs)
-    notes = [*loaded.notes, *saturation_notes(only, xs)]
+    saturated = input_saturation(model, xs)
+    notes = [*loaded.notes, *saturation_notes(model, xs)]
     print_notes(notes)
     if as_json:
         emit_json(
@@ -153,10 +187,13 @@ def run(program, inputs, output, rtl, as_json):
                 "digest": loaded.digest,
                 "board": loaded.config.name,
                 "profile": loaded.config.profile,
-                "steps": len(xs),
-                "output_size": only.output_size,
+                "model": number,
+                "context": stream,
+                "sequences": len(given) if given.ndim == 3 else None,
+                "steps": steps,
+                "output_size": model.output_size,
                 "output": output,
-                "outputs": None if output else ys.tolist(),
+                "outputs": None if output else shaped.tolist(),
                 "rtl": comparison
                 and {
                     "passed": comparison.passed,
@@ -171,8 +208,9 @@ def run(program, inputs, output, rtl, as_json):
         )
     else:
         console.print(
-            f"{loaded.name} on {loaded.config.label}: {len(xs)} steps, {only.output_size} outputs each, RMS "
-            f"{np.sqrt(np.mean(ys**2)):.4g}",
+            f"{model.name} on {loaded.config.label}: "
+            + f"{len(given)} sequences of " * (given.ndim == 3)
+            + f"{steps} steps, {model.output_size} outputs each, RMS {np.sqrt(np.mean(ys**2)):.4g}",
             soft_wrap=True,
         )
         if output:

@@ -1,5 +1,6 @@
 """Verbs that run a model: on the simulated RTL, and on a board or a simulated one."""
 
+import dataclasses
 import sys
 
 import click
@@ -10,17 +11,30 @@ from spiccato.errors import SpiccatoError
 from spiccato.registry import configuration, find
 from spiccato_sim.analysis.accuracy import rms
 
-from .arguments import PROGRAM_SUFFIX, STREAMED, network_of, program_of, refuse_layers, spaced_of
+from .arguments import (
+    PROGRAM_SUFFIX,
+    STREAMED,
+    contexts_of,
+    network_of,
+    networks_of,
+    program_of,
+    refuse_layers,
+    spaced_of,
+    weights_of,
+)
 from .options import (
     board_option,
     calibration_option,
+    contexts_option,
     io_option,
     json_option,
     layers_option,
     model_option,
+    models_argument,
     profile_option,
     seed_option,
     steps_option,
+    weights_each_option,
     weights_option,
 )
 from .output import (
@@ -37,20 +51,24 @@ from .output import (
 
 __all__ = ["VERBS"]
 
+#: Timesteps of each context that are compared unless told otherwise.
+_ROUNDS = 6
+
 
 @click.command()
+@models_argument(metavar="[MODEL]...")
 @board_option(default="ia420f", show_default=True)
 @profile_option
-@model_option(
-    default="lstm_tiny",
-    show_default=True,
-    help=f"Benchmark or example by name, a file that compile takes, or a program ({PROGRAM_SUFFIX}).",
-)
-@weights_option
+@contexts_option()
+@weights_each_option
 @io_option
 @calibration_option
 @layers_option
-@steps_option(STREAMED + 1, help="Timesteps.  [default: 20; an example's whole series]")
+@steps_option(
+    STREAMED + 1,
+    help="Timesteps; of each context, if there are several.  [default: 20, or 6 of each "
+    "context; an example's whole series]",
+)
 @seed_option
 @click.option("--simulator", type=click.Choice(["verilator", "icarus"]), default="verilator", show_default=True)
 @click.option("--waves", is_flag=True, help="Record waveforms.")
@@ -58,22 +76,121 @@ __all__ = ["VERBS"]
 @json_option
 @reports_errors
 def sim(
-    board, profile, model, weights, io_format, calibration, layers, steps, seed, simulator, waves, axi_load, as_json
+    models,
+    board,
+    profile,
+    contexts,
+    weights,
+    io_format,
+    calibration,
+    layers,
+    steps,
+    seed,
+    simulator,
+    waves,
+    axi_load,
+    as_json,
 ):
-    """Run a model on the simulated RTL of a board and compare with every prediction."""
+    """Run MODEL on the simulated RTL of a board and compare with every prediction.
+
+    MODEL: as for compile, or a program; lstm_tiny if there is none. With --contexts, with several models, or with a
+    program of several contexts these take turns, and latency and interval of each are told.
+    """
+    models = models or ("lstm_tiny",)
+    config = configuration(board, io_format, profile)
+    options = {"simulator": simulator, "waves": waves, "preload": not axi_load}
+    if contexts is None and len(models) == 1:
+        program, network, task, xs = _job(
+            models[0], config, weights_of(weights, 1)[0], steps, seed, calibration, layers
+        )
+        if len(program.models) == 1 and program.streams == (1,):
+            _sim_one(program, network, task, xs, options, as_json)
+    else:
+        program = _set(models, config, contexts, weights, seed, calibration, layers)
+    _sim_all(program, steps or _ROUNDS, seed, options, as_json)
+
+
+def _set(models, config, contexts, weights, seed, calibration, layers):
+    """The program of several models or contexts."""
+    if any(model.endswith(PROGRAM_SUFFIX) for model in models):
+        raise SpiccatoError(
+            f"{', '.join(models)}: a program has its models and contexts already: name it alone, without --contexts"
+        )
+    return compile_program(
+        networks_of(models, seed, calibration, layers),
+        config,
+        contexts=contexts_of(contexts, len(models)),
+        weight_formats=weights_of(weights, len(models)),
+    )
+
+
+def _sim_all(program, steps, seed, options, as_json):
+    """Let all contexts of a program take turns, and leave."""
+    from spiccato_sim.benches.round_robin import round_robin
+    from spiccato_sim.models.bfloat16 import round_bfloat16
+
+    rng = np.random.default_rng(seed)
+    inputs = [round_bfloat16(rng.standard_normal((steps, model.input_size))) for model in program.models]
+    if not as_json:
+        print_summary(program)
+    with status("building the simulator and running the RTL"):
+        result = round_robin(program, inputs, **options)
+    if as_json:
+        emit_json(
+            {
+                "program": program_summary(program),
+                "simulator": options["simulator"],
+                "steps": steps,
+                "packets": result.packets,
+                "passed": result.passed,
+                "bit_exact": result.bit_exact,
+                "contexts": [dataclasses.asdict(context) for context in result.contexts],
+                "failures": result.failures,
+                "waves": str(result.waves) if result.waves else None,
+            }
+        )
+    else:
+        _print_contexts(program, result, options["simulator"])
+    sys.exit(0 if result.passed else 1)
+
+
+def _print_contexts(program, result, simulator):
+    console.print(
+        f"{program.name} on the RTL of {program.config.label} ({simulator}): {len(result.contexts)} contexts take "
+        f"turns, {result.packets} packets; bit-exact with the virtual machine: {'yes' if result.bit_exact else 'NO'}",
+        soft_wrap=True,
+    )
+    titles = ("model", "context", "tid", "spaced", "predicted", "interval", "predicted")
+    print_table(
+        [(title, "left" if title == "model" else "right") for title in titles],
+        [
+            (
+                program.models[one.model].name,
+                one.stream,
+                program.tid(one.model, one.stream),
+                *map(_span, (one.spaced, one.predicted_spaced, one.intervals, one.predicted_intervals)),
+            )
+            for one in result.contexts
+        ],
+    )
+    for failure in result.failures:
+        console.print(f"FAIL: {failure}", soft_wrap=True)
+    if result.waves:
+        console.print(f"waveforms: {result.waves}", soft_wrap=True)
+    console.print("PASS" if result.passed else "FAIL")
+
+
+def _sim_one(program, network, task, xs, options, as_json):
+    """Run one context on its inputs, and leave."""
     from spiccato_sim.benches.simulate import simulate
     from spiccato_sim.models.bfloat16 import BFloat16Pipeline
     from spiccato_sim.models.reference import Reference
 
-    config = configuration(board, io_format, profile)
-    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers)
     if not as_json:
         print_summary(program)
         print_origin(network)
     with status("building the simulator and running the RTL"):
-        result = simulate(
-            program, xs, spaced=spaced_of(len(xs)), simulator=simulator, waves=waves, preload=not axi_load
-        )
+        result = simulate(program, xs, spaced=spaced_of(len(xs)), **options)
 
     errors: dict[str, float] = {}
     scores: dict[str, float] = {}
@@ -92,7 +209,7 @@ def sim(
             {
                 "program": program_summary(program),
                 "origin": network and network.origin,
-                "simulator": simulator,
+                "simulator": options["simulator"],
                 "steps": len(xs),
                 "passed": result.passed,
                 "bit_exact": result.bit_exact,
@@ -105,7 +222,7 @@ def sim(
             }
         )
     else:
-        _print_comparison(program, result, simulator, len(xs), errors, _score_rows(task, scores))
+        _print_comparison(program, result, options["simulator"], len(xs), errors, _score_rows(task, scores))
     sys.exit(0 if result.passed else 1)
 
 
@@ -181,7 +298,7 @@ def _job(model, config, weights, steps, seed, calibration, layers):
         refuse_layers(model, layers)
         program = program_of(model)
         program.require(config)
-        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.model.input_size))
+        xs = np.random.default_rng(seed).standard_normal((steps or 20, program.models[0].input_size))
         return program, None, None, round_bfloat16(xs)
     network = network_of(model, seed, calibration, layers)
     program = compile_program([network], config, weight_formats=[weights])

@@ -18,13 +18,14 @@ from spiccato.registry import configuration
 from spiccato_boards import find
 from spiccato_sim.analysis import bench, measure, published
 from spiccato_sim.analysis.search import Found
+from spiccato_sim.benches.round_robin import round_robin
 from spiccato_sim.benches.simulate import Comparison
 from spiccato_sim.benches.simulators import SimulationError
 from spiccato_sim.models.zoo import MODELS, random_network
 
 KEYS = set(
     """
-    kind board configuration profile measured cores block model weight_format fits reason failures clock_mhz
+    kind board configuration profile measured cores block contexts model weight_format fits reason failures clock_mhz
     spaced_cycles predicted_spaced_cycles initiation_interval_cycles predicted_initiation_interval_cycles
     mac_bound_cycles full_mac_bound_cycles compute_us round_trip_us total_us
     published_total_us published_compute_us published_p99_us published_version
@@ -172,6 +173,31 @@ def test_other_profiles(replace_simulate, tmp_path):
     assert {(row["kind"], row["profile"]) for row in rows} == {("preset", "conservative"), ("profile", "aggressive")}
     again = bench.run_bench([BOARD], [NETWORK], out=tmp_path, error_steps=20, best=False, profile="conservative").rows
     assert again == rows
+
+
+def test_contexts_that_take_turns(replace_simulate, monkeypatch, tmp_path):
+    """One row more, whose figures are those of all contexts; a context that differs is a failure."""
+    replace_simulate(lambda program, comparison: comparison)
+    board = dataclasses.replace(
+        BOARD, configurations={"default": dataclasses.replace(BOARD.config, streams=4, state_slots=100)}
+    )
+    monkeypatch.setattr(bench, "CONTEXTS", (board.name, "small", 3))
+    result = bench.run_bench([board], [NETWORK], out=tmp_path, error_steps=20, best=False)
+    [row] = [row for row in result.rows if row["kind"] == "contexts"]
+    model = compile_network(NETWORK, board.config)
+    assert result.passed and row["contexts"] == 3 and row["bit_exact"]
+    assert (
+        row["spaced_cycles"] == model.spaced_latency and row["initiation_interval_cycles"] == model.initiation_interval
+    )
+    assert "## Contexts that take turns" in (tmp_path / "latency.md").read_text()
+
+    def other(program, inputs, **options):
+        found = round_robin(program, inputs, **options)
+        return dataclasses.replace(found, failures=["spaced latency of stream 2"])
+
+    monkeypatch.setattr(measure, "round_robin", other)
+    again = bench.run_bench([board], [NETWORK], out=tmp_path / "again", error_steps=20, best=False)
+    assert [failure.split(": ", 1)[1] for failure in again.failures] == ["spaced latency of stream 2"]
 
 
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])

@@ -67,7 +67,7 @@ ELSEWHERE = {
             "spiccato estimate my_model.onnx --board my_board.py",
             "spiccato lint --board my_board.py",
             "spiccato project --board my_board.py",
-            "spiccato sim --model my_model.onnx --board my_board.py",
+            "spiccato sim my_model.onnx --board my_board.py",
             "spiccato timing --board my_board.py",
             "spiccato verilog --board my_board.py",
         ),

@@ -83,21 +83,21 @@ def test_a_stated_order_is_told(doubtful, series, program, tmp_path):
         if verb != "report":
             assert json.loads(run(verb, doubtful, *options, *order, "--json").stdout)["origin"] == origin
     assert f">{origin}<" in page.read_text() and "--layers lstm,fc0,fc1" in page.read_text()
-    refused("does not tell what lies between", "sim", "--board", "test4", "--model", doubtful)
+    refused("does not tell what lies between", "sim", "--board", "test4", doubtful)
     refused("layers: fc1 left out", "demo", "--board", "test4", "--model", doubtful, "--layers", "lstm,fc0")
     refused("--layers is for state dicts; a program is compiled already", "report", program, *order)
-    refused("--layers is for state dicts", "sim", "--board", "test4", "--model", program, *order)
+    refused("--layers is for state dicts", "sim", "--board", "test4", program, *order)
     refused("layers='lstm,fc0,fc1': 'lstm_tiny' has an order; supported: state dicts", "compile", "lstm_tiny", *order)
 
 
 @pytest.mark.parametrize(
     "arguments, text",
     [
-        (["sim", "--board", "nonesuch"], "unknown board 'nonesuch'; known: ia420f, ia840f, test4"),
-        (["sim", "--model", "nonesuch"], "unknown model 'nonesuch'; known: lstm_tiny"),
-        (["sim", "--model", "none.spiccato"], "none.spiccato: no such file"),
-        (["sim", "--model", "none.safetensors"], "none.safetensors"),
-        (["sim", "--model", "lstm_large"], "does not fit 'ia420f'"),
+        (["sim", "--board", "nonesuch"], "unknown board 'nonesuch'; known: ia420f, ia420f-windows, ia840f, test4"),
+        (["sim", "nonesuch"], "unknown model 'nonesuch'; known: lstm_tiny"),
+        (["sim", "none.spiccato"], "none.spiccato: no such file"),
+        (["sim", "none.safetensors"], "none.safetensors"),
+        (["sim", "lstm_large"], "does not fit 'ia420f'"),
         (["compile", "none.onnx"], "none.onnx: no such file"),
         (["compile", "none.spiccato"], "unknown model 'none.spiccato'"),
         (["compile", "lstm_tiny", "--weights", "int4"], "weight format 'int4'"),
@@ -133,7 +133,9 @@ def test_refusals(arguments, text):
         (np.ones((8, 5), dtype="V2"), "x.npy: holds |V2"),
         (np.ones((8, 4)), "x.npy: has shape (8, 4); expected (steps, 5)"),
         (np.ones(5), "x.npy: has shape (5,); expected (steps, 5)"),
-        (np.ones((1, 8, 5)), "x.npy: has shape (1, 8, 5)"),
+        (np.ones((1, 8, 4)), "x.npy: has shape (1, 8, 4); expected (sequences, steps, 5)"),
+        (np.ones((1, 1, 8, 5)), "x.npy: has shape (1, 1, 8, 5); expected (steps, 5)"),
+        (np.full((2, 3, 5), 1e300), "input [0, 0, 0] is beyond the range of bfloat16"),
         (np.ones((0, 5)), "x.npy: has shape (0, 5)"),
         (np.array([[0, 1, 2, 3, np.nan]]), "x.npy: [0, 4] is nan; every value must be finite"),
         (np.array([[0, np.inf, 2, 3, 4]]), "x.npy: [0, 1] is inf"),
@@ -255,9 +257,10 @@ def test_compile_and_inspect(tmp_path):
     assert compiled.exit_code == shown.exit_code == 0
     assert "predicted spaced latency: 77 cycles" in compiled.output
     assert "3,456 of 4,510 DSP blocks (77%)" in compiled.output
-    assert [line for line in compiled.output.splitlines() if not line.startswith("wrote")] == (
-        shown.output.splitlines()
-    )
+    lines = [line for line in compiled.output.splitlines() if not line.startswith("wrote")]
+    assert shown.output.splitlines()[: len(lines)] == lines
+    # Where the model lies.
+    assert "0..79" in shown.output.splitlines()[-1]
 
 
 def test_json_of_a_program(tmp_path):
@@ -266,8 +269,9 @@ def test_json_of_a_program(tmp_path):
     shown = json.loads(run("inspect", path, "--json").stdout)
     assert compiled == shown | {"origin": None, "output": str(path)}
     program = Program.load(path)
-    assert (shown["digest"], shown["spaced_cycles"]) == (program.digest, program.model.spaced_latency)
-    assert (shown["input_size"], shown["hidden_sizes"], shown["output_size"]) == (5, [12, 12], 3)
+    [model] = shown["models"]
+    assert (shown["digest"], model["spaced_cycles"]) == (program.digest, program.model.spaced_latency)
+    assert (model["input_size"], model["hidden_sizes"], model["output_size"]) == (5, [12, 12], 3)
 
 
 def test_estimate():
@@ -352,8 +356,8 @@ def test_run_on_the_rtl(program, series, monkeypatch, failures):
     """The comparison is told, and decides the exit status."""
     asked = []
 
-    def simulate(loaded, xs, spaced):
-        asked.append((len(xs), spaced))
+    def simulate(loaded, xs, *, spaced, model, stream, starts):
+        asked.append((len(xs), spaced, model, stream, list(starts)))
         return Comparison(
             outputs=xs,
             bit_exact=not failures,
@@ -374,7 +378,7 @@ def test_run_on_the_rtl(program, series, monkeypatch, failures):
         "interval_cycles": 7,
         "failures": failures,
     }
-    assert asked == [(8, 4)]
+    assert asked == [(8, 4, 0, 0, [0])]
     assert ("FAIL" in run("run", program, "--input", series, "--rtl").output) == bool(failures)
 
 
@@ -397,7 +401,7 @@ def test_calibration_changes_the_program(tmp_path):
 def test_sim_refuses_program_of_another_board(tmp_path):
     path = tmp_path / "p.spiccato"
     assert run("compile", "lstm_tiny", "--board", "ia840f", "-o", path).exit_code == 0
-    refused("compiled for configuration 'ia840f', not for 'ia420f'", "sim", "--model", path)
+    refused("compiled for configuration 'ia840f', not for 'ia420f'", "sim", path)
 
 
 @pytest.mark.parametrize(
@@ -434,13 +438,13 @@ def test_sim(monkeypatch):
         )
 
     monkeypatch.setattr("spiccato_sim.benches.simulate.simulate", simulate)
-    data = json.loads(run("sim", "--model", ONNX, "--steps", "12", "--json").stdout)
+    data = json.loads(run("sim", ONNX, "--steps", "12", "--json").stdout)
     assert (data["passed"], data["bit_exact"], data["steps"], data["task"]) == (True, True, 12, {})
-    assert data["spaced_cycles"] == [data["program"]["spaced_cycles"]] * 6
+    assert data["spaced_cycles"] == [data["program"]["models"][0]["spaced_cycles"]] * 6
     assert 0 < data["errors"]["RMS error against float64"] < data["errors"]["largest error against float64"]
-    shown = run("sim", "--model", "seattle_weather").output
+    shown = run("sim", "seattle_weather").output
     assert "mean absolute error, RTL, degrees C" in shown and shown.endswith("PASS\n")
-    assert json.loads(run("sim", "--model", "seattle_weather", "--json").stdout)["task"]["persistence"] > 2.2
+    assert json.loads(run("sim", "seattle_weather", "--json").stdout)["task"]["persistence"] > 2.2
 
 
 def _verbs_on_boards():
@@ -468,18 +472,16 @@ def test_a_program_is_for_one_profile(program, series, tmp_path):
     shown = [json.loads(run("inspect", path, "--json").stdout) for path in (program, other)]
     assert [one["profile"] for one in shown] == ["aggressive", "conservative"]
     assert [one["board"] for one in shown] == ["test4", "test4"]
-    assert shown[0]["digest"] != shown[1]["digest"] and shown[0]["spaced_cycles"] < shown[1]["spaced_cycles"]
+    assert shown[0]["digest"] != shown[1]["digest"] and _spaced(shown[0]) < _spaced(shown[1])
     outputs = [json.loads(run("run", path, "--input", series, "--json").stdout) for path in (program, other)]
     assert outputs[0]["outputs"] == outputs[1]["outputs"]
     assert [one["profile"] for one in outputs] == ["aggressive", "conservative"]
     differing = "not for 'test4' (profile conservative instead of aggressive): compile the network for 'test4'"
-    refused(differing, "sim", "--board", "test4", "--model", other)
+    refused(differing, "sim", "--board", "test4", other)
     refused(differing, "demo", "--board", "test4", "--model", other)
     refused(differing, "report", other, "--board", "test4")
     refused(differing, "report", other, "--profile", "aggressive")
-    refused(
-        "(profile aggressive instead of", "sim", "--board", "test4", "--model", program, "--profile", "conservative"
-    )
+    refused("(profile aggressive instead of", "sim", "--board", "test4", program, "--profile", "conservative")
 
 
 def test_files_of_profiles_do_not_meet(tmp_path):

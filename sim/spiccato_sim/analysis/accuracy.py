@@ -43,18 +43,19 @@ def rms(values):
 
 
 def as_streamed(xs, io_format):
-    """Inputs (steps, features), one step at least, rounded to the streams' format.
+    """Inputs (steps, features) or (sequences, steps, features), one at least, rounded to the streams' format.
 
     Raises
     ------
     ModelError
         If they have another shape, hold something else than real numbers, or one is beyond the format's range.
     """
-    xs = real_array(xs, ("steps", "features"), "inputs", error=ModelError)
+    shape = ("sequences", "steps", "features")
+    xs = real_array(xs, shape if np.ndim(xs) == 3 else shape[1:], "inputs", error=ModelError)
     xs = from_bits(to_bits(xs, io_format), io_format)
     if not np.isfinite(xs).all():
-        step, feature = np.argwhere(~np.isfinite(xs))[0].tolist()
-        raise ModelError(f"input [{step}, {feature}] is beyond the range of {io_format}")
+        place = np.argwhere(~np.isfinite(xs))[0].tolist()
+        raise ModelError(f"input {place} is beyond the range of {io_format}")
     return xs
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from spiccato.arrays import real_array
-from spiccato.compiler import compile_network, link
+from spiccato.compiler import compile_network, link, most_contexts
 from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
@@ -58,6 +58,8 @@ class Row:
         The same at the clock that the board is designed for.
     mac_bound_cycles, full_mac_bound_cycles : int or None
         What the multiplications alone would take of the two.
+    contexts : int or None
+        How many contexts, of a state each, there is room for.
     published_us : float or None
         Latency of the published product with this network on this board, less the PCIe round trip.
     rms_error : float or None
@@ -84,6 +86,7 @@ class Row:
     interval_us: float | None = None
     mac_bound_cycles: int | None = None
     full_mac_bound_cycles: int | None = None
+    contexts: int | None = None
     published_us: float | None = None
     rms_error: float | None = None
     rms_error_sent: float | None = None
@@ -207,6 +210,7 @@ def estimate(
                 interval_us=compiled.initiation_interval / config.clock_mhz,
                 mac_bound_cycles=compiled.critical_mac_bound,
                 full_mac_bound_cycles=compiled.full_mac_bound,
+                contexts=most_contexts([compiled]),
                 **measured[key],
             )
         )

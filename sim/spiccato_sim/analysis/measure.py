@@ -18,6 +18,7 @@ from spiccato_boards import Board, find
 
 from .. import benches, models
 from ..benches import runner
+from ..benches.round_robin import round_robin
 from ..benches.simulate import simulate
 from ..benches.simulators import SimulationError
 from ..models import zoo
@@ -47,7 +48,8 @@ class Searched:
 class Task:
     """One row, on a board's own configuration or another one: to measure, or to predict only.
 
-    With no ``error_steps`` it has no errors.
+    With no ``error_steps`` it has no errors. Of several ``contexts``, which take turns, ``spaced`` and ``streamed`` are
+    rounds.
     """
 
     kind: str
@@ -60,6 +62,7 @@ class Task:
     error_steps: int
     out: Path
     measured: bool = True
+    contexts: int = 1
 
 
 def know(named):
@@ -91,7 +94,9 @@ def measure(task, build_folder):
     )
     result |= {"measured": task.measured, "failures": []}
     try:
-        program = compile_program([task.network], task.config, weight_formats=[task.weight_format])
+        program = compile_program(
+            [task.network], task.config, contexts=task.contexts, weight_formats=[task.weight_format]
+        )
     except FitError as error:
         return result | {"weight_format": task.weight_format, "fits": False, "reason": str(error)}
     model = program.model
@@ -121,7 +126,7 @@ def _on_rtl(task, program, build_folder):
             task.spaced,
             Timeline(program).stream([Packet()] * task.streamed),
             [machine.step(x).tolist() for x in xs],
-            _code(benches, "simulate", "traffic", "streams", "tb_accelerator", "device"),
+            _code(benches, "simulate", "round_robin", "traffic", "streams", "tb_accelerator", "device"),
         )
         del machine
         return _kept(
@@ -132,6 +137,8 @@ def _on_rtl(task, program, build_folder):
 
 
 def _simulated(task, program, xs, build_folder):
+    if task.contexts > 1:
+        return _taking_turns(round_robin(program, [xs], spaced=task.spaced, build_folder=build_folder))
     comparison = simulate(program, xs, spaced=task.spaced, build_folder=build_folder)
     return {
         # All are the same, or it is a failure.
@@ -139,6 +146,16 @@ def _simulated(task, program, xs, build_folder):
         "initiation_interval_cycles": comparison.initiation_interval,
         "bit_exact": comparison.bit_exact,
         "failures": comparison.failures,
+    }
+
+
+def _taking_turns(found):
+    return {
+        # All contexts' are the same, or it is a failure.
+        "spaced_cycles": max(max(context.spaced) for context in found.contexts),
+        "initiation_interval_cycles": max(max(context.intervals) for context in found.contexts),
+        "bit_exact": found.bit_exact,
+        "failures": found.failures,
     }
 
 
@@ -174,7 +191,8 @@ def reference(network, steps, out):
 
 def _name(task):
     """How the files of a row are called."""
-    return f"{task.config.label}_{task.network.name}_{task.weight_format}"
+    contexts = f"_{task.contexts}_contexts" if task.contexts > 1 else ""
+    return f"{task.config.label}_{task.network.name}_{task.weight_format}{contexts}"
 
 
 def _kept(path, function):

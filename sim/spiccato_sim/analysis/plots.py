@@ -84,6 +84,18 @@ def _required(row):
     return _number(row["required_cycles"], 0) + met
 
 
+def _contexts(rows):
+    """The section on contexts, if there are such rows."""
+    if not rows:
+        return ""
+    return f"""
+## Contexts that take turns
+
+So many contexts of one model, a state each: the figures are those of every one of them, whichever ran before.
+
+{rows}"""
+
+
 def table(rows, found):
     """The Markdown document."""
     columns = {
@@ -138,6 +150,7 @@ Published figures: {published.source()} The newest version of each.
 
 """,
         shown("preset", columns | errors),
+        _contexts(shown("contexts", columns | {"contexts": lambda row: str(row["contexts"])} | basis)),
     ]
     refused = [
         f"- {row['board']}, {row['weight_format']} weights: {row['reason']}\n"

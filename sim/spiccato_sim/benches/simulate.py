@@ -70,13 +70,15 @@ def simulate(
     hardware_program=None,
     netlist=None,
     power_up=None,
+    model=0,
+    stream=0,
+    starts=(),
 ):
     """Stream ``xs`` through the RTL of ``program.config`` and compare with the virtual machine.
 
     Parameters
     ----------
     program : spiccato.compiler.Program
-        With one model and one context.
     xs : float array (steps, input_size)
     spaced : int
         The first ``spaced`` inferences come alone, the others (at least 4) as fast as the accelerator takes them.
@@ -97,6 +99,10 @@ def simulate(
         Simulate this netlist (see :func:`.runner.build`) instead of the Verilog; not with ``preload``.
     power_up : int, optional
         Seed of random values that everything without an initial value begins with, instead of zeros; Verilator only.
+    model, stream : int
+        The context.
+    starts : collection of int
+        Steps that start from the model's initial state.
 
     Returns
     -------
@@ -109,11 +115,14 @@ def simulate(
     SimulationError
         If the simulation itself fails.
     """
-    config, model = program.config, program.model
-    xs = real_array(xs, ("steps", model.input_size), "xs", finite=False)
+    config, found = program.config, program.require_context(model, stream)
+    xs = real_array(xs, ("steps", found.input_size), "xs", finite=False)
     if not 1 <= spaced <= len(xs) - 4:
         raise ValueError(f"{len(xs)} steps do not make {spaced} spaced ones (at least 1) and 4 streamed ones")
-    sends = [Send(to_bits(x, config.io_format), beats=length) for x, length in zip(xs, beats or [None] * len(xs))]
+    sends = [
+        Send(to_bits(x, config.io_format), model, stream, start=step in starts, beats=length)
+        for step, (x, length) in enumerate(zip(xs, beats or [None] * len(xs)))
+    ]
     pauses = None if pause_seed is None else (pause_seed, 0.5, 0.5)
     segments = [
         Segment([send._replace(spacing=alone(program)) for send in sends[:spaced]], pauses, program=program),
@@ -130,27 +139,27 @@ def simulate(
         hardware_program=hardware_program,
     )
     values, cycles = compare(segments, traffic.played)
-    first, stream = traffic.played
+    first, streamed = traffic.played
     latencies = first.latencies(segments[0])
-    intervals = np.diff([heard.finished for heard in stream.heard]).tolist()
+    intervals = np.diff([heard.finished for heard in streamed.heard]).tolist()
     if pauses is None:
-        cycles += _registers(model, first, stream)
-        wrong = [cycle for cycle in latencies if cycle != model.spaced_latency]
+        cycles += _registers(found, first, streamed)
+        wrong = [cycle for cycle in latencies if cycle != found.spaced_latency]
         if wrong:
             cycles.append(
                 f"spaced latency, cycles: {len(wrong)} of {len(latencies)} differ, the first {wrong[0]} from the RTL, "
-                f"{model.spaced_latency} predicted"
+                f"{found.spaced_latency} predicted"
             )
-        due = _due_interval(program, segments[1])
+        due = _due_interval(program, found, segments[1])
         if intervals and intervals[-1] != due:
             cycles.append(f"initiation interval, cycles: {intervals[-1]} from the RTL, {due} predicted")
     comparison = Comparison(
-        outputs=_outputs(program, traffic.played),
+        outputs=_outputs(found, traffic.played),
         bit_exact=not values,
         spaced_cycles=latencies,
-        predicted_spaced_cycles=model.spaced_latency,
+        predicted_spaced_cycles=found.spaced_latency,
         stream_cycles=intervals,
-        predicted_initiation_interval=model.initiation_interval,
+        predicted_initiation_interval=found.initiation_interval,
         failures=[*values, *cycles],
         waves=traffic.waves,
     )
@@ -159,27 +168,27 @@ def simulate(
     return comparison
 
 
-def _due_interval(program, segment):
+def _due_interval(program, model, segment):
     """Between the last two outputs of a segment: the model's, unless packets of other lengths are among them."""
     if all(send.beats is None for send in segment.sends):
-        return program.model.initiation_interval
+        return model.initiation_interval
     finished = [passage.finished for passage in predicted_passages(program, segment.sends)]
     return finished[-1] - finished[-2]
 
 
-def _registers(model, first, stream):
+def _registers(model, first, streamed):
     """What registers tell of cycles, where it is not what it should be."""
     for what, got, wanted in (
         ("latency register, cycles", first.registers["latency"], model.spaced_latency),
-        ("stall cycles register", stream.registers["stall_cycles"], 0),
+        ("stall cycles register", streamed.registers["stall_cycles"], 0),
     ):
         if got != wanted:
             yield f"{what}: {got} from the RTL, {wanted} predicted"
 
 
-def _outputs(program, played):
+def _outputs(model, played):
     """Outputs (steps, output_size) as numbers; as many steps as came whole."""
-    model, config = program.model, program.config
+    config = model.config
     packets = [np.frombuffer(heard.data, dtype=f"<u{config.io_bits // 8}") for one in played for heard in one.heard]
     whole = [bits for bits in packets if len(bits) == model.output_size]
     return from_bits(np.array(whole).reshape(len(whole), model.output_size), config.io_format)

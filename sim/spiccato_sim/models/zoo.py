@@ -20,6 +20,7 @@ from .series import TASKS
 __all__ = [
     "MODELS",
     "TRAINED",
+    "WINDOWED",
     "BenchmarkModel",
     "benchmark_like",
     "build",
@@ -42,12 +43,17 @@ _WEIGHTS, _INPUTS, _CALIBRATION = range(3)
 
 @dataclass(frozen=True)
 class BenchmarkModel:
-    """Shape of a benchmark model; its input size is its hidden size."""
+    """Shape of a benchmark model; its input size is its hidden size unless it is told.
+
+    Of one that is for sliding windows, `window` is how many timesteps each answer is of.
+    """
 
     name: str
     layers: int
     hidden_size: int
     output_size: int = 32
+    input_size: int | None = None
+    window: int | None = None
 
 
 MODELS = {
@@ -60,6 +66,16 @@ MODELS = {
         BenchmarkModel("lstm_large", layers=3, hidden_size=960),
     )
 }
+
+WINDOWED = {
+    model.name: model
+    for model in (
+        BenchmarkModel("lstm_a", layers=2, hidden_size=100, output_size=1, input_size=100, window=50),
+        BenchmarkModel("lstm_b", layers=3, hidden_size=200, output_size=1, input_size=250, window=100),
+        BenchmarkModel("lstm_c", layers=4, hidden_size=1000, output_size=1, input_size=500, window=100),
+    )
+}
+"""Shapes of another benchmark of this field, STAC-ML Markets (Inference)."""
 
 
 def benchmark_like(network: Network) -> BenchmarkModel | None:
@@ -83,11 +99,12 @@ def build(name: str, seed: int = 0, scale: float = 1.0) -> Network:
     ModelError
         Unknown name.
     """
-    if name not in MODELS:
-        raise ModelError(f"unknown benchmark model '{name}'; known: {', '.join(MODELS)}")
-    model = MODELS[name]
+    known = MODELS | WINDOWED
+    if name not in known:
+        raise ModelError(f"unknown benchmark model '{name}'; known: {', '.join(known)}")
+    model = known[name]
     rng = np.random.default_rng((seed, _WEIGHTS))
-    sizes = [model.hidden_size] * (model.layers + 1)
+    sizes = [model.input_size or model.hidden_size] + [model.hidden_size] * model.layers
     return _initialised(rng, sizes, [model.output_size], scale, name)
 
 
@@ -157,8 +174,13 @@ def _normal(network: Network, steps: int, seed: tuple[int, int], spread: ArrayLi
     return round_bfloat16(np.random.default_rng(seed).standard_normal((steps, network.input_size)) * factors)
 
 
-def load_inputs(path: str, input_size: int) -> Array:
+def load_inputs(path: str, input_size: int, *, sequences: bool = False) -> Array:
     """Inputs (steps, input_size) from a .npy file, or from a .npz file with one array: real numbers, all finite.
+
+    Parameters
+    ----------
+    sequences
+        Inputs (sequences, steps, input_size) will do as well.
 
     Raises
     ------
@@ -179,6 +201,8 @@ def load_inputs(path: str, input_size: int) -> Array:
         raise
     except (ValueError, EOFError, zipfile.BadZipFile, zlib.error):
         raise ModelError(f"{path}: not a .npy file of numbers") from None
+    if sequences and np.ndim(array) == 3:
+        return real_array(array, ("sequences", "steps", input_size), f"{path}:", error=ModelError)
     return real_array(array, ("steps", input_size), f"{path}:", error=ModelError)
 
 
@@ -214,7 +238,7 @@ def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Netw
     ModelError
         Unknown name or suffix, or a file that `load_network` refuses.
     """
-    if name_or_path in MODELS:
+    if name_or_path in MODELS or name_or_path in WINDOWED:
         if layers is not None:
             raise ModelError(f"layers={layers!r}: '{name_or_path}' has an order; supported: state dicts")
         return build(name_or_path, seed)
@@ -229,6 +253,6 @@ def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Netw
     if Path(name_or_path).suffix.lower() in SUFFIXES:
         return load_network(name_or_path, layers=layers)
     raise ModelError(
-        f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *TRAINED))}, "
+        f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *WINDOWED, *TRAINED))}, "
         f"or a path to a file ({', '.join(SUFFIXES)})"
     )

@@ -169,7 +169,7 @@ def _commands(model, program, network, board, weights, inputs, steps, seed, laye
     drawn = ["--input", inputs] if inputs else []
     report = ["spiccato", "report", model, *compiled, *drawn, "--steps", str(steps), "--seed", str(seed)]
     options = compiled or ["--board", board, "--profile", program.config.profile, "--format", program.config.io_format]
-    check = ["spiccato", "sim", "--model", model, *options, "--seed", str(seed)]
+    check = ["spiccato", "sim", model, *options, "--seed", str(seed)]
     return [
         ("This page:", shlex.join(report)),
         ("Its cycles and outputs on the RTL, in simulation:", shlex.join(check)),
