@@ -4,11 +4,12 @@ import dataclasses
 
 import click
 
-from spiccato.compiler import compile_program
+from spiccato.compiler import compile_program, link
+from spiccato.errors import SpiccatoError
 from spiccato.files import check_file
 from spiccato.registry import configuration
 
-from .arguments import PROGRAM_SUFFIX, network_of, program_of, refuse_layers
+from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_layers
 from .options import (
     board_option,
     calibration_option,
@@ -41,12 +42,13 @@ __all__ = ["VERBS"]
 )
 @steps_option(help="Timesteps.  [default: 300; an example's or a file's whole series]")
 @seed_option
+@click.option("--model", "name", metavar="NAME", help="Of a program of several models, this one, by name or number.")
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
 @reports_errors
-def report(model, board, profile, weights, io_format, calibration, layers, inputs, steps, seed, output):
+def report(model, board, profile, weights, io_format, calibration, layers, inputs, steps, seed, name, output):
     """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
 
-    MODEL: as for compile, or a program.
+    MODEL: as for compile, or a program; of several models, a page is about one, as if it were loaded alone.
     """
     from spiccato_sim.analysis.html_report import write_report
 
@@ -54,12 +56,16 @@ def report(model, board, profile, weights, io_format, calibration, layers, input
     network = None
     if model.endswith(PROGRAM_SUFFIX):
         refuse_layers(model, layers)
-        program = program_of(model)
+        loaded = program_of(model)
+        number = model_of(loaded, name)
+        program = link([loaded.models[number]], contexts=loaded.streams[number]) if len(loaded.models) > 1 else loaded
         if board:
             program.require(configuration(board, program.config.io_format, profile))
         elif profile:
             program.require(dataclasses.replace(program.config, profile=profile))
     else:
+        if name is not None:
+            raise SpiccatoError(f"{model}: --model chooses of a program; name the model itself")
         config = configuration(board or "ia420f", io_format, profile)
         network = network_of(model, seed, calibration, layers)
         program = compile_program([network], config, weight_formats=[weights])

@@ -19,6 +19,7 @@ from spiccato.program import Program
 from spiccato.registry import configuration
 from spiccato_boards import boards, find
 from spiccato_cli import main
+from spiccato_sim.benches.round_robin import ContextCycles, RoundRobin
 from spiccato_sim.benches.simulate import Comparison
 from spiccato_sim.models.vm import VirtualMachine
 from spiccato_sim.models.zoo import inputs, resolve
@@ -351,6 +352,118 @@ def test_run(program, series, tmp_path):
     assert f"last outputs: {expected[-1][0]:.6g}" in run("run", program, "--input", series).output
 
 
+def test_run_of_sequences(program, tmp_path):
+    """Each begins from the initial state, whatever came before."""
+    xs = np.random.default_rng(1).standard_normal((3, 4, 5)).astype(np.float32)
+    np.save(tmp_path / "x.npy", xs)
+    result = run("run", program, "--input", tmp_path / "x.npy", "-o", tmp_path / "y.npy")
+    assert result.exit_code == 0 and "3 sequences of 4 steps, 3 outputs each" in result.output
+    written = np.load(tmp_path / "y.npy")
+    assert written.shape == (3, 4, 3)
+    for sequence, outputs in zip(xs, written):
+        assert (VirtualMachine(Program.load(program)).run(sequence) == outputs).all()
+
+
+@pytest.fixture
+def two_models(tmp_path):
+    """A program of two models, of 3 and 2 contexts, on a board of the test's own."""
+    board = tmp_path / "pair_board.py"
+    board.write_text(
+        "from spiccato.config import Config\nfrom spiccato.registry import Target\n"
+        'BOARD = Target(configurations={"default": Config(name="pair", cores=2, block=4, models=2, streams=8,'
+        " state_slots=70, slots=32, input_blocks=8, output_beats=8)})\n"
+    )
+    path = tmp_path / "two.spiccato"
+    arguments = ["compile", ONNX, "seattle_weather", "--board", board, "--contexts", "3,2", "--weights", "int8,auto"]
+    result = run(*arguments, "-o", path)
+    assert result.exit_code == 0, result.output
+    return path, board, result.output
+
+
+def test_several_models_and_contexts(two_models, tmp_path):
+    """One file: what each model's contexts take, how many would fit, where all lies."""
+    path, _, shown = two_models
+    loaded = Program.load(path)
+    assert loaded.streams == (3, 2) and [model.weight_formats[0] for model in loaded.models] == ["int8", "int16"]
+    for number, model in enumerate(loaded.models):
+        streams = loaded.streams[number]
+        first = loaded.tid(number, 0)
+        assert f"contexts of model {number}: {streams}, tid {first} to {first + streams - 1}; state memory: " in shown
+        assert f"{model.slots} slots each" in shown
+    data = json.loads(run("inspect", path, "--json").stdout)
+    assert data["contexts_that_fit"] == 70 // sum(model.slots for model in loaded.models)
+    assert f"room for {data['contexts_that_fit']} contexts of each model" in shown
+    assert [(one["contexts"], one["first_tid"], one["slots"]) for one in data["models"]] == [
+        (3, 0, loaded.models[0].slots),
+        (2, 8, loaded.models[1].slots),
+    ]
+    tables = run("inspect", path).output.splitlines()[-2:]
+    for line, model, place in zip(tables, loaded.models, loaded.places):
+        assert model.digest in line and f"{place.state}.." in line and f"{place.weight}.." in line
+    # What is run is chosen by name or number.
+    np.save(tmp_path / "x.npy", np.ones((6, 5), np.float32))
+    by_name = run(
+        "run", path, "--model", loaded.models[0].name, "--context", "2", "--input", tmp_path / "x.npy", "--json"
+    )
+    by_number = run("run", path, "--model", "0", "--input", tmp_path / "x.npy", "--json")
+    told = json.loads(by_name.stdout)
+    assert (told["model"], told["context"]) == (0, 2) and told["outputs"] == json.loads(by_number.stdout)["outputs"]
+
+
+def test_refused_models_and_contexts(two_models, program, tmp_path):
+    path, board, _ = two_models
+    np.save(tmp_path / "x.npy", np.ones((6, 5), np.float32))
+    name = Program.load(path).models[0].name
+    choose = ["run", path, "--input", tmp_path / "x.npy"]
+    refused(f"has 2 models: choose one with --model: 0 ({name}), 1 (seattle_weather)", *choose)
+    refused("--model 2: program", *choose, "--model", "2")
+    refused("has no stream 3 of model 0", *choose, "--model", "0", "--context", "3")
+    two = ["compile", ONNX, ONNX, "--board", board]
+    for contexts in ("0", "1,2,3", "-1", "a", "1,", "1.5"):
+        refused(
+            f"--contexts {contexts}: expected a number from 1 on, or 2 of them with commas",
+            *two,
+            "--contexts",
+            contexts,
+        )
+    refused("--contexts 1,2: expected a number from 1 on", "compile", ONNX, "--board", board, "--contexts", "1,2")
+    refused(
+        "3 formats for 2 models; expected one, or one for each", *two, "--weights", "int8,int8", "--weights", "auto"
+    )
+    refused("--calibration is for one model, not for 2", *two, "--calibration", tmp_path / "x.npy")
+    refused("of each would fit", *two, "--contexts", "8")
+    refused("a program has its models and contexts already", "sim", program, "--contexts", "2", "--board", "test4")
+    refused("model table 2 of 1 models", "compile", ONNX, ONNX, "--board", "test4")
+
+
+def test_sim_of_contexts(two_models, monkeypatch):
+    """A line for each context; a difference fails."""
+    path, board, _ = two_models
+    asked = []
+
+    def round_robin(program, inputs, **options):
+        asked.append([xs.shape for xs in inputs])
+        contexts = [
+            ContextCycles(model, stream, [7], [7], [5, 5], [5, 5])
+            for model, streams in enumerate(program.streams)
+            for stream in range(streams)
+        ]
+        return RoundRobin(contexts, 30, True, list(failures))
+
+    monkeypatch.setattr("spiccato_sim.benches.round_robin.round_robin", round_robin)
+    failures = []
+    shown = run("sim", path, "--board", board)
+    assert shown.exit_code == 0, shown.output
+    assert "5 contexts take turns, 30 packets" in shown.output and shown.output.endswith("PASS\n")
+    failures.append("output bits: 1 of 30 packets differ")
+    result = run("sim", ONNX, "--board", board, "--contexts", "4", "--steps", "7", "--json")
+    assert result.exit_code == 1
+    data = json.loads(result.stdout)
+    assert data["failures"] == failures and len(data["contexts"]) == 4 and not data["passed"]
+    sizes = [model.input_size for model in Program.load(path).models]
+    assert asked == [[(6, size) for size in sizes], [(7, 5)]]
+
+
 @pytest.mark.parametrize("failures", [[], ["output bits: 1 of 24 differ"]])
 def test_run_on_the_rtl(program, series, monkeypatch, failures):
     """The comparison is told, and decides the exit status."""
@@ -482,6 +595,10 @@ def test_a_program_is_for_one_profile(program, series, tmp_path):
     refused(differing, "report", other, "--board", "test4")
     refused(differing, "report", other, "--profile", "aggressive")
     refused("(profile aggressive instead of", "sim", "--board", "test4", program, "--profile", "conservative")
+
+
+def _spaced(summary):
+    return [model["spaced_cycles"] for model in summary["models"]]
 
 
 def test_files_of_profiles_do_not_meet(tmp_path):
