@@ -11,6 +11,7 @@ from spiccato.compiler.fit import fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.config import Config
+from spiccato.errors import FitError
 from spiccato.families import FAMILIES, Profile
 from spiccato.isa import frames
 from spiccato.isa.c_header import c_header
@@ -21,7 +22,8 @@ from spiccato_cli import main
 from spiccato_cli.output import program_summary
 from spiccato_sim.analysis import resources
 from spiccato_sim.analysis.estimate import Estimate, Row
-from spiccato_sim.models.zoo import resolve
+from spiccato_sim.analysis.windows import windows
+from spiccato_sim.models.zoo import WINDOWED, build, resolve
 
 pytestmark = pytest.mark.fast
 
@@ -162,3 +164,20 @@ def test_changelog_names_tests():
         re.findall(r"^def (test_\w+)", "\n".join(path.read_text() for path in (ROOT / "tests").rglob("*.py")), re.M)
     )
     assert named and named <= defined, sorted(named - defined)
+
+
+@pytest.mark.long
+def test_windows_table():
+    """docs/windows.md holds what the timeline predicts of sliding windows, and the refusal as it is."""
+    text = (ROOT / "docs" / "windows.md").read_text()
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `lstm")]
+    assert len(rows) == 4
+    for name, _, _, board, *figures in rows:
+        model, config = WINDOWED[name.strip("`")], configuration(board.strip("`"))
+        found = windows(compile_program([build(model.name)], config, contexts=model.window))
+        times = f"{found.latency / config.clock_mhz:.2f}", f"{found.distance / config.clock_mhz:.1f}"
+        assert figures == [str(found.latency), times[0], str(found.distance), times[1]], name
+    for board in ("ia420f", "v80"):
+        with pytest.raises(FitError) as refused:
+            compile_program([build("lstm_c")], configuration(board), contexts=WINDOWED["lstm_c"].window)
+        assert str(refused.value) in text

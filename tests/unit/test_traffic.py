@@ -111,7 +111,7 @@ def test_seeds_are_all_there_is():
 
 
 def test_long_run(monkeypatch, tmp_path, capsys):
-    """It goes on until there were enough, keeps what passed, and ends with the seed that failed and how to repeat it."""
+    """It goes on until there were enough, keeps what passed, and ends with a seed that fails and how to repeat it."""
     asked = []
 
     class Pool:
