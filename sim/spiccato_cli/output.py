@@ -256,8 +256,6 @@ def print_tables(program):
     rows = [
         (
             number,
-            model.name,
-            model.digest,
             span(place.weight, model.weights.shape[1]),
             span(place.slot, model.slots),
             span(place.tail, len(model.words) - program.head_words),
@@ -266,5 +264,5 @@ def print_tables(program):
         )
         for number, (model, place, streams) in enumerate(zip(program.models, program.places, program.streams))
     ]
-    titles = ("", "model", "digest", "weights", "slots", "issue words", "states", "initial state")
+    titles = ("model", "weights", "slots", "issue words", "states", "initial state")
     print_table([(title, "left") for title in titles], rows, frame=None)

@@ -162,12 +162,14 @@ def test_a_memory_of_less_than_half_a_block_takes_half():
 
 
 def test_unknown_board_names_the_known_ones():
-    with pytest.raises(BoardError, match=r"unknown board 'u250'; known: ia420f, ia840f, test4, test8, ulx3s, v80, or"):
+    with pytest.raises(
+        BoardError, match=r"unknown board 'u250'; known: ia420f, ia420f-windows, ia840f, test4, test8, ulx3s, v80, or"
+    ):
         find("u250")
 
 
 def test_a_configuration_for_simulation_only_is_no_board():
-    assert list(boards()) == ["ulx3s", "ia420f", "ia840f", "v80"]
+    assert list(boards()) == ["ulx3s", "ia420f", "ia420f-windows", "ia840f", "v80"]
     with pytest.raises(BoardError, match=r"'test4' is for simulation only, it has no device; boards: ulx3s, ia420f"):
         find("test4")
 
@@ -260,7 +262,7 @@ def test_too_large_a_configuration_is_refused():
     with pytest.raises(
         ConfigError,
         match=r"'big' does not fit BittWare IA-420F .*: "
-        r"needs 6,528 of 4,510 DSP blocks, 10,\d\d\d of 7,110 M20K$",
+        r"needs 6,528 of 4,510 DSP blocks, 11,\d\d\d of 7,110 M20K$",
     ):
         check(dataclasses.replace(configuration("ia840f"), name="big"), board)
     with pytest.raises(ConfigError, match="of 2,255 DSP blocks"):

@@ -167,7 +167,7 @@ def test_another_package_brings_boards(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     registry._installed.cache_clear()
     try:
-        assert list(boards()) == ["ulx3s", "ia420f", "my_board", "ia840f", "v80"]
+        assert list(boards()) == ["ulx3s", "ia420f", "ia420f-windows", "my_board", "ia840f", "v80"]
         assert json.loads(run("compile", MODEL, "--board", "my_board", "--json"))["board"] == "my_board"
         (folder / "again.py").write_text(code("python"))
         registry._installed.cache_clear()
