@@ -112,7 +112,6 @@ def _print_estimate(network, result, source):
         ("us", "right"),
         ("error", "right"),
         ("as seen", "right"),
-        ("contexts", "right"),
     ]
 
     def cells(row):
@@ -124,10 +123,9 @@ def _print_estimate(network, result, source):
                 f"{row.interval_us:.3f}",
                 f"{row.rms_error:.1e}",
                 f"{row.rms_error_seen:.1e}",
-                row.contexts,
             ]
         else:
-            figures = ["no fit", *[""] * 6]
+            figures = ["no fit", *[""] * 5]
         product = [f"{row.published_us:.2f}" if row.published_us is not None else ""] * published
         return [row.board, row.weights, *figures, *product]
 
@@ -154,7 +152,9 @@ def _print_estimate(network, result, source):
             "inputs as given",
             soft_wrap=True,
         )
-        console.print("contexts: how many streams, of a state each, there is room for", soft_wrap=True)
+        room = {row.board: row.contexts for row in result.rows if row.fits}
+        contexts = ", ".join(f"{board} {number}" for board, number in room.items())
+        console.print(f"room for contexts, of a state each: {contexts}", soft_wrap=True)
         console.print(
             f"a bfloat16 pipeline's error: {result.rms_error_bfloat16:.1e}; RMS of the outputs: "
             f"{result.rms_output:.1e}",
