@@ -71,7 +71,7 @@ check: $(STAMP) ## Check format, lint, types and documentation, and run the fast
 test: $(STAMP) ## Run all tests
 	@$(BIN)/python -m pytest -q -n $(WORKERS) --dist loadgroup --require-simulation
 
-fuzz: $(STAMP) ## Compare random models and contexts on the RTL with all predictions (an hour; resumes), or only SEED's
+fuzz: $(STAMP) ## Compare random models and contexts on the RTL with all predictions (long; resumes), or only SEED's
 	@$(BIN)/python -m spiccato_sim.checks.fuzz --workers $(WORKERS) $(if $(SEED),--seed $(SEED))
 
 gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
