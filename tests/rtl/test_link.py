@@ -9,19 +9,22 @@ import pytest
 from faulty_line import FaultyLine
 from rtl_bench import make_config, simulate
 from spiccato.errors import DeviceError, LinkError, SessionError
-from spiccato.host import Line, LinkTransport
+from spiccato.host import Line, LinkTransport, Packet
 from spiccato.host.link import FrameDecoder, encode_frame
-from spiccato.isa.frames import END, ESC, LINK_VERSION, NONCE_BYTES, RESPONSE, Command, Status
+from spiccato.isa.frames import END, ESC, LINK_VERSION, NONCE_BYTES, RESPONSE, STEP_HEADER_BYTES, Command, Status
+from spiccato.isa.marks import request_word
 from spiccato.rtl.part import ports
 from spiccato.rtl.serial.link import Link
 from spiccato.rtl.serial.receiver import FrameReceiver
 
-CONFIG = make_config(output_beats=4)
+#: Numbers of contexts have more than a byte.
+CONFIG = make_config(output_beats=4, models=2, streams=256)
 BEAT = CONFIG.beat_bits // 8
 WATCHDOG = 100
 #: One cycle, as the host's clock has it.
 CYCLE_S = 1e-6
 FREE, READ_ONLY, SCRATCH = 0x40, 0x00, 0x10
+START, QUIET = (request_word.pack(**{name: 1}) for name in ("start", "quiet"))
 NONCE = bytes(range(0xBC, 0xBC + NONCE_BYTES))  # some of them have to be escaped
 
 
@@ -41,7 +44,7 @@ class Board(Line):
     """A link, an accelerator that is a few lines of Python, and the line between link and host.
 
     The accelerator echoes packets with the number of the step added to each byte, so that a step too many or too few
-    shows in all that follow.
+    shows in all that follow. Packets that ask for no output get none.
     """
 
     name, byte_seconds = "board", FrameReceiver.byte_cycles * CYCLE_S
@@ -62,7 +65,7 @@ class Board(Line):
         self.writes, self.inputs, self.outputs, self.beat_cycles = [], [], [], []
         self.aw = self.w = None
         self.answered = False
-        self.packet = b""
+        self.packet, self.named = b"", []
         self.steps = 0
         self.output_beats = None
 
@@ -155,20 +158,26 @@ class Board(Line):
         if ready and self.get("m_axis_input_tvalid"):
             self.beat_cycles.append(self.cycle)
             self.packet += self.get("m_axis_input_tdata").to_bytes(BEAT, "little")
+            self.named.append((self.get("m_axis_input_tid"), self.get("m_axis_input_tuser")))
             if self.get("m_axis_input_tlast"):
-                self.inputs.append(self.packet)
+                assert len(set(self.named)) == 1, "tid or tuser changes within a packet"
+                tid, user = self.named[0]
+                self.inputs.append(Packet(self.packet, tid, user))
                 self.steps += 1
                 echo = bytes((byte + self.steps) & 0xFF for byte in self.packet)
-                count = self.output_beats or len(echo) // BEAT
-                self.outputs += [(echo[BEAT * i : BEAT * (i + 1)] or bytes(BEAT), i == count - 1) for i in range(count)]
-                self.packet = b""
+                count = 0 if user & QUIET else self.output_beats or len(echo) // BEAT
+                self.outputs += [
+                    (echo[BEAT * i : BEAT * (i + 1)] or bytes(BEAT), i == count - 1, tid) for i in range(count)
+                ]
+                self.packet, self.named = b"", []
         if self.outputs:
-            beat, last = self.outputs[0]
+            beat, last, tid = self.outputs[0]
             self.set(
                 s_axis_output_tvalid=1,
                 s_axis_output_tdata=int.from_bytes(beat, "little"),
                 s_axis_output_tlast=last,
                 s_axis_output_tuser=5 if last else 2,
+                s_axis_output_tid=tid,
             )
         self.taken = self.get("s_axis_output_tvalid") and self.get("s_axis_output_tready")
 
@@ -213,12 +222,24 @@ def transport(line, **options):
     return LinkTransport(line, **{"timeout": 2500 * CYCLE_S, **options})
 
 
-def step_bytes(number, beats=2):
-    return bytes((number * 7 + i) & 0xFF for i in range(beats * BEAT))
+def step_packet(number, beats=2, *, user=0):
+    """An input packet; what its context is follows from the number."""
+    return Packet(bytes((number * 7 + i) & 0xFF for i in range(beats * BEAT)), number * 0xC1 & 0x1FF, user)
+
+
+def request_of(packet):
+    """A STEP's payload."""
+    return packet.tid.to_bytes(2, "little") + bytes((packet.user,)) + packet.data
 
 
 def echo(packet, steps):
-    return bytes((byte + steps) & 0xFF for byte in packet)
+    """What comes back."""
+    return Packet(bytes((byte + steps) & 0xFF for byte in packet.data), packet.tid, 5)
+
+
+def response_of(packet):
+    """The response's payload."""
+    return packet.data + bytes((packet.user,)) + packet.tid.to_bytes(2, "little")
 
 
 @pytest.mark.parametrize("seed", [None, 1])
@@ -233,8 +254,8 @@ def test_commands(seed):
         await host.write(SCRATCH, words)
         assert board.writes == words and await host.read(SCRATCH) == 19
         for number, beats in enumerate((1, 2, 3, CONFIG.output_beats), 1):
-            packet = step_bytes(0xC0 - number, beats)
-            assert await host.step(packet) == (echo(packet, number), 5)
+            packet = step_packet(0xC0 - number, beats, user=START * (beats % 2))
+            assert await host.step(packet) == echo(packet, number)
             assert board.inputs[-1] == packet
             if seed is None:
                 assert np.ptp(board.beat_cycles[-beats:]) == beats - 1, "beats do not follow each other"
@@ -271,16 +292,18 @@ def test_statuses():
             (Command.WRITE, b"\x10\x00\x00\x00", Status.LENGTH),
             (Command.WRITE, b"\x10" + bytes(5), Status.LENGTH),
             (Command.STEP, b"", Status.LENGTH),
-            (Command.STEP, bytes(BEAT - 1), Status.LENGTH),
-            (Command.STEP, bytes(2 * BEAT + 1), Status.LENGTH),
-            (Command.STEP, bytes((CONFIG.input_blocks + 1) * BEAT), Status.LENGTH),
+            (Command.STEP, bytes(STEP_HEADER_BYTES), Status.LENGTH),
+            (Command.STEP, bytes(BEAT), Status.LENGTH),
+            (Command.STEP, bytes(STEP_HEADER_BYTES + 2 * BEAT - 1), Status.LENGTH),
+            (Command.STEP, bytes(STEP_HEADER_BYTES + 2 * BEAT + 1), Status.LENGTH),
+            (Command.STEP, bytes(STEP_HEADER_BYTES + (CONFIG.input_blocks + 1) * BEAT), Status.LENGTH),
         ):
             sequence = (sequence + 1) & 0xFF
             assert await board.request(sequence, command.value, payload) == (status, b""), (command, payload)
         for command in (4, 0x43, 0x7F):
             sequence = (sequence + 1) & 0xFF
             assert await board.request(sequence, command, b"\x10") == (Status.COMMAND, b"")
-        assert board.faults == faults + 12
+        assert board.faults == faults + 14
         for wrong in (2, 100, 255):
             assert await board.request((sequence + wrong) & 0xFF, Command.READ.value, b"\x10") == (Status.SEQUENCE, b"")
         assert not board.writes and not board.inputs
@@ -308,12 +331,12 @@ def test_repetitions_are_not_carried_out():
 
     async def script(board):
         await board.opened(sequence=255)
-        packet = step_bytes(3)
-        first = await board.request(0, Command.STEP.value, packet)
-        assert first == (Status.OK, echo(packet, 1) + b"\x05")
-        assert await board.request(0, Command.STEP.value, packet) == first
+        packet = step_packet(3)
+        first = await board.request(0, Command.STEP.value, request_of(packet))
+        assert first == (Status.OK, response_of(echo(packet, 1)))
+        assert await board.request(0, Command.STEP.value, request_of(packet)) == first
         assert await board.request(7, Command.READ.value, b"\x10") == (Status.SEQUENCE, b"")
-        assert await board.request(0, Command.STEP.value, packet) == first
+        assert await board.request(0, Command.STEP.value, request_of(packet)) == first
         assert board.steps == 1
         word = bytes((SCRATCH, 1, 2, 3, 4))
         for _ in range(2):
@@ -322,7 +345,32 @@ def test_repetitions_are_not_carried_out():
         refused = bytes((SCRATCH, *range(8), 9))
         for _ in range(2):
             assert await board.request(2, Command.WRITE.value, refused) == (Status.LENGTH, b"")
-        assert await board.request(3, Command.STEP.value, packet) == (Status.OK, echo(packet, 2) + b"\x05")
+        quiet = step_packet(4, user=QUIET | START)
+        for _ in range(3):
+            assert await board.request(3, Command.STEP.value, request_of(quiet)) == (Status.OK, b"")
+        assert board.inputs == [packet, quiet]
+        answer = Status.OK, response_of(echo(packet, 3))
+        assert await board.request(4, Command.STEP.value, request_of(packet)) == answer
+
+    Board().simulate(script)
+
+
+def test_quiet_packets():
+    """They are answered when they have been accepted; the next answer is that of the next packet that has one."""
+
+    async def script(board):
+        host = transport(board)
+        await host.open()
+        packets = [
+            step_packet(number, user=QUIET * (number % 4 > 0) | START * (number % 3 == 0)) for number in range(9)
+        ]
+        for number, packet in enumerate(packets, 1):
+            assert await host.step(packet) == (None if packet.quiet else echo(packet, number))
+        assert board.inputs == packets
+        board.stuck = True
+        with pytest.raises(SessionError, match="STEP was answered TIMEOUT"):
+            await host.step(packets[1])
+        assert board.steps == 0
 
     Board().simulate(script)
 
@@ -372,7 +420,11 @@ def test_receive_error_loses_the_frame():
 
 @pytest.mark.parametrize(
     "command, payload",
-    [(Command.READ, bytes((SCRATCH,))), (Command.WRITE, bytes((SCRATCH, 1, 2, 3, 4))), (Command.STEP, bytes(2 * BEAT))],
+    [
+        (Command.READ, bytes((SCRATCH,))),
+        (Command.WRITE, bytes((SCRATCH, 1, 2, 3, 4))),
+        (Command.STEP, bytes(STEP_HEADER_BYTES + 2 * BEAT)),
+    ],
 )
 def test_watchdog(command, payload):
     """An accelerator that does not answer: TIMEOUT, the session has ended, and a new one starts from reset."""
@@ -386,8 +438,9 @@ def test_watchdog(command, payload):
         assert await board.request(1, command.value, payload) == (Status.CLOSED, b"")
         assert await board.request(2, command.value, payload) == (Status.CLOSED, b"")
         await board.opened(sequence=9)
-        packet = step_bytes(1)
-        assert await board.request(10, Command.STEP.value, packet) == (Status.OK, echo(packet, 1) + b"\x05")
+        packet = step_packet(1)
+        answer = Status.OK, response_of(echo(packet, 1))
+        assert await board.request(10, Command.STEP.value, request_of(packet)) == answer
         assert await board.request(11, Command.READ.value, bytes((READ_ONLY,))) == (
             Status.OK,
             (0x1234C0DB).to_bytes(4, "little"),
@@ -402,10 +455,11 @@ def test_endless_output():
     async def script(board):
         await board.opened()
         board.output_beats = CONFIG.output_beats
-        status, payload = await board.request(1, Command.STEP.value, bytes(BEAT), 3000)
-        assert status is Status.OK and len(payload) == CONFIG.output_beats * BEAT + 1
+        request = request_of(step_packet(0, 1))
+        status, payload = await board.request(1, Command.STEP.value, request, 3000)
+        assert status is Status.OK and len(payload) == CONFIG.output_beats * BEAT + 3
         board.output_beats = CONFIG.output_beats + 1
-        assert await board.request(2, Command.STEP.value, bytes(BEAT), 3000) == (Status.TIMEOUT, b"")
+        assert await board.request(2, Command.STEP.value, request, 3000) == (Status.TIMEOUT, b"")
 
     Board().simulate(script)
 
@@ -421,10 +475,10 @@ def test_host_sees_a_reset():
         await host.write(SCRATCH, [1])
         board.stuck = True
         with pytest.raises(SessionError, match="STEP was answered TIMEOUT.*load the program again"):
-            await host.step(bytes(BEAT))
+            await host.step(step_packet(0, 1))
         board.stuck = False
         with pytest.raises(LinkError, match="no session: open"):
-            await host.step(bytes(BEAT))
+            await host.step(step_packet(0, 1))
         await host.open()
         assert await host.read(SCRATCH) == 0
         other = transport(board)
@@ -444,14 +498,14 @@ def test_host_restarts_in_the_middle(cut):
     async def script(board):
         host = transport(board)
         await host.open()
-        frame = encode_frame(bytes(((host._last + 1) & 0xFF, Command.STEP.value)) + step_bytes(0, 8))
+        frame = encode_frame(bytes(((host._last + 1) & 0xFF, Command.STEP.value)) + request_of(step_packet(0, 8)))
         await board.write(frame[:cut])
         # Without waiting for what the device may make of it.
         again = transport(board)
         await again.open()
         assert board.steps == 0
-        packet = step_bytes(5)
-        assert await again.step(packet) == (echo(packet, 1), 5)
+        packet = step_packet(5)
+        assert await again.step(packet) == echo(packet, 1)
 
     Board().simulate(script)
 
@@ -465,8 +519,8 @@ def test_late_duplicates():
             impatient = transport(board, timeout=timeout * CYCLE_S, retries=50)
             await impatient.open()
             for number in range(1, 4):
-                packet = step_bytes(number)
-                assert await impatient.step(packet) == (echo(packet, number), 5)
+                packet = step_packet(number, user=QUIET * (number == 2))
+                assert await impatient.step(packet) == (None if packet.quiet else echo(packet, number))
             assert board.steps == 3
 
     Board().simulate(script)
@@ -525,10 +579,12 @@ def test_faults(seed):
                     written += words
                     assert board.writes == written
                     assert await host.read(SCRATCH) == words[-1]
-                packet = rng.integers(0, 256, 2 * BEAT).astype(np.uint8).tobytes()
+                data = rng.integers(0, 256, 2 * BEAT).astype(np.uint8).tobytes()
+                packet = Packet(data, int(rng.integers(1 << CONFIG.tid_bits)), int(rng.integers(4)))
                 answer = await host.step(packet)
                 steps += 1
-                assert answer == (echo(packet, steps), 5) and board.steps == steps
+                assert answer == (None if packet.quiet else echo(packet, steps)) and board.steps == steps
+                assert board.inputs[-1] == packet
                 done += 1
             except LinkError:
                 is_open = False

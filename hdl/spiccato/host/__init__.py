@@ -8,11 +8,28 @@
     with Device(SerialTransport("/dev/ttyUSB0", 3_000_000)) as device:
         device.load(Program.load("my_network.spiccato"))
         y = device.step(x)
+        state = device.context(model=0, stream=1).save()
 """
 
+from .contexts import AsyncContext, Context
 from .device import AsyncDevice, Counters, Device, Identity
 from .link import LinkTransport
 from .serial_line import SerialTransport
-from .transport import Line, Transport
+from .transport import Line, Packet, Transport
+from .windows import AsyncWindows, Windows
 
-__all__ = ["AsyncDevice", "Counters", "Device", "Identity", "Line", "LinkTransport", "SerialTransport", "Transport"]
+__all__ = [
+    "AsyncContext",
+    "AsyncDevice",
+    "AsyncWindows",
+    "Context",
+    "Counters",
+    "Device",
+    "Identity",
+    "Line",
+    "LinkTransport",
+    "Packet",
+    "SerialTransport",
+    "Transport",
+    "Windows",
+]

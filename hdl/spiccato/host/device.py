@@ -1,8 +1,6 @@
 """A device as its user sees it. What registers have to be accessed, and in which order, is written down here, once."""
 
-from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -11,14 +9,17 @@ from ..arrays import bit_array, real_array
 from ..config import Config, shape_text
 from ..errors import DeviceError
 from ..formats import from_beats, from_bits, to_beats, to_bits
-from ..isa.marks import MARKS
+from ..isa.marks import MARKS, request_word
 from ..isa.registers import IDENTITY, LOAD_ERRORS, REGISTERS, VERSION
-from ..program import Program
-from .transport import Transport
+from ..program import Model, Program
+from .contexts import AsyncContext, Context
+from .run import finished
+from .transport import Packet, Transport
+from .windows import AsyncWindows, Windows
 
-__all__ = ["AsyncDevice", "Device", "Identity", "Counters"]
+__all__ = ["AsyncDevice", "Counters", "Device", "Identity"]
 
-_Result = TypeVar("_Result")
+_COUNTER = 1 << 32
 _NO_PROGRAM = "there is no program: load one first"
 
 
@@ -57,6 +58,8 @@ class AsyncDevice:
     def __init__(self, transport: Transport, config: Config | None = None):
         self.transport, self.config = transport, config
         self.program: Program | None = None
+        #: What ``inferences`` will read when all packets that were sent have been computed; None: none was.
+        self._expected: int | None = None
 
     async def write(self, name: str, word: int) -> None:
         """Write a register by name."""
@@ -87,7 +90,7 @@ class AsyncDevice:
 
     async def open(self) -> Identity:
         """Reset the accelerator and find out what it is; raises DeviceError if it is nothing known."""
-        self.program = None
+        self.program = self._expected = None
         await self.transport.open()
         identity, version = await self.read("identity"), await self.read("version")
         if identity != IDENTITY:
@@ -105,7 +108,7 @@ class AsyncDevice:
         return Identity(built["cores"], built["block"], "float32" if built["float32"] else "bfloat16", digest)
 
     async def load(self, program: Program) -> None:
-        """Load a program; inferences then start from state zero.
+        """Load a program; then no context has a state.
 
         Raises
         ------
@@ -118,12 +121,12 @@ class AsyncDevice:
                 f"program {program.name!r} was compiled for configuration {program.config.name!r} (profile "
                 f"{program.config.profile!r}, digest {program.config.digest}), the device is another one: {identity}"
             )
-        self.program = None
+        self.program = self._expected = None
         await self.load_image(program.load_words())
         self.config, self.program = program.config, program
 
     async def load_image(self, words: ArrayLike) -> None:
-        """Load the words of a program or of a state image; raises DeviceError if they were not accepted.
+        """Load the words of a program; raises DeviceError if they were not accepted.
 
         An inference that does not end, because the rest of its input is missing, is given up.
         """
@@ -140,47 +143,76 @@ class AsyncDevice:
             raise DeviceError(f"the load was not accepted: {reasons or 'no error is set'}")
 
     async def reset(self) -> None:
-        """Stop whatever goes on, at once. Packets are forgotten, also one that is half sent; the state is zero.
+        """Stop whatever goes on, at once. Packets are forgotten, also one that is half sent; no context has a state.
 
         A program stays, unless it was being overwritten. A program that is damaged and hangs only ends with the next
         load.
         """
+        self._expected = None
         await self.write("control", REGISTERS["control"].pack(reset=1))
         await self.wait("idle")
         if not (await self.status())["loaded"]:
             self.program = None
 
     async def reset_state(self) -> None:
-        """Set h and c to zero before the next inference."""
+        """Let all contexts forget their states before the next inference."""
+        await self.settle()
         await self.write("control", REGISTERS["control"].pack(reset_state=1))
 
-    async def step(self, x: ArrayLike) -> NDArray[np.float64]:
-        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
-        model = self._loaded().model
-        x = real_array(x, (model.input_size,), "x", finite=False)
-        bits, _ = await self.step_bits(to_bits(x, model.config.io_format))
-        return from_bits(bits, model.config.io_format)
+    async def settle(self) -> None:
+        """Wait until all steps have been computed, to their ends: an answer may come before, a quiet one's does."""
+        if self._expected is None:
+            return
+        for _ in range(self.transport.polls):
+            if (await self.read("inferences") - self._expected) % _COUNTER < _COUNTER // 2:
+                return
+        raise DeviceError("an inference does not end")
 
-    async def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
+    async def step(
+        self, x: ArrayLike, model: int = 0, stream: int = 0, *, start: bool = False, quiet: bool = False
+    ) -> NDArray[np.float64] | None:
+        """One timestep of real inputs (input_size,), rounded to the streams' format; (output_size,), None if quiet."""
+        found = self.require(model, stream)
+        io_format = found.config.io_format
+        x = real_array(x, (found.input_size,), "x", finite=False)
+        answer = await self.step_bits(to_bits(x, io_format), model, stream, start=start, quiet=quiet)
+        return None if answer is None else from_bits(answer[0], io_format)
+
+    async def step_bits(
+        self, bits: ArrayLike, model: int = 0, stream: int = 0, *, start: bool = False, quiet: bool = False
+    ) -> tuple[NDArray[np.int64], dict[str, bool]] | None:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
-        model = self._loaded().model
-        config = model.config
-        packet = to_beats(bit_array(bits, model.input_size, config.io_bits, "bits"), config, model.input_beats)
-        data, user = await self.transport.step(packet)
-        if len(data) != model.output_beats * config.beat_bits // 8:
+        found = self.require(model, stream)
+        config, tid = found.config, self.loaded.tid(model, stream)
+        data = to_beats(bit_array(bits, found.input_size, config.io_bits, "bits"), config, found.input_beats)
+        if self._expected is None:
+            self._expected = await self.read("inferences")
+        answer = await self.transport.step(Packet(data, tid, request_word.pack(start=start, quiet=quiet)))
+        self._expected = (self._expected + 1) % _COUNTER
+        if answer is None:
+            return None
+        if answer.tid != tid:
+            raise DeviceError(f"an output of context {answer.tid} came instead of one of context {tid}")
+        if len(answer.data) != found.output_beats * config.beat_bits // 8:
             raise DeviceError(
-                f"an output of {len(data)} bytes came, model {model.name!r} has "
-                f"{model.output_beats} beats of {config.beat_bits // 8}"
+                f"an output of {len(answer.data)} bytes came, model {found.name!r} has "
+                f"{found.output_beats} beats of {config.beat_bits // 8}"
             )
         return (
-            from_beats(data, config)[: model.output_size].astype(np.int64),
-            {name: bool(user >> bit & 1) for bit, name in enumerate(MARKS)},
+            from_beats(answer.data, config)[: found.output_size].astype(np.int64),
+            {name: bool(answer.user >> bit & 1) for bit, name in enumerate(MARKS)},
         )
 
-    def _loaded(self):
+    @property
+    def loaded(self) -> Program:
+        """The program; raises DeviceError if there is none."""
         if self.program is None:
             raise DeviceError(_NO_PROGRAM)
         return self.program
+
+    def require(self, model: int, stream: int) -> Model:
+        """The model of a context; raises ProgramError if the program has no such context, DeviceError without one."""
+        return self.loaded.require_context(model, stream)
 
     async def counters(self) -> Counters:
         """Inferences, stall cycles and the latency of the last inference."""
@@ -196,16 +228,6 @@ class AsyncDevice:
             for name, value in REGISTERS["errors"].unpack(word).items()
             if value
         }
-
-
-def _run(coroutine: Coroutine[Any, Any, _Result]) -> _Result:
-    """The result of a coroutine that never suspends."""
-    try:
-        coroutine.send(None)
-    except StopIteration as result:
-        return result.value
-    coroutine.close()
-    raise TypeError("this transport suspends: use AsyncDevice with it")
 
 
 class Device:
@@ -237,7 +259,7 @@ class Device:
 
     def open(self) -> Identity:
         """Reset the accelerator and find out what it is. A program has to be loaded after this."""
-        return _run(self._device.open())
+        return finished(self._device.open())
 
     def close(self) -> None:
         """Give the transport back."""
@@ -245,32 +267,65 @@ class Device:
 
     def identity(self) -> Identity:
         """What the device says it is."""
-        return _run(self._device.identity())
+        return finished(self._device.identity())
 
     def load(self, program: Program) -> None:
-        """Load a program, which has to be compiled for the device's configuration; the state is zero then."""
-        _run(self._device.load(program))
+        """Load a program, which has to be compiled for the device's configuration; then no context has a state."""
+        finished(self._device.load(program))
 
     def reset(self) -> None:
-        """Stop whatever goes on, at once: packets are forgotten, the state is zero, a whole program stays loaded."""
-        _run(self._device.reset())
+        """Stop whatever goes on, at once: packets and states are forgotten, a whole program stays loaded."""
+        finished(self._device.reset())
 
     def reset_state(self) -> None:
-        """Set h and c to zero before the next inference."""
-        _run(self._device.reset_state())
+        """Let all contexts forget their states before the next inference."""
+        finished(self._device.reset_state())
 
-    def step(self, x: ArrayLike) -> NDArray[np.float64]:
-        """One timestep of real inputs (input_size,), rounded to the streams' format; returns (output_size,)."""
-        return _run(self._device.step(x))
+    def step(
+        self, x: ArrayLike, model: int = 0, stream: int = 0, *, start: bool = False, quiet: bool = False
+    ) -> NDArray[np.float64] | None:
+        """One timestep of a context.
 
-    def step_bits(self, bits: ArrayLike) -> tuple[NDArray[np.int64], dict[str, bool]]:
+        Parameters
+        ----------
+        x : real array (input_size,)
+            Rounded to the streams' format.
+        model, stream : int
+            The context.
+        start : bool
+            Start from the model's initial state.
+        quiet : bool
+            Do not wait for an output: there is none.
+
+        Returns
+        -------
+        float64 (output_size,), None if ``quiet``
+
+        Raises
+        ------
+        ProgramError
+            If the program has no such context.
+        """
+        return finished(self._device.step(x, model, stream, start=start, quiet=quiet))
+
+    def step_bits(
+        self, bits: ArrayLike, model: int = 0, stream: int = 0, *, start: bool = False, quiet: bool = False
+    ) -> tuple[NDArray[np.int64], dict[str, bool]] | None:
         """One timestep of bit patterns (input_size,): the output's bit patterns (output_size,), and its marks."""
-        return _run(self._device.step_bits(bits))
+        return finished(self._device.step_bits(bits, model, stream, start=start, quiet=quiet))
+
+    def context(self, model: int = 0, stream: int = 0) -> Context:
+        """A context of the loaded program; raises ProgramError if there is no such one."""
+        return Context(AsyncContext(self._device, model, stream))
+
+    def windows(self, length: int, model: int = 0) -> Windows:
+        """Sliding windows of ``length`` inputs; raises ProgramError if the model has fewer contexts."""
+        return Windows(AsyncWindows(self._device, length, model))
 
     def counters(self) -> Counters:
         """Inferences, stall cycles and the latency of the last inference."""
-        return _run(self._device.counters())
+        return finished(self._device.counters())
 
     def errors(self, *, clear: bool = False) -> dict[str, str]:
         """Sticky errors that are set, as {name: what happened}; ``clear`` makes them forgotten."""
-        return _run(self._device.errors(clear=clear))
+        return finished(self._device.errors(clear=clear))

@@ -17,10 +17,11 @@ from ..isa.frames import (
     RESPONSE,
     RESPONSE_HEADER_BYTES,
     STATUSES,
+    TID_BYTES,
     Command,
     Status,
 )
-from .transport import Line, Transport
+from .transport import Line, Packet, Transport
 
 __all__ = ["LinkTransport", "FrameDecoder", "encode_frame"]
 
@@ -91,7 +92,7 @@ class LinkTransport(Transport):
         Bytes of a request's payload, fewer than the device takes, for lines so bad that long frames hardly ever pass.
     """
 
-    #: A response is no longer than this, whatever is built (64 beats of 64 16-bit values, and some).
+    #: A response is no longer than this, whatever is built (64 beats of 64 16-bit values, and some more).
     longest_response = 1 << 14
 
     def __init__(self, line: Line, *, timeout: float = 0.3, retries: int = 10, largest_payload: int | None = None):
@@ -137,8 +138,13 @@ class LinkTransport(Transport):
             await self._request(Command.WRITE, bytes((offset,)) + data[start : start + most], lambda p: not p)
 
     async def step(self, packet):
-        answer = await self._request(Command.STEP, packet, lambda p: len(p) > 1)
-        return answer[:-1], answer[-1]
+        header = packet.tid.to_bytes(TID_BYTES, "little") + bytes((packet.user,))
+        if packet.quiet:
+            await self._request(Command.STEP, header + packet.data, lambda p: not p)
+            return None
+        answer = await self._request(Command.STEP, header + packet.data, lambda p: len(p) > 1 + TID_BYTES)
+        data, (user, *tid) = answer[: -1 - TID_BYTES], answer[-1 - TID_BYTES :]
+        return Packet(data, int.from_bytes(tid, "little"), user)
 
     async def _request(self, command, payload, expected):
         """Send a request until it is answered; returns the response's payload, for which ``expected(payload)``."""

@@ -5,8 +5,31 @@ suspend: :class:`spiccato.host.Device` runs them like functions.
 """
 
 import abc
+from typing import NamedTuple
 
-__all__ = ["Transport", "Line"]
+from ..isa.marks import request_word
+
+__all__ = ["Line", "Packet", "Transport"]
+
+
+class Packet(NamedTuple):
+    """A packet of one of the streams.
+
+    Attributes
+    ----------
+    data : bytes, whole beats
+    tid : int, the context
+    user : int, ``tuser``: what an input packet asks for, or the marks of an output packet
+    """
+
+    data: bytes
+    tid: int = 0
+    user: int = 0
+
+    @property
+    def quiet(self) -> bool:
+        """Of an input packet: there will be no output packet."""
+        return bool(request_word.unpack(self.user)["quiet"])
 
 
 class Transport(abc.ABC):
@@ -47,8 +70,8 @@ class Transport(abc.ABC):
         """Write 32-bit ``words``, one after the other, to the register at byte ``offset``. Raises as :meth:`read`."""
 
     @abc.abstractmethod
-    async def step(self, packet: bytes) -> tuple[bytes, int]:
-        """Send an input packet of whole beats; returns the output packet's beats and its ``tuser``.
+    async def step(self, packet: Packet) -> Packet | None:
+        """Send an input packet; returns the output packet, or None as soon as a quiet one has been accepted.
 
         Raises as :meth:`read`. After LinkError the step may or may not have been made.
         """

@@ -20,6 +20,8 @@ __all__ = [
     "RESPONSE",
     "RESPONSE_HEADER_BYTES",
     "STATUSES",
+    "STEP_HEADER_BYTES",
+    "TID_BYTES",
     "WORD_BYTES",
     "Command",
     "Status",
@@ -27,7 +29,7 @@ __all__ = [
 ]
 
 #: Of everything on this page that a host has to know.
-LINK_VERSION = 1
+LINK_VERSION = 2
 
 END, ESC = 0xC0, 0xDB
 #: What follows ESC, for the byte it stands for.
@@ -39,6 +41,10 @@ CRC_BYTES = 4
 REQUEST_HEADER_BYTES = 2
 RESPONSE_HEADER_BYTES = 3
 WORD_BYTES = 4
+#: ``tid`` of the streams, in a STEP's request and response.
+TID_BYTES = 2
+#: ``tid`` and what the packet asks for, in front of its beats.
+STEP_HEADER_BYTES = TID_BYTES + 1
 
 
 class Command(enum.IntEnum):
@@ -77,9 +83,10 @@ COMMANDS = {
         "Write the words, one after the other, to the register.",
     ),
     Command.STEP: (
-        "beats of an input packet",
-        "beats of the output packet, `tuser` (1 byte)",
-        "Send an input packet and receive the output packet that it leads to.",
+        f"`tid` ({TID_BYTES} bytes), `tuser` (1 byte), beats of an input packet",
+        f"beats of the output packet, `tuser` (1 byte), `tid` ({TID_BYTES} bytes); none if the request is quiet",
+        "Send an input packet and receive the output packet that it leads to; a quiet one is answered once it has "
+        "been accepted.",
     ),
 }
 

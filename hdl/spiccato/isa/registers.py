@@ -106,10 +106,10 @@ REGISTERS = {
                     "loaded": (1, "a program has been loaded and may run"),
                     "idle": (1, "no inference is running, and no reset"),
                     "loading": (1, "a load has begun and has not ended"),
-                    "transferred": (1, "the last transfer is done"),
+                    "transferred": (1, "the context has been looked up, or the last transfer is done"),
                     "known": (1, "there is such a context"),
                     "alive": (1, "it has a state"),
-                    "touched": (1, "it had an inference since it was chosen"),
+                    "touched": (1, "it had an inference since it was looked up"),
                 }
             ),
         ),

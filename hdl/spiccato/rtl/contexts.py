@@ -69,6 +69,9 @@ class Contexts(Part):
     latency = 4
     #: From ``announce`` to what is known of the context.
     unknown_cycles = Ram.latency + 1
+    #: From ``ask_tid``, or ``marked``, to what is known of it, the slot's address included; two packets may begin
+    #: meanwhile.
+    ask_cycles = 1 + Ram.latency + 1 + 2 + 2
 
     def __init__(self, config):
         self.config = config

@@ -15,9 +15,9 @@ from cocotbext.axi import (
 
 from spiccato.errors import DeviceError
 from spiccato.formats import from_beats, to_beats
-from spiccato.host import AsyncDevice, Transport
+from spiccato.host import AsyncDevice, Packet, Transport
 
-__all__ = ["AxiTransport", "Device", "Registers"]
+__all__ = ["AxiTransport", "Device", "Registers", "received"]
 
 
 class Registers(Transport):
@@ -63,9 +63,11 @@ class AxiTransport(Registers):
         self.sink = AxiStreamSink(AxiStreamBus.from_prefix(dut, "m_axis_output"), dut.clk, dut.rst)
 
     async def step(self, packet):
-        await self.source.send(AxiStreamFrame(packet))
-        frame = await self.sink.recv(compact=False)
-        return bytes(frame.tdata), _last(frame.tuser)
+        await self.source.send(AxiStreamFrame(packet.data, tid=packet.tid, tuser=packet.user))
+        if packet.quiet:
+            await self.source.wait()
+            return None
+        return received(await self.sink.recv(compact=False))
 
 
 class Device(AsyncDevice):
@@ -82,9 +84,9 @@ class Device(AsyncDevice):
         """Reset for some cycles."""
         await self.transport.open()
 
-    def packet(self, bits, beats=None):
+    def packet(self, bits, beats=None, *, tid=0, user=0):
         """An input packet of bit patterns, padded to whole beats; cut or extended to ``beats`` if given."""
-        return AxiStreamFrame(to_beats(bits, self.config, beats))
+        return AxiStreamFrame(to_beats(bits, self.config, beats), tid=tid, tuser=user)
 
     def pause_at_random(self, rng):
         """Let input and output streams pause in about every second cycle."""
@@ -93,9 +95,11 @@ class Device(AsyncDevice):
 
     def values(self, frame):
         """Bit patterns of an output packet, and its ``tuser``."""
-        return from_beats(frame.tdata, self.config), _last(frame.tuser)
+        packet = received(frame)
+        return from_beats(packet.data, self.config), packet.user
 
 
-def _last(users):
-    """The ``tuser`` of a packet's last beat."""
-    return int(users[-1] if isinstance(users, list) else users)
+def received(frame):
+    """An output packet, with what its last beat says."""
+    tid, user = (values[-1] if isinstance(values, list) else values for values in (frame.tid, frame.tuser))
+    return Packet(bytes(frame.tdata), int(tid), int(user))

@@ -66,10 +66,10 @@ class TransferRequest(Signature):
 
 
 class Transfers(Part):
-    """Carries out what is written to ``transfer``.
+    """Looks the context up that is written to ``context``, and carries out what is written to ``transfer``.
 
     It first waits until the context's last inference has left the pipeline; if the context has one after the other,
-    that may be long.
+    that may be long. Only what forgets does not wait.
 
     Attributes
     ----------
@@ -79,7 +79,7 @@ class Transfers(Part):
     request : out
     load : out, the load bus for what is written, its fields constant around ``enable``
     element : out, what was read
-    done, known, alive, touched : out, as in the register ``status``
+    done, known, alive, touched : out, as in the register ``status``; what is known counts when ``done``
     """
 
     #: From ``load`` to the load bus.
@@ -93,6 +93,8 @@ class Transfers(Part):
         self._moved = Contexts.latency
         self._reads = [first + Core.element_latency + 1 for first in (timing.operand, timing.c_old)]
         self._writes = [last - LoadTree.latency - self.load_latency for last in (timing.acc, timing.c)]
+        if min(self._reads + self._writes) <= self._moved:
+            raise ValueError("an element is needed before its word is known")
         super().__init__(
             "transfers",
             {
@@ -160,18 +162,22 @@ class Transfers(Part):
             with m.If(filled & (at == i)):
                 m.d.sync += entry.word_select(i, WORD_BITS).eq(held)
 
-        # Not before the pipeline has run empty of the context's inferences.
+        # Not before the pipeline has run empty of the context's inferences: then it has been looked up, too.
         clean = Signal(range(Sequencer.drain_cycles + 1), reset_less=True)
+        drained = Signal()
+        looked_up = Signal(init=1)
         pending = Signal()
         ready = Signal()
-        m.d.comb += ready.eq(pending & (clean == Sequencer.drain_cycles))
+        m.d.comb += [drained.eq(clean == Sequencer.drain_cycles), ready.eq(pending & drained)]
         with m.If(self.choose | request.running):
             m.d.sync += clean.eq(0)
-        with m.Elif(clean != Sequencer.drain_cycles):
+        with m.Elif(~drained):
             m.d.sync += clean.eq(clean + 1)
         with m.If(self.choose):
-            m.d.sync += self.touched.eq(0)
-        with m.Elif(request.running):
+            m.d.sync += [looked_up.eq(0), self.touched.eq(0)]
+        with m.Elif(drained | self.reset):
+            m.d.sync += looked_up.eq(1)
+        with m.If(~self.choose & looked_up & request.running):
             m.d.sync += self.touched.eq(1)
 
         marks = (kind == TransferKind.ADOPT) | (kind == TransferKind.FORGET)
@@ -179,31 +185,42 @@ class Transfers(Part):
             request.move.eq(ready & ~marks),
             request.mark.eq(Mux(kind == TransferKind.FORGET, pending, ready) & marks),
         ]
-        moved = DelayLine(m, "moved", request.moved & pending, self._moved)
-        read = Mux(is_c, *(moved.at(cycle) for cycle in self._reads[::-1]))
+        # Cycles since the idle word, or since the mark, until that shows; what is asked for next ends it.
+        last = max(self._reads + self._writes)
+        since = Signal(range(last + 1))
+        showing = Signal(range(Contexts.ask_cycles + 1))
+        with m.If(self.choose | self.start | self.reset):
+            m.d.sync += [since.eq(0), showing.eq(0)]
+        with m.Elif(pending & request.moved):
+            m.d.sync += since.eq(self._moved + 1)
+        with m.Elif(pending & request.marked):
+            m.d.sync += showing.eq(Contexts.ask_cycles)
+        with m.Else():
+            with m.If(since.any()):
+                m.d.sync += since.eq(Mux(since == last, 0, since + 1))
+            with m.If(showing.any()):
+                m.d.sync += showing.eq(showing - 1)
+        read, write = (since == Mux(is_c, c, sums) for sums, c in (self._reads, self._writes))
         reads = (kind == TransferKind.READ_SUM) | (kind == TransferKind.READ_C)
         writes = (kind == TransferKind.WRITE_SUM) | (kind == TransferKind.WRITE_C)
-        write = Mux(is_c, *(moved.at(cycle) for cycle in self._writes[::-1])) & writes
         with m.If(read & reads):
             m.d.sync += self.element.eq(request.element)
         with m.If(self.start):
-            m.d.sync += self.done.eq(0)
-        # A cycle later the slot's address is known.
-        with m.If(DelayLine(m, "start", self.start).at(1)):
             m.d.sync += pending.eq(1)
-        with m.Elif(request.moved | request.marked):
+        with m.Elif(self.choose | self.reset | request.moved | request.marked):
             m.d.sync += pending.eq(0)
         # What is written is in its memory when the next transfer's word comes.
-        with m.If(~self.start & (read | request.marked)):
+        with m.If(self.choose | self.start | self.reset):
+            m.d.sync += self.done.eq(0)
+        with m.Elif(read | (showing == 1) | (drained & ~looked_up & ~pending)):
             m.d.sync += self.done.eq(1)
         m.d.comb += [
-            self.load.enable.eq(write),
+            # Nothing belongs to a context that there is not.
+            self.load.enable.eq(write & writes & request.known),
             self.load.target.eq(Mux(is_c, RecordKind.CELL_STATE, RecordKind.ACCUMULATORS)),
             self.load.core.eq(fields["core"]),
             self.load.row.eq(fields["lane"]),
             self.load.addr.eq(request.addr),
             self.load.data.eq(entry),
         ]
-        with m.If(self.reset):
-            m.d.sync += [pending.eq(0), self.done.eq(0)]
         return m

@@ -5,7 +5,7 @@ only if its sequence number is the one after the last; the last one again gets t
 carried out again.
 """
 
-from amaranth.hdl import Cat, Module, Signal
+from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
@@ -16,11 +16,13 @@ from ...isa.frames import (
     REQUEST_HEADER_BYTES,
     RESPONSE,
     RESPONSE_HEADER_BYTES,
+    STEP_HEADER_BYTES,
+    TID_BYTES,
     WORD_BYTES,
     Command,
     Status,
 )
-from ...isa.marks import marks_word
+from ...isa.marks import marks_word, request_word
 from ...isa.registers import ADDRESS_BITS
 from ..axi import AxiLite, AxiStream
 from ..memory import DistributedRam, Ram
@@ -67,12 +69,15 @@ class Link(Part):
         #: Beats that an input packet may have.
         self.largest_packet = config.input_blocks * config.beats_per_block
         self.capacity = _power_of_two(
-            max(self.least_capacity, REQUEST_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES)
+            max(
+                self.least_capacity,
+                REQUEST_HEADER_BYTES + STEP_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES,
+            )
         )
         #: Bytes of payload that a request may have.
         self.largest_payload = self.capacity - REQUEST_HEADER_BYTES - CRC_BYTES
-        # The packet and its marks, or what OPEN is answered.
-        self.reply_capacity = _power_of_two(max(config.output_beats * self.beat_bytes + 1, NONCE_BYTES + 3))
+        # The packet, its marks and tid, or what OPEN is answered.
+        self.reply_capacity = _power_of_two(max(config.output_beats * self.beat_bytes + 1 + TID_BYTES, NONCE_BYTES + 3))
         super().__init__(
             "link",
             {
@@ -81,8 +86,10 @@ class Link(Part):
                 "rx_error": In(1),
                 "tx": Out(stream.Signature(8)),
                 "m_axil": Out(AxiLite()),
-                "m_axis_input": Out(AxiStream(config.beat_bits)),
-                "s_axis_output": In(AxiStream(config.beat_bits, keep=True, user=layout(marks_word))),
+                "m_axis_input": Out(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
+                "s_axis_output": In(
+                    AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
+                ),
                 "accelerator_rst": Out(1, init=1),
                 "opened": Out(1),
                 "fault": Out(1),
@@ -134,16 +141,19 @@ class Link(Part):
         )
         expected = Signal(8, reset_less=True)
         good_length = Signal(reset_less=True)
-        aligned = Signal(reset_less=True)
-        fits = Signal(reset_less=True)
+        whole_beats, some_beats, fits = (
+            Signal(name=name, reset_less=True) for name in ("whole_beats", "some_beats", "fits")
+        )
+        beat_number = (self.beat_bytes - 1).bit_length()
         m.d.sync += [
             is_response.eq(command[7]),
             is_open.eq(command == Command.OPEN),
             expected.eq(last + 1),
             repeated.eq(sequence == last),
             following.eq(sequence == expected),
-            aligned.eq(~receiver.payload[: (self.beat_bytes - 1).bit_length()].any()),
-            fits.eq(receiver.payload <= self.largest_packet * self.beat_bytes),
+            whole_beats.eq(receiver.payload[:beat_number] == STEP_HEADER_BYTES),
+            some_beats.eq(receiver.payload[beat_number:].any()),
+            fits.eq(receiver.payload <= STEP_HEADER_BYTES + self.largest_packet * self.beat_bytes),
         ]
         with m.Switch(command[:2]):
             with m.Case(Command.OPEN):
@@ -153,7 +163,7 @@ class Link(Part):
             with m.Case(Command.WRITE):
                 m.d.sync += good_length.eq((receiver.payload[:2] == 1) & receiver.payload[2:].any())
             with m.Case(Command.STEP):
-                m.d.sync += good_length.eq(aligned & fits & more)
+                m.d.sync += good_length.eq(whole_beats & some_beats & fits)
 
         # The response. The last one that belongs to a request carried out is kept, to be sent again.
         status = Signal(8)
@@ -191,7 +201,10 @@ class Link(Part):
 
         word = Signal(8 * WORD_BYTES, reset_less=True)
         beat = Signal(self.config.beat_bits, reset_less=True)
-        user = Signal(layout(marks_word), reset_less=True)
+        # What comes before the beats of an input packet, and behind those of an output packet.
+        header_in = Signal(8 * STEP_HEADER_BYTES, reset_less=True)
+        asked = Signal(layout(request_word))
+        trailer = Signal(8 * (1 + TID_BYTES), reset_less=True)
         ends = Signal(reset_less=True)
         index = Signal(range(self.beat_bytes))
         word_end, beat_end = index[:2].all(), index.all()
@@ -210,6 +223,11 @@ class Link(Part):
         to_come = Signal(range(self.largest_packet + 1), reset_less=True)
         next_is_last = Signal(reset_less=True)
         m.d.comb += [packet.w_addr.eq(packet_at), packet.r_addr.eq(packet_at), packet.w_data.eq(beat)]
+        m.d.comb += [
+            asked.eq(header_in[8 * TID_BYTES :]),
+            self.m_axis_input.tid.eq(header_in),
+            self.m_axis_input.tuser.eq(asked),
+        ]
 
         def put_beat(last):
             m.d.sync += [
@@ -281,7 +299,7 @@ class Link(Part):
                         with m.Case(Command.WRITE):
                             m.next = "WRITE"
                         with m.Case(Command.STEP):
-                            m.next = "STEP"
+                            m.next = "STEP HEADER"
                 with m.If(command[2:7].any()):
                     m.d.sync += status.eq(Status.COMMAND)
                     m.next = "KEEP"
@@ -345,6 +363,13 @@ class Link(Part):
                         m.next = "KEEP"
                 give_up_if(overdue)
 
+            with m.State("STEP HEADER"):
+                with m.If(reader.settled):
+                    m.d.sync += [header_in.eq(Cat(header_in[8:], byte)), index.eq(index + 1)]
+                    take()
+                    with m.If(index == STEP_HEADER_BYTES - 1):
+                        m.d.sync += index.eq(0)
+                        m.next = "STEP"
             with m.State("STEP"):
                 with m.If(reader.settled):
                     m.d.sync += [beat.eq(Cat(beat[8:], byte)), index.eq(index + 1)]
@@ -367,15 +392,18 @@ class Link(Part):
                 with m.If(self.m_axis_input.tready):
                     put_beat(next_is_last)
                     with m.If(self.m_axis_input.tlast):
-                        m.d.sync += [self.m_axis_input.tvalid.eq(0), self.s_axis_output.tready.eq(1)]
-                        m.next = "STEP RECEIVE"
+                        m.d.sync += self.m_axis_input.tvalid.eq(0)
+                        m.next = "KEEP"
+                        with m.If(~asked.quiet):
+                            m.d.sync += self.s_axis_output.tready.eq(1)
+                            m.next = "STEP RECEIVE"
                 give_up_if(overdue)
             with m.State("STEP RECEIVE"):
                 with m.If(self.s_axis_output.tvalid):
                     m.d.sync += [
                         self.s_axis_output.tready.eq(0),
                         beat.eq(self.s_axis_output.tdata),
-                        user.eq(self.s_axis_output.tuser),
+                        trailer.eq(Cat(self.s_axis_output.tuser.as_value() | Const(0, 8), self.s_axis_output.tid)),
                         ends.eq(self.s_axis_output.tlast),
                     ]
                     m.next = "STEP REPLY"
@@ -385,16 +413,18 @@ class Link(Part):
                 m.d.sync += [beat.eq(beat >> 8), index.eq(index + 1)]
                 with m.If(beat_end):
                     with m.If(ends):
-                        m.next = "STEP MARKS"
+                        m.next = "STEP TRAILER"
                     with m.Elif(beats_left == 0):
                         # More than the accelerator's queue holds: this will never end.
                         m.next = "GIVE UP"
                     with m.Else():
                         m.d.sync += [self.s_axis_output.tready.eq(1), beats_left.eq(beats_left - 1)]
                         m.next = "STEP RECEIVE"
-            with m.State("STEP MARKS"):
-                write_reply(user)
-                m.next = "KEEP"
+            with m.State("STEP TRAILER"):
+                write_reply(trailer[:8])
+                m.d.sync += [trailer.eq(trailer >> 8), index.eq(index + 1)]
+                with m.If(index == TID_BYTES):
+                    m.next = "KEEP"
 
             with m.State("GIVE UP"):
                 m.d.sync += [
