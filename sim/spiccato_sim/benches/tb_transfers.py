@@ -196,24 +196,21 @@ async def reset_and_load_in_a_transfer(dut):
     """A command at any time of a transfer: it is forgotten, and everything goes on as after that command."""
     job, device, machine = await start(dut)
     write = REGISTERS["transfer"].pack
-    ends = 0
-    for kind in TransferKind:
-        for cycles in range(0, 40, 3):
-            await check(device, machine, job.xs[0], *MOVED)
-            await check(device, machine, job.xs[1], *OTHER)
-            await device.settle()
-            await device.write("context", job.program.tid(*MOVED))
-            await device.wait("transferred")
-            await device.transport.write(REGISTERS["state_data"].offset, [0x12345678, 0x1234])
-            await device.write("transfer", write(kind=kind, slot=job.program.places[1].slot))
-            await ClockCycles(dut.clk, cycles)
-            if cycles % 2:
-                await device.reset()
-            else:
-                await device.load(job.program)
-            ends += (await device.status())["transferred"]
-            machine.reset()
-    assert not ends
+    writes = TransferKind.WRITE_SUM, TransferKind.WRITE_C
+    cuts = [(kind, cycles, device.reset) for kind in TransferKind for cycles in range(0, 32, 5)]
+    cuts += [(kind, cycles, lambda: device.load(job.program)) for kind in writes for cycles in (0, 9)]
+    for kind, cycles, command in cuts:
+        await check(device, machine, job.xs[0], *MOVED)
+        await check(device, machine, job.xs[1], *OTHER)
+        await device.settle()
+        await device.write("context", job.program.tid(*MOVED))
+        await device.wait("transferred")
+        await device.transport.write(REGISTERS["state_data"].offset, [0x12345678, 0x1234])
+        await device.write("transfer", write(kind=kind, slot=job.program.places[1].slot))
+        await ClockCycles(dut.clk, cycles)
+        await command()
+        assert not (await device.status())["transferred"]
+        machine.reset()
     await check(device, machine, job.xs[0], *MOVED)
 
 

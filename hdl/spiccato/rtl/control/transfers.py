@@ -168,7 +168,10 @@ class Transfers(Part):
         looked_up = Signal(init=1)
         pending = Signal()
         ready = Signal()
-        m.d.comb += [drained.eq(clean == Sequencer.drain_cycles), ready.eq(pending & drained)]
+        # The slot's address is there a cycle after the slot.
+        addressed = Signal()
+        m.d.sync += addressed.eq(pending)
+        m.d.comb += [drained.eq(clean == Sequencer.drain_cycles), ready.eq(pending & addressed & drained)]
         with m.If(self.choose | request.running):
             m.d.sync += clean.eq(0)
         with m.Elif(~drained):
