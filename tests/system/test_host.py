@@ -14,13 +14,13 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.errors import DeviceError, InputError, LinkError, ProgramError, SessionError
-from spiccato.host import AsyncDevice, Device, Line, LinkTransport, SerialTransport, Transport
+from spiccato.host import AsyncDevice, Device, Line, LinkTransport, Packet, SerialTransport, Transport
 from spiccato.host.serial_line import SerialLine
 from spiccato.importers import save_safetensors
 from spiccato.isa.registers import REGISTERS
-from spiccato.program.state import state_words
+from spiccato.program import State, initial_state
 from spiccato.registry import configuration, find
 from spiccato_cli import main
 from spiccato_sim.models import zoo
@@ -34,7 +34,7 @@ from spiccato_sim.benches import serial_sim
 
 pytestmark = [pytest.mark.simulates, pytest.mark.xdist_group("serial")]
 
-CONFIG = configuration("test4")
+CONFIG = dataclasses.replace(configuration("test4"), models=2, streams=4)
 BAUD = find("ulx3s").baud
 WATCHDOG = serial_sim.WATCHDOG
 #: Seconds; the simulation shares its processor with others.
@@ -48,7 +48,14 @@ def network():
 
 @pytest.fixture(scope="module")
 def program(network):
-    return compile_network(network, CONFIG)
+    return compile_program([network], CONFIG)
+
+
+@pytest.fixture(scope="module")
+def several(network):
+    """Two models, the second one with two contexts."""
+    other = zoo.random_network(np.random.default_rng(4), layers=1, min_size=3, max_size=6)
+    return compile_program([other, network], CONFIG, contexts=(1, 3))
 
 
 @pytest.fixture(scope="module")
@@ -85,9 +92,9 @@ def test_steps_state_and_counters(board, network, program):
         for x in xs:
             assert (device.step(x) == machine.step(x)).all()
         counters = device.counters()
-        assert dataclasses.astuple(counters) == (len(xs), 0, program.spaced_latency)
-        for got, wanted in zip(device.read_state(), (machine.h, machine.c)):
-            assert [values.tolist() for values in got] == [values.tolist() for values in wanted]
+        assert dataclasses.astuple(counters) == (len(xs), 0, program.model.spaced_latency)
+        state, wanted = device.context().save(), machine.state()
+        assert (state.sums == wanted.sums).all() and (state.c == wanted.c).all() and state.model == wanted.model
 
         assert device.errors() == {}
         odd = np.where(np.arange(network.input_size) == 1, np.nan, np.inf)
@@ -99,44 +106,80 @@ def test_steps_state_and_counters(board, network, program):
         check_steps(device, machine, xs[:3])
 
 
-def test_state_image(board, network, program):
-    """A state is saved, the device goes on, the state is loaded: the same inputs give the same outputs again."""
-    machine, xs = VirtualMachine(program), zoo.inputs(network, 9, seed=2)
+def test_contexts(board, network, several, tmp_path):
+    """Steps of several contexts, whole sequences, windows; a state that is saved goes on in another context."""
+    machine, xs = VirtualMachine(several), zoo.inputs(network, 6, seed=2)
+    path = tmp_path / "state"
     with connect(board) as device:
-        device.load(program)
-        check_steps(device, machine, xs[:4])
-        saved = device.read_state()
-        check_steps(device, machine, xs[4:])
-        device.write_state(*saved)
-        for got, was in zip(device.read_state(), saved):
-            assert [values.tolist() for values in got] == [values.tolist() for values in was]
-        again = VirtualMachine(program)
-        again.run(xs[:4])
-        check_steps(device, again, xs[4:])
-        for got, now in zip(device.read_state(), (again.h, again.c)):
-            assert [values.tolist() for values in got] == [values.tolist() for values in now]
+        device.load(several)
+        first, second = device.context(1, 0), device.context(1, 1)
+        for x in xs[:2]:
+            assert (first.step(x) == machine.step(x, model=1)).all()
+            small = x[: several.models[0].input_size]
+            assert (device.step(small) == machine.step(small)).all()
+        first.save().save(path)
+        assert (first.run(xs) == machine.run(xs, model=1)).all()
+        second.load(State.load(path))
+        machine.set_state(State.load(path), 1, 1)
+        assert second.step(xs[2], quiet=True) is None
+        machine.step(xs[2], model=1, stream=1)
+        assert (second.run(xs, quiet=True) == machine.run(xs, model=1, stream=1)[-1]).all()
+        second.step(xs[2], quiet=True)
+        second.reset()
+        assert (second.save().sums == initial_state(several.models[1]).sums).all()
+        assert (second.run(xs, start=True) == machine.run(xs, model=1, stream=1, start=True)).all()
+        windows = device.windows(3, model=1)
+        answers = [windows.step(x) for x in xs]
+        assert answers[:2] == [None, None]
+        for number, answer in enumerate(answers[2:]):
+            assert (answer == VirtualMachine(several).run(xs[number : number + 3], model=1)[-1]).all()
+        assert device.errors() == {}
 
-        # Right after a load and a reset of the state, either of which sets the state to zero a little later.
-        device.load(program)
-        device.reset_state()
-        device.write_state(*saved)
-        again = VirtualMachine(program)
-        again.run(xs[:4])
-        check_steps(device, again, xs[4:])
+
+class Unasked(Transport):
+    """A device to which nothing may be sent."""
+
+    async def read(self, offset):
+        raise AssertionError(offset)
+
+    async def write(self, offset, words):
+        raise AssertionError(offset)
+
+    async def step(self, packet):
+        raise AssertionError(packet)
 
 
-def test_state_of_another_program(program):
-    """States that cannot be this program's are refused, before anything is sent."""
-    h, c = ([np.zeros(layer.units, dtype=np.int64) for layer in program.layers] for _ in range(2))
-    state_words(program, h, c)
-    with pytest.raises(ProgramError, match=r"h has shapes .* the layers have"):
-        state_words(program, h[:1], c)
-    with pytest.raises(ProgramError, match="c has shapes"):
-        state_words(program, h, [values[1:] for values in c])
-    with pytest.raises(ProgramError, match="h of layer 1 has to hold integers of 18 bits"):
-        state_words(program, [h[0], h[1] + (1 << 17)], c)
-    with pytest.raises(ProgramError, match="c of layer 0 has to hold integers"):
-        state_words(program, h, [c[0] + 0.5, c[1]])
+def test_contexts_that_there_are_not(network, program, several):
+    """One clear line, before anything is sent."""
+    device = Device(Unasked())
+    with pytest.raises(DeviceError, match="no program: load one first"):
+        device.context()
+    device._device.program = several
+    x = np.zeros(network.input_size)
+    for model, stream, text in (
+        (2, 0, "has no model 2; it has 0 to 1"),
+        (-1, 0, "has no model -1"),
+        (0, 1, r"has no stream 1 of model 0 \(.*\); it has 0 to 0"),
+        (1, 3, "has no stream 3 of model 1"),
+    ):
+        for call in (device.context, lambda m, s: device.step(x, m, s), lambda m, s: device.step_bits(x, m, s)):
+            with pytest.raises(ProgramError, match=text):
+                call(model, stream)
+    context = device.context(1, 2)
+    with pytest.raises(ProgramError, match="windows of 4 inputs need as many contexts; .* has 3 of model 1"):
+        device.windows(4, model=1)
+    for length in (0, -1, 2.0, True):
+        with pytest.raises(ProgramError, match="a window has an integer number of inputs, at least 1"):
+            device.windows(length, model=1)
+    with pytest.raises(ProgramError, match="no state of model"):
+        context.load(initial_state(several.models[0]))
+    with pytest.raises(InputError, match="none of them 0"):
+        context.run(np.zeros((0, network.input_size)), quiet=True)
+    # Another program has been loaded.
+    device._device.program = program
+    for call in (context.save, context.reset, lambda: context.step(x), lambda: context.load(None)):
+        with pytest.raises(ProgramError, match="has no model 1"):
+            call()
 
 
 def test_refusals(board, network, program):
@@ -144,7 +187,7 @@ def test_refusals(board, network, program):
     with connect(board) as device:
         with pytest.raises(DeviceError, match="no program: load one first"):
             device.step(np.zeros(network.input_size))
-        other = compile_network(network, configuration("test8"))
+        other = compile_program([network], configuration("test8"))
         with pytest.raises(DeviceError, match=f"compiled for configuration 'test8'.*{CONFIG.digest}"):
             device.load(other)
         device.load(program)
@@ -162,21 +205,7 @@ def test_damaged_program(board, program, monkeypatch):
         with pytest.raises(DeviceError, match="the load was not accepted: load_crc: A load ended with a wrong CRC"):
             device.load(program)
         with pytest.raises(DeviceError, match="load one first"):
-            device.step(np.zeros(program.input_size))
-
-
-def test_damaged_state(board, program, monkeypatch):
-    """A state image that arrives damaged takes the program with it, and the board says so."""
-    with connect(board) as device:
-        device.load(program)
-        state = device.read_state()
-        words = state_words(program, *state)
-        words[-1] ^= 1
-        monkeypatch.setattr("spiccato.program.state.state_words", lambda program, h, c: words)
-        with pytest.raises(DeviceError, match="not accepted: load_crc: [^:]*$"):
-            device.write_state(*state)
-        with pytest.raises(DeviceError, match="load one first"):
-            device.step(np.zeros(program.input_size))
+            device.step(np.zeros(program.model.input_size))
 
 
 def test_reset(board, network, program, monkeypatch):
@@ -184,7 +213,7 @@ def test_reset(board, network, program, monkeypatch):
     xs = zoo.inputs(network, 3)
     with connect(board) as device:
         with pytest.raises(DeviceError, match="no program: load one first"):
-            device.read_state()
+            device.context()
         device.reset()
         with pytest.raises(DeviceError, match="no program: load one first"):
             device.step(xs[0])
@@ -192,7 +221,7 @@ def test_reset(board, network, program, monkeypatch):
         for _ in range(2):
             check_steps(device, VirtualMachine(program), xs)
             device.reset()
-        other = compile_network(network, dataclasses.replace(CONFIG, program_depth=512)).load_words()
+        other = compile_program([network], dataclasses.replace(CONFIG, program_depth=512)).load_words()
         monkeypatch.setattr(type(program), "load_words", lambda self: other)
         with pytest.raises(DeviceError, match="not accepted: wrong_configuration: A program for another configuration"):
             device.load(program)
@@ -249,7 +278,7 @@ def test_watchdog(board, network, program):
     transport = SerialTransport(board.port, BAUD, timeout=PATIENCE)
     with Device(transport) as device:
         with pytest.raises(SessionError, match="STEP was answered TIMEOUT"):
-            transport.step(bytes(CONFIG.beat_bits // 8)).send(None)
+            transport.step(Packet(bytes(CONFIG.beat_bits // 8))).send(None)
         with pytest.raises(LinkError, match="no session"):
             device.counters()
         device.open()
@@ -461,8 +490,8 @@ def test_demo(network, tmp_path, monkeypatch, build_folder):
     assert re.search(r"bit-exact with the virtual machine +│ +yes", result.output)
 
     class Other(VirtualMachine):
-        def step_bits(self, bits, malformed=False):
-            return dataclasses.replace(super().step_bits(bits, malformed), flags={})
+        def step_bits(self, bits, **options):
+            return dataclasses.replace(super().step_bits(bits, **options), flags={})
 
     monkeypatch.setattr(demo, "VirtualMachine", Other)
     result = CliRunner().invoke(main, arguments)

@@ -6,9 +6,8 @@ import pickle
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_network
+from spiccato.compiler import compile_program
 from spiccato.formats import to_beats
-from spiccato.program.state import state_words
 from spiccato.registry import configuration
 from spiccato_sim.benches import runner
 from spiccato_sim.models import zoo
@@ -37,54 +36,47 @@ ALIENS = {
 STEPS = 5
 
 
-def packet(program, x):
+def packet(model, x):
     """Beats of an input packet, as integers."""
-    data = to_beats(to_bits(x, CONFIG.io_format), CONFIG, program.input_beats)
+    data = to_beats(to_bits(x, CONFIG.io_format), CONFIG, model.input_beats)
     size = CONFIG.beat_bits // 8
     return [int.from_bytes(data[n : n + size], "little") for n in range(0, len(data), size)]
 
 
 def damaged(program, rng):
-    """The program with random issue words, of which the rest decides where they lie and what they are about."""
-    words = rng.integers(0, 1 << 32, program.words.shape, dtype=np.uint32)
-    share = rng.random(program.words.shape) < rng.choice([0.02, 0.3, 1.0])
-    return dataclasses.replace(
-        program, words=np.where(share, words, program.words), body=int(rng.integers(len(program.words) - 1))
-    )
+    """The program with random issue words."""
+    model = program.model
+    words = rng.integers(0, 1 << 32, model.words.shape, dtype=np.uint32)
+    share = rng.random(words.shape) < rng.choice([0.02, 0.3, 1.0])
+    return dataclasses.replace(program, models=(dataclasses.replace(model, words=np.where(share, words, model.words)),))
 
 
 def make_job():
     rng = np.random.default_rng(1)
     network = zoo.random_network(rng, layers=1, min_size=9, max_size=11)
-    program = compile_network(network, CONFIG)
+    program = compile_program([network], CONFIG)
     xs = zoo.inputs(network, STEPS)
 
     def run(restart):
-        machine, outputs, states = VirtualMachine(program), [], []
+        machine, outputs = VirtualMachine(program), []
         for number, x in enumerate(xs):
             if number == restart:
                 machine.reset()
-            states.append(state_words(program, machine.h, machine.c).tolist())
             outputs.append(machine.step_bits(to_bits(x, CONFIG.io_format)).bits.tolist())
-        return outputs, states
+        return outputs
 
-    outputs, states = run(0)
-    other = compile_network(zoo.random_network(rng, layers=1, min_size=9, max_size=11), CONFIG)
-    zero = [[np.zeros(layer.units, dtype=np.int64) for layer in other.layers]] * 2
     return Job(
         config=CONFIG,
         words=program.load_words().tolist(),
-        alien_state=state_words(other, *zero).tolist(),
         garbage=[damaged(program, rng).load_words().tolist() for _ in range(24)],
         aliens={
-            name: compile_network(network, dataclasses.replace(CONFIG, **{name: value})).load_words().tolist()
+            name: compile_program([network], dataclasses.replace(CONFIG, **{name: value})).load_words().tolist()
             for name, value in ALIENS.items()
         },
-        packets=[packet(program, x) for x in xs],
-        outputs=outputs,
-        restarted=[run(restart)[0] for restart in range(STEPS)],
-        states=states,
-        spaced_latency=program.spaced_latency,
+        packets=[packet(program.model, x) for x in xs],
+        outputs=run(0),
+        restarted=[run(restart) for restart in range(STEPS)],
+        spaced_latency=program.model.spaced_latency,
     )
 
 

@@ -133,7 +133,7 @@ class AsyncContext:
 
     async def _write(self, words):
         """The words that the next transfer is to write."""
-        await self.device.transport.write(REGISTERS["state_data"].offset, words)
+        await self.device.transport.write(REGISTERS["state_data"].offset, words.reshape(-1))
 
     async def _require_untouched(self, done):
         if (await self.device.status())["touched"]:

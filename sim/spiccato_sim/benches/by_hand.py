@@ -26,25 +26,21 @@ class Job:
     ----------
     config : Config
     words : the program's load
-    alien_state : a state image of another program
     garbage : loads of damaged programs
     aliens : {what differs: load of a program for another configuration}
     packets : inputs, each a list of beats (int)
-    outputs : what they lead to from state zero on, each a list of bit patterns
-    restarted : for each packet, the outputs of all packets if the state is set to zero before that one
-    states : for each packet, the state image that is the state before it
+    outputs : what they lead to from the initial state on, each a list of bit patterns
+    restarted : for each packet, the outputs of all packets if the state is forgotten before that one
     spaced_latency : of the program
     """
 
     config: Config
     words: list
-    alien_state: list
     garbage: list
     aliens: dict
     packets: list
     outputs: list
     restarted: list
-    states: list
     spaced_latency: int
 
 
@@ -64,7 +60,8 @@ class Bench:
         self.outputs = []  # bit patterns of packets
         self.accepted: int | None = None
         self.finished: int | None = None
-        self.dut.s_axis_input_tvalid.value = 0
+        for name in ("tvalid", "tid", "tuser"):
+            getattr(self.dut, f"s_axis_input_{name}").value = 0
 
     async def reset(self):
         """The design's own reset."""
@@ -172,18 +169,18 @@ class Bench:
             assert self.cycle < end, f"{len(self.outputs)} of {count} outputs came"
             await self.tick()
 
-    async def check(self, first=0, count=2):
-        """Inferences ``first`` and following, the state before them being there: every bit, and the latency."""
+    async def check(self, count=2):
+        """The first inferences from the initial state on: every bit, and the latency."""
         job = self.job
         self.clear()
         assert await self.comes_idle(), "idle does not come"
-        self.send(job.packets[first])
+        self.send(job.packets[0])
         await self.receive(1)
         assert self.finished is not None and self.accepted is not None
         assert self.finished - self.accepted == job.spaced_latency
-        self.send(*job.packets[first + 1 : first + count])
+        self.send(*job.packets[1:count])
         await self.receive(count)
         await self.tick(5)
-        assert self.outputs == job.outputs[first : first + count]
+        assert self.outputs == job.outputs[:count]
         assert not self.partial
         assert await self.errors() == set()
