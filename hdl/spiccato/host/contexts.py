@@ -40,8 +40,9 @@ class AsyncContext:
         xs = real_array(xs, ("steps", model.input_size), "xs", empty=not quiet, finite=False)
         ys = []
         for number, x in enumerate(xs):
-            silent = quiet and number < len(xs) - 1
-            ys.append(await self.step(x, start=start and number == 0, quiet=silent))
+            y = await self.step(x, start=start and number == 0, quiet=quiet and number < len(xs) - 1)
+            if y is not None:
+                ys.append(y)
         return ys[-1] if quiet else np.array(ys).reshape(len(xs), model.output_size)
 
     async def reset(self) -> None:
@@ -84,8 +85,9 @@ class AsyncContext:
         DeviceError
             If the context itself had an inference meanwhile; it has no state then.
         """
-        state.require(self.device.require(self.model, self.stream))
-        model, _ = await self._choose()
+        model = self.device.require(self.model, self.stream)
+        state.require(model)
+        await self._choose()
         # What is half written is never begun from.
         await self._transfer(TransferKind.FORGET)
         for slot in _slots_with_sums(model):

@@ -3,7 +3,6 @@
 import bisect
 from typing import NamedTuple
 
-from spiccato.errors import ProgramError
 from spiccato.program import Program
 
 from .timeline import Packet, Timeline
@@ -32,8 +31,6 @@ class Windowing(NamedTuple):
     def of(cls, program: Program, length: int, model: int = 0) -> "Windowing":
         """For windows of ``length`` inputs; raises ProgramError if the program has no such windows."""
         program.require_context(model, length - 1)
-        if length < 1:
-            raise ProgramError(f"a window has at least 1 input, not {length!r}")
         timeline, one = Timeline(program), program.models[model]
         largest = length * one.initiation_interval + one.spaced_latency
 
