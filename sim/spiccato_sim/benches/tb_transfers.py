@@ -20,9 +20,9 @@ from spiccato.isa.marks import request_word
 from spiccato.isa.registers import REGISTERS, TransferKind
 from spiccato.program import Program, State
 
+from ..analysis.windows import windows
 from ..models.timeline import Packet, Timeline
 from ..models.vm import VirtualMachine
-from ..models.windowing import Windowing
 from .device import Device, received
 from .tb_accelerator import PERIOD
 
@@ -268,10 +268,12 @@ async def sequences(dut):
 
 
 @cocotb.test()
-async def windows(dut):
+async def sliding_windows(dut):
     """Each answer is that of its window alone; latency and distance of inputs as predicted, and no less will do."""
     job, device, _ = await start(dut, "alone")
-    program, length = job.alone, 3
+    program = job.alone
+    predicted = windows(program)
+    length = predicted.contexts
     sliding = AsyncWindows(device, length)
     for number, x in enumerate(job.xs):
         early = []
@@ -282,7 +284,6 @@ async def windows(dut):
         window = job.xs[number - length + 1 : number + 1]
         assert (answer == VirtualMachine(program).run(window)[-1]).all() and early[0] is answer
 
-    predicted = Windowing.of(program, length)
     for distance, latencies in ((predicted.distance, {predicted.latency}), (predicted.distance - 1, None)):
         await device.settle()
         await device.wait("idle")
