@@ -33,7 +33,7 @@ class Network:
         Typical inputs in time order, from which the input features' scales are taken; None if there are none.
     origin : str or None
         One line on what was stated or assumed when the network was taken from tensors that do not tell how they belong
-        together; None if nothing was.
+        together, or on what was taken as state that the accelerator keeps; None if nothing was.
 
     Raises
     ------

@@ -344,7 +344,7 @@ REFUSED = {
     ),
     "initial state": (
         graph([lstm("x", "W", "R", "B", "", "ones", "zeros")], constants=[ZEROS, ONES], outputs=("h",)),
-        "initial_h 'ones' that is not zero is not supported",
+        "initial_h is not the same in every sequence; supported: one state to start from",
     ),
     "state input": (
         graph(
@@ -352,7 +352,7 @@ REFUSED = {
             outputs=("h",),
             inputs=[helper.make_tensor_value_info("h0", TensorProto.FLOAT, (1, 3, 4))],
         ),
-        "node 'rnn' (LSTM) reads graph input 'h0' (its input 5)",
+        "node 'rnn' (LSTM): the initial h is state and the other one is not; supported: both h and c",
     ),
     "gemm": (
         graph(
@@ -622,7 +622,7 @@ PARTS = {
             outputs=("h",),
             inputs=[helper.make_tensor_value_info("h0", TensorProto.FLOAT, (1, 3, 4))],
         ),
-        "reads graph input 'h0'",
+        "the initial h is state and the other one is not",
         None,
     ),
 }

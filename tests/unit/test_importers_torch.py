@@ -28,7 +28,6 @@ class Parts(nn.Module):
         self.gru = nn.GRU(5, 7)
         self.single = nn.LSTM(1, 7, batch_first=True)
         self.wide = nn.Linear(24 * 7, 3)
-        self.start = nn.Parameter(torch.randn(2, 1, 7))
         self.flow = flow
 
     def forward(self, x):
@@ -165,11 +164,10 @@ REFUSED = {
         lambda m, x: m.lstm(nn.utils.rnn.pack_padded_sequence(x, [5, 5, 5], batch_first=True))[0].data,
         "pack_padded_sequence on the model's input",
     ),
-    "learned start": (
-        lambda m, x: m.lstm(x, (m.start.expand(2, x.shape[0], 7).contiguous(), torch.zeros(2, x.shape[0], 7)))[0],
-        "nn.LSTM 'lstm' .*: the initial h is not zero",
+    "handed-on state": (
+        lambda m, x: m.lstm(x, m.lstm(x)[1])[0],
+        "the initial h is the result of nn.LSTM 'lstm' .*; supported: constants, or state",
     ),
-    "handed-on state": (lambda m, x: m.lstm(x, m.lstm(x)[1])[0], "the initial h is not zero"),
     "cell": (lambda m, x: m.cell(x[:, 0])[0], "nn.LSTMCell 'cell' .*: lstm_cell on the model's input"),
     "gru": (lambda m, x: m.gru(x)[0], "nn.GRU 'gru' .*: gru on the model's input"),
     "always dropout": (lambda m, x: nn.functional.dropout(m.lstm(x)[0], 0.1), "dropout on the result"),
@@ -330,7 +328,7 @@ def test_states_that_a_module_keeps():
     assert load_network(module).output_size == 3
     assert module.hidden is None  # left alone
     module(torch.randn(1, 6, 5))
-    with pytest.raises(ModelError, match="nn.LSTM 'lstm' .*: the initial h, 'hidden', is not zero; supported: states"):
+    with pytest.raises(ModelError, match="the state 'hidden.0.' is not zero: module Own keeps it of an earlier call"):
         load_network(module)
     module.hidden = None
     module(torch.randn(2, 6, 5))
@@ -339,11 +337,6 @@ def test_states_that_a_module_keeps():
     written = Own(lambda m: None, lambda m, x: (m.fc(m.lstm(x)[0]), setattr(m, "last", m.lstm(x)[1]))[0])
     written(torch.randn(2, 6, 5))
     assert load_network(written).output_size == 3
-    constant = Own(
-        lambda m: m.register_buffer("h0", torch.ones(1, 1, 7)), lambda m, x: m.lstm(x, (m.h0, torch.zeros(1, 1, 7)))[0]
-    )
-    with pytest.raises(ModelError, match="the initial h, 'h0', is not zero"):
-        load_network(constant)
 
 
 def test_all_forms_of_the_last_step():

@@ -1,8 +1,8 @@
 """Networks from other frameworks' models and files: PyTorch, safetensors, ONNX, Keras.
 
 Whatever a model does besides LSTM layers and, after them, linear layers is refused by name and place; nothing is
-guessed, and what was stated or assumed of a state dict is kept in :attr:`..network.Network.origin`. PyTorch, onnx and
-h5py are only needed for what needs them, and are extras of the package.
+guessed, and what was stated or assumed of a state dict, or taken as state, is kept in :attr:`..network.Network.origin`.
+PyTorch, onnx and h5py are only needed for what needs them, and are extras of the package.
 """
 
 import importlib
@@ -60,7 +60,7 @@ def load_network(
         between: ("lstm", "fc") or "lstm,fc". Needed where a state dict leaves doubt.
     example_input
         For a ``torch.nn.Module``, a tensor or an array of the shape that its ``forward`` takes; only needed where
-        that is none of the usual ones.
+        that is none of the usual ones. With state, a tuple of all arguments: (x, h, c) or (x, (h, c)).
 
     Raises
     ------

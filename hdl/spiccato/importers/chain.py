@@ -9,8 +9,8 @@ and none is assumed; after a refusal the run goes on, to tell which part of the 
 """
 
 import itertools
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -18,10 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ModelError
 from ..layers import Layer, LinearLayer, LSTMLayer
 from ..network import Network
+from .streaming import Labels, StatefulLayer, handed_on, in_words
 
-__all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm"]
-
-Labels = NDArray[np.int64]
+__all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm", "same_layers"]
 
 #: What importers put in for sizes that a model leaves open: (steps, sequences), different and more than one. A model
 #: counts as read when both pairs give the same network: an index that is the last step's for one is not for the other.
@@ -53,6 +52,8 @@ class _Stage:
 
     A stage with ``constants`` holds the values of ``parent``, each times ``constants[0]``, plus ``constants[1]``: one
     number for each label, NaN where the model applied none.
+
+    ``before`` has labels of the h and c that an LSTM layer starts from, if these are not constants.
     """
 
     what: str
@@ -63,6 +64,8 @@ class _Stage:
     parent: "_Stage | None" = None
     constants: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
     is_cell_state: bool = False
+    is_initial_state: bool = False
+    before: tuple[Labels, Labels] | None = None
 
     @property
     def labels(self) -> Labels:
@@ -93,6 +96,7 @@ class Chain:
     def __init__(self) -> None:
         self._stages: list[_Stage] = []
         self._refusal: ModelError | None = None
+        self._states: dict[str, Labels] = {}
         #: The axis of the model's input that is time, once an LSTM layer reads several steps of it.
         self.time_axis: int | None = None
 
@@ -116,6 +120,11 @@ class Chain:
             raise ModelError(f"{place} reads {self.what(labels)} at once; supported: what one layer gives")
         if sources[0].is_cell_state:
             raise ModelError(f"{place} reads {sources[0].what}; supported: a layer's results, h")
+        if sources[0].is_initial_state:
+            raise ModelError(
+                f"{place} reads {sources[0].what}; supported: state that is the initial h and c of LSTM layers, "
+                "unchanged, and nothing else"
+            )
         return sources[0]
 
     def what(self, labels: Labels) -> str:
@@ -125,6 +134,12 @@ class Chain:
     def input(self, shape: tuple[int, ...]) -> Labels:
         """Labels of the model's input."""
         return self._add("the model's input", "", shape).labels
+
+    def state(self, name: str, shape: tuple[int, ...]) -> Labels:
+        """Labels of state that the model takes from the call before, as an input or from where it keeps it."""
+        stage = self._add(f"the state '{name}'", name, shape, is_initial_state=True)
+        self._states[name] = stage.labels
+        return stage.labels
 
     # After a refusal.
 
@@ -159,12 +174,21 @@ class Chain:
 
     # What can be run.
 
-    def lstm(self, place: str, name: str, labels: Labels, layer: LSTMLayer) -> tuple[Labels, Labels]:
-        """Apply an LSTM layer, its state starting from zero.
+    def lstm(
+        self,
+        place: str,
+        name: str,
+        labels: Labels,
+        layer: LSTMLayer,
+        before: tuple[Labels | None, Labels | None] = (None, None),
+    ) -> tuple[Labels, Labels]:
+        """Apply an LSTM layer.
 
         Parameters
         ----------
         labels : (steps, sequences, inputs)
+        before : two of (sequences, units)
+            h and c that it starts from; None where that is the layer's constant.
 
         Returns
         -------
@@ -203,13 +227,44 @@ class Chain:
             )
         if source.constants is not None:
             factor, offset = self._columns(place, labels, source)
-            layer = LSTMLayer(
-                layer.weight_ih * factor, layer.weight_hh, layer.bias_ih + layer.weight_ih @ offset, layer.bias_hh
-            )
+            layer = replace(layer, weight_ih=layer.weight_ih * factor, bias_ih=layer.bias_ih + layer.weight_ih @ offset)
         shape = (*labels.shape[:2], layer.hidden_size)
-        h = self._add(f"the result of {place}", name, shape, layer=layer, parent=source)
-        c = self._add(f"the cell state of {place}", name, shape[1:], is_cell_state=True)
+        initial = self._initial(place, before, shape[1:])
+        h = self._add(f"the result of {place}", name, shape, layer=layer, parent=source, before=initial)
+        c = self._add(f"the cell state of {place}", name, shape[1:], is_cell_state=True, parent=h)
         return h.labels, c.labels
+
+    def _initial(
+        self, place: str, before: tuple[Labels | None, Labels | None], shape: tuple[int, ...]
+    ) -> tuple[Labels, Labels] | None:
+        """The labels that an LSTM layer starts from, if they are state; None if it starts from constants."""
+        for kind, labels in zip("hc", before):
+            if labels is None:
+                continue
+            if not all(stage.is_initial_state for stage in self._sources(labels)):
+                raise ModelError(
+                    f"{place}: the initial {kind} is {self.what(labels)}; supported: constants, or state that is "
+                    "handed on from call to call, unchanged"
+                )
+            if labels.shape != shape:
+                raise Misfit(f"{place}: the initial {kind} has shape {labels.shape}; expected {shape}")
+        h, c = before
+        if h is not None and c is not None:
+            return h, c
+        if h is not None or c is not None:
+            raise ModelError(
+                f"{place}: the initial {'h' if c is None else 'c'} is state and the other one is not; supported: both "
+                "h and c, handed on from call to call"
+            )
+        return None
+
+    def _stateful(self) -> list[tuple[_Stage, StatefulLayer]]:
+        """The LSTM layers that start from state."""
+        return [
+            (h, StatefulLayer(h.what.removeprefix("the result of "), h.name, h.before, (h.labels[-1], c.labels)))
+            for h, c in itertools.pairwise(self._stages)
+            if h.before is not None
+        ]
 
     def linear(self, place: str, name: str, labels: Labels, layer: LinearLayer) -> Labels:
         """Apply a linear layer to the last axis of ``labels``; returns labels with ``output_size`` in its place."""
@@ -303,13 +358,18 @@ class Chain:
             result.append(rows[0])
         return result
 
-    def network(self, results: dict[str, Labels], name: str) -> Network:
+    def network(
+        self, results: dict[str, Labels], name: str, kept: Mapping[str, Labels | None] | None = None
+    ) -> Network:
         """The network that computes what a model gives.
 
         Parameters
         ----------
         results : dict
-            Name -> labels; one is the result, others may be final states of LSTM layers.
+            Name -> labels; one is the result, others hand state on or, where the model takes none, may be final states
+            of LSTM layers.
+        kept : mapping
+            What the states that the model keeps hold after the call (:func:`.streaming.handed_on`).
         """
         if self.refused:
             raise self.refusal()
@@ -323,14 +383,19 @@ class Chain:
                 ModelError(f"the model's result '{empty}' is empty{after}; supported: all steps, or the last one")
             )
             raise self.refusal()
-        proper = [key for key, labels in results.items() if not self._is_state(labels)]
+        stateful = self._stateful()
+        stateful_layers = [layer for _, layer in stateful]
+        handed = handed_on(self._states, stateful_layers, results, kept or {})
+        # A model may give h but once, as its state and as its result.
+        rest = {key: labels for key, labels in results.items() if key not in handed.values()} or results
+        proper = [key for key, labels in rest.items() if not self._is_state(labels)]
         if not proper:
             # The model ends with an LSTM layer's last h, or with a single step.
             proper = [
-                key for key, labels in results.items() if [s.is_cell_state for s in self._sources(labels)] == [False]
+                key for key, labels in rest.items() if [s.is_cell_state for s in self._sources(labels)] == [False]
             ][:1]
         if len(proper) != 1:
-            named = ", ".join(f"'{key}'" for key in proper or results)
+            named = ", ".join(f"'{key}'" for key in proper or rest)
             self.refuse(
                 ModelError(
                     f"the model gives {named}; supported: one result of one layer, besides the final "
@@ -344,6 +409,9 @@ class Chain:
         layers: list[Layer] = [stage.layer for stage in last.path() if stage.layer is not None]
         if not layers:
             raise ModelError(f"{place} is its input; supported: LSTM layers, then linear layers")
+        if stateful:
+            more = {key: labels for key, labels in rest.items() if key not in (proper[0], *handed.values())}
+            self._check_streaming(last.path(), [stage for stage, _ in stateful], proper[0], more)
         steps, sequences, features = last.shape
         row, feature = np.divmod(labels.reshape(-1) - last.first, features)
         order = np.argsort(row, kind="stable")
@@ -363,7 +431,30 @@ class Chain:
             # No layer follows that could take the constants up.
             factor, offset = self._columns(place, labels.reshape(-1)[order].reshape(-1, features), last)
             layers.append(LinearLayer(np.diag(factor), offset))
-        return Network(tuple(layers), name)
+        return Network(tuple(layers), name, origin=in_words(handed, self._states, stateful_layers))
+
+    def _check_streaming(
+        self, path: list[_Stage], stateful: list[_Stage], result: str, more: Mapping[str, Labels]
+    ) -> None:
+        """Refuse a model of which a context would not hold exactly what it hands on, or that gives more of it."""
+        for stage in path:
+            if isinstance(stage.layer, LSTMLayer) and stage not in stateful:
+                raise ModelError(
+                    f"'{stage.name}' starts anew at every call, other layers from state that is handed on; supported: "
+                    "all LSTM layers from state, or none"
+                )
+        for stage in stateful:
+            if stage not in path:
+                raise ModelError(
+                    f"the state of '{stage.name}' is handed on, but the model's result '{result}' does not depend on "
+                    "it; supported: h and c of the layers that compute the result"
+                )
+        for key, labels in more.items():
+            if any(stage.is_cell_state for stage in self._sources(labels)):
+                would = "c as state only: a context's saved state has it"
+            else:
+                would = f"one result, besides the state: h could be rows of an identity in the layer of '{result}'"
+            raise ModelError(f"the model gives '{key}', {self.what(labels)}, besides '{result}'; supported: {would}")
 
     def steps(self) -> int:
         """Steps of the last LSTM layer that was applied."""
@@ -433,6 +524,16 @@ def confirm(
             taken = True
             break
     return taken
+
+
+def same_layers(network: Network, other: Network) -> bool:
+    """Whether two networks compute the same, whatever their sequences start from."""
+    return _are_same(_without_start(network), _without_start(other))
+
+
+def _without_start(network: Network) -> Network:
+    layers = [replace(layer, h0=None, c0=None) if isinstance(layer, LSTMLayer) else layer for layer in network.layers]
+    return replace(network, layers=tuple(layers))
 
 
 def _are_same(network: Network, other: Network) -> bool:

@@ -27,6 +27,9 @@ __all__ = ["load", "convert"]
 #: Classes of models, which may be layers of another model.
 MODELS = {"Sequential", "Functional", "Model"}
 
+#: What may follow the data where an LSTM layer is called.
+_LSTM_ARGUMENTS = ("initial_state", "mask", "training")
+
 Arrays = Callable[[Layer], list[NDArray[Any]]]
 
 
@@ -138,6 +141,7 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
         own = str(settings.get("name") if isinstance(settings, dict) else layer.get("name"))
         number = 0
         arguments: list[Any] = []
+        initial_state: list[Any] | None = None
         if model != "Sequential":
             own = str(layer["name"])
             nodes = layer["inbound_nodes"]
@@ -150,6 +154,15 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
                 )
             number = sources[0][1] if sources else 0
             arguments = nodes[0].get("args", []) if nodes and isinstance(nodes[0], dict) else []
+            keywords = _keywords(nodes)
+            if kind == "LSTM" and nodes and isinstance(nodes[0], dict):
+                keywords |= dict(zip(_LSTM_ARGUMENTS, arguments[1:]))
+                initial_state = keywords.pop("initial_state", None)
+            if keywords:
+                raise ModelError(
+                    f"layer '{own}' ({kind}) is called with {', '.join(keywords)}; supported: constant initial states "
+                    "of LSTM layers, in models of Keras 3"
+                )
             before = own
         stem = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", kind).lower()
         count = counts.get(stem, 0)
@@ -162,7 +175,7 @@ def _chain(config: dict[str, Any], outer: tuple[str, ...] = (), group: str = "la
                 raise ModelError(f"layer '{own}' ({kind}) gives states; supported: its result")
             yield from inside
         else:
-            yield Layer(kind, settings, (*outer, own), place, number, arguments)
+            yield Layer(kind, settings, (*outer, own), place, number, arguments, initial_state)
     if before is not None:
         results = list(dict.fromkeys(source for source, _ in _outputs(config)))
         if results != [before]:
@@ -179,6 +192,23 @@ def _outputs(config: dict[str, Any]) -> list[tuple[str, int]]:
     outputs = config["config"]["output_layers"]
     # ["head", 0, 0] or [["head", 0, 0], ...]
     return [(entry[0], entry[2]) for entry in ([outputs] if outputs and isinstance(outputs[0], str) else outputs)]
+
+
+def _keywords(nodes: Any) -> dict[str, Any]:
+    """What a layer is called with by keyword, but for what is left at its default and for results of other layers."""
+    # Keras 2: [[layer, node, tensor, arguments], ...]
+    calls = [
+        call.get("kwargs", {}) if isinstance(call, dict) else entry[3]
+        for call in nodes
+        for entry in ([None] if isinstance(call, dict) else call)
+        if isinstance(call, dict) or len(entry) == 4
+    ]
+    return {
+        key: value
+        for call in calls
+        for key, value in call.items()
+        if value is not None and value is not False and not list(_sources(value))
+    }
 
 
 def _sources(nodes: Any) -> Iterator[tuple[str, int]]:

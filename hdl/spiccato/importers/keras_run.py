@@ -1,6 +1,6 @@
 """One run of the layers of a Keras model on labels (:mod:`.chain`)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from ..errors import ModelError
 from ..layers import LinearLayer, LSTMLayer
 from ..network import Network
 from .chain import Chain, Labels
+from .streaming import TAKEN_AS_STATE, one_for_all
 
 __all__ = ["SUPPORTED", "Layer", "run_layers"]
 
@@ -35,7 +36,8 @@ class Layer:
     """A layer of a model, or of a model inside it.
 
     ``names`` are those of the models around it and its own; ``group`` is where a .keras file keeps its weights;
-    ``result`` is the number of the result that it reads of the layer before, and ``arguments`` what else it gets.
+    ``result`` is the number of the result that it reads of the layer before, ``arguments`` what else it gets, and
+    ``initial_state`` the constants that an LSTM layer starts from, as the file has them.
     """
 
     kind: str
@@ -44,6 +46,7 @@ class Layer:
     group: str
     result: int
     arguments: list[Any]
+    initial_state: list[Any] | None = None
 
     @property
     def place(self) -> str:
@@ -81,7 +84,15 @@ def run_layers(
         raise chain.refusal()
     if results is None:
         raise ModelError(f"the model's layers change nothing; supported: {SUPPORTED}")
-    return chain.network({f"{layers[-1][0].names[-1]}{f' {k}' * bool(k)}": results[k] for k in outputs}, name)
+    stateful = [layer for layer, _ in layers if layer.kind == "LSTM" and layer.settings.get("stateful")]
+    if anew := [layer for layer, _ in layers if layer.kind == "LSTM" and layer not in stateful] if stateful else []:
+        raise ModelError(
+            f"{anew[0].place} starts anew at every call, {stateful[0].place} has stateful=True; supported: all LSTM "
+            "layers with it, or none"
+        )
+    network = chain.network({f"{layers[-1][0].names[-1]}{f' {k}' * bool(k)}": results[k] for k in outputs}, name)
+    names = ", ".join(f"h and c of '{layer.names[-1]}'" for layer in stateful)
+    return replace(network, origin=f"{TAKEN_AS_STATE}: {names}") if stateful else network
 
 
 def _features(layers: list[tuple[Layer, list[NDArray[Any]]]]) -> int | None:
@@ -124,7 +135,7 @@ def _apply(
             _require(settings, _LSTM_SETTINGS)
             # Keras has PyTorch's order of gates, matrices transposed, and one bias.
             kernel, recurrent, bias = _tensors(arrays, settings, 2)
-            lstm = LSTMLayer(kernel.T, recurrent.T, bias)
+            lstm = LSTMLayer(kernel.T, recurrent.T, bias, None, *_initial_state(layer))
             h, c = chain.lstm(place, name, labels.transpose(1, 0, 2) if labels.ndim == 3 else labels, lstm)
             result = h.transpose(1, 0, 2) if settings.get("return_sequences") else h[-1]
             return [result, h[-1], c] if settings.get("return_state") else [result]
@@ -147,6 +158,21 @@ def _apply(
         reason = error if isinstance(error, ModelError) else f"is not supported ({error})"
         text = str(reason)
         raise ModelError(text if text.startswith(place) else f"{place}: {text}") from None
+
+
+def _initial_state(layer: Layer) -> list[NDArray[np.float64] | None]:
+    """h and c that an LSTM layer starts from; None for zeros."""
+    if layer.initial_state is None:
+        return [None, None]
+    values = [
+        value["config"]["value"]
+        for value in layer.initial_state
+        if isinstance(value, dict) and value.get("class_name") in ("__numpy__", "__tensor__")
+    ]
+    if len(values) != 2:
+        raise ModelError("initial_state is not supported; supported: two constant arrays")
+    arrays = (np.atleast_2d(np.asarray(value, dtype=np.float64)) for value in values)
+    return [one_for_all(layer.place, f"initial {kind}", array) for kind, array in zip("hc", arrays)]
 
 
 def _constants(layer: Layer, arrays: list[NDArray[Any]], ndim: int) -> tuple[Any, Any]:

@@ -1,10 +1,11 @@
 """Networks from ONNX models, files and objects: brought to one operator set, then run (:mod:`.onnx_run`)."""
 
+import itertools
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import google.protobuf.message
 import onnx
@@ -48,16 +49,29 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
     given = [value for value in model.graph.input if value.name not in initialisers]
     if not given:
         raise ModelError("the graph has no input")
-    weights = (initialisers.get(node.input[1]) for node in model.graph.node if node.op_type == "LSTM")
-    features = [tensor.dims[-1] for tensor in weights if tensor is not None and tensor.dims]
+    lstms = [node for node in model.graph.node if node.op_type == "LSTM"]
+    features, units = (
+        [
+            tensor.dims[-1]
+            for node in lstms
+            if (tensor := initialisers.get(node.input[number])) is not None and tensor.dims
+        ]
+        for number in (1, 2)
+    )
+    states = _state_inputs(model.graph, given)
+    data = next((value for value in given if value not in states), given[0])
+    states = [value for value in states if value is not data]
     first_error: Misfit | None = None
     chance: Network | None = None  # fits with one number of steps and sequences only
 
-    def run(shape):
-        return GraphRun(model.graph, opsets).network(name, shape)
+    # Where the data's sizes are open, those of state may still be of one sequence.
+    pairs = (SIZES[0], (SIZES[0][0], 1), (1, SIZES[0][0])) if states else SIZES[:1]
+    for form, state_form, pair in itertools.product(_forms(data, features), _state_forms(data, states, units), pairs):
 
-    for form in _forms(given[0], features):
-        shape = form(*SIZES[0])
+        def run(shape, state_form=state_form):
+            return GraphRun(model.graph, opsets).network(name, {data.name: shape} | state_form(shape))
+
+        shape = form(*pair)
         try:
             network = run(shape)
         except Misfit as error:
@@ -108,6 +122,62 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
             f"the model uses opset {opset}, which onnx's version converter does not bring to {MIN_OPSET} "
             f"({reason}); supported: {MIN_OPSET} and later, and from 7 on what it converts"
         ) from None
+
+
+def _state_inputs(graph: onnx.GraphProto, given: Sequence[onnx.ValueInfoProto]) -> list[onnx.ValueInfoProto]:
+    """The graph inputs that only initial states of LSTM nodes are made of."""
+    makers = {name: node for node in graph.node for name in node.output}
+
+    def origins(names: Iterable[str]) -> set[str]:
+        """What ``names`` are made of by operators that are no layers."""
+        found: set[str] = set()
+        waiting = [name for name in names if name]
+        while waiting:
+            name = waiting.pop()
+            if name not in found:
+                found.add(name)
+                node = makers.get(name)
+                waiting += node.input if node is not None and node.op_type not in ("LSTM", "Shape", "Size") else ()
+        return found
+
+    lstms = [node for node in graph.node if node.op_type == "LSTM"]
+    initial = origins(name for node in lstms for name in node.input[5:7])
+    others = origins(name for node in lstms for name in (*node.input[:5], *node.input[7:]))
+    return [value for value in given if value.name in initial - others]
+
+
+def _state_forms(
+    data: onnx.ValueInfoProto, states: Sequence[onnx.ValueInfoProto], units: Sequence[int]
+) -> Iterator[Callable[[tuple[int, ...]], dict[str, tuple[int, ...]]]]:
+    """Functions that give the shapes of state inputs from that of the data.
+
+    A size that the graph leaves open is that of the same name in the data. If there is none, it is the number of units
+    where it comes last, and elsewhere the number of sequences: any of the data's sizes, or one.
+    """
+    names = {dim.dim_param: axis for axis, dim in enumerate(data.type.tensor_type.shape.dim) if dim.dim_param}
+    missing = [
+        dim
+        for state in states
+        for dim in state.type.tensor_type.shape.dim
+        if not dim.dim_value and dim.dim_param not in names
+    ]
+    axes = [*range(len(data.type.tensor_type.shape.dim)), None] if missing else [None]
+    for axis, size in itertools.product(axes, dict.fromkeys(units) if missing else (0,)):
+
+        def form(shape: tuple[int, ...], axis: int | None = axis, size: int = size) -> dict[str, tuple[int, ...]]:
+            def put_in(dim: Any, is_last: bool) -> int:
+                if dim.dim_value:
+                    return int(dim.dim_value)
+                if dim.dim_param in names:
+                    return shape[names[dim.dim_param]]
+                return size if is_last else 1 if axis is None else shape[axis]
+
+            return {
+                state.name: tuple(put_in(dim, dim is dims[-1]) for dim in dims)
+                for state, dims in ((state, list(state.type.tensor_type.shape.dim)) for state in states)
+            }
+
+        yield form
 
 
 def _forms(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[Callable[[int, int], tuple[int, ...]]]:

@@ -1,9 +1,12 @@
 """Networks from ONNX models: LSTM nodes, then Gemm or MatMul and Add, whatever moves values in between.
 
+Graph inputs that reach nothing but initial states are followed as state (:mod:`.streaming`).
+
 The graph is executed on labels (:mod:`.chain`); nodes that only move values, and everything that is computed from
 constants such as shapes and zero states, are executed by onnx' own reference implementation.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +19,7 @@ from ..errors import ModelError
 from ..layers import LinearLayer, LSTMLayer
 from ..network import Network
 from .chain import Chain, Misfit
+from .streaming import Labels, one_for_all
 
 __all__ = ["GraphRun"]
 
@@ -58,8 +62,8 @@ class GraphRun:
         }
         self._labelled: set[str] = set()
 
-    def network(self, name: str, shape: tuple[int, ...]) -> Network:
-        """The network, from a run on an input of this shape.
+    def network(self, name: str, shapes: Mapping[str, tuple[int, ...]]) -> Network:
+        """The network, from a run on inputs of these shapes: the data, then state.
 
         Raises
         ------
@@ -68,10 +72,12 @@ class GraphRun:
         ModelError
             The graph does what is not supported.
         """
-        first, *others = (value.name for value in self._graph.input if value.name not in self._values)
-        self._values[first] = self.chain.input(shape)
-        self._labelled.add(first)
-        self._foreign = set(others)
+        first, *states = shapes
+        given = {value.name for value in self._graph.input if value.name not in self._values}
+        self._values[first] = self.chain.input(shapes[first])
+        self._values |= {state: self.chain.state(state, shapes[state]) for state in states}
+        self._labelled |= set(shapes)
+        self._foreign = given - set(shapes)
         try:
             for node in self._needed():
                 self._run(node)
@@ -125,8 +131,8 @@ class GraphRun:
         for number, name in enumerate(node.input):
             if name in self._foreign:
                 raise ModelError(
-                    f"{place} reads graph input '{name}' (its input {number}); supported: one input, "
-                    "initial states zero or left out, since the accelerator keeps h and c itself"
+                    f"{place} reads graph input '{name}' (its input {number}); supported: one input, besides state "
+                    "that is the initial h and c of LSTM nodes and nothing else"
                 )
             if name and name not in self._values:
                 raise ModelError(
@@ -203,10 +209,6 @@ class GraphRun:
             refuse("input_forget", "a forget gate of its own")
         if has(7) and self._constant(place, node, 7, "P").any():
             refuse(f"peephole weights '{node.input[7]}' that are not zero", "no peepholes")
-        for number, state in ((5, "initial_h"), (6, "initial_c")):
-            if has(number) and self._constant(place, node, number, state).any():
-                refuse(f"{state} '{node.input[number]}' that is not zero", "states that start from zero")
-
         labels = self._labels(place, node)
         weights = self._constant(place, node, 1, "W"), self._constant(place, node, 2, "R")
         if [w.ndim for w in weights] != [3, 3] or {w.shape[0] for w in weights} != {1}:
@@ -222,18 +224,34 @@ class GraphRun:
                 f"{weights[1].shape}",
                 f"(1, {8 * hidden}) and {hidden}",
             )
+        by_sequence = attributes.get("layout", 0) == 1
+        initial: list[NDArray[np.float64] | None] = [None, None]
+        before: list[Labels | None] = [None, None]
+        for k, what in enumerate(("initial_h", "initial_c")):
+            if not has(5 + k):
+                continue
+            state = self._values[node.input[5 + k]]
+            if by_sequence and state.ndim == 3:
+                state = state.transpose(1, 0, 2)
+            if state.ndim != 3 or len(state) != 1:
+                raise Misfit(f"{place}: {what} of shape {state.shape} is not supported; supported: one direction")
+            if node.input[5 + k] in self._labelled:
+                before[k] = state[0].astype(np.int64)
+            else:
+                initial[k] = one_for_all(place, what, np.asarray(state[0], dtype=np.float64))
         try:
-            layer = LSTMLayer(*(_gates(array) for array in (weights[0][0], weights[1][0], *biases.reshape(2, -1))))
+            layer = LSTMLayer(
+                *(_gates(array) for array in (weights[0][0], weights[1][0], *biases.reshape(2, -1))), *initial
+            )
         except ModelError as error:
             raise ModelError(f"{place}: {error}") from None
-        by_sequence = attributes.get("layout", 0) == 1
         if labels.ndim != 3:
             raise Misfit(f"{place}: X of {labels.ndim} dimensions is not supported; supported: 3")
         if by_sequence:
             labels = labels.transpose(1, 0, 2)
         if has(4) and (self._constant(place, node, 4, "sequence_lens") != len(labels)).any():
             refuse(f"sequence_lens '{node.input[4]}' other than the number of steps", "sequences of the same length")
-        h, c = self.chain.lstm(place, _name(node), labels, layer)
+        h, c = self.chain.lstm(place, _name(node), labels, layer, (before[0], before[1]))
         if by_sequence:
             return h.transpose(1, 0, 2)[:, :, None], h[-1][:, None], c[:, None]
         return h[:, None], h[-1][None], c[None]

@@ -36,12 +36,13 @@ _COPIES = re.compile(r"(?:^|_)(?:ema|swa|avg|averaged?|shadow|best)(?:_|$)", re.
 # Checkpoints in checkpoints are followed so far.
 _MAX_DEPTH = 3
 
-# Without a layer number, a field is of an nn.LSTMCell.
+# Without a layer number, a field is of an nn.LSTMCell. h0_l0 and c0_l0 are no names of PyTorch's, but those under which
+# a network's initial states are saved.
 _LSTM_FIELD = re.compile(
-    r"(?P<field>(?:weight|bias)_(?:ih|hh|hr))"
+    r"(?P<field>(?:weight|bias)_(?:ih|hh|hr)|[hc]0(?=_l))"
     r"(?:_l(?P<layer>0|[1-9][0-9]{0,3})(?P<reverse>_reverse)?)?"
 )
-_FIELD_ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+_FIELD_ORDER = ("weight_ih", "weight_hh", "bias_ih", "bias_hh", "h0", "c0")
 
 
 def network_from_state_dict(

@@ -4,6 +4,7 @@ A copy of the module is run on labels (:mod:`.torch_run`), with inputs of the us
 """
 
 import copy
+import inspect
 from typing import Any
 
 import torch
@@ -12,7 +13,8 @@ from torch import nn
 from ..errors import ModelError
 from ..network import Network
 from .chain import SIZES, confirm
-from .torch_run import SUPPORTED, Failure, Run, first_line, tensors
+from .torch_kept import tensors
+from .torch_run import SUPPORTED, Failure, Run, StateShape, StateShapes, first_line
 
 __all__ = ["trace"]
 
@@ -26,8 +28,9 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     Parameters
     ----------
     module : nn.Module
-    example_input : tensor or array, optional
-        An input of the shape that ``forward`` takes; its values do not matter. By default the usual shapes are tried.
+    example_input : tensor or array, or tuple, optional
+        An input of the shape that ``forward`` takes; its values do not matter. If it takes state as well, a tuple of
+        all its arguments: (x, h, c) or (x, (h, c)). By default the usual shapes are tried.
 
     Raises
     ------
@@ -44,11 +47,17 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
             )
     if not any(isinstance(part, nn.LSTM) for part in module.modules()):
         raise ModelError(f"module {what} has no nn.LSTM; supported: {SUPPORTED}")
-    if example_input is not None and not hasattr(example_input, "shape"):
+    examples = example_input if isinstance(example_input, tuple) and example_input else (example_input,)
+    if example_input is not None and not hasattr(examples[0], "shape"):
         raise ModelError(f"example_input is a {type(example_input).__name__}; expected a tensor or an array")
-    shape = None if example_input is None else tuple(example_input.shape)
+    shape = None if example_input is None else tuple(examples[0].shape)
     if shape is not None and 0 in shape:
         raise ModelError(f"example_input, of shape {shape}, is empty; expected at least one step of one sequence")
+    names = _arguments(module)[1:]
+    given = tuple(
+        _example_state(part, names[number] if number < len(names) else f"argument {number + 1}")
+        for number, part in enumerate(examples[1:])
+    )
     try:
         # What a module keeps of an earlier call belongs to that call's graph, which would not be copied.
         memo = {
@@ -65,7 +74,11 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     module = module.double() if double else module.float()
     if shape is None:
         return _search(module)
-    run = Run(module)
+
+    def states(_: tuple[int, ...]) -> tuple[Any, ...]:
+        return given
+
+    run = Run(module, states)
     try:
         network = run.network(shape)
     except Failure as failure:
@@ -73,8 +86,52 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     # A single step shows no order; more of them may be along any axis of size 1.
     axes = [axis for axis, size in enumerate(shape) if size == 1 and run.chain.steps() == 1]
     forms = [lambda steps, _, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]) for axis in axes]
-    confirm(network, lambda other: Run(module).network(other), shape, forms, Failure)
+    confirm(network, lambda other: Run(module, states).network(other), shape, forms, Failure)
     return network
+
+
+def _arguments(module: nn.Module) -> list[str]:
+    """Names of the arguments that ``forward`` needs."""
+    try:
+        parameters = inspect.signature(module.forward).parameters.values()
+    except (TypeError, ValueError):  # of a callable that tells nothing
+        return ["x"]
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return [one.name for one in parameters if one.kind in positional and one.default is inspect.Parameter.empty]
+
+
+def _example_state(value: Any, name: str) -> Any:
+    """What an example says of state: its shapes, nested as it is."""
+    if isinstance(value, (tuple, list)):
+        return tuple(_example_state(part, f"{name}[{number}]") for number, part in enumerate(value))
+    if not hasattr(value, "shape"):
+        raise ModelError(f"example_input: '{name}' is a {type(value).__name__}; expected tensors, or tuples of them")
+    return StateShape(name, tuple(value.shape))
+
+
+def _state_forms(module: nn.Module) -> list[StateShapes]:
+    """The usual forms of state that ``forward`` may take besides its input.
+
+    h and c of one nn.LSTM, as two arguments or a tuple, of as many sequences as the input has on one of its first
+    axes, of one, or of a single one without an axis.
+    """
+    names = _arguments(module)[1:]
+    lstms = [part for part in module.modules() if isinstance(part, nn.LSTM)]
+    if not names or len(names) > 2 or len(lstms) != 1:
+        return [lambda _: ()]
+    (lstm,) = lstms
+
+    def form(axis: int | None, sequences: int | None) -> StateShapes:
+        def states(shape: tuple[int, ...]) -> tuple[Any, ...]:
+            count = shape[axis : axis + 1] if axis is not None else () if sequences is None else (sequences,)
+            size = (lstm.num_layers, *count, lstm.hidden_size)
+            if len(names) == 2:
+                return tuple(StateShape(name, size) for name in names)
+            return (tuple(StateShape(f"{names[0]}[{number}]", size) for number in range(2)),)
+
+        return states
+
+    return [form(1, None), form(0, None), form(None, 1), form(None, None)]
 
 
 def _search(module: nn.Module) -> Network:
@@ -83,15 +140,17 @@ def _search(module: nn.Module) -> Network:
     A shape of a single step counts only if none of several steps does: there, any step is the last one. So does one
     that fits by chance, with one number of steps and sequences only.
     """
+    state_forms = _state_forms(module)
     attempts = [
-        lambda steps, sequences, form=form, features=features: form(steps, sequences, features)
+        (lambda steps, sequences, form=form, features=features: form(steps, sequences, features), states)
         for features in _feature_sizes(module)
         for form in _FORMS[0 if features == 1 else 1 :]
+        for states in state_forms
     ]
     failures, single = [], None
     fixed_shapes: list[tuple[int, ...]] = []
-    for form in attempts:
-        run = Run(module)
+    for form, states in attempts:
+        run = Run(module, states)
         shape = form(*SIZES[0])
         try:
             network = run.network(shape)
@@ -102,14 +161,14 @@ def _search(module: nn.Module) -> Network:
             # Sizes that a module fixes tell what it takes.
             new = [fixed for fixed in run.fixed_shapes if fixed not in fixed_shapes]
             fixed_shapes += new
-            attempts += [lambda *_, fixed=fixed: fixed for fixed in new]
+            attempts += [(lambda *_, fixed=fixed: fixed, states) for fixed in new for states in state_forms]
             continue
         is_open = form(*SIZES[1]) != shape
         forms, axis = [form], run.chain.time_axis
         if axis is not None and form(*SIZES[1])[axis] == shape[axis]:
             # As many steps as features, by chance: other numbers of steps are tried as well.
             forms.append(lambda steps, _, shape=shape, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]))
-        taken = confirm(network, lambda other: Run(module).network(other), shape, forms, Failure)
+        taken = confirm(network, lambda other, states=states: Run(module, states).network(other), shape, forms, Failure)
         if run.chain.steps() > 1 and taken >= is_open:
             return network
         single = single or network

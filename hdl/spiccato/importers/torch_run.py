@@ -3,6 +3,9 @@
 ``forward`` is run as it is, on a tensor of labels (:mod:`.chain`) that intercepts every function of PyTorch that it
 meets: nn.LSTM's and nn.Linear's are taken down, so are constants that are added and multiplied, what merely moves
 values is executed, anything else is refused. Nothing is assumed from the order in which modules were defined.
+
+Arguments besides the first one are followed as state (:mod:`.streaming`). So is what the module keeps from call to
+call (:mod:`.torch_kept`): a first run shows where, a second one follows it.
 """
 
 import copy
@@ -10,9 +13,10 @@ import math
 import os
 import sys
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -22,9 +26,22 @@ from torch import nn
 from ..errors import ModelError
 from ..layers import LinearLayer, LSTMLayer
 from ..network import Network
-from .chain import SIZES, Chain, Misfit
+from .chain import SIZES, Chain, Misfit, same_layers
+from .streaming import one_for_all
+from .torch_kept import (
+    Slot,
+    changed_slots,
+    changed_values,
+    check_reset,
+    fixed_values,
+    keeps,
+    map_tensors,
+    put,
+    taken,
+    tensors,
+)
 
-__all__ = ["SUPPORTED", "Failure", "Run", "first_line", "tensors"]
+__all__ = ["SUPPORTED", "Failure", "Run", "StateShape", "StateShapes", "first_line"]
 
 SUPPORTED = "nn.LSTM layers, then nn.Linear layers, in one chain"
 
@@ -50,6 +67,7 @@ _MOVES = {
     "contiguous",
     "clone",
     "detach",
+    "detach_",
     "data",
     "select",
     "narrow",
@@ -75,6 +93,8 @@ _MOVES = {
     "cpu",
     "__iter__",
 }
+#: Those that move values into another tensor.
+_WRITES = {"copy_", "__setitem__"}
 #: Those that may be given other tensors, which tell what to take.
 _INDEXED = {"__getitem__", "index_select", "gather", "take_along_dim", "view_as", "reshape_as", "expand_as"}
 #: Those that may be given sizes that fit one number of steps only.
@@ -106,6 +126,7 @@ _PROPERTIES = {
 }
 #: Those that make new tensors of the same type and device.
 _NEW = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
+_LSTM_FIELDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 _CONVERSIONS = {"to", "type", "type_as", "float", "double"}
 _DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
 #: Arithmetic with constants: name without the underscores of methods and of those in place -> operation.
@@ -127,6 +148,17 @@ _ARITHMETIC = {
 _BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
 
 
+class StateShape(NamedTuple):
+    """A further argument of ``forward``, or a part of one."""
+
+    name: str
+    shape: tuple[int, ...]
+
+
+#: From the shape of the input, nested tuples of :class:`StateShape`.
+StateShapes = Callable[[tuple[int, ...]], tuple[Any, ...]]
+
+
 class Failure(Exception):
     """A module does not take an input of this shape.
 
@@ -144,11 +176,16 @@ class Failure(Exception):
             return self.refusal
         states = _kept_states(module)
         kept = f"; it keeps {', '.join(states)} of an earlier call, which must be reset" if states else ""
-        hint = "" if given else " or another that example_input gives: spiccato.load(module, example_input=x)"
+        hint = (
+            ""
+            if given
+            else "; others need an example, of which only shapes count: spiccato.load(module, example_input=x), of a "
+            "module that takes state example_input=(x, h, c)"
+        )
         return ModelError(
             f"{type(module).__name__}.forward fails on {given or 'an input '}of shape {self.shape}: "
             f"{self}{kept}; supported: one argument, (steps, sequences, features), (sequences, steps, "
-            f"features), (steps, features){hint}"
+            f"features), (steps, features), and state of one nn.LSTM besides it{hint}"
         )
 
 
@@ -164,10 +201,22 @@ def _kept_states(module: nn.Module) -> list[str]:
 
 
 class Run:
-    """One run of a module on labels. Works on a copy, which shares the parameters: a forward may keep results."""
+    """One run of a module on labels. Works on a copy, which shares the parameters: a forward may keep results.
 
-    def __init__(self, module: nn.Module) -> None:
+    Parameters
+    ----------
+    module : nn.Module
+    states : function, optional
+        From the shape of the input, those of ``forward``'s further arguments: nested as these are, names and shapes.
+    kept : dict, optional
+        What the module keeps from call to call, by its place: as after a call, to be followed.
+    """
+
+    def __init__(
+        self, module: nn.Module, states: StateShapes = lambda _: (), kept: Mapping[Slot, Any] | None = None
+    ) -> None:
         self.chain = Chain()
+        self._original, self._states, self._kept = module, states, dict(kept or {})
         #: Shapes of inputs that sizes in the module would admit, where it failed for them.
         self.fixed_shapes: list[tuple[int, ...]] = []
         module = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
@@ -183,6 +232,9 @@ class Run:
                 return run.call(super().__torch_function__, func, types, args, kwargs or {})
 
         self._type = LabelTensor
+        self._state_names: list[str] = []
+        #: Tensors of the module that something which depends on the input was written into.
+        self._written: list[torch.Tensor] = []
 
     def network(self, shape: tuple[int, ...]) -> Network:
         """The network, from a run on an input of this shape.
@@ -195,14 +247,70 @@ class Run:
             The module does not take such an input.
         """
         try:
-            with torch.no_grad():
-                result = self._module(self._tensor(self.chain.input(shape)))
-            return self.chain.network(dict(self._results(result)), type(self._module).__name__)
+            network = self._call(shape)
         except Exception as error:
             refusal = self.chain.refusal() if self.chain.refused else None
             if isinstance(error, ModelError) and not isinstance(error, Misfit):
                 raise (refusal or error) from None
             raise Failure(shape, first_line(error), refusal, len(self.chain.part())) from None
+        if self._kept:
+            return network
+        slots = changed_slots(self._module, self._is_label, self._written)
+        if not slots:
+            return network
+        again = Run(self._original, self._states, slots)
+        following = again.network(shape)
+        if following.origin is None:
+            return network  # what it keeps, nothing starts from
+        check_reset(self._original, again.states)
+        if not same_layers(network, following):
+            raise ModelError(
+                f"{type(self._module).__name__}.forward changes {', '.join(map(repr, again.states))} before an LSTM "
+                "layer starts from it; supported: state that is read, then handed on"
+            )
+        return replace(network, origin=following.origin)
+
+    def _call(self, shape: tuple[int, ...]) -> Network:
+        """The network of one call of the module."""
+        module, name = self._module, type(self._module).__name__
+        data = self._tensor(self.chain.input(shape))
+        arguments = self._nested(self._states(shape))
+        for slot, value in self._kept.items():
+            put(module, slot, map_tensors(value, slot.name, self._kept_state))
+        before = fixed_values(module, self._is_label)
+        with torch.no_grad():
+            result = module(data, *arguments)
+        kept = dict.fromkeys(self.states)
+        for slot in self._kept:
+            map_tensors(taken(module, slot), slot.name, lambda path, tensor: kept.update({path: self._after(tensor)}))
+        network = self.chain.network(dict(self._results(result)), name, kept)
+        if network.origin and (more := changed_values(before, fixed_values(module, self._is_label))):
+            raise ModelError(
+                f"module {name} changes {', '.join(map(repr, more))} from call to call; supported: to keep h and c of "
+                "LSTM layers, and nothing else"
+            )
+        return network
+
+    @property
+    def states(self) -> list[str]:
+        """Names of what the module keeps that is followed."""
+        return self._state_names
+
+    def _nested(self, spec: Any) -> Any:
+        """Labels for a nested specification of state: (name, shape) or a tuple of them."""
+        if isinstance(spec, StateShape):
+            return self._tensor(self.chain.state(spec.name, spec.shape))
+        return tuple(map(self._nested, spec))
+
+    def _kept_state(self, path: str, tensor: torch.Tensor) -> torch.Tensor:
+        self._state_names.append(path)
+        return self._tensor(self.chain.state(path, tuple(tensor.shape)))
+
+    def _after(self, tensor: torch.Tensor) -> NDArray[np.int64] | None:
+        return self._labels(tensor) if self._is_label(tensor) else None
+
+    def _is_label(self, value: Any) -> bool:
+        return isinstance(value, self._type)
 
     def _tensor(self, labels):
         dtype = next(self._module.parameters()).dtype
@@ -241,6 +349,10 @@ class Run:
             return execute(func, types, args, kwargs)
         if name in _NEW:
             return execute(func, types, args, kwargs).as_subclass(torch.Tensor)
+        if name in _WRITES and not isinstance(args[0], self._type) and keeps(self._module, args[0]):
+            # It shows on the second run what becomes of it.
+            self._written.append(args[0])
+            return args[0]
         place, layer = self._place()
         try:
             return self._supported(place, layer, name, execute, func, types, args, kwargs)
@@ -310,6 +422,9 @@ class Run:
             raise ModelError(
                 f"{place}: a conversion to {result.dtype} is not supported; supported: torch.float32 and torch.float64"
             )
+        elif name in _WRITES:
+            if all(isinstance(value, self._type) for value in (args[0], args[1 if name == "copy_" else 2])):
+                return execute(func, types, args, kwargs)
         elif name in _MOVES:
             others = [value for value in tensors((args, kwargs)) if not isinstance(value, self._type)]
             if not others or name in _INDEXED and isinstance(args[0], self._type):
@@ -346,7 +461,7 @@ class Run:
         module = line = None
         layer = ""
         frame: FrameType | None = sys._getframe(2)
-        while frame is not None and frame.f_code is not Run.network.__code__:
+        while frame is not None and frame.f_code is not Run._call.__code__:
             owner = frame.f_locals.get("self")
             if module is None and id(owner) in self._names and isinstance(owner, nn.Module):
                 name = self._names[id(owner)]
@@ -382,44 +497,29 @@ class Run:
         per_layer = 4 if has_biases else 2
         if len(weights) != per_layer * layers:
             raise ModelError(f"{place}: proj_size is not supported; supported: proj_size=0")
-        for what, state in zip(("h", "c"), states):
-            if isinstance(state, self._type) or state.any():
-                raise ModelError(
-                    f"{place}: the initial {what}{self._owner(state)} is not zero; supported: states that "
-                    "start from zero, as they do by default"
-                )
         labels = self._labels(data)
         if batch_first:
             labels = labels.transpose(1, 0, 2)
         last_h, last_c = [], []
         for number in range(layers):
             name = f"{place}, layer {number}" if layers > 1 else place
+            own = dict(zip(_LSTM_FIELDS, map(_array, weights[per_layer * number : per_layer * (number + 1)])))
+            before: list[NDArray[np.int64] | None] = [None, None]
+            for k, (what, state) in enumerate(zip("hc", states)):
+                if isinstance(state, self._type):
+                    before[k] = self._labels(state)[number]
+                elif (start := one_for_all(name, f"the initial {what}", _array(state[number]))) is not None:
+                    own[f"{what}0"] = start
             try:
-                layer = LSTMLayer(*map(_array, weights[per_layer * number : per_layer * (number + 1)]))
+                layer = LSTMLayer(**own)
             except ModelError as error:
                 raise ModelError(f"{name}: {error}") from None
-            labels, c = self.chain.lstm(name, given_name, labels, layer)
+            labels, c = self.chain.lstm(name, given_name, labels, layer, (before[0], before[1]))
             last_h.append(self._tensor(labels[-1]))
             last_c.append(self._tensor(c))
         if batch_first:
             labels = labels.transpose(1, 0, 2)
         return self._tensor(labels), torch.stack(last_h), torch.stack(last_c)
-
-    def _owner(self, state) -> str:
-        """The attribute of the module that a state is kept in, in words."""
-        if isinstance(state, self._type):
-            return ""
-        kept = (
-            (f"{name}.{key}".lstrip("."), tensor)
-            for name, part in self._module.named_modules()
-            for fields in (part._parameters, part._buffers, vars(part))
-            for key, value in fields.items()
-            if key not in ("_parameters", "_buffers", "_modules")
-            for tensor in tensors(value)
-        )
-        storage = state.untyped_storage().data_ptr()
-        owner = next((name for name, tensor in kept if tensor.untyped_storage().data_ptr() == storage), None)
-        return f", '{owner}'," if owner else ""
 
     def _linear(self, place, layer, data, weight, bias):
         if any(isinstance(value, self._type) for value in (weight, bias)):
@@ -480,17 +580,6 @@ class Run:
 
     def _constants(self, place, data, factor, offset=0.0):
         return self._tensor(self.chain.constants(place, "", self._labels(data), factor, offset))
-
-
-def tensors(value: Any) -> Iterator[torch.Tensor]:
-    """All tensors in nested arguments."""
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, (tuple, list)):
-        for part in value:
-            yield from tensors(part)
-    elif isinstance(value, dict):
-        yield from tensors(list(value.values()))
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
