@@ -196,13 +196,10 @@ def _outputs(config: dict[str, Any]) -> list[tuple[str, int]]:
 
 def _keywords(nodes: Any) -> dict[str, Any]:
     """What a layer is called with by keyword, but for what is left at its default and for results of other layers."""
-    # Keras 2: [[layer, node, tensor, arguments], ...]
-    calls = [
-        call.get("kwargs", {}) if isinstance(call, dict) else entry[3]
-        for call in nodes
-        for entry in ([None] if isinstance(call, dict) else call)
-        if isinstance(call, dict) or len(entry) == 4
-    ]
+    calls: list[dict[str, Any]] = []
+    for call in nodes:
+        # Keras 2: [[layer, node, tensor, arguments], ...]
+        calls += [call.get("kwargs", {})] if isinstance(call, dict) else [entry[3] for entry in call if len(entry) == 4]
     return {
         key: value
         for call in calls

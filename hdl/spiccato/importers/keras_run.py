@@ -135,7 +135,8 @@ def _apply(
             _require(settings, _LSTM_SETTINGS)
             # Keras has PyTorch's order of gates, matrices transposed, and one bias.
             kernel, recurrent, bias = _tensors(arrays, settings, 2)
-            lstm = LSTMLayer(kernel.T, recurrent.T, bias, None, *_initial_state(layer))
+            h0, c0 = _initial_state(layer)
+            lstm = LSTMLayer(kernel.T, recurrent.T, bias, h0=h0, c0=c0)
             h, c = chain.lstm(place, name, labels.transpose(1, 0, 2) if labels.ndim == 3 else labels, lstm)
             result = h.transpose(1, 0, 2) if settings.get("return_sequences") else h[-1]
             return [result, h[-1], c] if settings.get("return_state") else [result]

@@ -284,7 +284,9 @@ class Run:
         for slot in self._kept:
             map_tensors(taken(module, slot), slot.name, lambda path, tensor: kept.update({path: self._after(tensor)}))
         network = self.chain.network(dict(self._results(result)), name, kept)
-        if network.origin and (more := changed_values(before, fixed_values(module, self._is_label))):
+        # Nothing may start from state at this call that does so at another one.
+        is_kept = network.origin or self._kept
+        if is_kept and (more := changed_values(before, fixed_values(module, self._is_label))):
             raise ModelError(
                 f"module {name} changes {', '.join(map(repr, more))} from call to call; supported: to keep h and c of "
                 "LSTM layers, and nothing else"

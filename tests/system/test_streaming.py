@@ -1,0 +1,51 @@
+"""Streaming models of frameworks on the RTL: contexts that take turns, as the virtual machine has them."""
+
+import numpy as np
+import pytest
+
+from paths import FIXTURES
+from programs import CONFIG
+from spiccato.compiler import compile_program
+from spiccato.formats import to_bits
+from spiccato.importers import load_network
+from spiccato_sim.benches.traffic import Segment, Send, compare, play
+from streaming import turns
+
+pytestmark = pytest.mark.simulates
+
+#: Inputs of several streams (streams, steps, features), for both models.
+XS = np.load(FIXTURES / "streaming.npz")["script_x"]
+
+
+def assert_exact(network, xs, build_folder):
+    program = compile_program([network], CONFIG, contexts=len(xs), weight_formats="int16")
+    sends = [Send(to_bits(x, CONFIG.io_format), stream=stream) for stream, x in turns(xs)]
+    segments = [Segment(sends, program=program)]
+    traffic = play(segments, build_folder=build_folder)
+    assert compare(segments, traffic.played) == ([], [])
+    traffic.discard()
+
+
+def test_states_as_inputs_and_outputs(build_folder):
+    assert_exact(load_network(FIXTURES / "streaming_script.onnx"), XS, build_folder)
+
+
+def test_states_as_buffers(build_folder):
+    torch = pytest.importorskip("torch")
+
+    class Kept(torch.nn.Module):
+        """A step at a call; h and c are buffers."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(3)
+            self.lstm = torch.nn.LSTM(5, 8, 2)
+            self.fc = torch.nn.Linear(8, 2)
+            for name in ("h", "c"):
+                self.register_buffer(name, torch.zeros(2, 1, 8))
+
+        def forward(self, x):
+            y, (self.h, self.c) = self.lstm(x, (self.h, self.c))
+            return self.fc(y)
+
+    assert_exact(load_network(Kept()), XS, build_folder)
