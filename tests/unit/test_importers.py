@@ -26,7 +26,7 @@ from spiccato_sim.models.vm import VirtualMachine
 
 pytestmark = pytest.mark.fast
 
-ONNX_FIXTURES = sorted(FIXTURES.glob("*.onnx"))
+ONNX_FIXTURES = sorted(FIXTURES.glob("torch_*.onnx"))
 EXPECTED = np.load(FIXTURES / "expected.npz")
 
 

@@ -224,7 +224,7 @@ NOT_STREAMING = {
     "reset after every call": (*with_buffers(lambda m: m.h.fill_(0.0)), "fill on the result of nn.LSTM"),
     "overwritten after every call": (
         *with_buffers(lambda m: setattr(m, "h", torch.zeros(2, 3, 7))),
-        "the state .h. is h of .lstm. before a call, but does not hold",
+        "layer 0: the initial c is state and the other one is not",
     ),
     "set to a number": (*with_buffers(lambda m: m.h.__setitem__(0, 0.0)), "setitem on the result of nn.LSTM"),
     "reset every tenth call": (*with_buffers(before=every_tenth), "module Parts changes 'calls' from call to call"),
