@@ -5,6 +5,7 @@ A copy of the module is run on labels (:mod:`.torch_run`), with inputs of the us
 
 import copy
 import inspect
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -141,7 +142,7 @@ def _search(module: nn.Module) -> Network:
     that fits by chance, with one number of steps and sequences only.
     """
     state_forms = _state_forms(module)
-    attempts = [
+    attempts: list[tuple[Callable[..., tuple[int, ...]], StateShapes]] = [
         (lambda steps, sequences, form=form, features=features: form(steps, sequences, features), states)
         for features in _feature_sizes(module)
         for form in _FORMS[0 if features == 1 else 1 :]
