@@ -4,6 +4,7 @@ A copy of the module is run on labels (:mod:`.torch_run`), with inputs of the us
 """
 
 import copy
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -87,8 +88,12 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     # A single step shows no order; more of them may be along any axis of size 1.
     axes = [axis for axis, size in enumerate(shape) if size == 1 and run.chain.steps() == 1]
     forms = [lambda steps, _, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]) for axis in axes]
-    confirm(network, lambda other: Run(module, states).network(other), shape, forms, Failure)
+    confirm(network, functools.partial(_run, module, states), shape, forms, Failure)
     return network
+
+
+def _run(module: nn.Module, states: StateShapes, shape: tuple[int, ...]) -> Network:
+    return Run(module, states).network(shape)
 
 
 def _arguments(module: nn.Module) -> list[str]:
@@ -143,7 +148,7 @@ def _search(module: nn.Module) -> Network:
     """
     state_forms = _state_forms(module)
     attempts: list[tuple[Callable[..., tuple[int, ...]], StateShapes]] = [
-        (lambda steps, sequences, form=form, features=features: form(steps, sequences, features), states)
+        (functools.partial(form, features=features), states)
         for features in _feature_sizes(module)
         for form in _FORMS[0 if features == 1 else 1 :]
         for states in state_forms
@@ -169,7 +174,7 @@ def _search(module: nn.Module) -> Network:
         if axis is not None and form(*SIZES[1])[axis] == shape[axis]:
             # As many steps as features, by chance: other numbers of steps are tried as well.
             forms.append(lambda steps, _, shape=shape, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]))
-        taken = confirm(network, lambda other, states=states: Run(module, states).network(other), shape, forms, Failure)
+        taken = confirm(network, functools.partial(_run, module, states), shape, forms, Failure)
         if run.chain.steps() > 1 and taken >= is_open:
             return network
         single = single or network
