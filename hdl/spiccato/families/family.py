@@ -37,7 +37,7 @@ class Profile:
     reach : Reach
         Of one register bit; wider broadcasts are trees of registers.
     operand_register : bool
-        In front of the multipliers of the cell units, so also between table and multiplier: the DSP block's own.
+        In front of the cell units' multipliers, those behind the activation tables excepted: the DSP block's own.
     product_register : bool
         Between multiplication and addition in the cell units: the DSP block's pipeline register, or, for blocks that
         do not add, its result register.
@@ -45,6 +45,8 @@ class Profile:
         The DSP block's pipeline register in the rows.
     table_address_register : bool
         In front of the activation tables.
+    table_word_register : bool
+        Between the activation tables and the multipliers behind them: the DSP block's own.
     vector_register : bool
         One more stage of the vector's way to the rows: at each core's edge.
     write_register : bool
@@ -60,6 +62,7 @@ class Profile:
     product_register: bool = False
     row_product_register: bool = False
     table_address_register: bool = False
+    table_word_register: bool = False
     vector_register: bool = False
     write_register: bool = False
     capture_register: bool = False
@@ -78,6 +81,7 @@ CONSERVATIVE = Profile(
     product_register=True,
     row_product_register=True,
     table_address_register=True,
+    table_word_register=True,
     vector_register=True,
     write_register=True,
     capture_register=True,

@@ -54,7 +54,8 @@ class CellUnit(Epilogue):
         stages = config.stages
         self._reach = stages.reach.registers
         self._argument_registers = int(stages.table_address_register)
-        registers = self._registers = Registers(operands=stages.operand_register, product=stages.product_register)
+        registers = Registers(operands=stages.operand_register, product=stages.product_register)
+        self._line_registers = Registers(operands=stages.table_word_register, product=stages.product_register)
         self._product_ig = MultiplyAdd(
             "gate_product",
             a=_GATE,
@@ -74,7 +75,7 @@ class CellUnit(Epilogue):
             p_bits=VECTOR_BITS,
             registers=registers,
         )
-        self.gate_latency = self._argument_registers + Rom.latency + Interpolate("tanh", registers).latency
+        self.gate_latency = self._argument_registers + Rom.latency + Interpolate("tanh", self._line_registers).latency
         #: The sum of the products; tanh starts from it, beside the saturation of c.
         self._sum_cycle = self.gate_latency + self._product_fc.latency + 1
         self.c_latency = self._sum_cycle + 1
@@ -100,7 +101,7 @@ class CellUnit(Epilogue):
         def activate(function, name, argument, frac_bits, address, word, start):
             index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
             known = start + self._argument_registers
-            line = place(m, f"line_{name}", Interpolate(function, self._registers))
+            line = place(m, f"line_{name}", Interpolate(function, self._line_registers))
             m.d.comb += [
                 address.eq(DelayLine(m, f"index_{name}", index, start).at(known)),
                 line.word.eq(word),

@@ -103,7 +103,9 @@ def registered(hierarchy: Hierarchy, profile: Profile) -> list[Registered]:
 def _multiplier_needs(multiplier: Multiplier, profile: Profile) -> tuple[str, ...]:
     in_row = pattern(multiplier.name).startswith("row_*.") or ".row_" in multiplier.name
     product = profile.row_product_register if in_row else profile.product_register
-    return ("operand",) * profile.operand_register + ("product",) * product + ("result",)
+    behind_table = ".line_" in multiplier.name or pattern(multiplier.name).startswith("line_")
+    operand = profile.table_word_register if behind_table else profile.operand_register
+    return ("operand",) * operand + ("product",) * product + ("result",)
 
 
 def _memory_needs(memory: Memory, profile: Profile) -> tuple[str, ...]:
