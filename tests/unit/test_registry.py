@@ -111,7 +111,7 @@ def test_a_board_is_one_new_file(board_file, build_folder, monkeypatch):
     monkeypatch.setattr(depth, "synthesise", lambda files, top: asked.append(files[0].parent.name))
     for check, judge, show in (depth, "judge", "print_report"), (reach, "count", "print_reach"):
         monkeypatch.setattr(check, judge, lambda *arguments: type("Report", (), {"ok": True}))
-        monkeypatch.setattr(check, show, lambda report: None)
+        monkeypatch.setattr(check, show, lambda report, console: None)
     verb("timing")
 
     def run_bench(boards, names, *, out, profile, console):

@@ -33,6 +33,8 @@ SETTINGS = "SPICCATO_SERIAL"
 RESET = b"reset\n"
 #: A simulator that takes longer to build, in seconds, never will be.
 _BUILD_LIMIT_S = 1800
+#: Nor does a simulation end that has not done so, since it was told to, on however busy a machine.
+_END_LIMIT_S = 300
 
 
 class SimulatedBoard:
@@ -151,7 +153,7 @@ class SimulatedBoard:
             self._control.shutdown(socket.SHUT_RDWR)
             self._control.close()
         try:
-            return process.wait(timeout=30 if self._control is not None else 0)
+            return process.wait(timeout=_END_LIMIT_S if self._control is not None else 0)
         except subprocess.TimeoutExpired:
             process.kill()
             return process.wait()
