@@ -100,7 +100,7 @@ scaling: $(STAMP) .venv/installed-gowin ## Place and route growing accelerators 
 	@touch $@
 
 docs: $(STAMP) ## Build the documentation as a site in build/docs
-	@$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -d build/doctrees docs build/docs
+	@$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --keep-going -d build/doctrees docs build/docs
 	@echo "build/docs/index.html"
 
 clean: ## Remove what was built, but keep .venv

@@ -24,7 +24,7 @@ __all__ = ["compile_network", "compile_program"]
 
 
 def compile_network(network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto") -> Model:
-    """Compile ``network`` for ``config``, by itself; :func:`.link.link` makes a program of it.
+    """Compile ``network`` for ``config``, by itself; :func:`.link` makes a program of it.
 
     Parameters
     ----------

@@ -5,14 +5,15 @@ suspend: :class:`spiccato.host.Device` runs them like functions.
 """
 
 import abc
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from ..isa.marks import request_word
 
 __all__ = ["Line", "Packet", "Transport"]
 
 
-class Packet(NamedTuple):
+@dataclass(frozen=True)
+class Packet:
     """A packet of one of the streams.
 
     Attributes

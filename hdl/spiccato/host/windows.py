@@ -44,6 +44,7 @@ class AsyncWindows:
         answer = None
         if number >= length - 1:
             answer = await self.device.step(x, self.model, due, start=due == first)
+            assert answer is not None  # it was not quiet
             if on_answer is not None:
                 on_answer(answer)
         for stream in range(min(number + 1, length)):

@@ -225,15 +225,15 @@ class Sequencer(Part):
         change = Cat(self.block_ready ^ use_block, (use_block & ~self.block_ready).replicate(len(blocks) - 1))
         m.d.sync += blocks.eq(blocks + change)
         cleared = copies(m, "cleared", dropped, number + 1)
-        conditions = [
+        head_conditions, queue_conditions = (
             [(word.start, word.wait_block, word.commit) for word in (data.View(self.layout, bits) for bits in words)]
             for words in (heads, queue)
-        ]
+        )
         for gate, clear in [
             *((gate, copy) for (gate, _), copy in zip(slices, cleared)),
             *((gate, cleared[-1]) for gate in (issuing, account, watching)),
         ]:
-            gate.connect(m, *conditions, write_at, head_ready, have_block, may_start, clear)
+            gate.connect(m, head_conditions, queue_conditions, write_at, head_ready, have_block, may_start, clear)
         for gate, bits in slices:
             following = gate.following(
                 m, str(bits.start), [word[bits] for word in heads], [word[bits] for word in queue]

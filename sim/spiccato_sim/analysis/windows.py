@@ -5,6 +5,7 @@ an input. So T contexts are staggered: an input goes to all of them, first to th
 others' packets are quiet, and one of these starts a window.
 """
 
+import dataclasses
 from typing import NamedTuple
 
 from spiccato.program import Program
@@ -43,7 +44,7 @@ def windows(program: Program) -> Windows:
         for number in range(3):
             one = [Packet(0, (number + stream) % contexts, quiet=stream > 0) for stream in range(contexts)]
             # Behind the last packet of the input before, which was taken ``previous`` cycles after that input's first.
-            one[0] = one[0]._replace(spacing=max(0, distance - previous) if number else 0)
+            one[0] = dataclasses.replace(one[0], spacing=max(0, distance - previous) if number else 0)
             packets += one
             passages = timeline.stream(packets)
             previous = passages[-1].accepted - passages[-contexts].accepted

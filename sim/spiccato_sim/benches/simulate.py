@@ -172,7 +172,8 @@ def _due_interval(program, model, segment):
     """Between the last two outputs of a segment: the model's, unless packets of other lengths are among them."""
     if all(send.beats is None for send in segment.sends):
         return model.initiation_interval
-    finished = [passage.finished for passage in predicted_passages(program, segment.sends)]
+    passages = predicted_passages(program, segment.sends)
+    finished = [passage.finished for passage in passages if passage.finished is not None]
     return finished[-1] - finished[-2]
 
 

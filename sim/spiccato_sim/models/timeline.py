@@ -1,6 +1,7 @@
 """When inferences start and end, in cycles: a recurrence over the issue words that wait."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -11,7 +12,8 @@ from spiccato.rtl.accelerator import Timing
 __all__ = ["Packet", "Passage", "Timeline"]
 
 
-class Packet(NamedTuple):
+@dataclass(frozen=True)
+class Packet:
     """An input packet.
 
     Attributes
