@@ -221,7 +221,8 @@ class Bench:
         ctx.set(part.ask_slot, ask["slot"])
         stable = self.now - max(ask["since"], self.changed.get(tid, 0)) >= self.settled
         runs = self.running == tid
-        assert ctx.get(part.ask_running) == runs
+        if self.now > ask["since"] + 1:
+            assert ctx.get(part.ask_running) == runs
         alive, side = self.model.flags[tid]
         if stable and not runs:
             assert (ctx.get(part.ask_known), ctx.get(part.ask_alive)) == (self.tables.contexts[tid]["known"], alive)
@@ -269,7 +270,7 @@ class Bench:
             announced = None
             if waiting and self.open[self.side] is None and self.now >= max(announce_at[self.side], earliest):
                 announced = waiting.pop(0)
-                announced.due = self.now + Sequencer.announce_to_issue + announced.pause
+                announced.due = self.now + part.announce_delay + Sequencer.announce_to_issue + announced.pause
                 announced.side = self.side
                 earliest = self.now + 1 + (waiting[0].gap if waiting else 0)
                 running.append(announced)
@@ -323,12 +324,13 @@ def random_packets(rng, config, count, tids=None):
     ]
 
 
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("models, streams", [(1, 1), (1, 8), (2, 1), (4, 4), (16, 2)])
 @pytest.mark.parametrize("seed", [1, 2])
-def test_random_traffic(models, streams, seed):
+def test_random_traffic(profile, models, streams, seed):
     """Addresses, zero and keep of each word; starts, malformed packets, unknown and initial states among them."""
     rng = np.random.default_rng(seed)
-    config = contexts_config(models, streams)
+    config = contexts_config(models, streams, profile=profile)
     bench = Bench(config, rng)
 
     async def testbench(ctx):
@@ -341,12 +343,13 @@ def test_random_traffic(models, streams, seed):
     assert len(bench.expected) > 160 * LEAST
 
 
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("models, streams", [(1, 2), (2, 4)])
-@pytest.mark.parametrize("seed", [1, 2, 3])
-def test_requests(models, streams, seed):
+@pytest.mark.parametrize("seed", [1, 2])
+def test_requests(profile, models, streams, seed):
     """Addresses given out in idle words, and marks in any cycle, beside random packets: all know of them."""
     rng = np.random.default_rng(seed)
-    config = contexts_config(models, streams)
+    config = contexts_config(models, streams, profile=profile)
     bench = Bench(config, rng)
 
     async def testbench(ctx):

@@ -138,7 +138,7 @@ def test_core(family, profile, seed):
     async def testbench(ctx):
         ctx.set(core.index, INDEX)
         ctx.set(core.lane, lane)
-        ctx.set(core.cell, cell)
+        ctx.set(core.of_c, cell)
         for target, row, addr, data in loads:
             # The same word to another core first: it must not land here.
             for index, value in ((INDEX, data), (INDEX + 1, ~data & ((1 << 64) - 1))):

@@ -111,7 +111,7 @@ def test_looking_up(running):
             assert not host.get("touched")
             await host.tick()
         # The counter, and what it is compared with.
-        assert host.cycle - begin == Sequencer.drain_cycles + 1 and Contexts.ask_cycles < Sequencer.drain_cycles
+        assert host.cycle - begin == Sequencer.drain_cycles + 1 and Contexts.ask_cycles(CONFIG) < Sequencer.drain_cycles
         for known, alive in ((0, 0), (1, 0), (1, 1)):
             host.set(request_known=known, request_has_state=alive)
             assert (host.get("known"), host.get("alive"), host.get("touched")) == (known, alive, 0)
@@ -201,6 +201,10 @@ def test_marks(kind):
         host.set(request_running=1)
         await host.tick()
         await host.transfer(kind)
+        # Until what is asked for and where is known.
+        for _ in range(2):
+            assert not host.get("request_mark") and not host.get("request_move")
+            await host.tick()
         assert host.get("request_alive") == (kind is TransferKind.ADOPT) and not host.get("request_move")
         assert host.get("request_mark") == (kind is TransferKind.FORGET)
         host.set(request_running=0)
@@ -212,7 +216,7 @@ def test_marks(kind):
         host.set(request_marked=0)
         assert not host.get("request_mark")
         cycles, loads = await host.until_done()
-        assert cycles == Contexts.ask_cycles and not loads
+        assert cycles == Contexts.ask_cycles(CONFIG) and not loads
 
     run(script)
 

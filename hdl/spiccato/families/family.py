@@ -55,6 +55,8 @@ class Profile:
         Accumulators on their way to the output stream: at its edge.
     input_register : bool
         Between the input stream's beat register and its lanes.
+    context_register : bool
+        In front of the table of contexts.
     """
 
     reach: Reach = Reach(blocks=32, registers=64)
@@ -67,6 +69,7 @@ class Profile:
     write_register: bool = False
     capture_register: bool = False
     input_register: bool = False
+    context_register: bool = False
 
     @property
     def registers(self) -> dict[str, bool]:
@@ -86,6 +89,7 @@ CONSERVATIVE = Profile(
     write_register=True,
     capture_register=True,
     input_register=True,
+    context_register=True,
 )
 
 

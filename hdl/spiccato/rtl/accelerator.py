@@ -8,7 +8,7 @@ from ..isa.load import RecordKind
 from ..isa.marks import MARKS, marks_word, request_word
 from ..numbers import ACC_BITS
 from .axi import AxiLite, AxiStream
-from .broadcast import DelayLine, copies, equal_register
+from .broadcast import DelayLine, copies, equal_register, slices
 from .contexts import Contexts
 from .control import Control
 from .control.loader import Loader
@@ -95,8 +95,6 @@ class Accelerator(Part):
         margin = Loader.margin + Contexts.clear_cycles(config) - 1
         if write > margin or core_write > margin + core_read:
             raise ValueError("inferences start before the last entry of a load is in its memory")
-        if timing.input < 1 + Sequencer.announce_to_issue:
-            raise ValueError("a packet's first block can be there before its first word")
         control = place(m, "control", Control(config))
         # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
         # run empty when that of the others ends.
@@ -111,7 +109,10 @@ class Accelerator(Part):
         ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
         contexts = place(m, "contexts", Contexts(config), reset=resets["contexts"])
         room = place(m, "output_room", OutputRoom(config), reset=resets["room"])
-        if control.least_drop_cycles < max(ingress.drop_cycles, Sequencer.drop_cycles):
+        delay = contexts.announce_delay
+        if timing.input < 1 + delay + Sequencer.announce_to_issue:
+            raise ValueError("a packet's first block can be there before its first word")
+        if control.least_drop_cycles < max(ingress.drop_cycles + delay, Sequencer.drop_cycles):
             raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
         egress = place(m, "egress", Egress(config), reset=resets["egress"])
         if timing.output < egress.wake_cycles:
@@ -155,7 +156,7 @@ class Accelerator(Part):
         for part in (sequencer, room, contexts):
             m.d.comb += [port.eq(model) for port, model in zip(part.model, ingress.model)]
         m.d.comb += [
-            sequencer.announce.eq(ingress.announce),
+            sequencer.announce.eq(DelayLine(m, "announce", ingress.announce).at(delay)),
             contexts.announce.eq(ingress.announce),
             *(port.eq(packet) for port, packet in zip(contexts.packet, ingress.packet)),
             *(room.quiet[s].eq(packet.quiet) for s, packet in enumerate(ingress.packet)),
@@ -193,9 +194,12 @@ class Accelerator(Part):
         ]
         transfer = control.transfer
         element = Signal(signed(ACC_BITS), name="element", reset_less=True)
-        lanes = copies(m, "transfer_lane", transfer.lane, config.cores)
-        (number,) = copies(m, "transfer_core", transfer.core, 1)
-        m.d.sync += element.eq(Array(core.element for core in cores)[number])
+        lanes, of_c = (
+            copies(m, f"transfer_{name}", getattr(transfer, name), config.cores) for name in ("lane", "cell")
+        )
+        parts = slices(ACC_BITS, config.stages.reach.registers)
+        for bits, number in zip(parts, copies(m, "transfer_core", transfer.core, len(parts))):
+            m.d.sync += element[bits].eq(Array(core.element[bits] for core in cores)[number])
         m.d.comb += [
             contexts.ask_tid.eq(transfer.tid),
             contexts.ask_slot.eq(transfer.slot),
@@ -210,7 +214,7 @@ class Accelerator(Part):
             transfer.running.eq(contexts.ask_running),
             transfer.element.eq(element),
             *(core.lane.eq(lane) for core, lane in zip(cores, lanes)),
-            *(core.of_c.eq(transfer.cell) for core in cores),
+            *(core.of_c.eq(one) for core, one in zip(cores, of_c)),
         ]
 
         # Vector file and cores.

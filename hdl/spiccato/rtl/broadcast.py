@@ -6,7 +6,7 @@ what they are for (:class:`spiccato.families.Reach`).
 
 from amaranth.hdl import Signal
 
-__all__ = ["DelayLine", "batches", "copies", "equal_register", "power_of_two"]
+__all__ = ["DelayLine", "batches", "copies", "equal_register", "power_of_two", "slices"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
@@ -53,6 +53,11 @@ def batches(registers, reach):
             lists.append([])
         lists[-1].append(register)
     return lists
+
+
+def slices(bits, reach):
+    """Slices of ``bits`` bits, at most ``reach`` each: for a copy of what takes all of them."""
+    return [slice(low, min(bits, low + reach)) for low in range(0, bits, reach)]
 
 
 class DelayLine:

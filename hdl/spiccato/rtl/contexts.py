@@ -14,7 +14,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..isa.issue import Source
 from ..isa.load import context_word, model_word, state_bits
-from .broadcast import DelayLine, copies
+from .broadcast import DelayLine, copies, equal_register
 from .memory import Ram
 from .part import Part, place
 from .sequencer import Sequencer, state_layout
@@ -60,23 +60,21 @@ class Contexts(Part):
     unknown : out, of both sides: the packet's ``tid`` names no context; ``unknown_cycles`` after ``announce``
     ask_tid, ask_slot : in; known of them a few cycles later, when the table is not read for a packet:
     ask_known, ask_alive, ask_addr : out: whether there is such a context, with a state; the slot's address
-    ask_running : out, its inference is
+    ask_running : out, its inference is; two cycles later
     move : in, give the slot's address out instead of the next idle word's; ``moved``: out, a pulse with that ``access``
     mark, alive : in, the context has a state from now on, or none; ``marked``: out, a pulse when that is done
     """
 
     #: From the issue register to ``access``.
     latency = 4
-    #: From ``announce`` to what is known of the context.
-    unknown_cycles = Ram.latency + 1
-    #: From ``ask_tid``, or ``marked``, to what is known of it, the slot's address included; two packets may begin
-    #: meanwhile.
-    ask_cycles = 1 + Ram.latency + 1 + 2 + 2
 
     def __init__(self, config):
         self.config = config
-        if self.unknown_cycles > Sequencer.announce_to_issue:
-            raise ValueError("a context's first word is issued before the context is known")
+        self._table_latency = config.stages.context_register + Ram.latency
+        #: From ``announce`` to what is known of the context.
+        self.unknown_cycles = self._table_latency + 1
+        #: How much later the sequencer may be told of a packet, so that its first word finds the context known.
+        self.announce_delay = max(0, self.unknown_cycles - Sequencer.announce_to_issue)
         self.depth = 1 << config.tid_bits
         super().__init__(
             "contexts",
@@ -109,6 +107,12 @@ class Contexts(Part):
         )
 
     @staticmethod
+    def ask_cycles(config):
+        """From ``ask_tid``, or ``marked``, to what is known of it, the slot's address included."""
+        # Two packets may begin meanwhile.
+        return 1 + config.stages.context_register + Ram.latency + 1 + 2 + 2
+
+    @staticmethod
     def clear_cycles(config):
         """All contexts' flags, and the write's own cycle."""
         return (1 << config.tid_bits) + 2
@@ -124,20 +128,22 @@ class Contexts(Part):
             m, "table", Ram("ram_contexts", width=len(self.w_data.as_value()), depth=self.depth, cleared=True)
         )
         flags = place(m, "flags", Ram("ram_context_flags", width=2, depth=self.depth, cleared=True))
-        tid = Mux(self.announce, Mux(side, self.packet[1].tid, self.packet[0].tid), self.ask_tid)
+        tid = Signal(config.tid_bits)
+        m.d.comb += tid.eq(Mux(self.announce, Mux(side, self.packet[1].tid, self.packet[0].tid), self.ask_tid))
+        address = DelayLine(m, "table_tid", tid).at(int(config.stages.context_register))
         m.d.comb += [
             table.w_en.eq(self.w_en),
             table.w_addr.eq(self.w_addr),
             table.w_data.eq(self.w_data),
-            table.r_addr.eq(tid),
-            flags.r_addr.eq(tid),
+            table.r_addr.eq(address),
+            flags.r_addr.eq(address),
         ]
         with m.If(self.announce):
             m.d.sync += side.eq(~side)
         with m.If(self.drop):
             m.d.sync += side.eq(0)
-        found = DelayLine(m, "announce", self.announce).at(Ram.latency)
-        found_side = DelayLine(m, "announced_side", side).at(Ram.latency)
+        found = DelayLine(m, "announce", self.announce).at(self._table_latency)
+        found_side = DelayLine(m, "announced_side", side).at(self._table_latency)
 
         # The inference that is issued, from its first word on.
         current_tid = Signal(config.tid_bits, reset_less=True)
@@ -158,13 +164,13 @@ class Contexts(Part):
             m.d.sync += running.eq(0)
         asked_base = Signal(bits, reset_less=True)
         asked_addr = Signal(bits, reset_less=True)
-        is_current = Signal()
+        is_current, asks_current = Signal(), Signal(reset_less=True)
         m.d.sync += [
             asked_base.eq(asked.base + Mux(asked_flags.side, side_1, 0)),
             asked_addr.eq(asked_base + self.ask_slot),
         ]
         m.d.comb += [
-            is_current.eq(running & (current_tid == self.ask_tid)),
+            is_current.eq(running & asks_current),
             self.ask_known.eq(asked.known),
             self.ask_alive.eq(asked_flags.alive),
             self.ask_addr.eq(asked_addr),
@@ -209,20 +215,20 @@ class Contexts(Part):
                 DelayLine(m, name, value, resettable=True) for name, value in (("ends", ends), ("marks", marks))
             )
         )
-        entries = []
+        entries, asked_for = [], []
         for s, packet in enumerate(self.packet):
             entry = Signal(layout(context_word(config)), name=f"entry_{s}", reset_less=True)
             read = Signal(_flags_layout(), name=f"flags_{s}", reset_less=True)
             # Of the same context as the inference that is running, and what that one has made of it.
             same, overruled = (Signal(name=f"{name}_{s}", reset_less=True) for name in ("same", "overruled"))
             ruled = Signal(_flags_layout(), name=f"ruled_{s}", reset_less=True)
-            asked_for = Signal(name=f"asked_for_{s}", reset_less=True)
-            m.d.sync += [same.eq(packet.tid == current_tid), asked_for.eq(packet.tid == self.ask_tid)]
+            asked_for.append(Signal(name=f"asked_for_{s}", reset_less=True))
+            m.d.sync += [same.eq(packet.tid == current_tid), asked_for[s].eq(packet.tid == self.ask_tid)]
             with m.If(found & (found_side == s)):
                 m.d.sync += [entry.eq(table.r_data), read.eq(flags.r_data)]
             with m.If(ending & same):
                 m.d.sync += [overruled.eq(1), ruled.eq(Mux(ends, changed.as_value(), left.as_value()))]
-            with m.If(marking & asked_for):
+            with m.If(marking & asked_for[s]):
                 m.d.sync += [overruled.eq(1), ruled.eq(marked)]
             with m.If(self.announce & (side == s)):
                 m.d.sync += overruled.eq(0)
@@ -231,8 +237,17 @@ class Contexts(Part):
             entries.append((entry, Mux(overruled, ruled.as_value(), read.as_value()), packet))
             m.d.comb += self.unknown[s].eq(~entry.known)
 
+        m.d.sync += asks_current.eq(
+            Mux(self.word.start, Mux(self.word.side, *reversed(asked_for)), current_tid == self.ask_tid)
+        )
+
         # Cycle 1: of the word's inference.
         model = Array(self.models)[Mux(self.word.side, self.model[1], self.model[0])]
+        m.d.sync += [
+            has_initial.eq(model.has_initial),
+            initial.eq(model.initial),
+            base.eq(Mux(self.word.side, *(entry.base for entry, _, _ in reversed(entries)))),
+        ]
         with m.If(self.word.start):
             for s, (entry, known_flags, packet) in enumerate(entries):
                 with m.If(self.word.side == s):
@@ -240,9 +255,7 @@ class Contexts(Part):
                         current_tid.eq(packet.tid),
                         current_known.eq(entry.known),
                         current.eq(known_flags & ~Cat(packet.start, Const(0, 1))),
-                        base.eq(entry.base),
                     ]
-            m.d.sync += [has_initial.eq(model.has_initial), initial.eq(model.initial)]
 
         # Cycle 2: what is added to a slot's number, by what it is for.
         new, old, previous = (Signal(bits, name=f"{name}_base", reset_less=True) for name in ("new", "old", "previous"))
@@ -271,9 +284,12 @@ class Contexts(Part):
             access.zero.eq(zero),
             access.keep.eq(known),
         ]
-        with m.If(moves):
-            m.d.sync += [access.sums.eq(asked_addr), access.c.eq(asked_addr), access.zero.eq(0)]
         m.d.comb += self.moved.eq(DelayLine(m, "moves", moves, 2).at(self.latency))
-        for port, copy in zip(self.access, copies(m, "access", access, config.cores)):
+        # Cycle 4: a copy for each core, or what is asked for.
+        for i, (port, asks) in enumerate(zip(self.access, copies(m, "asks", moves, config.cores))):
+            copy = equal_register(f"access_{i}", access_layout(config))
+            m.d.sync += copy.eq(access)
+            with m.If(asks):
+                m.d.sync += [copy.sums.eq(asked_addr), copy.c.eq(asked_addr), copy.zero.eq(0)]
             m.d.comb += port.eq(copy)
         return m

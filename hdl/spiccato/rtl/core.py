@@ -10,7 +10,7 @@ from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES
 from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
 from .accumulator import RowAccumulator, accumulator_slices
 from .accumulator_file import AccumulatorFile
-from .broadcast import DelayLine, copies, power_of_two
+from .broadcast import DelayLine, copies, power_of_two, slices
 from .contexts import Contexts, access_layout
 from .core_timing import CoreTiming
 from .epilogue import epilogues
@@ -253,21 +253,23 @@ class Core(Part):
 
     def _element(self, m, c_old):
         """One element of what was read."""
+        reach = self.config.stages.reach.registers
 
-        def chosen(name, values):
-            bits = max(1, (len(values) - 1).bit_length())
-            groups = [values[i : i + _ELEMENTS] for i in range(0, len(values), _ELEMENTS)]
-            *lanes, group = copies(m, f"{name}_lane", self.lane[:bits], len(groups) + 1)
-            found = [Signal.like(values[0], name=f"{name}_{i}", reset_less=True) for i in range(len(groups))]
-            for value, members, lane in zip(found, groups, lanes):
-                m.d.sync += value.eq(Array(members)[lane[: _ELEMENTS.bit_length() - 1]])
+        def chosen(name, values, number):
+            """One of the values, by the bits of ``number``."""
             result = Signal.like(values[0], name=name, reset_less=True)
-            m.d.sync += result.eq(Array(found)[group[_ELEMENTS.bit_length() - 1 :]] if len(found) > 1 else found[0])
+            parts = slices(len(result), reach)
+            for bits, copy in zip(parts, copies(m, f"{name}_number", number, len(parts))):
+                m.d.sync += result[bits].eq(Array(value[bits] for value in values)[copy])
             return result
 
-        sums = chosen("sum_element", list(self._operands))
-        cells = chosen("c_element", c_old)
-        (cell,) = copies(m, "element_cell", self.of_c, 1)
-        element = Signal(signed(ACC_BITS), name="read_element", reset_less=True)
-        m.d.sync += element.eq(Mux(cell, cells, sums))
-        m.d.comb += self.element.eq(element)
+        def by_lane(name, values):
+            number = self.lane[: (len(values) - 1).bit_length()]
+            step = _ELEMENTS.bit_length() - 1
+            groups = [values[i : i + _ELEMENTS] for i in range(0, len(values), _ELEMENTS)]
+            found = [chosen(f"{name}_{i}", members, number[:step]) for i, members in enumerate(groups)]
+            return chosen(name, found, number[step:])
+
+        sums, cells = by_lane("sum_element", list(self._operands)), by_lane("c_element", c_old)
+        extended = Signal.like(sums, name="c_element_extended")
+        m.d.comb += [extended.eq(cells), self.element.eq(chosen("read_element", [sums, extended], self.of_c))]

@@ -4,7 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import In, Out
 
 from ..isa.load import RecordKind, model_word
-from .broadcast import DelayLine, equal_register
+from .broadcast import DelayLine, copies, equal_register, slices
 from .load_tree import load_layout
 from .part import Part
 from .words import layout
@@ -34,13 +34,13 @@ class ModelTable(Part):
         m = Module()
         load = self.load
         arrived = DelayLine(m, "entry", load.data[: self.word.size]).at(1)
+        parts = slices(self.word.size, self.config.stages.reach.registers)
         for number in range(self.config.models):
-            hit = DelayLine(
-                m, f"load_{number}", load.enable & (load.target == RecordKind.MODELS) & (load.addr == number)
-            ).at(1)
+            hit = load.enable & (load.target == RecordKind.MODELS) & (load.addr == number)
             for user in range(self.users):
                 entry = equal_register(f"model_{number}_{user}", self.word)
-                with m.If(hit):
-                    m.d.sync += entry.eq(arrived)
+                for bits, take in zip(parts, copies(m, f"load_{number}_{user}", hit, len(parts))):
+                    with m.If(take):
+                        m.d.sync += entry.as_value()[bits].eq(arrived[bits])
                 m.d.comb += self.tables[user][number].eq(entry)
         return m

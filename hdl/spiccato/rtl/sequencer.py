@@ -50,7 +50,7 @@ class _Gate:
 
     Attributes
     ----------
-    go, move : the word goes; the next one takes its place
+    go, move, takes : the word goes; the next one takes its place; and is one of the queue
     start, wait : of the word
     valid, have_block, may_start : there is a word; there is what it may wait for
     read_at, head : where the one behind it lies: in the queue, or among the heads, if ``in_heads``; a gate may use
@@ -66,7 +66,7 @@ class _Gate:
             equal_register(f"{bit}_{name}")
             for bit in ("next_valid", "next_start", "next_wait", "have_block", "may_start", "head_ready")
         )
-        self.go, self.move = Signal(name=f"go_{name}"), Signal(name=f"move_{name}")
+        self.go, self.move, self.takes = (Signal(name=f"{what}_{name}") for what in ("go", "move", "takes"))
         self.leads = reader is None
         if self.leads:
             self.read_at = equal_register(f"read_at_{name}", pointer_bits)
@@ -96,7 +96,10 @@ class _Gate:
             m, f"word_{self.name}", [Cat(*values) for values in heads], [Cat(*values) for values in queue]
         )
         available = Signal(name=f"available_{self.name}")
-        m.d.comb += available.eq(Mux(self.in_heads, self.head_ready, write_at != self.read_at))
+        m.d.comb += [
+            available.eq(Mux(self.in_heads, self.head_ready, write_at != self.read_at)),
+            self.takes.eq(self.move & available & ~self.in_heads),
+        ]
         m.d.sync += [self.have_block.eq(have_block), self.may_start.eq(may_start), self.head_ready.eq(head_ready)]
         with m.If(self.move):
             m.d.sync += [self.valid.eq(available), self.start.eq(start), self.wait.eq(wait)]
@@ -229,11 +232,11 @@ class Sequencer(Part):
             [(word.start, word.wait_block, word.commit) for word in (data.View(self.layout, bits) for bits in words)]
             for words in (heads, queue)
         )
-        for gate, clear in [
-            *((gate, copy) for (gate, _), copy in zip(slices, cleared)),
-            *((gate, cleared[-1]) for gate in (issuing, account, watching)),
+        for gate, clear, pointer in [
+            *((gate, copy, write_at[0]) for (gate, _), copy in zip(slices, cleared)),
+            *((gate, cleared[-1], write_at[1]) for gate in (issuing, account, watching)),
         ]:
-            gate.connect(m, head_conditions, queue_conditions, write_at, head_ready, have_block, may_start, clear)
+            gate.connect(m, head_conditions, queue_conditions, pointer, head_ready, have_block, may_start, clear)
         for gate, bits in slices:
             following = gate.following(
                 m, str(bits.start), [word[bits] for word in heads], [word[bits] for word in queue]
@@ -295,7 +298,7 @@ class Sequencer(Part):
         return m
 
     def _fetch(self, m, slices, account, dropped):
-        """The fetch loop: (queue's words, pointer behind the last one)."""
+        """The fetch loop: (queue's words, pointers behind the last one, equal ones)."""
         config = self.config
         pointer_bits = len(account.read_at)
         width, number = self.layout.size, len(slices)
@@ -311,16 +314,16 @@ class Sequencer(Part):
         settled = Signal()
         running, at_last = Signal(name="fetching"), Signal(name="at_last", reset_less=True)
         begin, advance = Signal(name="begin_packet"), Signal(name="fetch")
-        claimed = Signal(pointer_bits, reset_less=True)
-        used = Signal(pointer_bits, name="used")
+        # Places of the queue that no word has or will have. One that is taken is free a cycle later.
+        free = Signal(range(self.queue_depth + 1), name="free", init=self.queue_depth, reset_less=True)
+        taken = DelayLine(m, "taken", account.takes, resettable=True).at(1)
         model = Mux(side, self.model[1], self.model[0])
         m.d.comb += [
             memory.w_en.eq(self.w_tail_en),
             memory.w_addr.eq(self.w_tail_addr),
             memory.w_data.eq(self.w_tail_data),
             memory.r_addr.eq(addr),
-            used.eq(claimed - account.read_at),
-            advance.eq(running & ~used[-1]),
+            advance.eq(running & free.any()),
             begin.eq(announced.any() & settled & (~running | (advance & at_last))),
         ]
         m.d.sync += [
@@ -328,23 +331,25 @@ class Sequencer(Part):
             next_before_last.eq(Array(entry.before_last for entry in self.models)[model]),
             announced.eq(announced + self.announce - begin),
             settled.eq(~begin),
-            claimed.eq(claimed + advance),
+            free.eq(free + taken - advance),
         ]
+        with m.If(begin | advance):
+            m.d.sync += addr.eq(Mux(begin, next_first, addr + 1))
         with m.If(advance):
-            m.d.sync += [addr.eq(addr + 1), at_last.eq(addr == before_last)]
+            m.d.sync += at_last.eq(addr == before_last)
         with m.If(begin):
-            m.d.sync += [addr.eq(next_first), before_last.eq(next_before_last), at_last.eq(0), side.eq(~side)]
+            m.d.sync += [before_last.eq(next_before_last), at_last.eq(0), side.eq(~side)]
         with m.If(begin | (advance & at_last)):
             m.d.sync += running.eq(begin)
 
         # Arrival, known a cycle ahead of the memory's output: so each slice of each word has an enable of its own.
         queue = [Signal(width, name=f"queue_{i}", reset_less=True) for i in range(self.queue_depth)]
         fill = Signal(self.queue_depth, init=1, reset_less=True)
-        write_at = Signal(pointer_bits, reset_less=True)
+        write_at = [equal_register(f"write_at_{i}", pointer_bits) for i in range(2)]
         under_way = DelayLine(m, "fetch", advance)
         arriving = under_way.at(Ram.latency - 1)
         arrived = Signal(reset_less=True)
-        m.d.sync += [arrived.eq(arriving), write_at.eq(write_at + arrived)]
+        m.d.sync += [arrived.eq(arriving), *(pointer.eq(pointer + arrived) for pointer in write_at)]
         with m.If(arriving):
             m.d.sync += fill.eq(fill.rotate_left(1))
         for (_, bits), arrives in zip(slices, under_way.spread(Ram.latency - 1, number, "arriving")):
@@ -354,7 +359,8 @@ class Sequencer(Part):
                 with m.If(write):
                     m.d.sync += word[bits].eq(memory.r_data[bits])
         with m.If(dropped):
-            m.d.sync += [*(register.eq(0) for register in (announced, side, running, claimed, write_at)), fill.eq(1)]
+            m.d.sync += [*(register.eq(0) for register in (announced, side, running, *write_at)), fill.eq(1)]
+            m.d.sync += free.eq(self.queue_depth)
         return queue, write_at
 
     def _heads(self, m, slices, account, dropped):

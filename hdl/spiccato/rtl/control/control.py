@@ -8,7 +8,7 @@ from ...isa.marks import MARKS
 from ...isa.registers import IDENTITY, REGISTERS, VERSION
 from ...isa.word import WORD_BITS
 from ..axi import AxiLite
-from ..broadcast import copies, equal_register
+from ..broadcast import copies, equal_register, slices
 from ..contexts import Contexts
 from ..load_tree import load_layout
 from ..part import Part, place
@@ -75,12 +75,12 @@ class Control(Part):
         # Bus and reset have the domain's own reset, all else one that it begins.
         leaves = {
             name: equal_register(f"reset_{name}", init=1, resettable=True)
-            for name in ("loads", "inferences", "stall_cycles", "latency")
+            for name in ("loads", "transfers", "inferences", "stall_cycles", "latency")
         }
         m.d.sync += [leaf.eq(0) for leaf in leaves.values()]
         bus = place(m, "bus", RegisterBus())
         loader = place(m, "loader", Loader(config), reset=leaves["loads"])
-        transfers = place(m, "transfers", Transfers(config), reset=leaves["loads"])
+        transfers = place(m, "transfers", Transfers(config), reset=leaves["transfers"])
         errors = place(m, "error_bits", Errors(), reset=leaves["loads"])
         inferences = place(m, "inferences", EventCounter(), reset=leaves["inferences"])
         stall_cycles = place(m, "stall_cycles", EventCounter(), reset=leaves["stall_cycles"])
@@ -148,10 +148,17 @@ class Control(Part):
             self.now.eq(now),
         ]
 
-        # The load bus: of a load, while there is one.
-        (from_loader,) = copies(m, "from_loader", ~loader.loaded[-1], 1)
+        # The load bus: of a load, while there is one. A transfer's entries leave the data's upper bits alone.
         load = Signal(load_layout(config), reset_less=True)
-        m.d.sync += load.eq(Mux(from_loader, loader.load.as_value(), transfers.load.as_value()))
+        common = [*(name for name in load.shape().members if name != "data")]
+        width = min(transfers.entry_bits(config), len(load.data))
+        wanted, of_loader, of_transfers = (
+            Cat(*(bus[name] for name in common), bus.data[:width]) for bus in (load, loader.load, transfers.load)
+        )
+        parts = slices(len(wanted), config.stages.reach.registers)
+        for bits, from_loader in zip(parts, copies(m, "from_loader", ~loader.loaded[-1], len(parts))):
+            m.d.sync += wanted[bits].eq(Mux(from_loader, of_loader[bits], of_transfers[bits]))
+        m.d.sync += load.data[width:].eq(loader.load.data[width:])
         m.d.comb += self.load.eq(load)
 
         own_digest = Const(int(config.digest, 16), 2 * WORD_BITS)

@@ -1,6 +1,6 @@
 """Transfers: elements of one context's state, read and written while others run."""
 
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
@@ -8,7 +8,7 @@ from ...isa.load import RecordKind, state_bits
 from ...isa.registers import REGISTERS, TransferKind
 from ...isa.word import WORD_BITS
 from ...numbers import ACC_BITS, C_BITS
-from ..broadcast import DelayLine
+from ..broadcast import DelayLine, copies, slices
 from ..contexts import Contexts
 from ..core import Core
 from ..core_timing import CoreTiming
@@ -85,6 +85,11 @@ class Transfers(Part):
     #: From ``load`` to the load bus.
     load_latency = 1
 
+    @staticmethod
+    def entry_bits(config):
+        """What an entry to be written may have, in whole words."""
+        return -(-max(ACC_BITS, C_BITS * config.lanes) // WORD_BITS) * WORD_BITS
+
     def __init__(self, config):
         self.config = config
         timing = CoreTiming(config)
@@ -118,48 +123,55 @@ class Transfers(Part):
         config, request = self.config, self.request
         value, held = self.value
 
-        # What is asked for.
-        fields = {
-            name: Signal(len(port), name=f"transfer_{name}", reset_less=True)
-            for name, port in (
-                ("tid", request.tid),
-                *((name, getattr(request, name)) for name in ("slot", "lane", "core")),
-            )
-        }
-        kind = Signal(TransferKind, name="transfer_kind", reset_less=True)
-        transfer, chosen = (
-            data.View(layout(word), value[: word.size])
-            for word in (REGISTERS[name].word for name in ("transfer", "context"))
-        )
+        # What is asked for. The pulses reach what they start; fields follow a cycle later.
+        tid = Signal(config.tid_bits, name="transfer_tid", reset_less=True)
+        chosen = data.View(layout(REGISTERS["context"].word), value[: REGISTERS["context"].word.size])
         with m.If(self.choose):
-            m.d.sync += fields["tid"].eq(chosen.tid)
-        with m.If(self.start):
+            m.d.sync += tid.eq(chosen.tid)
+        transfer_word = layout(REGISTERS["transfer"].word)
+        transfer = data.View(transfer_word, held[: transfer_word.size])
+        place_of = {
+            name: Signal(len(getattr(request, name)), name=f"transfer_{name}", reset_less=True)
+            for name in ("slot", "lane", "core")
+        }
+        is_c, reads, writes, marks, adopts = (
+            Signal(name=f"transfer_{name}", reset_less=True) for name in ("of_c", "reads", "writes", "marks", "adopts")
+        )
+        (started,) = copies(m, "transfer_start", self.start, 1, resettable=True)
+        with m.If(started):
             m.d.sync += [
-                kind.eq(transfer.kind),
-                *(fields[name].eq(transfer[name]) for name in ("slot", "lane", "core")),
+                *(field.eq(transfer[name]) for name, field in place_of.items()),
+                *(
+                    decoded.eq(Cat(transfer.kind == kind for kind in kinds).any())
+                    for decoded, kinds in (
+                        (is_c, (TransferKind.READ_C, TransferKind.WRITE_C)),
+                        (reads, (TransferKind.READ_SUM, TransferKind.READ_C)),
+                        (writes, (TransferKind.WRITE_SUM, TransferKind.WRITE_C)),
+                        (marks, (TransferKind.ADOPT, TransferKind.FORGET)),
+                        (adopts, (TransferKind.ADOPT,)),
+                    )
+                ),
             ]
-        m.d.comb += [getattr(request, name).eq(field) for name, field in fields.items()]
-        is_c = Signal()
         m.d.comb += [
-            is_c.eq((kind == TransferKind.READ_C) | (kind == TransferKind.WRITE_C)),
+            request.tid.eq(tid),
+            *(getattr(request, name).eq(field) for name, field in place_of.items()),
             request.cell.eq(is_c),
-            request.alive.eq(kind == TransferKind.ADOPT),
+            request.alive.eq(adopts),
             self.known.eq(request.known),
             self.alive.eq(request.has_state),
         ]
 
         # The words of an entry to be written.
-        words = -(-max(ACC_BITS, C_BITS * config.lanes) // WORD_BITS)
-        entry = Signal(words * WORD_BITS, reset_less=True)
+        entry = Signal(self.entry_bits(config), reset_less=True)
+        words = len(entry) // WORD_BITS
         index = Signal(range(words + 1), reset_less=True)
         with m.If(self.choose | self.start):
             m.d.sync += index.eq(0)
         with m.Elif(self.data):
             m.d.sync += index.eq(index + 1)
-        filled = DelayLine(m, "state_data", self.data).at(1)
-        at = DelayLine(m, "entry_word", index).at(1)
         for i in range(words):
-            with m.If(filled & (at == i)):
+            (fill,) = copies(m, f"fill_{i}", self.data & (index == i), 1)
+            with m.If(fill):
                 m.d.sync += entry.word_select(i, WORD_BITS).eq(held)
 
         # Not before the pipeline has run empty of the context's inferences: then it has been looked up, too.
@@ -168,9 +180,8 @@ class Transfers(Part):
         looked_up = Signal(init=1)
         pending = Signal()
         ready = Signal()
-        # The slot's address is there a cycle after the slot.
-        addressed = Signal()
-        m.d.sync += addressed.eq(pending)
+        # The slot's address is there a cycle after the slot, which is known a cycle after `pending`.
+        addressed = DelayLine(m, "addressed", pending & ~self.start, resettable=True).at(2)
         m.d.comb += [drained.eq(clean == Sequencer.drain_cycles), ready.eq(pending & addressed & drained)]
         with m.If(self.choose | request.running):
             m.d.sync += clean.eq(0)
@@ -183,31 +194,37 @@ class Transfers(Part):
         with m.If(~self.choose & looked_up & request.running):
             m.d.sync += self.touched.eq(1)
 
-        marks = (kind == TransferKind.ADOPT) | (kind == TransferKind.FORGET)
-        m.d.comb += [
-            request.move.eq(ready & ~marks),
-            request.mark.eq(Mux(kind == TransferKind.FORGET, pending, ready) & marks),
-        ]
+        m.d.comb += [request.move.eq(ready & ~marks), request.mark.eq(marks & Mux(adopts, ready, pending & addressed))]
         # Cycles since the idle word, or since the mark, until that shows; what is asked for next ends it.
         last = max(self._reads + self._writes)
-        since = Signal(range(last + 1))
-        showing = Signal(range(Contexts.ask_cycles + 1))
+        since = Signal(range(last + 1), reset_less=True)
+        counts = Signal()
+        showing = Signal(range(Contexts.ask_cycles(config) + 1))
+        m.d.sync += since.eq(Mux(pending & request.moved, self._moved + 1, since + 1))
         with m.If(self.choose | self.start | self.reset):
-            m.d.sync += [since.eq(0), showing.eq(0)]
+            m.d.sync += [counts.eq(0), showing.eq(0)]
         with m.Elif(pending & request.moved):
-            m.d.sync += since.eq(self._moved + 1)
+            m.d.sync += counts.eq(1)
         with m.Elif(pending & request.marked):
-            m.d.sync += showing.eq(Contexts.ask_cycles)
+            m.d.sync += showing.eq(Contexts.ask_cycles(config))
         with m.Else():
-            with m.If(since.any()):
-                m.d.sync += since.eq(Mux(since == last, 0, since + 1))
+            with m.If(since == last):
+                m.d.sync += counts.eq(0)
             with m.If(showing.any()):
                 m.d.sync += showing.eq(showing - 1)
-        read, write = (since == Mux(is_c, c, sums) for sums, c in (self._reads, self._writes))
-        reads = (kind == TransferKind.READ_SUM) | (kind == TransferKind.READ_C)
-        writes = (kind == TransferKind.WRITE_SUM) | (kind == TransferKind.WRITE_C)
-        with m.If(read & reads):
-            m.d.sync += self.element.eq(request.element)
+
+        def after(moved):
+            """So many cycles since the idle word: (of sums, of c)."""
+            return counts & (since == Mux(is_c, moved[1], moved[0]))
+
+        read, write = after(self._reads), after(self._writes)
+        element = Signal(signed(ACC_BITS), reset_less=True)
+        parts = slices(ACC_BITS, config.stages.reach.registers)
+        soon = after([cycle - 1 for cycle in self._reads])
+        for bits, take in zip(parts, copies(m, "take_element", soon & reads, len(parts))):
+            with m.If(take):
+                m.d.sync += element[bits].eq(request.element[bits])
+        m.d.comb += self.element.eq(element)
         with m.If(self.start):
             m.d.sync += pending.eq(1)
         with m.Elif(self.choose | self.reset | request.moved | request.marked):
@@ -221,8 +238,8 @@ class Transfers(Part):
             # Nothing belongs to a context that there is not.
             self.load.enable.eq(write & writes & request.known),
             self.load.target.eq(Mux(is_c, RecordKind.CELL_STATE, RecordKind.ACCUMULATORS)),
-            self.load.core.eq(fields["core"]),
-            self.load.row.eq(fields["lane"]),
+            self.load.core.eq(place_of["core"]),
+            self.load.row.eq(place_of["lane"]),
             self.load.addr.eq(request.addr),
             self.load.data.eq(entry),
         ]
