@@ -4,8 +4,8 @@ import pytest
 
 from programs import CONFIG, network
 from spiccato.compiler import compile_program
-from spiccato_sim.analysis.windows import windows
 from spiccato_sim.models.timeline import Packet, Timeline
+from spiccato_sim.models.windows import windows
 
 pytestmark = pytest.mark.fast
 

@@ -20,9 +20,9 @@ from spiccato.isa.marks import request_word
 from spiccato.isa.registers import REGISTERS, TransferKind
 from spiccato.program import Program, State
 
-from ..analysis.windows import windows
 from ..models.timeline import Packet, Timeline
 from ..models.vm import VirtualMachine
+from ..models.windows import windows
 from .device import Device, received
 from .tb_accelerator import PERIOD
 

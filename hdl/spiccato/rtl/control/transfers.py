@@ -176,20 +176,24 @@ class Transfers(Part):
 
         # Not before the pipeline has run empty of the context's inferences: then it has been looked up, too.
         clean = Signal(range(Sequencer.drain_cycles + 1), reset_less=True)
-        drained = Signal()
+        drained, settles = Signal(), Signal()
         looked_up = Signal(init=1)
         pending = Signal()
         ready = Signal()
         # The slot's address is there a cycle after the slot, which is known a cycle after `pending`.
         addressed = DelayLine(m, "addressed", pending & ~self.start, resettable=True).at(2)
-        m.d.comb += [drained.eq(clean == Sequencer.drain_cycles), ready.eq(pending & addressed & drained)]
+        m.d.comb += [
+            drained.eq(clean == Sequencer.drain_cycles),
+            settles.eq(drained | self.reset),
+            ready.eq(pending & addressed & drained),
+        ]
         with m.If(self.choose | request.running):
             m.d.sync += clean.eq(0)
         with m.Elif(~drained):
             m.d.sync += clean.eq(clean + 1)
         with m.If(self.choose):
             m.d.sync += [looked_up.eq(0), self.touched.eq(0)]
-        with m.Elif(drained | self.reset):
+        with m.Elif(settles):
             m.d.sync += looked_up.eq(1)
         with m.If(~self.choose & looked_up & request.running):
             m.d.sync += self.touched.eq(1)

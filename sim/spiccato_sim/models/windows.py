@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from spiccato.program import Program
 
-from ..models.timeline import Packet, Timeline
+from .timeline import Packet, Timeline
 
 __all__ = ["Windows", "windows"]
 
