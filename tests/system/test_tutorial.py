@@ -100,6 +100,7 @@ PRESENT = {
     "README.md": {
         "my_network.safetensors": a_copy("torch.safetensors"),
         "my_model.onnx": a_copy("torch_dynamo.onnx"),
+        "other.onnx": a_copy("torch_script.onnx"),
         "x.npy": a_series,
     },
     "howto-import.md": {"my_model.onnx": a_copy("torch_dynamo.onnx"), "my_model.pt": a_state_dict},
