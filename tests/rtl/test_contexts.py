@@ -178,7 +178,8 @@ class Bench:
         if word is None:
             word = {"source": Source(int(rng.integers(4))), "slot": int(rng.integers(self.config.slots))}
             word |= {"valid": 0, "start": 0, "commit": 0, "side": int(rng.integers(2))}
-        ctx.set(part.word, word)
+        for copy in part.word:
+            ctx.set(copy, word)
         ctx.set(part.malformed, int(rng.integers(2)) if malformed is None else malformed)
         self.valids[self.now] = word["valid"]
         self.request(ctx, word)
@@ -237,21 +238,23 @@ class Bench:
             self.expected[there] = self.expected.get(there, {}) | {"sums": addr, "c": addr, "zero": 0}
             self.moved.add(there)
             self.ask = None
-        if marks:
-            ends = runs and word["commit"]
+        if ask.get("marks"):
+            # It was set in the cycle before.
+            ends = runs and word["commit"] and ask["kind"] == "forget"
             done = ends or not (runs or word["start"] or word["commit"])
             assert ctx.get(part.marked) == done, self.now
             if done:
                 self.marked.append((ask["kind"], runs))
                 # Of an inference that ends in this cycle, after what that does.
-                self.after = (tid, ask["kind"] == "adopt", 1 - side if ends else side)
+                self.after = (tid, True, side) if ask["kind"] == "adopt" else (tid, False, 0)
                 self.ask = None
                 if not ends:
                     self.apply()
         elif not moves:
             assert not ctx.get(part.marked)
+        ask["marks"] = marks
         # What was asked for and is not due any more.
-        if self.ask and self.now - ask["since"] > 60:
+        if self.ask and self.now - ask["since"] > 60 and not marks:
             self.ask = None
 
     def apply(self):

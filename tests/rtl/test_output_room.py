@@ -45,6 +45,7 @@ def test_room(models, output_beats, seed):
         packets, since = [new_packet(), new_packet()], [0, 0]
         in_queue, side, next_start = 0, 0, 5
         free, rooms = [output_beats] * part.latency, []  # as of each of the last cycles
+        charge = 0
         for cycle in range(1500):
             for s, packet in enumerate(packets):
                 for name, value in packet.items():
@@ -69,14 +70,14 @@ def test_room(models, output_beats, seed):
             ctx.set(part.started, starts)
             ctx.set(part.side, side if starts else int(rng.integers(2)))
             ctx.set(part.taken, leaves)
-            change = leaves
+            # What started in the cycle before.
+            change, charge = leaves - charge, 0
             in_queue -= leaves
             if starts:
                 packet = packets[side]
                 charge = 0 if packet["quiet"] else 1 if packet["unknown"] else beats[packet["model"]]
                 charged["none" if packet["quiet"] else "one" if packet["unknown"] else "full"] += 1
                 in_queue += charge
-                change -= charge
                 next_start = cycle + LEAST
                 assert in_queue <= output_beats, "more than the queue holds"
             free.append(free[-1] + change)
@@ -92,7 +93,7 @@ def test_room(models, output_beats, seed):
 
 
 def test_latency():
-    """From a start, and from a beat that has left, to ``room``: as many cycles as ``latency`` says."""
+    """From a start, and from a beat that has left, to ``room``: as many cycles as the part says."""
     part = OutputRoom(make_config(output_beats=4))
     seen = []
 
@@ -107,5 +108,5 @@ def test_latency():
 
     simulate(part, testbench)
     edges = [cycle for cycle in range(1, len(seen)) if seen[cycle] != seen[cycle - 1]]
-    assert edges == [3 + part.latency, 13 + part.latency]
+    assert edges == [3 + part.charge_latency, 13 + part.latency]
     assert [seen[cycle] for cycle in (0, edges[0], edges[1])] == [3, 0, 3]

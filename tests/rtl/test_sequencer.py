@@ -54,7 +54,7 @@ class Packet:
 def word_of(part, ctx):
     """The fields of the issue register, of which no two copies differ."""
     fields = {}
-    for port in [*part.issue, *part.read, part.finish, part.state]:
+    for port in [*part.issue, *part.read, part.finish, *part.state]:
         bits = ctx.get(port.as_value())
         for name, field in port.shape():
             value = bits >> field.offset & ((1 << field.width) - 1)
@@ -67,7 +67,7 @@ class Bench:
 
     A packet is announced when its ``earliest`` cycle has come and there are not more than two that have not ended: at
     the least two cycles after an inference's last word, as that releases a packet, and the next one's first beat is
-    announced a cycle after it came. A side's model is anything while it has no packet.
+    announced a cycle after it came. A side's model is anything while it has no packet, nor gets one in the next cycle.
     """
 
     def __init__(self, config, models, packets, *, seed=1):
@@ -102,6 +102,8 @@ class Bench:
             entries.append({"first": first, "before_last": first + len(words) - part.head_words - 2})
         for port, entry in zip(part.models, entries):
             ctx.set(port, entry)
+        if self.packets:
+            ctx.set(part.coming[0], self.packets[0].model)
         await ctx.tick().repeat(part.drain_cycles)
 
     def announce(self, ctx, cycle):
@@ -116,7 +118,10 @@ class Bench:
                 self.side = 1 - self.side
         ctx.set(part.announce, int(announced is not None))
         for s, packet in enumerate(self.open):
-            ctx.set(part.model[s], packet.model if packet else int(self.rng.integers(1 << self.config.model_bits)))
+            if packet is None and self.waiting and s == self.side:
+                soon = cycle + 1 >= max(self.waiting[0].earliest, self.free_from[s])
+                packet = self.waiting[0] if soon else None
+            ctx.set(part.coming[s], packet.model if packet else int(self.rng.integers(1 << self.config.model_bits)))
         return announced
 
     def drop(self, cycle):

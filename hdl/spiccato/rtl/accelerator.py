@@ -90,7 +90,7 @@ class Accelerator(Part):
         core_read = Sequencer.block_to_issue + min(
             timing.weight_addr, timing.shift_addr, timing.operand_addr, timing.c_old_addr
         )
-        write = max(self.load_latency + Features.load_latency + 1, ModelTable.load_latency)
+        write = max(self.load_latency + max(Features.load_latency, Sequencer.load_latency) + 1, ModelTable.load_latency)
         # The bus is one register further, and states are forgotten in between.
         margin = Loader.margin + Contexts.clear_cycles(config) - 1
         if write > margin or core_write > margin + core_read:
@@ -110,6 +110,8 @@ class Accelerator(Part):
         contexts = place(m, "contexts", Contexts(config), reset=resets["contexts"])
         room = place(m, "output_room", OutputRoom(config), reset=resets["room"])
         delay = contexts.announce_delay
+        if room.charge_latency + Sequencer.room_to_issue > Sequencer.head_words + Sequencer.least_tail:
+            raise ValueError("an inference may start before the one before has taken its room")
         if timing.input < 1 + delay + Sequencer.announce_to_issue:
             raise ValueError("a packet's first block can be there before its first word")
         if control.least_drop_cycles < max(ingress.drop_cycles + delay, Sequencer.drop_cycles):
@@ -153,8 +155,12 @@ class Accelerator(Part):
             m.d.comb += [port.eq(entry) for port, entry in zip(part.models, table)]
 
         # Packets, from their first beat on.
-        for part in (sequencer, room, contexts):
-            m.d.comb += [port.eq(model) for port, model in zip(part.model, ingress.model)]
+        for name, part in (("room", room), ("contexts", contexts)):
+            for s, port in enumerate(part.model):
+                m.d.comb += port.eq(copies(m, f"{name}_model_{s}", ingress.model[s], 1)[0])
+        output_model = [copies(m, f"output_model_{s}", model, 1)[0] for s, model in enumerate(ingress.model)]
+        for s, port in enumerate(sequencer.coming):
+            m.d.comb += port.eq(DelayLine(m, f"coming_{s}", ingress.coming[s]).at(delay))
         m.d.comb += [
             sequencer.announce.eq(DelayLine(m, "announce", ingress.announce).at(delay)),
             contexts.announce.eq(ingress.announce),
@@ -187,7 +193,7 @@ class Accelerator(Part):
             control.cycles.eq(egress.cycles),
             ingress.now.eq(control.now),
             egress.now.eq(control.now),
-            contexts.word.eq(sequencer.state),
+            *(port.eq(state) for port, state in zip(contexts.word, sequencer.state)),
             contexts.malformed.eq(marks.malformed),
             contexts.drop.eq(control.drop[0]),
             contexts.clear.eq(control.clear),
@@ -251,7 +257,7 @@ class Accelerator(Part):
         sides = DelayLine(m, "side", finish.side).spread(1, 2)
         event = Signal(output_event_layout(config))
         packet = Array(ingress.packet)[sides[0]]
-        model = Array(output_table)[Array(ingress.model)[sides[0]]]
+        model = Array(output_table)[Array(output_model)[sides[0]]]
         unknown = contexts.unknown.bit_select(sides[0], 1)
         flags = Mux(sides[0], ingress.flags[1].as_value(), ingress.flags[0].as_value())
         m.d.comb += [

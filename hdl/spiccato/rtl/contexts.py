@@ -39,7 +39,7 @@ def packet_layout(config):
 
 
 def _flags_layout():
-    """What changes about a context: it has a state, and on which side."""
+    """What changes about a context: it has a state, and on which side; without one, side 0."""
     return data.StructLayout({"alive": 1, "side": 1})
 
 
@@ -51,7 +51,7 @@ class Contexts(Part):
     models : in, table of the models: constant while inferences may start
     packet, model : in, of both sides, :func:`packet_layout`: from ``announce`` on until its inference has ended
     announce : in, a pulse: a packet has begun; they take turns with the sides, side 0 first
-    word : in, :func:`.sequencer.state_layout`, cycle 0
+    word : in, :func:`.sequencer.state_layout`, cycle 0; twice: for addresses, and for what happens to the state
     malformed : in, cycle 0: of the packet that the word belongs to
     drop : in, while nothing runs: the next packet is of side 0
     clear : in, for ``clear_cycles`` or more, while nothing runs: no context has a state
@@ -83,7 +83,7 @@ class Contexts(Part):
                 "packet": In(packet_layout(config)).array(2),
                 "model": In(config.model_bits).array(2),
                 "announce": In(1),
-                "word": In(state_layout(config)),
+                "word": In(state_layout(config)).array(2),
                 "malformed": In(1),
                 "drop": In(1),
                 "clear": In(1),
@@ -120,6 +120,7 @@ class Contexts(Part):
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        addressing, acting = self.word
         bits, side_1, constants = state_bits(config), config.state_slots, 2 * config.state_slots
 
         # What is read when a packet has begun.
@@ -142,8 +143,8 @@ class Contexts(Part):
             m.d.sync += side.eq(~side)
         with m.If(self.drop):
             m.d.sync += side.eq(0)
-        found = DelayLine(m, "announce", self.announce).at(self._table_latency)
-        found_side = DelayLine(m, "announced_side", side).at(self._table_latency)
+        found = [DelayLine(m, f"found_{s}", self.announce & (side == s)).at(self._table_latency) for s in range(2)]
+        found_none = DelayLine(m, "found_none", ~self.announce).at(self._table_latency)
 
         # The inference that is issued, from its first word on.
         current_tid = Signal(config.tid_bits, reset_less=True)
@@ -155,12 +156,12 @@ class Contexts(Part):
         # What is asked about a context, whenever the table is not read for a packet.
         asked = Signal(layout(context_word(config)), reset_less=True)
         asked_flags = Signal(_flags_layout(), reset_less=True)
-        with m.If(~found):
+        with m.If(found_none):
             m.d.sync += [asked.eq(table.r_data), asked_flags.eq(flags.r_data)]
         running = Signal()
-        with m.If(self.word.start):
+        with m.If(acting.start):
             m.d.sync += running.eq(1)
-        with m.Elif(self.word.commit | self.drop):
+        with m.Elif(acting.commit | self.drop):
             m.d.sync += running.eq(0)
         asked_base = Signal(bits, reset_less=True)
         asked_addr = Signal(bits, reset_less=True)
@@ -180,15 +181,16 @@ class Contexts(Part):
         # An inference changes its context's flags when it ends: in their memory, and in what was read for the next
         # packet. So does a mark; of the context whose inference is running, only at its end.
         ends, marks, forgets = Signal(), Signal(), Signal()
+        (mark,) = copies(m, "mark", self.mark & ~self.marked, 1)
         changed, marked = Signal(_flags_layout()), Signal(_flags_layout())
         m.d.comb += [
-            forgets.eq(self.mark & ~self.alive & is_current & self.word.commit),
-            ends.eq(self.word.commit & ((~self.malformed & current_known) | forgets)),
+            forgets.eq(mark & ~self.alive & is_current & acting.commit),
+            ends.eq(acting.commit & ((~self.malformed & current_known) | forgets)),
             changed.alive.eq(~forgets),
-            changed.side.eq(~current.side),
-            marks.eq(self.mark & ~is_current & ~self.word.start & ~self.word.commit & ~self.clear),
+            changed.side.eq(~current.side & ~forgets),
+            marks.eq(mark & ~is_current & ~acting.start & ~acting.commit & ~self.clear),
             marked.alive.eq(self.alive),
-            marked.side.eq(asked_flags.side),
+            marked.side.eq(asked_flags.side & self.alive),
             self.marked.eq(marks | forgets),
         ]
         sweep = Signal(config.tid_bits, reset_less=True)
@@ -197,11 +199,10 @@ class Contexts(Part):
         flags_data = Signal(_flags_layout(), reset_less=True)
         m.d.sync += [
             flags_en.eq(ends | marks | self.clear),
-            flags_addr.eq(Mux(self.clear, sweep, Mux(ends, current_tid, self.ask_tid))),
-            flags_data.eq(Mux(self.clear, 0, Mux(ends, changed.as_value(), marked.as_value()))),
+            flags_addr.eq(Mux(self.clear, sweep, Mux(acting.commit, current_tid, self.ask_tid))),
+            flags_data.eq(Mux(self.clear, 0, Mux(acting.commit, changed.as_value(), marked.as_value()))),
+            sweep.eq(sweep + 1),
         ]
-        with m.If(self.clear):
-            m.d.sync += sweep.eq(sweep + 1)
         m.d.comb += [flags.w_en.eq(flags_en), flags.w_addr.eq(flags_addr), flags.w_data.eq(flags_data)]
 
         # A packet that is announced before that write, or in its cycle, has missed it. Its context is known a cycle
@@ -224,7 +225,7 @@ class Contexts(Part):
             ruled = Signal(_flags_layout(), name=f"ruled_{s}", reset_less=True)
             asked_for.append(Signal(name=f"asked_for_{s}", reset_less=True))
             m.d.sync += [same.eq(packet.tid == current_tid), asked_for[s].eq(packet.tid == self.ask_tid)]
-            with m.If(found & (found_side == s)):
+            with m.If(found[s]):
                 m.d.sync += [entry.eq(table.r_data), read.eq(flags.r_data)]
             with m.If(ending & same):
                 m.d.sync += [overruled.eq(1), ruled.eq(Mux(ends, changed.as_value(), left.as_value()))]
@@ -238,19 +239,19 @@ class Contexts(Part):
             m.d.comb += self.unknown[s].eq(~entry.known)
 
         m.d.sync += asks_current.eq(
-            Mux(self.word.start, Mux(self.word.side, *reversed(asked_for)), current_tid == self.ask_tid)
+            Mux(acting.start, Mux(acting.side, *reversed(asked_for)), current_tid == self.ask_tid)
         )
 
         # Cycle 1: of the word's inference.
-        model = Array(self.models)[Mux(self.word.side, self.model[1], self.model[0])]
+        model = Array(self.models)[Mux(addressing.side, self.model[1], self.model[0])]
         m.d.sync += [
             has_initial.eq(model.has_initial),
             initial.eq(model.initial),
-            base.eq(Mux(self.word.side, *(entry.base for entry, _, _ in reversed(entries)))),
+            base.eq(Mux(addressing.side, *(entry.base for entry, _, _ in reversed(entries)))),
         ]
-        with m.If(self.word.start):
+        with m.If(acting.start):
             for s, (entry, known_flags, packet) in enumerate(entries):
-                with m.If(self.word.side == s):
+                with m.If(acting.side == s):
                     m.d.sync += [
                         current_tid.eq(packet.tid),
                         current_known.eq(entry.known),
@@ -271,7 +272,7 @@ class Contexts(Part):
         ]
 
         # Cycle 3: the addresses.
-        slot, source, valid = (DelayLine(m, name, self.word[name]).at(2) for name in ("slot", "source", "valid"))
+        slot, source, valid = (DelayLine(m, name, addressing[name]).at(2) for name in ("slot", "source", "valid"))
         access = Signal(access_layout(config), reset_less=True)
         moves = Signal()
         m.d.comb += moves.eq(self.move & ~valid)

@@ -60,7 +60,7 @@ class Ingress(Part):
     models : in, table of the models: constant while packets are taken
     packet : out, of both packets, :func:`.contexts.packet_layout`, and ``announce``, a pulse when one has begun, both
         in the cycle after its first beat was accepted; they take turns with the sides, side 0 first
-    model : out, the same for what ``tid`` says of the model
+    model, coming : out, the same for what ``tid`` says of the model; what that is from the next cycle on
     w_feature : in, ``{en, addr, data}`` of the feature memory
     now : in, cycle counter
     x_en, x_block, x_side_w, x, x_exponent : out, to the vector file, the first three as early as it wants them
@@ -98,6 +98,7 @@ class Ingress(Part):
                 "models": In(layout(model_word(config))).array(config.models),
                 "packet": Out(packet_layout(config)).array(2),
                 "model": Out(config.model_bits).array(2),
+                "coming": Out(config.model_bits).array(2),
                 "announce": Out(1),
                 "w_feature_en": In(1),
                 "w_feature_addr": In(config.model_bits + beat_index_bits),
@@ -199,9 +200,13 @@ class Ingress(Part):
         for s in range(2):
             packet = Signal(packet_layout(config), name=f"packet_{s}", reset_less=True)
             number = Signal(config.model_bits, name=f"model_{s}", reset_less=True)
+            with m.If(~inside & ~occupied[1] & (side == s)):
+                m.d.comb += self.coming[s].eq(model)
+            with m.Else():
+                m.d.comb += self.coming[s].eq(number)
+            m.d.sync += number.eq(self.coming[s])
             with m.If(first & (side == s)):
                 m.d.sync += [
-                    number.eq(model),
                     packet.tid.eq(self.axis.tid),
                     packet.start.eq(self.axis.tuser.start),
                     packet.quiet.eq(self.axis.tuser.quiet),

@@ -22,7 +22,7 @@ class ModelTable(Part):
     """
 
     #: From the load bus to ``tables``.
-    load_latency = 2
+    load_latency = 4
 
     def __init__(self, config, *, users):
         self.config, self.users = config, users
@@ -33,10 +33,12 @@ class ModelTable(Part):
     def elaborate(self, platform):
         m = Module()
         load = self.load
-        arrived = DelayLine(m, "entry", load.data[: self.word.size]).at(1)
+        arrived = DelayLine(m, "entry", load.data[: self.word.size]).at(3)
+        (is_entry,) = copies(m, "load_entry", load.enable & (load.target == RecordKind.MODELS), 1)
+        place_of = DelayLine(m, "load_addr", load.addr).at(1)
         parts = slices(self.word.size, self.config.stages.reach.registers)
         for number in range(self.config.models):
-            hit = load.enable & (load.target == RecordKind.MODELS) & (load.addr == number)
+            (hit,) = copies(m, f"load_{number}", is_entry & (place_of == number), 1)
             for user in range(self.users):
                 entry = equal_register(f"model_{number}_{user}", self.word)
                 for bits, take in zip(parts, copies(m, f"load_{number}_{user}", hit, len(parts))):

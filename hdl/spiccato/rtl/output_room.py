@@ -25,6 +25,8 @@ class OutputRoom(Part):
 
     #: From ``taken`` to ``room``: the change, the number of free beats, the comparison.
     latency = 3
+    #: The same from ``started``.
+    charge_latency = 1 + latency
 
     def __init__(self, config):
         self.config = config
@@ -56,6 +58,9 @@ class OutputRoom(Part):
             m.d.sync += charge.eq(Mux(self.quiet[s], 0, Array(beats)[self.model[s]]))
             charges.append(Mux(self.unknown[s], ~self.quiet[s], charge))
             m.d.comb += self.room[s].eq(self.quiet[s] | Array(fits)[self.model[s]])
-        charged = Mux(self.started, Mux(self.side, charges[1], charges[0]), 0)
-        m.d.sync += change.eq(self.taken - charged)
+        charged = Signal.like(charges[0], name="charged")
+        m.d.sync += [
+            charged.eq(Mux(self.started, Mux(self.side, charges[1], charges[0]), 0)),
+            change.eq(self.taken - charged),
+        ]
         return m

@@ -9,7 +9,7 @@ What decides whether the next word goes would reach everything at once: the word
 blocks. So it exists in equal copies, a :class:`_Gate` for each slice of the word and for each other purpose.
 """
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal
+from amaranth.hdl import Array, Cat, Module, Mux, Shape, Signal
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -43,6 +43,10 @@ def state_layout(config):
     return data.StructLayout(
         {"source": Source, "slot": word["slot"].width, "valid": 1, "start": 1, "side": 1, "commit": 1}
     )
+
+
+#: What an issue word has of effects, and without: an idle word.
+_EFFECTS = {"valid": 0, "start": 0, "commit": 0, "output": 0, "vector_from": VectorFrom.NONE}
 
 
 class _Gate:
@@ -125,10 +129,10 @@ class Sequencer(Part):
     issue : out, the issue register, idle words included: a copy for each core
     read : out, the same for the vector file, as often as its ``reads`` says
     finish : out, the same for what happens to finished slots
-    state : out, the same for what happens to the state
+    state : out, the same for what happens to the state: twice
     models : in, table of the models: constant while inferences may start
     announce : in, a pulse: a packet has begun; they take turns with the two sides, side 0 first
-    model : in, of both sides: the packet's model; from ``announce`` on until its inference has ended
+    coming : in, of both sides: the packet's model; from the cycle before ``announce`` on until its inference has ended
     block_ready : in, a pulse for each input block that a word may wait for
     enable : in, start inferences
     room : in, for both sides: the packet's output finds room
@@ -161,6 +165,8 @@ class Sequencer(Part):
     #: Cycles after the last issue word in which something may still be in the pipeline.
     drain_cycles = 64
     drop_cycles = 3
+    #: From ``w_head`` to the heads' write ports.
+    load_latency = 1
 
     def __init__(self, config, *, reads=1):
         self.config, self.reads = config, reads
@@ -172,10 +178,10 @@ class Sequencer(Part):
                 "issue": Out(layout(core_word(config))).array(config.cores),
                 "read": Out(read_layout(config)).array(reads),
                 "finish": Out(finish_layout(config)),
-                "state": Out(state_layout(config)),
+                "state": Out(state_layout(config)).array(2),
                 "models": In(layout(model_word(config))).array(config.models),
                 "announce": In(1),
-                "model": In(config.model_bits).array(2),
+                "coming": In(config.model_bits).array(2),
                 "block_ready": In(1),
                 "enable": In(1),
                 "room": In(2),
@@ -204,7 +210,9 @@ class Sequencer(Part):
             (_Gate(m, f"slice_{i}", pointer_bits), slice(width * i // number, width * (i + 1) // number))
             for i in range(number)
         ]
-        issuing, account = _Gate(m, "issue", pointer_bits), _Gate(m, "account", pointer_bits)
+        outputs = self._outputs()
+        issuing = [_Gate(m, f"issue_{i}", pointer_bits) for i in range(len(outputs))]
+        account = _Gate(m, "account", pointer_bits)
         watching = _Gate(m, "watch", pointer_bits, account)
         dropped = equal_register("dropped", init=1, resettable=True)
         m.d.sync += dropped.eq(self.drop)
@@ -234,7 +242,7 @@ class Sequencer(Part):
         )
         for gate, clear, pointer in [
             *((gate, copy, write_at[0]) for (gate, _), copy in zip(slices, cleared)),
-            *((gate, cleared[-1], write_at[1]) for gate in (issuing, account, watching)),
+            *((gate, cleared[-1], write_at[1]) for gate in (*issuing, account, watching)),
         ]:
             gate.connect(m, head_conditions, queue_conditions, pointer, head_ready, have_block, may_start, clear)
         for gate, bits in slices:
@@ -246,24 +254,15 @@ class Sequencer(Part):
 
         # The issue register; an idle word is one whose effects are switched off.
         packet_side = Signal()
-        word = {field.name: next_word[field.name] for field in issue_word(config)}
-        word |= {
-            "valid": word["valid"] & issuing.go,
-            "start": word["start"] & issuing.go,
-            "commit": word["commit"] & issuing.go,
-            "output": word["output"] & issuing.go,
-            "vector_from": Mux(issuing.go, word["vector_from"], VectorFrom.NONE),
-            "side": packet_side,
-        }
-
-        ports = [(f"issue_{i}", port) for i, port in enumerate(self.issue)]
-        ports += [(f"read_{i}", port) for i, port in enumerate(self.read)]
-        ports += [("finish", self.finish), ("state", self.state)]
-        for name, port in ports:
-            for field, shape in port.shape().members.items():
-                register = equal_register(f"{name}_{field}", shape, resettable=(name, field) == ("finish", "valid"))
-                m.d.sync += register.eq(word[field])
-                m.d.comb += port[field].eq(register)
+        for gate, ports in zip(issuing, outputs):
+            word = {field.name: next_word[field.name] for field in issue_word(config)}
+            word |= {name: Mux(gate.go, word[name], idle) for name, idle in _EFFECTS.items()}
+            word["side"] = packet_side
+            for name, port in ports.items():
+                for field, shape in port.shape().members.items():
+                    register = equal_register(f"{name}_{field}", shape, resettable=(name, field) == ("finish", "valid"))
+                    m.d.sync += register.eq(word[field])
+                    m.d.comb += port[field].eq(register)
 
         commit = Signal()
         issued = Signal(reset_less=True)
@@ -297,6 +296,23 @@ class Sequencer(Part):
             m.d.sync += [blocks.eq(0), packet_side.eq(0)]
         return m
 
+    def _outputs(self):
+        """The copies of the issue register by name, as many together as a gate may switch off."""
+        ports = {f"issue_{i}": port for i, port in enumerate(self.issue)}
+        ports |= {f"read_{i}": port for i, port in enumerate(self.read)}
+        ports |= {"finish": self.finish} | {f"state_{i}": port for i, port in enumerate(self.state)}
+        groups: list[dict] = [{}]
+        left = most = self.config.stages.reach.registers - _Gate.size
+        for name, port in ports.items():
+            members = port.shape().members
+            bits = sum(Shape.cast(members[field]).width for field in _EFFECTS.keys() & members.keys())
+            if bits > left:
+                groups.append({})
+                left = most
+            groups[-1][name] = port
+            left -= bits
+        return groups
+
     def _fetch(self, m, slices, account, dropped):
         """The fetch loop: (queue's words, pointers behind the last one, equal ones)."""
         config = self.config
@@ -304,10 +320,8 @@ class Sequencer(Part):
         width, number = self.layout.size, len(slices)
         memory = place(m, "program", Ram("ram_program", width=width, depth=config.program_depth, preload="words"))
         addr = Signal.like(self.w_tail_addr, name="addr", reset_less=True)
-        before_last = Signal.like(addr, name="before_last", reset_less=True)
-        next_first, next_before_last = (
-            Signal.like(addr, name=f"next_{name}", reset_less=True) for name in ("first", "before_last")
-        )
+        next_first = Signal.like(addr, name="next_first", reset_less=True)
+        before_last = [Signal.like(addr, name=f"before_last_{s}", reset_less=True) for s in range(2)]
         # Packets whose words are yet to be fetched, and whose turn it is; `settled` when the table's entry is its.
         announced = Signal(2, name="to_fetch")
         side = Signal(name="fetch_side")
@@ -317,7 +331,9 @@ class Sequencer(Part):
         # Places of the queue that no word has or will have. One that is taken is free a cycle later.
         free = Signal(range(self.queue_depth + 1), name="free", init=self.queue_depth, reset_less=True)
         taken = DelayLine(m, "taken", account.takes, resettable=True).at(1)
-        model = Mux(side, self.model[1], self.model[0])
+        next_side = Signal(name="next_fetch_side")
+        (next_model,) = copies(m, "next_model", Mux(next_side, self.coming[1], self.coming[0]), 1)
+        models = [copies(m, f"fetch_model_{s}", model, 1)[0] for s, model in enumerate(self.coming)]
         m.d.comb += [
             memory.w_en.eq(self.w_tail_en),
             memory.w_addr.eq(self.w_tail_addr),
@@ -325,10 +341,15 @@ class Sequencer(Part):
             memory.r_addr.eq(addr),
             advance.eq(running & free.any()),
             begin.eq(announced.any() & settled & (~running | (advance & at_last))),
+            next_side.eq((side ^ begin) & ~dropped),
         ]
         m.d.sync += [
-            next_first.eq(Array(entry.first for entry in self.models)[model]),
-            next_before_last.eq(Array(entry.before_last for entry in self.models)[model]),
+            side.eq(next_side),
+            next_first.eq(Array(entry.first for entry in self.models)[next_model]),
+            *(
+                last.eq(Array(entry.before_last for entry in self.models)[model])
+                for last, model in zip(before_last, models)
+            ),
             announced.eq(announced + self.announce - begin),
             settled.eq(~begin),
             free.eq(free + taken - advance),
@@ -336,9 +357,9 @@ class Sequencer(Part):
         with m.If(begin | advance):
             m.d.sync += addr.eq(Mux(begin, next_first, addr + 1))
         with m.If(advance):
-            m.d.sync += at_last.eq(addr == before_last)
+            m.d.sync += at_last.eq(addr == Mux(side, before_last[0], before_last[1]))
         with m.If(begin):
-            m.d.sync += [before_last.eq(next_before_last), at_last.eq(0), side.eq(~side)]
+            m.d.sync += at_last.eq(0)
         with m.If(begin | (advance & at_last)):
             m.d.sync += running.eq(begin)
 
@@ -359,7 +380,7 @@ class Sequencer(Part):
                 with m.If(write):
                     m.d.sync += word[bits].eq(memory.r_data[bits])
         with m.If(dropped):
-            m.d.sync += [*(register.eq(0) for register in (announced, side, running, *write_at)), fill.eq(1)]
+            m.d.sync += [*(register.eq(0) for register in (announced, running, *write_at)), fill.eq(1)]
             m.d.sync += free.eq(self.queue_depth)
         return queue, write_at
 
@@ -373,12 +394,14 @@ class Sequencer(Part):
         m.d.sync += done.eq(
             account.move & account.in_heads & account.head_ready & (account.head == self.head_words - 1)
         )
-        m.d.sync += announced.eq(announced + self.announce - done)
-        with m.If(done):
-            m.d.sync += side.eq(~side)
+        next_side = Signal(name="next_play_side")
+        m.d.comb += [next_side.eq((side ^ done) & ~dropped), self.side.eq(side)]
+        m.d.sync += [side.eq(next_side), announced.eq(announced + self.announce - done)]
         with m.If(dropped):
-            m.d.sync += [announced.eq(0), side.eq(0)]
-        m.d.comb += self.side.eq(side)
+            m.d.sync += announced.eq(0)
+        model = Mux(next_side, self.coming[1], self.coming[0])
+        load_word, load_model = self.w_head_addr[: self.head_bits], self.w_head_addr[self.head_bits :]
+        load_data = DelayLine(m, "head_load_data", self.w_head_data.as_value()).at(1)
         words = [Signal(self.layout.size, name=f"head_{i}", reset_less=True) for i in range(self.head_words)]
         for number, (_, bits) in enumerate(slices):
             for i, word in enumerate(words):
@@ -388,11 +411,20 @@ class Sequencer(Part):
                     f"head_{i}_{number}",
                     DistributedRam(f"ram_heads_{slice_bits}", width=slice_bits, depth=1 << config.model_bits),
                 )
+                name = f"head_{i}_{number}"
+                load_enable, load_addr, turn = (
+                    copies(m, f"{name}_{what}", value, 1)[0]
+                    for what, value in (
+                        ("load_enable", self.w_head_en & (load_word == i)),
+                        ("load_addr", load_model),
+                        ("model", model),
+                    )
+                )
                 m.d.comb += [
-                    memory.w_en.eq(self.w_head_en & (self.w_head_addr[: self.head_bits] == i)),
-                    memory.w_addr.eq(self.w_head_addr[self.head_bits :]),
-                    memory.w_data.eq(self.w_head_data.as_value()[bits]),
-                    memory.r_addr.eq(Mux(side, self.model[1], self.model[0])),
+                    memory.w_en.eq(load_enable),
+                    memory.w_addr.eq(load_addr),
+                    memory.w_data.eq(load_data[bits]),
+                    memory.r_addr.eq(turn),
                 ]
                 m.d.sync += word[bits].eq(memory.r_data)
         return words, (announced - done).any() | self.announce

@@ -127,7 +127,7 @@ class Control(Part):
             loader.reset_state.eq(bus.command.reset_state),
             loader.reset.eq(bus.command.reset),
             loader.reset_ends.eq(reset_ends),
-            *(port.eq(value) for port, value in zip(transfers.value, bus.value)),
+            transfers.value.eq(bus.value[1]),
             transfers.choose.eq(bus.write.context),
             transfers.start.eq(bus.write.transfer),
             transfers.data.eq(bus.write.state_data),

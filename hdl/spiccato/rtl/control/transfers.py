@@ -74,7 +74,7 @@ class Transfers(Part):
     Attributes
     ----------
     choose, start, data : in, pulses: ``context``, ``transfer``, ``state_data`` is written
-    value : in, what is written, with the pulse and in the next cycle; equal copies
+    value : in, what is written, in the cycle after the pulse
     reset : in, a pulse: forget the request
     request : out
     load : out, the load bus for what is written, its fields constant around ``enable``
@@ -106,7 +106,7 @@ class Transfers(Part):
                 "choose": In(1),
                 "start": In(1),
                 "data": In(1),
-                "value": In(WORD_BITS).array(2),
+                "value": In(WORD_BITS),
                 "reset": In(1),
                 "request": Out(TransferRequest(config)),
                 "load": Out(load_layout(config)),
@@ -121,15 +121,15 @@ class Transfers(Part):
     def elaborate(self, platform):
         m = Module()
         config, request = self.config, self.request
-        value, held = self.value
 
-        # What is asked for. The pulses reach what they start; fields follow a cycle later.
+        # What is asked for. The pulses reach what they start and end; fields follow a cycle later.
+        transfer, chosen = (
+            data.View(layout(word), self.value[: word.size])
+            for word in (REGISTERS[name].word for name in ("transfer", "context"))
+        )
         tid = Signal(config.tid_bits, name="transfer_tid", reset_less=True)
-        chosen = data.View(layout(REGISTERS["context"].word), value[: REGISTERS["context"].word.size])
-        with m.If(self.choose):
+        with m.If(DelayLine(m, "chosen", self.choose).at(1)):
             m.d.sync += tid.eq(chosen.tid)
-        transfer_word = layout(REGISTERS["transfer"].word)
-        transfer = data.View(transfer_word, held[: transfer_word.size])
         place_of = {
             name: Signal(len(getattr(request, name)), name=f"transfer_{name}", reset_less=True)
             for name in ("slot", "lane", "core")
@@ -172,7 +172,7 @@ class Transfers(Part):
         for i in range(words):
             (fill,) = copies(m, f"fill_{i}", self.data & (index == i), 1)
             with m.If(fill):
-                m.d.sync += entry.word_select(i, WORD_BITS).eq(held)
+                m.d.sync += entry.word_select(i, WORD_BITS).eq(self.value)
 
         # Not before the pipeline has run empty of the context's inferences: then it has been looked up, too.
         clean = Signal(range(Sequencer.drain_cycles + 1), reset_less=True)
