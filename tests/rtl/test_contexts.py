@@ -236,7 +236,7 @@ class Bench:
             addr = self.tables.contexts[tid]["base"] + side * self.config.state_slots + ask["slot"] & self.model.mask
             there = self.now + part.latency - 2
             self.expected[there] = self.expected.get(there, {}) | {"sums": addr, "c": addr, "zero": 0}
-            self.moved.add(there)
+            self.moved.add(there - 1)
             self.ask = None
         if ask.get("marks"):
             # It was set in the cycle before.

@@ -155,7 +155,7 @@ def test_an_element_moves(kind, waits):
         # Only in that cycle.
         host.set(request_element=0)
         seen = {}
-        for cycle in range(Contexts.latency + 1, there + 2):
+        for cycle in range(Contexts.moved_cycle + 1, there + 2):
             host.set(request_element=element if cycle == there else cycle)
             if host.get("load_enable"):
                 seen[cycle] = {name: host.get(f"load_{name}") for name in ("target", "core", "row", "addr", "data")}

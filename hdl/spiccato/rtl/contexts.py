@@ -61,12 +61,14 @@ class Contexts(Part):
     ask_tid, ask_slot : in; known of them a few cycles later, when the table is not read for a packet:
     ask_known, ask_alive, ask_addr : out: whether there is such a context, with a state; the slot's address
     ask_running : out, its inference is; two cycles later
-    move : in, give the slot's address out instead of the next idle word's; ``moved``: out, a pulse with that ``access``
+    move : in, give the slot's address out instead of the next idle word's
+    moved : out, a pulse in the cycle before that ``access``
     mark, alive : in, the context has a state from now on, or none; ``marked``: out, a pulse when that is done
     """
 
-    #: From the issue register to ``access``.
+    #: From the issue register to ``access``, and to when ``moved`` tells whose it will be.
     latency = 4
+    moved_cycle = latency - 1
 
     def __init__(self, config):
         self.config = config
@@ -285,7 +287,7 @@ class Contexts(Part):
             access.zero.eq(zero),
             access.keep.eq(known),
         ]
-        m.d.comb += self.moved.eq(DelayLine(m, "moves", moves, 2).at(self.latency))
+        m.d.comb += self.moved.eq(DelayLine(m, "moves", moves, 2).at(self.moved_cycle))
         # Cycle 4: a copy for each core, or what is asked for.
         for i, (port, asks) in enumerate(zip(self.access, copies(m, "asks", moves, config.cores))):
             copy = equal_register(f"access_{i}", access_layout(config))

@@ -4,6 +4,7 @@ from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
+from ..families import FAMILIES
 from ..isa.issue import Source, core_word
 from ..isa.load import RecordKind, header_word
 from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
@@ -30,7 +31,7 @@ _ELEMENTS = 8
 class CoreCopies:
     """How many copies of what its parts share a core has, so that no register reaches further than the profile lets it.
 
-    All are numbers of rows, but for ``lanes``, that one copy is for: powers of two.
+    All are numbers of rows, the last two of lanes, that one copy is for: powers of two.
 
     Attributes
     ----------
@@ -38,6 +39,7 @@ class CoreCopies:
     selects : of what chooses weights and operands
     exponent : of the block exponent
     lanes : of what clears c
+    cells : of the addresses of c
     """
 
     def __init__(self, config):
@@ -48,6 +50,8 @@ class CoreCopies:
         self.selects = power_of_two(block, 8)
         self.exponent = power_of_two(block, reach.registers // (SHIFT_BITS * accumulator_slices(config)))
         self.lanes = power_of_two(config.lanes, reach.registers // C_BITS)
+        _, blocks = FAMILIES[config.family].memory_blocks(C_BITS, 2 * config.state_slots)
+        self.cells = power_of_two(config.lanes, reach.blocks // blocks)
 
 
 class Core(Part):
@@ -218,8 +222,8 @@ class Core(Part):
     def _cells(self, m, new_c, c_old):
         """The memory of c: written with each slot's new values, read for the next step's."""
         config, t = self.config, self.timing
-        lanes, width = config.lanes, C_BITS * config.lanes
-        memory = place(m, "cells", Ram("ram_cells", width=width, depth=2 * config.state_slots))
+        lanes, depth = config.lanes, 2 * config.state_slots
+        number = lanes // self._copies.cells
         units = epilogues(config)
         updates_c = self.issue.cell & self.issue.valid
         states = [number for number, unit in enumerate(units) if unit.has_state]
@@ -227,29 +231,35 @@ class Core(Part):
             updates_c &= Cat(self.issue.epilogue == number for number in states).any()
         known = Contexts.latency
         updates_c = DelayLine(m, "cell_word", updates_c).at(known) & self.access.keep
-        old, new = (DelayLine(m, f"{name}_c", self.access[name][: memory.addr_bits], known) for name in ("c", "store"))
-        # One for the address, and one for each lane's data.
-        cell, *takes = DelayLine(m, "cell", updates_c, known).spread(t.c, 1 + lanes)
-        (load_addr,) = self._load.addresses(1, "cells_load_addr")
-        (load_data,) = self._load.data(width, 1, "cells_load_data")
-        connect_write(
-            m,
-            memory,
-            "cells",
-            enable=cell | self._load.enable(RecordKind.CELL_STATE),
-            addr=Mux(cell, new.at(t.c), load_addr),
-            data=Cat(
-                Mux(takes[lane], new_c[lane].as_unsigned(), load_data.word_select(lane, C_BITS))
-                for lane in range(lanes)
-            ),
-            registered=config.stages.write_register,
-        )
-        m.d.comb += memory.r_addr.eq(old.at(t.c_old_addr))
+        bits = (depth - 1).bit_length()
+        old, new = (DelayLine(m, f"{name}_c", self.access[name][:bits], known) for name in ("c", "store"))
+        olds, news = old.spread(t.c_old_addr, number), new.spread(t.c, number)
+        # One for each memory's address, and one for each lane's data.
+        update = DelayLine(m, "cell", updates_c, known).spread(t.c, number + lanes)
+        cells, takes = update[:number], update[number:]
+        load_addr = self._load.addresses(number, "cells_load_addr")
+        (load_data,) = self._load.data(C_BITS * lanes, 1, "cells_load_data")
+        load_enable = self._load.enable(RecordKind.CELL_STATE)
         zero = DelayLine(m, "zero_c", self.access.zero, known).spread(t.c_old - 1, lanes // self._copies.lanes)
-        for lane, value in enumerate(c_old):
-            m.d.sync += value.eq(memory.r_data.word_select(lane, C_BITS))
-            with m.If(zero[lane // self._copies.lanes]):
-                m.d.sync += value.eq(0)
+        for i in range(number):
+            mine = range(i * self._copies.cells, (i + 1) * self._copies.cells)
+            memory = place(m, f"cells_{i}", Ram("ram_cells", width=C_BITS * len(mine), depth=depth))
+            connect_write(
+                m,
+                memory,
+                f"cells_{i}",
+                enable=cells[i] | load_enable,
+                addr=Mux(cells[i], news[i], load_addr[i]),
+                data=Cat(
+                    Mux(takes[lane], new_c[lane].as_unsigned(), load_data.word_select(lane, C_BITS)) for lane in mine
+                ),
+                registered=config.stages.write_register,
+            )
+            m.d.comb += memory.r_addr.eq(olds[i])
+            for k, lane in enumerate(mine):
+                m.d.sync += c_old[lane].eq(memory.r_data.word_select(k, C_BITS))
+                with m.If(zero[lane // self._copies.lanes]):
+                    m.d.sync += c_old[lane].eq(0)
 
     def _element(self, m, c_old):
         """One element of what was read."""

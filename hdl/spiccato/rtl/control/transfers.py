@@ -30,8 +30,8 @@ class TransferRequest(Signature):
     lane, core, cell : out
         Which element of the slot: a row's sum, or a unit's c.
     move : out
-        Wanted: a cycle that no inference needs. ``moved`` tells that it has come, in the cycle after the addresses of
-        :class:`Contexts` were the element's; ``addr`` is its address.
+        Wanted: a cycle that no inference needs. ``moved`` tells that it has come, in the cycle before the addresses of
+        :class:`Contexts` are the element's; ``addr`` is its address.
     mark, alive : out
         Wanted: that the context has a state, or none. ``marked`` tells when that is done.
     known, has_state : in
@@ -93,9 +93,9 @@ class Transfers(Part):
     def __init__(self, config):
         self.config = config
         timing = CoreTiming(config)
-        #: Cycles of an idle word, counted as an issue word's: of the addresses, of the read elements, and of what is on
+        #: Cycles of an idle word, counted as an issue word's: of ``moved``, of the read elements, and of what is on
         #: ``load`` so as to meet the write ports when the word would.
-        self._moved = Contexts.latency
+        self._moved = Contexts.moved_cycle
         self._reads = [first + Core.element_latency + 1 for first in (timing.operand, timing.c_old)]
         self._writes = [last - LoadTree.latency - self.load_latency for last in (timing.acc, timing.c)]
         if min(self._reads + self._writes) <= self._moved:
