@@ -341,7 +341,7 @@ class Sequencer(Part):
             memory.r_addr.eq(addr),
             advance.eq(running & free.any()),
             begin.eq(announced.any() & settled & (~running | (advance & at_last))),
-            next_side.eq((side ^ begin) & ~dropped),
+            next_side.eq(side ^ begin),
         ]
         m.d.sync += [
             side.eq(next_side),
@@ -380,7 +380,7 @@ class Sequencer(Part):
                 with m.If(write):
                     m.d.sync += word[bits].eq(memory.r_data[bits])
         with m.If(dropped):
-            m.d.sync += [*(register.eq(0) for register in (announced, running, *write_at)), fill.eq(1)]
+            m.d.sync += [*(register.eq(0) for register in (announced, side, running, *write_at)), fill.eq(1)]
             m.d.sync += free.eq(self.queue_depth)
         return queue, write_at
 
@@ -388,18 +388,23 @@ class Sequencer(Part):
         """The heads of the packet whose turn it is: (words, whether they are)."""
         config = self.config
         announced = Signal(2, name="to_play")
-        side = Signal(name="play_side")
-        done = Signal(name="heads_done", reset_less=True)
+        # The number of its model, which is an address of each memory; the last of the copies is for what else follows.
+        reach = config.stages.reach.registers // (2 * config.model_bits)
+        groups = -(-len(slices) * self.head_words // reach)
         # A cycle late; the others of its words leave the time.
-        m.d.sync += done.eq(
-            account.move & account.in_heads & account.head_ready & (account.head == self.head_words - 1)
-        )
-        next_side = Signal(name="next_play_side")
-        m.d.comb += [next_side.eq((side ^ done) & ~dropped), self.side.eq(side)]
-        m.d.sync += [side.eq(next_side), announced.eq(announced + self.announce - done)]
+        last = account.move & account.in_heads & account.head_ready & (account.head == self.head_words - 1)
+        ended = copies(m, "heads_done", last, groups + 1)
+        sides = [equal_register(f"play_side_{i}", resettable=True) for i in range(groups + 1)]
+        models = []
+        for side, done in zip(sides, ended):
+            next_side = side ^ done
+            m.d.sync += side.eq(next_side)
+            models.append(Mux(next_side, self.coming[1], self.coming[0]))
+        done = ended[-1]
+        m.d.comb += self.side.eq(sides[-1])
+        m.d.sync += announced.eq(announced + self.announce - done)
         with m.If(dropped):
-            m.d.sync += announced.eq(0)
-        model = Mux(next_side, self.coming[1], self.coming[0])
+            m.d.sync += [announced.eq(0), *(side.eq(0) for side in sides)]
         load_word, load_model = self.w_head_addr[: self.head_bits], self.w_head_addr[self.head_bits :]
         load_data = DelayLine(m, "head_load_data", self.w_head_data.as_value()).at(1)
         words = [Signal(self.layout.size, name=f"head_{i}", reset_less=True) for i in range(self.head_words)]
@@ -417,7 +422,7 @@ class Sequencer(Part):
                     for what, value in (
                         ("load_enable", self.w_head_en & (load_word == i)),
                         ("load_addr", load_model),
-                        ("model", model),
+                        ("model", models[(number * self.head_words + i) // reach]),
                     )
                 )
                 m.d.comb += [
