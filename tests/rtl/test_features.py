@@ -1,4 +1,4 @@
-"""Features: the words of every beat of packets of any models and lengths, right behind one another or with pauses."""
+"""Features: those of every beat are there when it comes, and chosen, for packets of any models and lengths."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ class Bench:
     def __init__(self, config, rng, beats):
         self.config, self.rng = config, rng
         self.beat_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
-        self.part = Features(config, self.beat_bits)
+        self.part = Features(config, self.beat_bits, choices=3)
         width = feature_word.size * config.beat_values
         self.beats = beats  # of a packet of each model
         self.contents = [[int.from_bytes(rng.bytes(width // 8 + 1)) >> 8 - width % 8 for _ in range(n)] for n in beats]
@@ -24,7 +24,7 @@ class Bench:
     async def load(self, ctx):
         part = self.part
         entries = [(m, b, word) for m, words in enumerate(self.contents) for b, word in enumerate(words)]
-        ctx.set(part.clear, 3)
+        ctx.set(part.clear, 1)
         ctx.set(part.w_en, 1)
         for n in self.rng.permutation(len(entries)):
             model, beat, word = entries[n]
@@ -36,17 +36,31 @@ class Bench:
         ctx.set(part.clear, 0)
 
     async def cycle(self, ctx, beat=None):
-        """A cycle with a beat (model, its number, whether it ends the packet), or none; returns what then is out."""
+        """A cycle with a beat (model, its number, whether it ends the packet), or none.
+
+        What it may have is there with it and a cycle later, when which it has is known: everywhere the same.
+        """
         part, rng = self.part, self.rng
         model, number, ends = beat or (None, None, int(rng.integers(2)))
-        ctx.set(part.take, 3 if beat else 0)
-        ctx.set(part.ends, 3 * ends)
+        ctx.set(part.take, (1 << len(part.take)) - 1 if beat else 0)
+        ctx.set(part.ends, ends)
         # Of later beats the model is not there any more.
         anything = int(rng.integers(1 << self.config.model_bits))
-        ctx.set(part.model, int(model) if number == 0 else anything)
+        for port in part.model:
+            ctx.set(port, int(model) if number == 0 else anything)
+
+        def there():
+            early = [[ctx.get(words.as_value()) for words in models] for models in part.early]
+            return early, [ctx.get(words.as_value()) for words in part.inner]
+
+        arrived = there()
         await ctx.tick()
         if beat:
-            assert ctx.get(part.feature.as_value()) == self.contents[model][number], (model, number)
+            for choice in part.choice:
+                for early, inner in (arrived, there()):
+                    odd = ctx.get(choice.odd)
+                    word = inner[odd] if ctx.get(choice.inner) else early[odd][ctx.get(choice.model)]
+                    assert word == self.contents[model][number], (model, number)
 
     async def packet(self, ctx, model, pause=0.0, beats=None):
         """All its beats, or the first ``beats`` ones; pauses before each with probability ``pause``."""
@@ -103,7 +117,7 @@ def test_clear(seed):
             await bench.packet(ctx, cut, beats=int(rng.integers(beats[cut] + 1)))
             for _ in range(int(rng.choice([0, 0, 1, 3]))):
                 await bench.cycle(ctx)
-            ctx.set(bench.part.clear, 3)
+            ctx.set(bench.part.clear, 1)
             for _ in range(int(rng.integers(1, 4))):
                 await bench.cycle(ctx)
             ctx.set(bench.part.clear, 0)

@@ -36,6 +36,7 @@ class Mutation:
 
 _BUS = "rtl/test_control.py::test_several_requests_outstanding"
 _DROP = "rtl/test_ingress.py::test_drop_at_any_cycle"
+_FEATURES = "rtl/test_features.py::test_every_pair"
 _QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
 _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
 _CELL = "rtl/test_cell.py::test_cell_is_its_model"
@@ -78,8 +79,8 @@ MUTATIONS = [
     Mutation("ingress.py", "discarding | Mux(filling, overlong, inside)", "Mux(filling, overlong, inside)", _DROP),
     Mutation("ingress.py", "discarding | Mux(filling, overlong, inside)", "discarding | inside", _DROP),
     Mutation("ingress.py", "self.drop_cycles = self.ready_cycle + 1", "self.drop_cycles = self.ready_cycle", _DROP),
-    Mutation("ingress.py", "inside.eq(0), side.eq(0), filling.eq(0)", "inside.eq(0), side.eq(0)", _DROP),
-    Mutation("ingress.py", "[occupied.eq(0), beat.eq(0)", "[beat.eq(0)", _DROP),
+    Mutation("ingress.py", "[beat.eq(0), filling.eq(0)", "[beat.eq(0)", _DROP),
+    Mutation("ingress.py", "[next_occupied.eq(0), next_inside", "[next_inside", _DROP),
     # Room in the output queue.
     Mutation("accelerator.py", "credits >= output_beats", "credits + 1 >= output_beats", f"{_QUEUE}[1]"),
     Mutation("accelerator.py", "credits >= output_beats", "credits + 2 >= output_beats", f"{_QUEUE}[3]"),
@@ -91,7 +92,9 @@ MUTATIONS = [
         "rtl/test_sequencer.py::test_stalled_counts_missing_room",
     ),
     Mutation("output_queue.py", "(level[0] & ~pop))", "level[0])", "rtl/test_egress.py::test_queue"),
-    Mutation("features.py", "lasts[0] > 1, 2, 0", "lasts[0] > 0, 2, 0", "rtl/test_ingress.py::test_framing"),
+    Mutation("features.py", "fetched & inside", "fetched", _FEATURES),
+    Mutation("features.py", "(inner | (take & inside)) & goes_on", "inside & goes_on", _FEATURES),
+    Mutation("ingress.py", "follow & ~full", "follow", "rtl/test_ingress.py::test_models"),
     # What the reset has to reset.
     Mutation("egress.py", "queue.clear.eq(asleep.any())", "queue.clear.eq(0)", _POWER_UP),
 ]

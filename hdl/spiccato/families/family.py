@@ -54,7 +54,7 @@ class Profile:
     capture_register : bool
         Accumulators on their way to the output stream: at its edge.
     input_register : bool
-        Between the input stream's beat register and its lanes.
+        Between the input stream and its lanes, and behind each block's largest exponent.
     context_register : bool
         In front of the table of contexts.
     """

@@ -9,10 +9,10 @@ thermometer codes; the mantissas of lower groups are shifted right by 4 bits a g
     mantissa = (1.m * 2^(13 + q % 4)) >> 4 (largest group - group)        signed 18 bits
     exponent = 15 - largest group                                         what rows add, times 4, to their shift
 
-Stages, from the cycle in which a beat is accepted (0): beat register (1), exponent addition (2), thermometer codes
-and the first OR (3), second OR and each lane's distance, beside the rounded mantissas for each distance (4), the one it
-is (5); the vector file's write register (6). With the profile's ``input_register`` there is one more stage behind the
-beat register, and one behind the second OR.
+Stages, from the cycle in which a beat is accepted (0): exponent addition (1), for every adjustment that it may turn out
+to be; choice of the sum (2), thermometer codes and the first OR (3), second OR and each lane's distance, beside the
+rounded mantissas for each distance (4), the one it is (5); the vector file's write register (6). With the profile's
+``input_register`` there is a beat register in front of the addition, and one more stage behind the second OR.
 """
 
 import numpy as np
@@ -81,8 +81,8 @@ class Ingress(Part):
         self.config, self.lead = config, lead
         self._wait = int(config.stages.input_register)
         #: Cycle in which a beat arrives at its lanes.
-        self._arrival = 1 + self._wait
-        self.latency = self._arrival + 4 + self._wait
+        self._arrival = self._wait
+        self.latency = self._arrival + 5 + self._wait
         #: Cycle of the block_ready pulse: the write register is one further than the vector file's inputs.
         self.ready_cycle = self.latency + 1 - lead
         if self.ready_cycle < 1:
@@ -165,10 +165,13 @@ class Ingress(Part):
         # Packets: which beat is next, whether to fill up or to discard.
         beat = Signal(self._beat_bits)
         side = Signal()
+        next_side = Signal()
         # Full until the features have begun anew.
         occupied = Signal(2, init=2)
+        next_occupied = Signal(2)
         asleep = Signal(2, init=self.wake_cycles)
         inside = Signal()
+        next_inside = Signal()
         filling = Signal()
         discarding = Signal()
         expected_end = Signal()
@@ -185,8 +188,6 @@ class Ingress(Part):
         packet_end = Signal.like(beat, name="packet_end", reset_less=True)
         blocks_end = packet_end | (halves - 1)
         m.d.sync += single.eq(Cat(entry.last_input_beat == 0 for entry in self.models))
-        with m.If(~inside):
-            m.d.sync += packet_end.eq(Array(entry.last_input_beat for entry in self.models)[model])
         one_beat = single.bit_select(model, 1) if config.models > 1 else single
         m.d.comb += [
             self.axis.tready.eq(~filling & (discarding | inside | (self.enable & ~occupied[1]))),
@@ -196,16 +197,23 @@ class Ingress(Part):
             last_beat.eq(Mux(inside, beat == blocks_end, one_beat if halves == 1 else 0)),
             first.eq(take & ~inside),
         ]
-        m.d.sync += occupied.eq(occupied + first - self.release)
+        # What follows the port until a packet has begun, so that none of it waits for tvalid. What is known of an older
+        # packet stays on its side until that has been released.
+        with m.If(copies(m, "follow_end", ~next_inside, 1)[0]):
+            m.d.sync += packet_end.eq(Array(entry.last_input_beat for entry in self.models)[model])
+        number_of = -(-2 * len(Cat(self.packet[0], self.model[0])) // reach)
+        follows, fulls, at_sides = (
+            copies(m, name, value, number_of)
+            for name, value in (("follow", ~next_inside), ("full", next_occupied[1]), ("at_side", next_side))
+        )
         for s in range(2):
             packet = Signal(packet_layout(config), name=f"packet_{s}", reset_less=True)
             number = Signal(config.model_bits, name=f"model_{s}", reset_less=True)
-            with m.If(~inside & ~occupied[1] & (side == s)):
-                m.d.comb += self.coming[s].eq(model)
-            with m.Else():
-                m.d.comb += self.coming[s].eq(number)
+            follow, full, at_side = (registers[s % number_of] for registers in (follows, fulls, at_sides))
+            m.d.comb += self.coming[s].eq(number)
             m.d.sync += number.eq(self.coming[s])
-            with m.If(first & (side == s)):
+            with m.If(follow & ~full & (at_side == s)):
+                m.d.comb += self.coming[s].eq(model)
                 m.d.sync += [
                     packet.tid.eq(self.axis.tid),
                     packet.start.eq(self.axis.tuser.start),
@@ -215,10 +223,13 @@ class Ingress(Part):
         m.d.comb += self.announce.eq(DelayLine(m, "announce", first & ~self.drop, 0, resettable=True).at(1))
         malformed = Signal()
         m.d.comb += malformed.eq(accept & ~discarding & (self.axis.tlast ^ expected_end))
+        m.d.comb += [next_inside.eq(inside), next_side.eq(side), next_occupied.eq(occupied + first - self.release)]
         with m.If(take):
-            m.d.sync += [beat.eq(Mux(last_beat, 0, beat + 1)), inside.eq(~last_beat)]
+            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            m.d.comb += next_inside.eq(~last_beat)
             with m.If(last_beat):
-                m.d.sync += [side.eq(~side), filling.eq(0), discarding.eq(Mux(filling, overlong, ~self.axis.tlast))]
+                m.d.comb += next_side.eq(~side)
+                m.d.sync += [filling.eq(0), discarding.eq(Mux(filling, overlong, ~self.axis.tlast))]
             with m.Elif(~filling & (self.axis.tlast | expected_end)):
                 m.d.sync += [filling.eq(1), overlong.eq(~self.axis.tlast)]
         with m.Elif(accept & self.axis.tlast):
@@ -235,31 +246,13 @@ class Ingress(Part):
         m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.axis.tlast))
         m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):
-            m.d.sync += [occupied.eq(0), beat.eq(0), inside.eq(0), side.eq(0), filling.eq(0), discarding.eq(unfinished)]
+            m.d.comb += [next_occupied.eq(0), next_inside.eq(0), next_side.eq(0)]
+            m.d.sync += [beat.eq(0), filling.eq(0), discarding.eq(unfinished)]
         with m.If(asleep.any()):
-            m.d.sync += [asleep.eq(asleep - 1), occupied.eq(Mux(asleep == 1, 0, 2))]
+            m.d.comb += next_occupied.eq(Mux(asleep == 1, 0, 2))
+            m.d.sync += asleep.eq(asleep - 1)
+        m.d.sync += [inside.eq(next_inside), side.eq(next_side), occupied.eq(next_occupied)]
 
-        # The beat and its features.
-        features = place(m, "features", Features(config, len(beat)))
-        takes = DelayLine(m, "take", take, 0, resettable=True)
-        clear = self.drop | asleep.any()
-
-        def to_features(name, signal, line=None):
-            """Twice, from registers of their own if there is a cycle for that."""
-            if arrival == 1:
-                return signal.replicate(2)
-            return Cat((line or DelayLine(m, name, signal, 0)).spread(arrival - 1, 2, f"{name}_feature"))
-
-        m.d.comb += [
-            features.w_en.eq(self.w_feature_en),
-            features.w_addr.eq(self.w_feature_addr),
-            features.w_data.eq(self.w_feature_data),
-            features.model.eq(DelayLine(m, "port_model", model, 0).at(arrival - 1)),
-            features.take.eq(to_features("take", take, takes)),
-            features.ends.eq(to_features("ends", last_beat)),
-            features.clear.eq(to_features("clear", clear)),
-        ]
-        arrived = DelayLine(m, "beat", self.axis.tdata, 0).at(arrival)
         half = beat[0] if halves == 2 else Const(0)
 
         # How many registers each signal to the lanes may have: see :class:`InputLane` for what it reaches there.
@@ -275,17 +268,46 @@ class Ingress(Part):
         holds = -(-held_bits // reach) if halves == 2 else 0
         # Live of each copy, and both marks.
         lanes_per_blank = reach // (lane_copies + 2)
-        blanks = DelayLine(m, "filling", filling, 0).spread(arrival, -(-config.block // lanes_per_blank))
-        halfway = DelayLine(m, "half", half, 0).spread(arrival, holds * values) if holds else []
+        blanks = DelayLine(m, "filling", filling, 0).spread(arrival + 1, -(-config.block // lanes_per_blank))
+        halfway = DelayLine(m, "half", half, 0).spread(arrival + 1, holds * values) if holds else []
+        lanes_per_choice = reach // InputLane.choice_reach(lane_copies)
+
+        # The beat and its features.
+        features = place(m, "features", Features(config, len(beat), -(-config.block // lanes_per_choice)))
+        takes = DelayLine(m, "take", take, 0, resettable=True)
+
+        def at_arrival(name, value, number):
+            """As it is when the beat arrives, ``number`` times: from registers of their own if there is a cycle."""
+            return DelayLine(m, name, value, 0).spread(arrival, number) if arrival else [value] * number
+
+        m.d.comb += [
+            features.w_en.eq(self.w_feature_en),
+            features.w_addr.eq(self.w_feature_addr),
+            features.w_data.eq(self.w_feature_data),
+            *(
+                port.eq(copy)
+                for port, copy in zip(features.model, at_arrival("port_model", model, len(features.model)))
+            ),
+            features.take.eq(Cat(at_arrival("features_take", take, len(features.take)))),
+            features.ends.eq(at_arrival("features_ends", last_beat, 1)[0]),
+            features.clear.eq(at_arrival("features_clear", self.drop | asleep.any(), 1)[0]),
+        ]
+        arrived = at_arrival("beat", self.axis.tdata, halves)
         lanes = []
         for i in range(config.block):
             # Those of a block's first beat keep its values until the second one has come.
             held = holds if i < config.block - values else 0
-            kind = InputLane(config.io_bits, merged=lane_copies, holds=held, wait=self._wait)
+            kind = InputLane(config, merged=lane_copies, holds=held, wait=self._wait)
             lane = place(m, f"lane_{i}", kind)
             m.d.comb += [
-                lane.value.eq(arrived.word_select(i % values, config.io_bits)),
-                lane.feature.eq(features.feature[i % values]),
+                lane.value.eq(arrived[i // values].word_select(i % values, config.io_bits)),
+                *(port.eq(words[i % values]) for port, words in zip(lane.inner, features.inner)),
+                *(
+                    port.eq(words[i % values])
+                    for ports, models in zip(lane.early, features.early)
+                    for port, words in zip(ports, models)
+                ),
+                lane.choice.eq(features.choice[i // lanes_per_choice]),
                 lane.blank.eq(blanks[i // lanes_per_blank]),
                 self.x[i].eq(lane.mantissa),
             ]
@@ -314,7 +336,7 @@ class Ingress(Part):
             ).any()
             for bit in range(EXPONENT_BITS)
         )
-        m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", ~group, arrival + 2 + self._wait).at(self.latency))
+        m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", ~group, arrival + 3 + self._wait).at(self.latency))
 
         announced = self.latency - VectorFile.x_lead
         block_done = take & (half == halves - 1)
@@ -328,7 +350,7 @@ class Ingress(Part):
 
         # Marks: the lanes that keep nothing tell what came in with the beat of the cycle before.
         told = lanes[-values:]
-        seen_at = arrival + 2
+        seen_at = arrival + 3
         seen = Signal(layout(marks_word), reset_less=True)
         m.d.sync += [
             # That a context is unknown is found out elsewhere.

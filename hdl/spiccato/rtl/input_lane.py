@@ -1,6 +1,6 @@
 """One value's way from floating point to the mantissa of a vector block; :mod:`.ingress` tells the arithmetic."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -16,6 +16,7 @@ from ..numbers import (
     VECTOR_BITS,
 )
 from .broadcast import DelayLine, copies
+from .features import PARITIES, choice_layout
 from .part import Part
 from .words import layout
 
@@ -30,23 +31,26 @@ class InputLane(Part):
 
     Parameters
     ----------
-    io_bits : int
+    config : Config
     merged : int
         How often ``groups`` is there, from registers of its own: 1 or 2.
     holds : int
-        How many signals keep the lane's value for the rest of its block: 0, 1, or 2 for fewer registers each.
+        How many signals keep the lane's value for the rest of its block: 0, 1, or 2 for fewer registers each. A lane
+        with any takes what comes with even beats only.
     wait : int
         Cycles that the block's largest group takes on top.
 
     Attributes
     ----------
-    value, feature : in, cycle 0
-    blank : in, cycle 0: there is no value, it counts as zero
-    hold : in, cycle 0: keep the value that came before (``holds`` times; only if there are any)
-    groups : out, cycle 1, thermometer code of the group: bit j - 1 tells group >= j
-    nan, saturated : out, cycle 1, of what arrived, kept or not
-    largest : in, cycle 2 + ``wait``, thermometer code of the block
-    mantissa : out, cycle 4 + ``wait``
+    value : in, cycle 0
+    early, inner : in, features that it may have, see :class:`.features.Features`: cycles 0 and 1
+    choice : in, cycle 1: which it has
+    blank : in, cycle 1: there is no value, it counts as zero
+    hold : in, cycle 1: keep the value that came before (``holds`` times; only if there are any)
+    groups : out, cycle 2, thermometer code of the group: bit j - 1 tells group >= j
+    nan, saturated : out, cycle 2, of what arrived, kept or not
+    largest : in, cycle 3 + ``wait``, thermometer code of the block
+    mantissa : out, cycle 5 + ``wait``
     """
 
     #: Register bits that a bit of ``largest`` reaches.
@@ -54,13 +58,18 @@ class InputLane(Part):
     #: What the registers that ``groups`` come from reach beside them.
     own_reach = MANTISSA_BITS
 
-    def __init__(self, io_bits, *, merged, holds, wait):
-        self.io_bits, self.merged, self.holds, self.wait = io_bits, merged, holds, wait
+    def __init__(self, config, *, merged, holds, wait):
+        self.config, self.merged, self.holds, self.wait = config, merged, holds, wait
+        #: Kinds of beats whose values it takes.
+        self.parities = 1 if holds else PARITIES
+        word = layout(feature_word)
         super().__init__(
             "input_lane_held" if holds else "input_lane",
             {
-                "value": In(io_bits),
-                "feature": In(layout(feature_word)),
+                "value": In(config.io_bits),
+                "early": In(word).array(self.parities, config.models),
+                "inner": In(word).array(self.parities),
+                "choice": In(choice_layout(config)),
                 "blank": In(1),
                 **({"hold": In(holds)} if holds else {}),
                 "groups": Out(data.ArrayLayout(GROUPS - 1, merged)),
@@ -71,22 +80,51 @@ class InputLane(Part):
             },
         )
 
+    @staticmethod
+    def choice_reach(merged):
+        """Register bits that a bit of ``choice`` reaches: over and group, live; position and both marks."""
+        return (1 + merged) * (1 + EXPONENT_BITS) + merged + EXPONENT_STEP_BITS + 2
+
     def elaborate(self, platform):
         m = Module()
-        m_bits = self.io_bits - 1 - FLOAT_EXPONENT_BITS
+        m_bits = self.config.io_bits - 1 - FLOAT_EXPONENT_BITS
         m_in, e_in, sign_in = self.value[:m_bits], self.value[m_bits:-1], self.value[-1]
 
-        # Cycle 1: exponent in the program's range; once for the mantissa, and for the groups that are merged.
+        # Cycle 1: exponent in the program's range, for all features that it may be; and whether it counts anywhere.
+        def sum_of(name, feature):
+            q = Signal(ADJUST_BITS + 1, name=f"{name}_1", reset_less=True)
+            m.d.sync += q.eq(e_in + feature.adjust)
+            return q
+
+        early = [
+            [sum_of(f"q_{parity}_{number}", feature) for number, feature in enumerate(self.early[parity])]
+            for parity in range(self.parities)
+        ]
+        inner = [sum_of(f"q_{parity}_inner", self.inner[parity]) for parity in range(self.parities)]
+        nan_1 = Signal(reset_less=True)
+        none_1 = Signal(reset_less=True)
+        nan = e_in.all() & m_in.any()
+        m.d.sync += [nan_1.eq(nan), none_1.eq(nan | ~e_in.any())]
+        fraction_1, sign_1 = (
+            DelayLine(m, name, value, 0).at(1) for name, value in (("fraction", m_in), ("sign", sign_in))
+        )
+
+        def chosen(early, inner):
+            """What counts of those that there are."""
+            kinds = [Mux(self.choice.inner, one, Array(ones)[self.choice.model]) for ones, one in zip(early, inner)]
+            return Mux(self.choice.odd, kinds[1], kinds[0]) if self.parities > 1 else kinds[0]
+
+        # Cycle 2: the sum it is; once for the mantissa, and for the groups that are merged.
         q = Signal(ADJUST_BITS + 1)
-        special = Signal()
+        enable = Signal()
         off = Signal()
         live = Signal()
         over = Signal()
         m.d.comb += [
-            q.eq(e_in + self.feature.adjust),
-            special.eq(e_in.all()),
-            off.eq(~self.feature.enable | ~e_in.any() | (special & m_in.any()) | self.blank),
-            live.eq(q[len(q) - 2 :].any()),
+            q.eq(chosen(early, inner)),
+            enable.eq(chosen([[f.enable for f in ones] for ones in self.early], [one.enable for one in self.inner])),
+            off.eq(~enable | none_1 | self.blank),
+            live.eq(q[len(q) - 2 :].any() & ~off),
             over.eq(q[-1] | (q[-2] & q[EXPONENT_RANGE.bit_length() - 1 : -2].any())),
         ]
         position, group = q[:EXPONENT_STEP_BITS], q[EXPONENT_STEP_BITS:][:EXPONENT_BITS]
@@ -95,57 +133,54 @@ class InputLane(Part):
             """While the lane is to take what comes."""
             return m.If(~self.hold[number] if self.holds else Const(1))
 
-        # Cleared when the value does not count: with no more logic behind the addition, by an input of their own, which
-        # only registers have that have no equal ones. So the second one is the first one's complement.
-        live_1 = Signal(reset_less=True)
-        dead_1 = [Signal(name="dead_1", reset_less=True)] if self.merged > 1 else []
-        position_1 = Signal(EXPONENT_STEP_BITS, reset_less=True)
-        fraction_1 = Signal(m_bits, reset_less=True)
-        sign_1 = Signal(reset_less=True)
+        position_2 = Signal(EXPONENT_STEP_BITS, reset_less=True)
+        fraction_2 = Signal(m_bits, reset_less=True)
+        sign_2 = Signal(reset_less=True)
         with taking(0):
-            (over_1,), (group_1,) = copies(m, "over", over, 1), copies(m, "group", group, 1)
-            m.d.sync += [position_1.eq(position), fraction_1.eq(m_in), sign_1.eq(sign_in)]
+            (over_2,), (group_2,) = copies(m, "over", over, 1), copies(m, "group", group, 1)
+            m.d.sync += [position_2.eq(position), fraction_2.eq(fraction_1), sign_2.eq(sign_1)]
         with taking(-1):
-            overs, groups = copies(m, "over_merged", over, self.merged), copies(m, "group_merged", group, self.merged)
-            m.d.sync += [live_1.eq(live), *(bit.eq(~live) for bit in dead_1)]
-            with m.If(off):
-                m.d.sync += [live_1.eq(0), *(bit.eq(1) for bit in dead_1)]
-        for number, its_live in enumerate((live_1, *(~bit for bit in dead_1))):
-            reached = (overs[number] | (groups[number] >= j) for j in range(1, GROUPS))
+            lives, overs, groups = (
+                copies(m, f"{name}_merged", value, self.merged)
+                for name, value in (("live", live), ("over", over), ("group", group))
+            )
+        for number, (its_live, its_over, its_group) in enumerate(zip(lives, overs, groups)):
+            reached = (its_over | (its_group >= j) for j in range(1, GROUPS))
             m.d.comb += self.groups[number].eq(Cat(its_live & bit for bit in reached))
-        nan_1, saturated_1 = Signal(reset_less=True), Signal(reset_less=True)
-        m.d.sync += [nan_1.eq(special & m_in.any() & self.feature.enable & ~self.blank), saturated_1.eq(over)]
+        nan_2 = Signal(reset_less=True)
+        saturated_2 = Signal(reset_less=True)
+        m.d.sync += [nan_2.eq(nan_1 & enable & ~self.blank), saturated_2.eq(over)]
         with m.If(off):
-            m.d.sync += saturated_1.eq(0)
-        m.d.comb += [self.nan.eq(nan_1), self.saturated.eq(saturated_1)]
+            m.d.sync += saturated_2.eq(0)
+        m.d.comb += [self.nan.eq(nan_2), self.saturated.eq(saturated_2)]
 
-        # Cycle 2: mantissa at its position in the group.
-        group_2 = Signal(EXPONENT_BITS, reset_less=True)
-        mantissa_2 = Signal(MANTISSA_BITS, reset_less=True)
-        significand = Cat(fraction_1, 1)
+        # Cycle 3: mantissa at its position in the group.
+        group_3 = Signal(EXPONENT_BITS, reset_less=True)
+        mantissa_3 = Signal(MANTISSA_BITS, reset_less=True)
+        significand = Cat(fraction_2, 1)
         keep = MANTISSA_BITS - EXPONENT_STEP + 1
         if len(significand) < keep:
             significand = Cat(Signal(keep - len(significand), name="padding"), significand)
         m.d.sync += [
-            group_2.eq(group_1 | over_1.replicate(EXPONENT_BITS)),
-            mantissa_2.eq(((significand << position_1) >> (len(significand) - keep)) | over_1.replicate(MANTISSA_BITS)),
+            group_3.eq(group_2 | over_2.replicate(EXPONENT_BITS)),
+            mantissa_3.eq(((significand << position_2) >> (len(significand) - keep)) | over_2.replicate(MANTISSA_BITS)),
         ]
-        with m.If(~live_1):
-            m.d.sync += mantissa_2.eq(0)
+        with m.If(~lives[0]):
+            m.d.sync += mantissa_3.eq(0)
 
         # Next: how many groups below the largest, and what the mantissa is for each answer: shifted, rounded, signed.
-        known = 2 + self.wait
+        known = 3 + self.wait
         group_known, mantissa_known = (
-            DelayLine(m, name, value, 2).at(known) for name, value in (("group", group_2), ("mantissa", mantissa_2))
+            DelayLine(m, name, value, 3).at(known) for name, value in (("group", group_3), ("mantissa", mantissa_3))
         )
-        signs = copies(m, "sign_known", DelayLine(m, "sign", sign_1, 1).at(known - 1), 2)
-        below_3 = Signal(self.steps, reset_less=True)
+        signs = copies(m, "sign_known", DelayLine(m, "sign", sign_2, 2).at(known - 1), 2)
+        distance = Signal(self.steps, reset_less=True)
         below = [Signal(name=f"larger_by_{k}") for k in range(self.steps)]
         m.d.comb += [
             bit.eq(Array([self.largest[g + k] if g + k < GROUPS - 1 else 0 for g in range(GROUPS)])[group_known])
             for k, bit in enumerate(below)
         ]
-        m.d.sync += below_3.eq(Cat(below))
+        m.d.sync += distance.eq(Cat(below))
         answers = []
         for k in range(self.steps):
             shift = EXPONENT_STEP * k
@@ -160,7 +195,7 @@ class InputLane(Part):
         mantissa = Signal(signed(VECTOR_BITS), reset_less=True)
         m.d.sync += mantissa.eq(answers[0])
         for k in range(self.steps):
-            with m.If(below_3[k]):
+            with m.If(distance[k]):
                 m.d.sync += mantissa.eq(answers[k + 1] if k + 1 < self.steps else 0)
         m.d.comb += self.mantissa.eq(mantissa)
         return m
