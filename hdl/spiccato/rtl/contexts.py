@@ -289,10 +289,13 @@ class Contexts(Part):
         ]
         m.d.comb += self.moved.eq(DelayLine(m, "moves", moves, 2).at(self.moved_cycle))
         # Cycle 4: a copy for each core, or what is asked for.
-        for i, (port, asks) in enumerate(zip(self.access, copies(m, "asks", moves, config.cores))):
+        for i, port in enumerate(self.access):
             copy = equal_register(f"access_{i}", access_layout(config))
             m.d.sync += copy.eq(access)
-            with m.If(asks):
-                m.d.sync += [copy.sums.eq(asked_addr), copy.c.eq(asked_addr), copy.zero.eq(0)]
+            asks_sum, asks_c = copies(m, f"asks_{i}", moves, 2)
+            with m.If(asks_sum):
+                m.d.sync += copy.sums.eq(asked_addr)
+            with m.If(asks_c):
+                m.d.sync += [copy.c.eq(asked_addr), copy.zero.eq(0)]
             m.d.comb += port.eq(copy)
         return m
