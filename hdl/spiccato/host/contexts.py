@@ -1,6 +1,5 @@
 """One context of a device: its steps, and its state as data."""
 
-import dataclasses
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -75,14 +74,12 @@ class AsyncContext:
         _, alive = await self._choose()
         state = initial_state(model)
         if alive:
-            arrays: dict[str, NDArray[np.int64] | None] = {"c": state.c, "h": state.h}
-            for kind, transfer in (("c", TransferKind.READ_C), ("h", TransferKind.READ_H)):
-                layers = {one.layer for one in wanted if one.kind == kind}
-                slots = (slot for layer in layers for slot in _numbers(model.layers[layer]))
-                if layers:
-                    arrays[kind] = await self._array(transfer, model, slots)
+            layers = [{one.layer for one in wanted if one.kind == kind} for kind in "ch"]
+            slots_c, slots_h = ([slot for layer in own for slot in _numbers(model.layers[layer])] for own in layers)
+            c = await self._array(TransferKind.READ_C, model, slots_c)
+            h = await self._array(TransferKind.READ_H, model, slots_h)
             await self._require_untouched("read")
-            state = dataclasses.replace(state, **arrays)
+            state = State(model.digest, state.sums, c, h)
         return values_of(model, state, names)
 
     async def load(self, state: State) -> None:

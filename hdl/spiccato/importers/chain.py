@@ -463,7 +463,7 @@ class Chain:
         sources = self._sources(labels)
         stage = sources[0]
         layer = stage.parent if stage.is_cell_state else stage
-        if len(sources) > 1 or layer not in path or not isinstance(layer.layer, LSTMLayer):
+        if len(sources) > 1 or layer is None or layer not in path or not isinstance(layer.layer, LSTMLayer):
             raise ModelError(
                 f"the model gives '{name}', {self.what(labels)}, besides '{result}'; supported: one result, and h and "
                 "c, as they are, of the layers that compute it"
