@@ -60,6 +60,9 @@ class Config:
     epilogues : sequence of str
         What takes a slot's finished sums to vectors: names in :data:`spiccato.rtl.epilogue.EPILOGUES`, which the kinds
         of layers ask for (:mod:`spiccato.layers`). A lane has one of each.
+    keep_h : bool
+        Each context keeps h beside c, for the host to read (:meth:`spiccato.host.Context.states`): one more memory in
+        each core, as deep as that of c. Nothing that is computed needs it.
     clock_mhz : int or float, positive and finite
         Clock the board is designed for; used only to turn cycles into microseconds.
 
@@ -85,6 +88,7 @@ class Config:
     family: str = "portable"
     profile: str = "aggressive"
     epilogues: tuple[str, ...] = ("lstm",)
+    keep_h: bool = False
     clock_mhz: float = 300.0
 
     def __post_init__(self):
@@ -142,6 +146,7 @@ class Config:
         )
         # Files have lists.
         object.__setattr__(self, "epilogues", tuple(names))
+        require(type(self.keep_h) is bool, f"keep_h must be True or False, not {self.keep_h!r}")
         clock = self.clock_mhz
         require(
             type(clock) in (int, float) and 0 < clock < math.inf, f"clock_mhz must be a positive number, not {clock!r}"
@@ -266,6 +271,8 @@ class Config:
         relevant = {
             key: value for key, value in self.to_dict().items() if key not in ("name", "clock_mhz", "family", "profile")
         }
+        if not self.keep_h:
+            del relevant["keep_h"]  # what is not built decides nothing
         relevant |= self.stages.registers | {"adds_products": self.adds_products}
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 

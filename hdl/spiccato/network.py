@@ -14,6 +14,7 @@ from .errors import ModelError
 from .layers import Layer, LinearLayer, LSTMLayer
 from .layers.arithmetic import Array
 from .layers.layer import set_fields
+from .program import StateName
 
 __all__ = ["Network"]
 
@@ -34,20 +35,24 @@ class Network:
     origin : str or None
         One line on what was stated or assumed when the network was taken from tensors that do not tell how they belong
         together, or on what was taken as state that the accelerator keeps; None if nothing was.
+    states : sequence of StateName
+        What the model calls h and c of its layers, as far as it does.
 
     Raises
     ------
     ModelError
-        No LSTM layer, kinds that cannot follow each other, sizes that do not chain, or a bad calibration array.
+        No LSTM layer, kinds that cannot follow each other, sizes that do not chain, names of states that there are not,
+        or a bad calibration array.
     """
 
     layers: tuple[Layer, ...]
     name: str = "network"
     calibration: Array | None = None
     origin: str | None = None
+    states: tuple[StateName, ...] = ()
 
     def __post_init__(self) -> None:
-        set_fields(self, layers=tuple(self.layers))
+        set_fields(self, layers=tuple(self.layers), states=tuple(self.states))
         if not any(isinstance(layer, LSTMLayer) for layer in self.layers):
             raise ModelError(f"network '{self.name}' has no LSTM layer; at least one is needed")
         labels = list(self._labels())
@@ -60,8 +65,24 @@ class Network:
                 raise ModelError(
                     f"{after} takes {sink.input_size} inputs; expected {source.output_size}, the outputs of {before}"
                 )
+        self._check_states()
         if self.calibration is not None:
             set_fields(self, calibration=fixed_array("calibration", self.calibration, ("steps", self.input_size)))
+
+    def _check_states(self):
+        there = {("h", number) for number in range(len(self.hidden_layers))}
+        there |= {("c", number) for number, layer in enumerate(self.hidden_layers) if layer.has_state}
+        names: set[str] = set()
+        for name, kind, layer, _ in self.states:
+            if name in names:
+                raise ModelError(f"two states of network '{self.name}' are named '{name}'; expected different names")
+            if (kind, layer) not in there:
+                last = len(self.hidden_layers) - 1
+                raise ModelError(
+                    f"state '{name}' is {kind} of layer {layer}; expected h of layers 0 to {last}, or c of those that "
+                    "have one"
+                )
+            names.add(name)
 
     def _labels(self):
         """What messages call the layers: those of a kind are numbered."""

@@ -162,6 +162,7 @@ def _model_summary(program, number):
         "hidden_sizes": [layer.units for layer in model.layers],
         "output_size": model.output_size,
         "weight_formats": list(model.weight_formats),
+        "states": [state._asdict() for state in model.states],
         "contexts": program.streams[number],
         "first_tid": program.tid(number, 0),
         "slots": model.slots,

@@ -5,7 +5,7 @@ import pytest
 
 from rtl_bench import make_config, random_signed, simulate
 from spiccato.isa.issue import Source
-from spiccato.isa.load import RecordKind
+from spiccato.isa.load import RecordKind, TransferTarget
 from spiccato.numbers import ACC_BITS, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
@@ -34,6 +34,7 @@ class Model:
         self.shifts = rng.integers(24, 45, (2, config.slots, config.block))
         self.sums = random_signed(rng, 31, (2 * config.state_slots + config.slots, config.block))
         self.cells = random_signed(rng, C_BITS, (2 * config.state_slots, config.lanes))
+        self.kept_h = random_signed(rng, VECTOR_BITS, (2 * config.state_slots, config.lanes))
         self.acc = np.zeros(config.block, dtype=np.int64)
 
     def load_words(self):
@@ -53,13 +54,15 @@ class Model:
                 yield RecordKind.ACCUMULATORS, row, addr, packed([value], ACC_BITS)
         for addr, values in enumerate(self.cells):
             yield RecordKind.CELL_STATE, 0, addr, packed(values, C_BITS)
+        for addr, values in enumerate(self.kept_h):
+            yield TransferTarget.H_STATE, 0, addr, packed(values, VECTOR_BITS)
 
     def play(self, word, access, vector, exponent):
-        """The accumulators after ``word``; if it finishes a slot also the units' h; sums and c as read, idle or not."""
-        sums = self.sums[access["sums"]].copy()
+        """The accumulators after ``word``; if it finishes a slot also the units' h; sums, c, h as read, idle or not."""
+        sums, h_old = self.sums[access["sums"]].copy(), self.kept_h[access["c"]].copy()
         c_old = 0 * self.cells[0] if access["zero"] else self.cells[access["c"]].copy()
         if not word["valid"]:
-            return self.acc, None, sums, c_old
+            return self.acc, None, sums, c_old, h_old
         weights = DotProductRow.widen(self.weights[word["weight"]], word["int8"], word["high"])
         shift = np.minimum(self.shifts[word["recurrent"], word["slot"]] + EXPONENT_STEP * exponent, SHIFT_MAX)
         operand = self.acc if word["source"] is Source.CONTINUE else sums
@@ -68,15 +71,21 @@ class Model:
         if word["store"] and access["keep"]:
             self.sums[access["store"]] = self.acc
         if not word["cell"]:
-            return self.acc, None, sums, c_old
+            return self.acc, None, sums, c_old, h_old
         c, h = CellUnit.compute(self.acc.reshape(-1, GATES).T, c_old)
         if access["keep"]:
-            self.cells[access["store"]] = c
-        return self.acc, h, sums, c_old
+            self.cells[access["store"]], self.kept_h[access["store"]] = c, h
+        return self.acc, h, sums, c_old, h_old
 
 
 def random_words(rng, config, timing, count):
-    """Words and their addresses that keep the core's rules: distances from stores to loads, and between c's updates."""
+    """Words and their addresses that keep the core's rules: distances from stores to loads, and between c's updates.
+
+    Of h, which nothing reads but transfers, the distance is that after which it is in its memory.
+    """
+    reuse = timing.c_reuse
+    if config.keep_h:
+        reuse += timing.h_kept - timing.c
     words, stored, updated = [], {}, {}
     states, depth = 2 * config.state_slots, 2 * config.state_slots + config.slots
     for n in range(count):
@@ -100,7 +109,7 @@ def random_words(rng, config, timing, count):
         }
         while n - stored.get(access["sums"], -99) < timing.reload:
             access["sums"] = int(rng.integers(depth))
-        while n - updated.get(access["c"], -99) < timing.c_reuse:
+        while n - updated.get(access["c"], -99) < reuse:
             access["c"] = int(rng.integers(states))
         if word["valid"] and word["store"] and access["keep"]:
             stored[access["store"]] = n
@@ -110,13 +119,13 @@ def random_words(rng, config, timing, count):
     return words
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("read", ["sums", "c", "h"])
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("family", ["portable", "agilex7"])
-def test_core(family, profile, seed):
+def test_core(family, profile, read):
     """All loaded over the load bus, then a word a cycle: ``acc``, ``h``, ``element`` in their exact cycles."""
-    rng = np.random.default_rng(seed)
-    config = core_config(family=family, profile=profile)
+    rng = np.random.default_rng(len(read))
+    config = core_config(family=family, profile=profile, keep_h=read == "h")
     timing = CoreTiming(config)
     core = Core(config)
     model = Model(config, rng)
@@ -130,15 +139,17 @@ def test_core(family, profile, seed):
         if word["valid"] and word["store"] and access["keep"]:
             stored.add(access["store"])
     expected = [model.play(*word, *args) for word, *args in zip(words, vectors, exponents)]
-    assert reloads > 50 and sum(h is not None for _, h, _, _ in expected) > 50
-    cell = seed % 2
-    lane = int(rng.integers(config.lanes if cell else config.block))
-    element_at = (timing.c_old if cell else timing.operand) + core.element_latency
+    assert reloads > 50 and sum(h is not None for _, h, *_ in expected) > 50
+    memory = ["sums", "c", "h"].index(read)
+    lane = int(rng.integers(config.lanes if memory else config.block))
+    element_at = (timing.c_old if memory else timing.operand) + core.element_latency
 
     async def testbench(ctx):
         ctx.set(core.index, INDEX)
         ctx.set(core.lane, lane)
-        ctx.set(core.of_c, cell)
+        ctx.set(core.of_c, read == "c")
+        if config.keep_h:
+            ctx.set(core.of_h, read == "h")
         for target, row, addr, data in loads:
             # The same word to another core first: it must not land here.
             for index, value in ((INDEX, data), (INDEX + 1, ~data & ((1 << 64) - 1))):
@@ -161,7 +172,7 @@ def test_core(family, profile, seed):
                 h = expected[cycle - timing.h][1]
                 assert h is None or list(ctx.get(core.h)) == h.tolist(), cycle - timing.h
             if 0 <= cycle - element_at < len(words):
-                assert ctx.get(core.element) == expected[cycle - element_at][2 + cell][lane], cycle - element_at
+                assert ctx.get(core.element) == expected[cycle - element_at][2 + memory][lane], cycle - element_at
             await ctx.tick()
 
     simulate(core, testbench)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtl_bench import make_config, simulate
-from spiccato.isa.load import RecordKind
+from spiccato.isa.load import RecordKind, TransferTarget
 from spiccato.isa.registers import REGISTERS, TransferKind
 from spiccato.isa.word import WORD_BITS
 from spiccato.numbers import ACC_BITS
@@ -15,8 +15,16 @@ from spiccato.rtl.core_timing import CoreTiming
 from spiccato.rtl.load_tree import LoadTree
 from spiccato.rtl.sequencer import Sequencer
 
-CONFIG = make_config(models=2, streams=4)
+CONFIG = make_config(models=2, streams=4, keep_h=True)
+#: Without it nothing of h is read or written.
+WITHOUT_H = make_config(models=2, streams=4)
 TIMING = CoreTiming(CONFIG)
+#: Of what there is to read and write: when it is read and written, and over the load bus for what.
+MEMORIES = {
+    "SUM": (TIMING.operand, TIMING.acc, RecordKind.ACCUMULATORS),
+    "C": (TIMING.c_old, TIMING.c, RecordKind.CELL_STATE),
+    "H": (TIMING.c_old, TIMING.h_kept, TransferTarget.H_STATE),
+}
 READS, WRITES, MARKS = (
     [kind for kind in TransferKind if kind.name.startswith(names)] for names in ("READ", "WRITE", ("ADOPT", "FORGET"))
 )
@@ -85,8 +93,8 @@ class Host:
         raise AssertionError("the transfer does not end")
 
 
-def run(script):
-    part = Transfers(CONFIG)
+def run(script, config=CONFIG):
+    part = Transfers(config)
 
     async def testbench(ctx):
         await script(Host(ctx, part))
@@ -129,7 +137,7 @@ def test_looking_up(running):
 @pytest.mark.parametrize("waits", [0, 1, 17])
 def test_an_element_moves(kind, waits):
     """One idle word: read when the element is there, or written when the word would; then it is done."""
-    is_c = kind in (TransferKind.READ_C, TransferKind.WRITE_C)
+    read_at, written_at, target = MEMORIES[kind.name.partition("_")[2]]
     element, entry = -(1 << ACC_BITS - 1) + 77, 0x7654_89AB_CDEF
 
     async def script(host):
@@ -143,7 +151,8 @@ def test_an_element_moves(kind, waits):
         assert not host.get("request_move")
         await host.wanted("request_move")
         assert {name: host.get(f"request_{name}") for name in fields} == fields
-        assert host.get("request_cell") == is_c and not host.get("request_mark")
+        assert host.get("request_cell") == (target is RecordKind.CELL_STATE) and not host.get("request_mark")
+        assert host.get("request_result") == (target is TransferTarget.H_STATE)
         for _ in range(waits):
             assert host.get("request_move") and not host.get("done") and not host.get("load_enable")
             await host.tick()
@@ -151,21 +160,21 @@ def test_an_element_moves(kind, waits):
         await host.tick()
         host.set(request_moved=0)
         assert not host.get("request_move")
-        there = (TIMING.c_old if is_c else TIMING.operand) + Core.element_latency + 1
+        there = read_at + Core.element_latency + 1
+        written = written_at - LoadTree.latency - Transfers.load_latency
+        last = max(there, written)
         # Only in that cycle.
         host.set(request_element=0)
         seen = {}
-        for cycle in range(Contexts.moved_cycle + 1, there + 2):
+        for cycle in range(Contexts.moved_cycle + 1, last + 2):
             host.set(request_element=element if cycle == there else cycle)
             if host.get("load_enable"):
                 seen[cycle] = {name: host.get(f"load_{name}") for name in ("target", "core", "row", "addr", "data")}
-            assert host.get("done") == (cycle == there + 1)
+            assert host.get("done") == (cycle == last + 1)
             await host.tick()
         if kind in READS:
             assert host.get("element") == element and not seen
         else:
-            written = (TIMING.c if is_c else TIMING.acc) - LoadTree.latency - Transfers.load_latency
-            target = RecordKind.CELL_STATE if is_c else RecordKind.ACCUMULATORS
             ((cycle, found),) = seen.items()
             assert cycle == written
             data = found.pop("data")
@@ -173,6 +182,24 @@ def test_an_element_moves(kind, waits):
             assert data & (1 << ACC_BITS) - 1 == entry
 
     run(script)
+
+
+@pytest.mark.parametrize("kind", [TransferKind.READ_H, TransferKind.WRITE_H])
+def test_h_that_is_not_kept(kind):
+    """The transfer ends, and nothing was read or written."""
+
+    async def script(host):
+        await host.choose()
+        host.set(request_element=77)
+        await host.transfer(kind)
+        await host.wanted("request_move")
+        host.set(request_moved=1)
+        await host.tick()
+        host.set(request_moved=0)
+        _, loads = await host.until_done()
+        assert not loads and not host.get("element") and not host.get("request_cell")
+
+    run(script, WITHOUT_H)
 
 
 def test_nothing_is_written_to_an_unknown_context():
@@ -224,9 +251,10 @@ def test_marks(kind):
 @pytest.mark.parametrize("kind", TransferKind)
 def test_given_up(pulse, kind):
     """A reset or another choice at any cycle: nothing is written any more, and nothing is done by what was cut."""
+    latest = max(written for _, written, _ in MEMORIES.values())
 
     async def script(host):
-        for cut in range(24):
+        for cut in range(latest + 4):
             await host.choose()
             await host.transfer(kind)
             came = False
@@ -241,7 +269,7 @@ def test_given_up(pulse, kind):
                 assert not host.get("load_enable") and not host.get("done")
                 assert not host.get("request_move") and not host.get("request_mark")
                 await host.tick()
-            assert came or kind not in WRITES or cut < 20
+            assert came or kind not in WRITES or cut < latest
 
     run(script)
 

@@ -41,6 +41,8 @@ _QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
 _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
 _CELL = "rtl/test_cell.py::test_cell_is_its_model"
 _ROW = "rtl/test_row.py::test_the_conservative_profile_adds_a_cycle"
+_KEPT = "rtl/test_core.py::test_core[portable-aggressive-h]"
+_MOVES = "rtl/test_transfers.py::test_an_element_moves"
 _KIND = "system/test_layer_kind.py::test_every_bit_and_every_cycle[between]"
 
 MUTATIONS = [
@@ -52,6 +54,9 @@ MUTATIONS = [
     Mutation("core.py", "if len(states) < len(units):", "if False:", _KIND),
     Mutation("core.py", "with m.Switch(number):", "with m.Switch(~number):", _KIND),
     Mutation("core.py", "value, since).at(cycle)", "value, since).at(since)", _KIND),
+    # h that contexts keep.
+    Mutation("core.py", "self.h[lane], t.h).at(t.h_kept)", "self.h[lane], t.h).at(t.h)", _KEPT),
+    Mutation("control/transfers.py", "m.Elif(end | (showing", "m.Elif(read | (showing", _MOVES),
     # AXI4-Lite.
     Mutation("control/bus.py", "arready.eq(~reading & ~chosen & ~axil.rvalid)", "arready.eq(~reading & ~chosen)", _BUS),
     Mutation("control/bus.py", "have_addr & have_data & ~axil.bvalid", "have_addr & have_data", _BUS),

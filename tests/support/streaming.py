@@ -9,7 +9,7 @@ from spiccato.compiler import compile_program
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.vm import VirtualMachine
 
-__all__ = ["assert_accurate", "turns"]
+__all__ = ["WIDE", "assert_accurate", "turns"]
 
 WIDE = dataclasses.replace(CONFIG, name="wide", block=16, io_format="float32")
 #: Largest RMS error of 16-bit weights, as a multiple of a bfloat16 pipeline's.

@@ -1,5 +1,8 @@
 """Streaming models of frameworks on the RTL: contexts that take turns, as the virtual machine has them."""
 
+import dataclasses
+import pickle
+
 import numpy as np
 import pytest
 
@@ -8,6 +11,7 @@ from programs import CONFIG
 from spiccato.compiler import compile_program
 from spiccato.formats import to_bits
 from spiccato.importers import load_network
+from spiccato_sim.benches import runner
 from spiccato_sim.benches.traffic import Segment, Send, compare, play
 from streaming import turns
 
@@ -49,3 +53,34 @@ def test_states_as_buffers(build_folder):
             return self.fc(y)
 
     assert_exact(load_network(Kept()), XS, build_folder)
+
+
+def test_h_beside_the_output(build_folder, tmp_path):
+    """A module that returns the features of its head, too: the contexts keep them, for the host to read."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("cocotb_tools")
+    from spiccato_sim.benches.tb_states import Job
+
+    class Features(torch.nn.Module):
+        """The output, and what it was computed from."""
+
+        def __init__(self):
+            super().__init__()
+            torch.manual_seed(4)
+            self.lstm = torch.nn.LSTM(5, 9, 2)
+            self.fc = torch.nn.Linear(9, 2)
+
+        def forward(self, x, h, c):
+            y, (h, c) = self.lstm(x, (h, c))
+            return self.fc(y), y, h, c
+
+    config = dataclasses.replace(CONFIG, name="keeps", block=8, keep_h=True)
+    program = compile_program([load_network(Features())], config, contexts=3)
+    job = Job(program=program, xs=XS[0].astype(np.float64)[:4], state=str(tmp_path / "state"), busy=1500)
+    (tmp_path / "job").write_bytes(pickle.dumps(job))
+    runner.run(
+        runner.build(config, folder=build_folder),
+        "spiccato_sim.benches.tb_states",
+        results_dir=tmp_path,
+        env={"SPICCATO_JOB": str(tmp_path / "job")},
+    )

@@ -13,6 +13,7 @@ from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 from spiccato.config import Config
 from spiccato.errors import BoardError, ConfigError
 from spiccato.families import FAMILIES
+from spiccato.numbers import VECTOR_BITS
 from spiccato.registry import configuration
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
@@ -223,6 +224,15 @@ def test_census_counts_the_multipliers(name):
     # Five lines, three products for each hidden unit of a slot.
     others = sum(count for part, count, _ in kinds if isinstance(part, (Multiply, MultiplyAdd)))
     assert others - (0 if config.adds_products else in_rows) == 8 * config.slot_units
+
+
+def test_h_that_contexts_keep():
+    """A memory in each core, as deep as that of c; no multiplier."""
+    board = find("ulx3s")
+    plain, keeps = (estimate(dataclasses.replace(board.config, keep_h=kept), board) for kept in (False, True))
+    kind, blocks = board.family.memory_blocks(VECTOR_BITS * board.config.lanes, 2 * board.config.state_slots)
+    assert keeps.memory == plain.memory | {kind: plain.memory[kind] + board.config.cores * blocks}
+    assert keeps.dsp == plain.dsp and keeps.registers > plain.registers
 
 
 def test_dsp_blocks():

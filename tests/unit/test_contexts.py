@@ -22,22 +22,27 @@ from spiccato_sim.models.vm import VirtualMachine
 pytestmark = pytest.mark.fast
 
 
-def program_of(seed, contexts=(3, 2, 1)):
+KEEPS_H = dataclasses.replace(CONFIG, name="keeps", keep_h=True)
+
+
+def program_of(seed, contexts=(3, 2, 1), config=CONFIG):
     """A program of three models, one of them with an initial state."""
     return compile_program(
-        [network(seed), with_initial(network(seed + 1, layers=1)), network(seed + 2)], CONFIG, contexts=contexts
+        [network(seed), with_initial(network(seed + 1, layers=1)), network(seed + 2)], config, contexts=contexts
     )
 
 
 def same(state, other):
-    return state.model == other.model and (state.sums == other.sums).all() and (state.c == other.c).all()
+    assert (state.h is None) == (other.h is None)
+    kept = state.h is None or (state.h == other.h).all()
+    return state.model == other.model and (state.sums == other.sums).all() and (state.c == other.c).all() and kept
 
 
 @pytest.mark.parametrize("seed", range(6))
 def test_each_context_is_what_it_would_be_alone(seed):
     """Packets of random contexts, malformed ones, starts, resets, saves and loads: each as on a machine of its own."""
     rng = np.random.default_rng(seed)
-    program = program_of(10 * seed)
+    program = program_of(10 * seed, config=(CONFIG, KEEPS_H)[seed % 2])
     contexts = [(model, stream) for model, streams in enumerate(program.streams) for stream in range(streams)]
     shared, alone = VirtualMachine(program), {context: VirtualMachine(program) for context in contexts}
     saved = {}
@@ -142,7 +147,7 @@ def test_a_state_moves(tmp_path):
 
 
 def test_a_state_of_other_shapes_or_values_is_refused():
-    model = compile_network(network(5), CONFIG)
+    model = compile_network(network(5), KEEPS_H)
     state = initial_state(model)
     for changes, message in (
         ({"sums": state.sums[:-1]}, "sums has shape"),
@@ -150,6 +155,7 @@ def test_a_state_of_other_shapes_or_values_is_refused():
         ({"sums": state.sums + (1 << 47)}, "sums has to hold integers of 48 bits"),
         ({"c": state.c - (1 << 26) - 1}, "c has to hold integers of 27 bits"),
         ({"c": state.c + 0.5}, "c has to hold integers"),
+        ({"h": state.h + (1 << 17)}, "h has to hold integers of 18 bits"),
     ):
         with pytest.raises(ProgramError, match=f"state of model 'net5': {message}"):
             dataclasses.replace(state, **changes).require(model)
@@ -175,6 +181,102 @@ def test_damaged_state_files(tmp_path):
         State.load(path)
     with pytest.raises(ProgramError, match="no such file"):
         State.load(tmp_path / "none")
+
+
+# h where it is kept.
+
+
+def by_layer(machine, program, model):
+    """h and c of the machine's last inference, which was of ``model``, in the model's own numbers, by their names."""
+    found = {}
+    for number, (h, c) in enumerate(zip(machine.h, machine.c(model))):
+        found |= {f"h_l{number}": h / 2**17, f"c_l{number}": c / 2**17}
+    return found
+
+
+def equal(states, others):
+    return states.keys() == others.keys() and all((states[name] == others[name]).all() for name in states)
+
+
+def test_h_and_c_by_name():
+    """What the model computed, near to what float64 has; and what it starts from where it has computed nothing."""
+    program, networks = program_of(1, config=KEEPS_H), [network(1), with_initial(network(2, layers=1))]
+    machine = VirtualMachine(program)
+    for model, own in enumerate(networks):
+        starts = machine.states(model, 1)
+        for number, layer in enumerate(own.hidden_layers):
+            for kind, start in zip("hc", layer.initial_state):
+                assert np.abs(starts[f"{kind}_l{number}"] - start).max() <= 2**-18
+        reference = Reference(own)
+        for x in zoo.inputs(own, 5):
+            machine.step(x, model=model, stream=1)
+            reference.step(x)
+            assert equal(machine.states(model, 1), by_layer(machine, program, model))
+        for number, (h, c) in enumerate(zip(reference.h, reference.c)):
+            assert np.abs(machine.states(model, 1)[f"h_l{number}"] - h).max() < 0.02
+            assert np.abs(machine.states(model, 1)[f"c_l{number}"] - c).max() < 0.05
+        assert equal(machine.states(model, 0), starts)
+        assert equal(machine.states(model, 1, names=["h_l0"]), {"h_l0": machine.h[0] / 2**17})
+
+
+def test_h_stays_where_nothing_was_handed_on():
+    """Malformed and unknown packets leave h, also if they ask for a start; a start counts when its step has ended."""
+    program = program_of(2, config=KEEPS_H)
+    machine = VirtualMachine(program)
+    x = to_bits(np.ones(program.models[1].input_size), "bfloat16")
+    machine.step_bits(x, model=1)
+    one = machine.states(1)
+    machine.step_bits(x, model=1)
+    two = machine.states(1)
+    assert not equal(one, two)
+    machine.step_bits(x, model=1, start=True, malformed=True)
+    machine.step_bits(x, model=1, stream=5)
+    assert equal(machine.states(1), two)
+    machine.step_bits(x, model=1, start=True)
+    assert equal(machine.states(1), one)
+    machine.reset(1, 0)
+    assert equal(machine.states(1), VirtualMachine(program).states(1))
+
+
+def test_h_that_is_not_kept():
+    """c alone; h is refused by its name."""
+    machine = VirtualMachine(program_of(1))
+    machine.step(np.ones(machine.program.models[0].input_size))
+    assert list(machine.states()) == ["c_l0", "c_l1"]
+    with pytest.raises(ProgramError, match="state 'h_l1' of model 'net1' is h of layer 1, .* needs keep_h=True"):
+        machine.states(names=["c_l0", "h_l1"])
+    with pytest.raises(ProgramError, match="model 'net1' has no state 'h'; it has 'h_l0', 'c_l0', 'h_l1', 'c_l1'"):
+        machine.states(names=["h"])
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_states_with_and_without_h(tmp_path, keeps):
+    """A state that was saved with h is none of a device without it, nor the other way round."""
+    there, here = (compile_program([network(5)], config) for config in (CONFIG, KEEPS_H)[:: 1 if keeps else -1])
+    machine = VirtualMachine(there)
+    machine.step(np.ones(there.model.input_size))
+    machine.state().save(tmp_path / "s.state")
+    state = State.load(tmp_path / "s.state")
+    assert same(state, machine.state()) and there.model.digest == here.model.digest
+    message = "'keeps' keeps h .* saved without it" if keeps else "'shared' does not keep h .* holds it"
+    with pytest.raises(ProgramError, match=f"state of model 'net5': configuration {message}.* keep_h={keeps}$"):
+        VirtualMachine(here).set_state(state)
+    VirtualMachine(there).set_state(state)
+
+
+def test_configurations_with_and_without_h():
+    """Another digest, for a host has to know; the same issue words and cycles."""
+    plain, keeps = (compile_program([network(5)], config) for config in (CONFIG, KEEPS_H))
+    assert CONFIG.digest != KEEPS_H.digest and (plain.model.words == keeps.model.words).all()
+    with pytest.raises(ProgramError, match="keep_h False instead of True"):
+        plain.require(KEEPS_H)
+
+
+def test_initial_h_that_cannot_be_kept():
+    with pytest.raises(
+        FitError, match="layer 0: an initial h of magnitude 2 is beyond .* since the configuration keeps h"
+    ):
+        compile_network(Network((LSTMLayer(np.zeros((4, 1)), np.zeros((4, 1)), h0=np.full(1, 2.0)),)), KEEPS_H)
 
 
 @pytest.mark.parametrize("weights, scale", [("int16", 1), ("int8", 1), ("int16", 1000)])

@@ -11,7 +11,17 @@ from amaranth.lib import data
 from rtl_bench import make_config
 from spiccato.isa.c_header import c_header
 from spiccato.isa.issue import Source, VectorFrom, core_word, issue_word
-from spiccato.isa.load import Record, RecordKind, context_word, header_words, load_stream, model_word, parameters_word
+from spiccato.isa.load import (
+    TARGET_BITS,
+    Record,
+    RecordKind,
+    TransferTarget,
+    context_word,
+    header_words,
+    load_stream,
+    model_word,
+    parameters_word,
+)
 from spiccato.isa.registers import REGISTERS
 from spiccato.isa.word import Word, pack_bits
 from spiccato.rtl.words import layout
@@ -121,8 +131,14 @@ def test_registers():
     assert len(set(offsets)) == len(offsets) and all(offset % 4 == 0 for offset in offsets)
     assert all(register.word.size <= 32 for register in REGISTERS.values())
     built = REGISTERS["configuration"]
-    assert set(built.unpack(built.pack(block=8, float32=1))) == {"cores", "block", "float32"}
+    assert set(built.unpack(built.pack(block=8, float32=1))) == {"cores", "block", "float32", "keep_h"}
     assert isinstance(layout(built.word), data.StructLayout)
+
+
+def test_targets_of_the_load_bus():
+    """What transfers alone write is none of what loads hold."""
+    kinds = [*RecordKind, *TransferTarget]
+    assert len(set(map(int, kinds))) == len(kinds) and max(TransferTarget) < 1 << TARGET_BITS
 
 
 def test_c_header(tmp_path):

@@ -1,5 +1,7 @@
 """Import of ONNX models that take and give h and c, and of constant initial states: a context each, or one line."""
 
+import dataclasses
+
 import numpy as np
 import onnx
 import onnx.reference
@@ -7,9 +9,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from paths import FIXTURES
-from spiccato.errors import ModelError
+from programs import CONFIG
+from spiccato.compiler import compile_program
+from spiccato.errors import FitError, ModelError
 from spiccato.importers import load_network, save_safetensors
+from spiccato.program import StateName
 from spiccato_sim.models.reference import Reference
+from spiccato_sim.models.vm import VirtualMachine
 from streaming import assert_accurate
 
 pytestmark = pytest.mark.fast
@@ -274,16 +280,95 @@ NOT_STREAMING = {
         ),
         "node 'other' (LSTM): its input 0 does not depend on the model's input",
     ),
-    "h beside the result": (
-        model([*TWO_CONCATENATED, node("Identity", "hn2", "extra")], [X, H2, C2], "y extra hn cn"),
-        "the model gives 'extra', the result of node 'two' (LSTM), besides 'y'; supported: one result, besides the "
-        "state: h could be rows of an identity in the layer of 'y'",
+    "h of two layers beside the result": (
+        model([*TWO_CONCATENATED, node("Concat", "hn2 hn1", "extra", axis=0)], [X, H2, C2], "y extra hn cn"),
+        "the model gives 'extra', the result of node 'one' (LSTM) and the result of node 'two' (LSTM), besides 'y'; "
+        "supported: one result, and h and c, as they are, of the layers that compute it",
     ),
-    "c beside the result": (
-        model([*TWO_CONCATENATED, node("Identity", "cn2", "extra")], [X, H2, C2], "y extra hn cn"),
-        "the model gives 'extra', the cell state of node 'two' (LSTM), besides 'y'; supported: c as state only",
+    "h scaled beside the result": (
+        model([*TWO_CONCATENATED, node("Mul", "hn2 half", "extra")], [X, H2, C2], "y extra hn cn", [HALF]),
+        "the model gives 'extra', the result of node 'mul_extra' (Mul), besides 'y'; supported: one result, and h",
+    ),
+    "a part of h beside the result": (
+        model(
+            [*TWO_CONCATENATED, node("Gather", "hn2 half", "extra", axis=2)],
+            [X, H2, C2],
+            "y extra hn cn",
+            [("half", np.array([0, 1]))],
+        ),
+        "the model's result 'extra' does not hold all 4 values of the result of node 'two' (LSTM), in order and once",
+    ),
+    "h of a layer that computes nothing": (
+        model([*TWO_CONCATENATED, lstm("more", "x2", "", "", "o hn3 cn3")], [X, H2, C2], "y hn3 hn cn"),
+        "the model gives 'hn3', the result of node 'more' (LSTM), besides 'y'; supported: one result, and h and c",
     ),
 }
+
+
+def names(network):
+    return {state.name: (state.kind, state.layer, state.result) for state in network.states}
+
+
+@pytest.mark.parametrize(
+    "given, expected",
+    [
+        ("one step", {"h": ("h", 0, False), "c": ("c", 0, False)}),
+        ("h and c in one", {"state[0]": ("h", 0, False), "state[1]": ("c", 0, False)}),
+        (
+            "two layers",
+            {"h[0]": ("h", 0, False), "h[1]": ("h", 1, False), "c[0]": ("c", 0, False), "c[1]": ("c", 1, False)},
+        ),
+    ],
+)
+def test_names_of_states(given, expected):
+    """The model's own; with numbers where one state is of several layers, or h and c."""
+    assert names(load_network(STREAMING[given])) == expected
+
+
+KEEPS_H = dataclasses.replace(CONFIG, name="keeps", keep_h=True, io_format="float32")
+
+
+@pytest.mark.parametrize("what, kind, layer", [("hn1", "h", 0), ("hn2", "h", 1), ("cn1", "c", 0), ("cn2", "c", 1)])
+def test_h_and_c_beside_the_result(what, kind, layer):
+    """Read from the context, where they are what onnx gives; h only where it is kept."""
+    graph = model([*TWO_CONCATENATED, node("Identity", what, "extra")], [X, H2, C2], "y extra hn cn")
+    network = load_network(graph)
+    assert names(network)["extra"] == (kind, layer, True)
+    assert network.origin.endswith(
+        f"; no output, but read from a context's states: 'extra' ({kind} of '{('one', 'two')[layer]}')"
+    )
+    xs = np.random.default_rng(1).standard_normal((5, 3))
+    machine, session = VirtualMachine(compile_program([network], KEEPS_H)), onnx.reference.ReferenceEvaluator(graph)
+    held = np.zeros((2, 2, 1, 4), np.float32)
+    for x in xs:
+        y, extra, *held = session.run(None, {"x": x.astype(np.float32)[None, None], "h": held[0], "c": held[1]})
+        np.testing.assert_allclose(machine.step(x), np.ravel(y), rtol=0, atol=1e-3)
+        states = machine.states()
+        assert set(states) == {"h[0]", "h[1]", "c[0]", "c[1]", "extra"}
+        np.testing.assert_array_equal(states["extra"], states[f"{kind}[{layer}]"])
+        for name, expected in (("extra", extra), ("h[0]", held[0][0]), ("c[1]", held[1][1])):
+            np.testing.assert_allclose(states[name], np.ravel(expected), rtol=0, atol=1e-3)
+    without = dataclasses.replace(KEEPS_H, name="without", keep_h=False)
+    if kind == "c":
+        assert set(VirtualMachine(compile_program([network], without)).states()) == {"c[0]", "c[1]", "extra"}
+        return
+    with pytest.raises(FitError) as caught:
+        compile_program([network], without)
+    assert str(caught.value).startswith(
+        f"network 'g' gives 'extra', h of layer {layer}, besides its output, and configuration 'without' does not keep "
+        "h: needs keep_h=True"
+    )
+
+
+def test_names_that_states_of_networks_have():
+    network = load_network(STREAMING["one step"])
+    for states, message in (
+        ([StateName("h", "h", 0), StateName("h", "c", 0)], "two states of network 'g' are named 'h'"),
+        ([StateName("s", "h", 1)], "state 's' is h of layer 1; expected h of layers 0 to 0, or c of"),
+        ([StateName("s", "x", 0)], "state 's' is x of layer 0; expected"),
+    ):
+        with pytest.raises(ModelError, match=message):
+            dataclasses.replace(network, states=states)
 
 
 @pytest.mark.parametrize("graph, message", NOT_STREAMING.values(), ids=NOT_STREAMING)

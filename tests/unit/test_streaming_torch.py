@@ -1,12 +1,17 @@
 """Import of PyTorch modules that take or keep h and c: a context each, or refused. Needs PyTorch."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from spiccato.errors import ModelError
+from spiccato.compiler import compile_program
+from spiccato.errors import FitError, ModelError
 from spiccato.importers import load_network
+from spiccato.program import StateName
 from spiccato_sim.models.reference import Reference
-from streaming import assert_accurate
+from spiccato_sim.models.vm import VirtualMachine
+from streaming import WIDE, assert_accurate
 
 torch = pytest.importorskip("torch")
 nn = torch.nn
@@ -140,6 +145,61 @@ def test_forms_of_state(module, example):
                 y = module(data)
             ys.append(y[-1, 0].numpy())
     np.testing.assert_allclose(Reference(network).run(xs.numpy()), ys, rtol=0, atol=1e-6)
+
+
+FEATURES = {
+    "of arguments": (
+        Given(lambda m, x, h, c: (lambda y, s: (m.fc(y), y, *s))(*m.lstm(x, (h, c)))),
+        EXAMPLE,
+        "output[1]",
+    ),
+    "first": (Given(lambda m, x, h, c: (lambda y, s: (y, *s, m.fc(y)))(*m.lstm(x, (h, c)))), EXAMPLE, "output[0]"),
+    "in a dict": (
+        Parts(
+            lambda m, x: (lambda y, s: (m.__setattr__("state", s), {"y": m.fc(y), "features": y})[1])(
+                *m.lstm(x, m.state)
+            ),
+            nothing_yet,
+        ),
+        None,
+        "output['features']",
+    ),
+}
+
+
+@pytest.mark.parametrize("module, example, name", FEATURES.values(), ids=FEATURES)
+def test_h_is_a_result_beside_the_output(module, example, name):
+    """A head on features that are wanted, too: they are the last layer's h, which a context keeps."""
+    network = load_network(module, example_input=example)
+    assert [state for state in network.states if state.result] == [StateName(name, "h", 1, True)]
+    config = dataclasses.replace(WIDE, keep_h=True)
+    machine = VirtualMachine(compile_program([network], config, contexts=2, weight_formats="int16"))
+    xs = torch.randn(6, 5, generator=torch.Generator().manual_seed(1))
+    state = [part.double() for part in EXAMPLE[1:]]
+    module = module.double().eval()
+    with torch.no_grad():
+        for x in xs.double():
+            features, state = module.lstm(x[None, None], tuple(state))
+            y = machine.step(x.numpy(), stream=1)
+            np.testing.assert_allclose(y, module.fc(features)[0, 0], rtol=0, atol=1e-3)
+            states = machine.states(stream=1)
+            np.testing.assert_allclose(states[name], features[0, 0], rtol=0, atol=1e-3)
+            c = next(states[own] for own in states if own.startswith(("c[1]", "state[1][1]", "c_l1")))
+            np.testing.assert_allclose(c, state[1][1, 0], rtol=0, atol=1e-3)
+    module.float()
+    with pytest.raises(FitError, match="h of layer 1, besides its output, .* does not keep h: needs keep_h=True"):
+        compile_program([network], WIDE)
+
+
+def test_h_of_a_model_that_keeps_no_state():
+    """Of every step; final states of such a model are nothing that it needs."""
+
+    def flow(m, x):
+        y, (h, c) = m.lstm(x)
+        return m.fc(y), y, h, c
+
+    assert load_network(Parts(flow)).states == (StateName("output[1]", "h", 1, True),)
+    assert load_network(Parts(lambda m, x: (lambda y, s: (m.fc(y), s))(*m.lstm(x)))).states == ()
 
 
 def with_state(change):

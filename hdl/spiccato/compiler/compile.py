@@ -6,11 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..config import Config
-from ..errors import SpiccatoError
+from ..errors import FitError, SpiccatoError
 from ..layers import LoweredLayer
 from ..network import Network
-from ..program import LayerPlace, Model, Program
-from ..program.halves import dealt_cells, recurrent_sums
+from ..program import LayerPlace, Model, Program, StateName
+from ..program.halves import recurrent_sums
 from ..rtl.accelerator import Timing
 from .check import check_schedule
 from .fit import fit_error, fitting_schedule, shared_formats, weight_formats
@@ -44,6 +44,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
     FitError
         If the network does not fit: with what it needs, what there is, and what would fit.
     """
+    _check_results(network, config)
     lowered = lower(network)
     layout, timing = Layout(lowered, config), Timing(config)
     formats = weight_formats(layout, weight_format)
@@ -85,6 +86,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         initial_sums=np.zeros((0, config.cores, config.block), dtype=np.int64),
         initial_c=np.zeros((0, config.cores, config.lanes), dtype=np.int64),
         words=encode(layout, plan, memory),
+        states=_state_names(network),
         notes=tuple(integers.notes),
     )
     if not layout.has_initial:
@@ -93,8 +95,33 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         model,
         initial_h=np.concatenate(integers.initial_h),
         initial_sums=recurrent_sums(model, integers.initial_h),
-        initial_c=dealt_cells(model, integers.initial_c),
+        initial_c=model.dealt(integers.initial_c),
     )
+
+
+def _check_results(network: Network, config: Config) -> None:
+    """Refuse a network that gives h beside its output, if contexts do not keep it."""
+    for state in network.states:
+        if state.result and state.kind == "h" and not config.keep_h:
+            raise FitError(
+                f"network {network.name!r} gives {state.name!r}, h of layer {state.layer}, besides its output, and "
+                f"configuration {config.name!r} does not keep h: needs keep_h=True, with which a context's states() "
+                "has it; or rows of an identity in the linear layer, which make it a part of the output"
+            )
+
+
+def _state_names(network: Network) -> tuple[StateName, ...]:
+    """Names for h and c of all layers: the model's own, or ``h_l0``, ``c_l0`` and so on."""
+    states = list(network.states)
+    known = {(state.kind, state.layer) for state in states}
+    for number, layer in enumerate(network.hidden_layers):
+        for kind in ("h", "c") if layer.has_state else ("h",):
+            if (kind, number) not in known:
+                name = f"{kind}_l{number}"
+                while any(state.name == name for state in states):
+                    name += "_"
+                states.append(StateName(name, kind, number))
+    return tuple(states)
 
 
 def compile_program(

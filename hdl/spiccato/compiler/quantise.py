@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..errors import FitError
 from ..layers import LoweredLayer
 from ..network import Network
-from ..numbers import C_BITS, C_FRAC_BITS, GATE_FRAC_BITS, H_FRAC_BITS
+from ..numbers import C_BITS, C_FRAC_BITS, GATE_FRAC_BITS, H_FRAC_BITS, VECTOR_BITS
 from .layout import Layout, Matrix
 from .notes import calibration_note, output_note
 from .rows import check_row_range, output_frac_bits, quantise_matrix, row_bias, row_point
@@ -118,18 +118,21 @@ def _initial_state(
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
     """h and c that sequences start from; refuses what is beyond the formats. h may be wider than the hardware's own."""
     h, c = [], []
+    # What contexts keep has the width of the hardware's own.
+    keeps = layout.config.keep_h
     for layer, place, name in zip(lowered, layout.hidden, names):
         parts = []
         for what, values, frac_bits, bits, size in (
-            ("h", layer.initial_h, H_FRAC_BITS, _INITIAL_H_BITS, layer.units),
+            ("h", layer.initial_h, H_FRAC_BITS, VECTOR_BITS if keeps else _INITIAL_H_BITS, layer.units),
             ("c", layer.initial_c, C_FRAC_BITS, C_BITS, layer.units * place.kind.has_state),
         ):
             scaled = np.rint(np.ldexp(np.zeros(size) if values is None else values, frac_bits))
             largest = np.abs(scaled).max(initial=0)
             if largest >= 2.0 ** (bits - 1):
+                limit = f"{2 ** (bits - 1 - frac_bits)}{', since the configuration keeps h' * (bits == VECTOR_BITS)}"
                 raise FitError(
                     f"{name}: an initial {what} of magnitude {np.ldexp(largest, -frac_bits):.3g} is beyond what there "
-                    f"may be ({2 ** (bits - 1 - frac_bits)})"
+                    f"may be ({limit})"
                 )
             parts.append(scaled.astype(np.int64))
         h.append(parts[0])

@@ -10,8 +10,8 @@ from ..arrays import real_array
 from ..errors import DeviceError
 from ..isa.registers import REGISTERS, TransferKind
 from ..isa.word import WORD_BITS, pack_bits
-from ..numbers import ACC_BITS, C_BITS
-from ..program import Model, State, initial_state
+from ..numbers import ACC_BITS, C_BITS, VECTOR_BITS
+from ..program import Model, State, initial_state, read_names, values_of
 from .run import finished
 
 if TYPE_CHECKING:
@@ -61,19 +61,26 @@ class AsyncContext:
         model, alive = await self._choose()
         if not alive:
             return initial_state(model)
-        config = model.config
-        sums = np.zeros((model.state_slots, config.cores, config.block), dtype=np.int64)
-        c = np.zeros((model.state_slots, config.cores, config.lanes), dtype=np.int64)
-        for array, kind, slots in (
-            (sums, TransferKind.READ_SUM, _slots_with_sums(model)),
-            (c, TransferKind.READ_C, _slots_with_cells(model)),
-        ):
-            for slot in slots:
-                for core, lane in np.ndindex(array.shape[1:]):
-                    await self._transfer(kind, slot, core, lane)
-                    array[slot, core, lane] = await self._element()
+        sums = await self._array(TransferKind.READ_SUM, model, _slots_with_sums(model), model.config.block)
+        c = await self._array(TransferKind.READ_C, model, _slots_with_cells(model))
+        h = await self._array(TransferKind.READ_H, model, _slots_with_h(model)) if model.config.keep_h else None
         await self._require_untouched("saved")
-        return State(model.digest, sums, c)
+        return State(model.digest, sums, c, h)
+
+    async def states(self, *names: str) -> dict[str, NDArray[np.float64]]:
+        """h and c after the last step, in the model's own numbers: {name: (units,)}, as :meth:`Context.states`."""
+        model = self.device.require(self.model, self.stream)
+        wanted = read_names(model, names)
+        _, alive = await self._choose()
+        state = initial_state(model)
+        if alive:
+            layers = [{one.layer for one in wanted if one.kind == kind} for kind in "ch"]
+            slots_c, slots_h = ([slot for layer in own for slot in _numbers(model.layers[layer])] for own in layers)
+            c = await self._array(TransferKind.READ_C, model, slots_c)
+            h = await self._array(TransferKind.READ_H, model, slots_h)
+            await self._require_untouched("read")
+            state = State(model.digest, state.sums, c, h)
+        return values_of(model, state, names)
 
     async def load(self, state: State) -> None:
         """Let the next step go on from ``state``, whatever other contexts do meanwhile.
@@ -95,9 +102,9 @@ class AsyncContext:
                 await self._write(pack_bits(state.sums[slot, core, lane, None], ACC_BITS))
                 await self._transfer(TransferKind.WRITE_SUM, slot, core, lane)
         for slot in _slots_with_cells(model):
-            for core in range(model.config.cores):
-                await self._write(pack_bits(state.c[slot, core], C_BITS))
-                await self._transfer(TransferKind.WRITE_C, slot, core)
+            await self._write_units(TransferKind.WRITE_C, slot, state.c[slot], C_BITS)
+        for slot in () if state.h is None else _slots_with_h(model):
+            await self._write_units(TransferKind.WRITE_H, slot, state.h[slot], VECTOR_BITS)
         await self._transfer(TransferKind.ADOPT)
         try:
             await self._require_untouched("loaded")
@@ -127,6 +134,16 @@ class AsyncContext:
         await self.device.write("transfer", word)
         await self.device.wait("transferred")
 
+    async def _array(self, kind, model, slots, lanes=None):
+        """What transfers of ``kind`` read of these slots, 0 in others: (state slots, cores, lanes)."""
+        config = model.config
+        array = np.zeros((model.state_slots, config.cores, lanes or config.lanes), dtype=np.int64)
+        for slot in slots:
+            for core, lane in np.ndindex(array.shape[1:]):
+                await self._transfer(kind, slot, core, lane)
+                array[slot, core, lane] = await self._element()
+        return array
+
     async def _element(self):
         """What the last transfer has read."""
         low, high = await self.device.read("element_low"), await self.device.read("element_high")
@@ -136,6 +153,12 @@ class AsyncContext:
     async def _write(self, words):
         """The words that the next transfer is to write."""
         await self.device.transport.write(REGISTERS["state_data"].offset, words.reshape(-1))
+
+    async def _write_units(self, kind, slot, values, bits):
+        """Write what all units of a slot have, (cores, lanes)."""
+        for core, own in enumerate(values):
+            await self._write(pack_bits(own[None], bits))
+            await self._transfer(kind, slot, core)
 
     async def _require_untouched(self, done):
         if (await self.device.status())["touched"]:
@@ -151,6 +174,10 @@ def _slots_with_sums(model: Model) -> Iterator[int]:
 
 def _slots_with_cells(model: Model) -> Iterator[int]:
     return (slot for layer in model.layers if layer.cells for slot in _numbers(layer))
+
+
+def _slots_with_h(model: Model) -> Iterator[int]:
+    return (slot for layer in model.layers for slot in _numbers(layer))
 
 
 def _numbers(layer) -> range:
@@ -205,3 +232,26 @@ class Context:
         Other contexts go on meanwhile, and are not delayed. DeviceError if this one did; it has no state then.
         """
         finished(self._context.load(state))
+
+    def states(self, *names: str) -> dict[str, NDArray[np.float64]]:
+        """h and c after the last step, in the model's own numbers; of a context without a state, what it starts from.
+
+        Other contexts go on meanwhile, and are not delayed. DeviceError if this one did.
+
+        Parameters
+        ----------
+        *names : str
+            Those to read, of ``Model.states``: what the model calls them, otherwise ``h_l0``, ``c_l0`` and so on.
+            Without any: all, h only if the configuration keeps it (``keep_h``).
+
+        Returns
+        -------
+        dict
+            Name -> float64 (units,).
+
+        Raises
+        ------
+        ProgramError
+            If there is none of a name, or it is h that is not kept.
+        """
+        return finished(self._context.states(*names))

@@ -30,10 +30,12 @@ class Identity:
     cores: int
     block: int
     io_format: str
+    keep_h: bool
     digest: str
 
     def __str__(self):
-        return f"{shape_text(self)}, {self.io_format} streams, digest {self.digest}"
+        kept = ", h kept" if self.keep_h else ""
+        return f"{shape_text(self)}, {self.io_format} streams{kept}, digest {self.digest}"
 
 
 @dataclass(frozen=True)
@@ -105,7 +107,8 @@ class AsyncDevice:
         """What the device says it is."""
         built = await self.fields("configuration")
         digest = f"{await self.read('digest_high'):08x}{await self.read('digest_low'):08x}"
-        return Identity(built["cores"], built["block"], "float32" if built["float32"] else "bfloat16", digest)
+        io_format = "float32" if built["float32"] else "bfloat16"
+        return Identity(built["cores"], built["block"], io_format, bool(built["keep_h"]), digest)
 
     async def load(self, program: Program) -> None:
         """Load a program; then no context has a state.

@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ModelError
 from ..layers import Layer, LinearLayer, LSTMLayer
 from ..network import Network
-from .streaming import Labels, StatefulLayer, handed_on, in_words
+from ..program import StateName
+from .streaming import Labels, StatefulLayer, handed_on, in_words, named_states
 
 __all__ = ["SIZES", "Chain", "Labels", "Misfit", "confirm", "same_layers"]
 
@@ -366,8 +367,8 @@ class Chain:
         Parameters
         ----------
         results : dict
-            Name -> labels; one is the result, others hand state on or, where the model takes none, may be final states
-            of LSTM layers.
+            Name -> labels; one is the result, others hand state on, are h or c of layers on the way to it, or, where
+            the model takes no state, final states of LSTM layers.
         kept : mapping
             What the states that the model keeps hold after the call (:func:`.streaming.handed_on`).
         """
@@ -393,30 +394,58 @@ class Chain:
             # The model ends with an LSTM layer's last h, or with a single step.
             proper = [
                 key for key, labels in rest.items() if [s.is_cell_state for s in self._sources(labels)] == [False]
-            ][:1]
-        if len(proper) != 1:
+            ]
+            proper = [self._furthest({key: rest[key] for key in proper}) or proper[0]] if proper else []
+        result = proper[0] if len(proper) == 1 else self._furthest({key: rest[key] for key in proper})
+        if result is None:
             named = ", ".join(f"'{key}'" for key in proper or rest)
             self.refuse(
                 ModelError(
-                    f"the model gives {named}; supported: one result of one layer, besides the final "
-                    "states of LSTM layers"
+                    f"the model gives {named}; supported: one result of one layer, besides h and c of the LSTM layers "
+                    "before it"
                 )
             )
             raise self.refusal()
-        place = f"the model's result '{proper[0]}'"
-        labels = results[proper[0]]
+        place = f"the model's result '{result}'"
+        labels = results[result]
         last = self._source(place, labels)
-        layers: list[Layer] = [stage.layer for stage in last.path() if stage.layer is not None]
+        path = last.path()
+        layers: list[Layer] = [stage.layer for stage in path if stage.layer is not None]
         if not layers:
             raise ModelError(f"{place} is its input; supported: LSTM layers, then linear layers")
         if stateful:
-            more = {key: labels for key, labels in rest.items() if key not in (proper[0], *handed.values())}
-            self._check_streaming(last.path(), [stage for stage, _ in stateful], proper[0], more)
-        steps, sequences, features = last.shape
-        row, feature = np.divmod(labels.reshape(-1) - last.first, features)
+            self._check_streaming(path, [stage for stage, _ in stateful], result)
+        # Final states are no news where the model does not start from them.
+        more = [key for key in (rest if stateful else proper) if key not in (result, *handed.values())]
+        read = {key: self._read_state(key, results[key], path, result) for key in more}
+        in_order = self._whole(place, labels, last)
+        if last.constants is not None:
+            # No layer follows that could take the constants up.
+            factor, offset = self._columns(place, in_order, last)
+            layers.append(LinearLayer(np.diag(factor), offset))
+        numbered = [(path.index(stage), layer) for stage, layer in stateful]
+        states = [*named_states(handed, self._states, numbered), *read.values()]
+        told = {key: f"{state.kind} of '{path[state.layer].name}'" for key, state in read.items()}
+        return Network(
+            tuple(layers), name, origin=in_words(handed, self._states, stateful_layers, told), states=tuple(states)
+        )
+
+    def _furthest(self, results: Mapping[str, Labels]) -> str | None:
+        """The result that comes from where all of them come from, if there is one."""
+        bases = {key: [stage.base for stage in self._sources(labels)] for key, labels in results.items()}
+        for key, (base, *more) in bases.items():
+            path = base.path()
+            if not more and all(stage in path for others in bases.values() for stage in others):
+                return key
+        return None
+
+    def _whole(self, place: str, labels: Labels, stage: _Stage) -> Labels:
+        """Refuse what is not all of what a layer gives, at all steps or the last one; in order, (rows, features)."""
+        steps, sequences, features = (1, *stage.shape)[-3:]
+        row, feature = np.divmod(labels.reshape(-1) - stage.first, features)
         order = np.argsort(row, kind="stable")
         if labels.size % features or (feature[order].reshape(-1, features) != np.arange(features)).any():
-            raise ModelError(f"{place} does not hold all {features} values of {last.what}, in order and once")
+            raise ModelError(f"{place} does not hold all {features} values of {stage.what}, in order and once")
         step, sequence = np.divmod(row, sequences)
         if len(np.unique(sequence)) != sequences:
             raise ModelError(
@@ -427,16 +456,23 @@ class Chain:
             held = [*map(str, np.unique(step) + 1)]
             held = held if len(held) <= 8 else [*held[:3], "...", held[-1]]
             raise ModelError(f"{place} holds steps {', '.join(held)} of {steps}; supported: all steps, or the last one")
-        if last.constants is not None:
-            # No layer follows that could take the constants up.
-            factor, offset = self._columns(place, labels.reshape(-1)[order].reshape(-1, features), last)
-            layers.append(LinearLayer(np.diag(factor), offset))
-        return Network(tuple(layers), name, origin=in_words(handed, self._states, stateful_layers))
+        return labels.reshape(-1)[order].reshape(-1, features)
 
-    def _check_streaming(
-        self, path: list[_Stage], stateful: list[_Stage], result: str, more: Mapping[str, Labels]
-    ) -> None:
-        """Refuse a model of which a context would not hold exactly what it hands on, or that gives more of it."""
+    def _read_state(self, name: str, labels: Labels, path: list[_Stage], result: str) -> StateName:
+        """What of a context's state another result of the model is; refuses what is none."""
+        sources = self._sources(labels)
+        stage = sources[0]
+        layer = stage.parent if stage.is_cell_state else stage
+        if len(sources) > 1 or layer is None or layer not in path or not isinstance(layer.layer, LSTMLayer):
+            raise ModelError(
+                f"the model gives '{name}', {self.what(labels)}, besides '{result}'; supported: one result, and h and "
+                "c, as they are, of the layers that compute it"
+            )
+        self._whole(f"the model's result '{name}'", labels, stage)
+        return StateName(name, "c" if stage.is_cell_state else "h", path.index(layer), result=True)
+
+    def _check_streaming(self, path: list[_Stage], stateful: list[_Stage], result: str) -> None:
+        """Refuse a model of which a context would not hold exactly what it hands on."""
         for stage in path:
             if isinstance(stage.layer, LSTMLayer) and stage not in stateful:
                 raise ModelError(
@@ -449,12 +485,6 @@ class Chain:
                     f"the state of '{stage.name}' is handed on, but the model's result '{result}' does not depend on "
                     "it; supported: h and c of the layers that compute the result"
                 )
-        for key, labels in more.items():
-            if any(stage.is_cell_state for stage in self._sources(labels)):
-                would = "c as state only: a context's saved state has it"
-            else:
-                would = f"one result, besides the state: h could be rows of an identity in the layer of '{result}'"
-            raise ModelError(f"the model gives '{key}', {self.what(labels)}, besides '{result}'; supported: {would}")
 
     def steps(self) -> int:
         """Steps of the last LSTM layer that was applied."""

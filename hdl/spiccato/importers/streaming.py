@@ -5,21 +5,33 @@ them itself, for each context its own, so the import has to prove for every elem
 unit of one layer in one sequence, and that in the same place of what is handed on stands what this unit ends with.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
+from ..network import Network
+from ..program import StateName
 
-__all__ = ["TAKEN_AS_STATE", "Labels", "StatefulLayer", "handed_on", "in_words", "one_for_all"]
+__all__ = [
+    "TAKEN_AS_STATE",
+    "Labels",
+    "StatefulLayer",
+    "handed_on",
+    "in_words",
+    "named_states",
+    "one_for_all",
+    "takes_state",
+]
 
 #: Integers that tell which value an element stands for (:mod:`.chain`).
 Labels = NDArray[np.int64]
 
 #: How :attr:`..network.Network.origin` tells of state.
 TAKEN_AS_STATE = "taken as state, which the accelerator keeps for each context"
+_READ = "no output, but read from a context's states"
 
 _SUPPORTED = "h and c of LSTM layers, handed on unchanged and in the same order"
 
@@ -144,17 +156,49 @@ def _disorder(expected: Labels, given: Labels | None, name: str = "") -> str:
     return f" ({what} {how})"
 
 
+def named_states(
+    handed: Iterable[str], states: Mapping[str, Labels], layers: Sequence[tuple[int, StatefulLayer]]
+) -> Iterator[StateName]:
+    """Names of h and c that lie whole in one state: the state's, with a number behind it if it holds more.
+
+    ``layers`` come with their numbers in the network.
+    """
+    for name in handed:
+        labels = states[name].reshape(-1)
+        whole = {
+            (kind, layer_number): own
+            for layer_number, layer in layers
+            for kind, own in zip("hc", (before.reshape(-1) for before in layer.before))
+            if np.isin(own, labels).all()
+        }
+        order = sorted(whole, key=lambda part: int(np.flatnonzero(np.isin(labels, whole[part]))[0]))
+        for number, (kind, layer_number) in enumerate(order):
+            alone = len(whole[kind, layer_number]) == len(labels)
+            yield StateName(name if alone else f"{name}[{number}]", kind, layer_number)
+
+
 def in_words(
-    handed: Mapping[str, str | None], states: Mapping[str, Labels], layers: Sequence[StatefulLayer]
+    handed: Mapping[str, str | None],
+    states: Mapping[str, Labels],
+    layers: Sequence[StatefulLayer],
+    read: Mapping[str, str],
 ) -> str | None:
-    """One line on what was taken as state; None if nothing was."""
-    if not handed:
-        return None
+    """One line on what was taken as state, and on results that are to be ``read`` there; None if there is nothing.
+
+    ``read`` tells what these are, by their names.
+    """
     parts = [
         f"'{name}' ({_role(states[name], layers)}{f', handed on as {result!r}' if result else ''})"
         for name, result in handed.items()
     ]
-    return f"{TAKEN_AS_STATE}: {', '.join(parts)}"
+    told = [f"{TAKEN_AS_STATE}: {', '.join(parts)}"] if parts else []
+    told += [f"{_READ}: {', '.join(f'{name!r} ({what})' for name, what in read.items())}"] if read else []
+    return "; ".join(told) or None
+
+
+def takes_state(network: Network) -> bool:
+    """Whether the model that the network was taken from hands state on."""
+    return network.origin is not None and network.origin.startswith(TAKEN_AS_STATE)
 
 
 def one_for_all(place: str, what: str, states: NDArray[np.float64]) -> NDArray[np.float64] | None:

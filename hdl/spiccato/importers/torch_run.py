@@ -27,7 +27,7 @@ from ..errors import ModelError
 from ..layers import LinearLayer, LSTMLayer
 from ..network import Network
 from .chain import SIZES, Chain, Misfit, same_layers
-from .streaming import one_for_all
+from .streaming import one_for_all, takes_state
 from .torch_kept import (
     Slot,
     changed_slots,
@@ -260,7 +260,7 @@ class Run:
             return network
         again = Run(self._original, self._states, slots)
         following = again.network(shape)
-        if following.origin is None:
+        if not takes_state(following):
             return network  # what it keeps, nothing starts from
         check_reset(self._original, again.states)
         if not same_layers(network, following):
@@ -268,7 +268,7 @@ class Run:
                 f"{type(self._module).__name__}.forward changes {', '.join(map(repr, again.states))} before an LSTM "
                 "layer starts from it; supported: state that is read, then handed on"
             )
-        return replace(network, origin=following.origin)
+        return replace(network, origin=following.origin, states=following.states)
 
     def _call(self, shape: tuple[int, ...]) -> Network:
         """The network of one call of the module."""
@@ -285,7 +285,7 @@ class Run:
             map_tensors(taken(module, slot), slot.name, lambda path, tensor: kept.update({path: self._after(tensor)}))
         network = self.chain.network(dict(self._results(result)), name, kept)
         # Nothing may start from state at this call that does so at another one.
-        is_kept = network.origin or self._kept
+        is_kept = takes_state(network) or self._kept
         if is_kept and (more := changed_values(before, fixed_values(module, self._is_label))):
             raise ModelError(
                 f"module {name} changes {', '.join(map(repr, more))} from call to call; supported: to keep h and c of "

@@ -16,6 +16,7 @@ __all__ = [
     "TARGET_BITS",
     "Record",
     "RecordKind",
+    "TransferTarget",
     "context_word",
     "feature_word",
     "header_words",
@@ -52,8 +53,15 @@ class RecordKind(enum.IntEnum):
     END = 15
 
 
+class TransferTarget(enum.IntEnum):
+    """Memories that transfers alone write over the load bus: no record of a load is of them."""
+
+    #: h that contexts keep.
+    H_STATE = 10
+
+
 #: Bits of a kind that tell the memories apart.
-TARGET_BITS = RecordKind.CONTEXTS.bit_length()
+TARGET_BITS = max(RecordKind.CONTEXTS, *TransferTarget).bit_length()
 
 #: First word of a record, and the second one.
 header_word = Word(

@@ -30,6 +30,9 @@ class TransferKind(enum.IntEnum):
     ADOPT = 4
     #: It has no state: its next inference begins from the model's initial one.
     FORGET = 5
+    #: As ``READ_C`` and ``WRITE_C``, of h. Without ``keep_h`` in the configuration nothing is read or written.
+    READ_H = 6
+    WRITE_H = 7
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,14 @@ REGISTERS = {
             0x08,
             "r",
             "What was built.",
-            Word({"cores": (8, "cores"), "block": (8, "block size"), "float32": (1, "values on the streams")}),
+            Word(
+                {
+                    "cores": (8, "cores"),
+                    "block": (8, "block size"),
+                    "float32": (1, "values on the streams"),
+                    "keep_h": (1, "contexts keep h"),
+                }
+            ),
         ),
         Register("digest_low", 0x0C, "r", "Digest of the configuration, low half: programs carry the same."),
         Register("digest_high", 0x10, "r", "Digest of the configuration, high half."),
@@ -137,7 +147,7 @@ REGISTERS = {
             "Move an element of the context's state, in a cycle that no inference needs.",
             Word(
                 {
-                    "lane": (6, "row of the core (sums) or unit of the core (c)"),
+                    "lane": (6, "row of the core (sums) or unit of the core (c, h)"),
                     "_0": (2, ""),
                     "core": (4, "core"),
                     "kind": (TransferKind, "what is to be done"),

@@ -3,9 +3,20 @@
 Nothing here needs Amaranth but :mod:`.halves`.
 """
 
-from .model import LayerPlace, Model
+from .model import LayerPlace, Model, StateName
 from .placement import memory_rows
 from .program import FORMAT_VERSION, Program
-from .state import State, initial_state
+from .state import State, initial_state, read_names, values_of
 
-__all__ = ["FORMAT_VERSION", "LayerPlace", "Model", "Program", "State", "initial_state", "memory_rows"]
+__all__ = [
+    "FORMAT_VERSION",
+    "LayerPlace",
+    "Model",
+    "Program",
+    "State",
+    "StateName",
+    "initial_state",
+    "memory_rows",
+    "read_names",
+    "values_of",
+]

@@ -11,7 +11,7 @@ from ..rtl.row import DotProductRow
 from .model import Model
 from .state import State
 
-__all__ = ["dealt_cells", "recurrent_sums", "state_of"]
+__all__ = ["recurrent_sums", "state_of"]
 
 
 def state_of(model: Model, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> State:
@@ -34,7 +34,8 @@ def state_of(model: Model, h: Sequence[ArrayLike], c: Sequence[ArrayLike]) -> St
             ("c", c, [layer.cells for layer in model.layers], C_BITS),
         )
     )
-    return State(model.digest, recurrent_sums(model, h_arrays), dealt_cells(model, c_arrays))
+    kept_h = model.dealt(h_arrays) if model.config.keep_h else None
+    return State(model.digest, recurrent_sums(model, h_arrays), model.dealt(c_arrays), kept_h)
 
 
 def _state_arrays(model, name, values, sizes, bits):
@@ -49,14 +50,6 @@ def _state_arrays(model, name, values, sizes, bits):
                 f"{bits} bits, as they are read back"
             )
     return [value.astype(np.int64) for value in values]
-
-
-def dealt_cells(model: Model, c: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-    """Cell states of each layer (cells,) as (state slots, cores, lanes)."""
-    cells = np.zeros((model.state_slots, model.config.cores, model.config.lanes), dtype=np.int64)
-    for layer, values in zip(model.layers, c):
-        cells[layer.all_slots].reshape(-1)[: layer.cells] = values
-    return cells
 
 
 def recurrent_sums(model: Model, h: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:

@@ -7,8 +7,9 @@ import dataclasses
 import functools
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from ..config import Config
 from ..isa.issue import issue_word
 from ..numbers import QUARTERS
 
-__all__ = ["ARRAYS", "LayerPlace", "Model", "digest_of"]
+__all__ = ["ARRAYS", "NAMES", "LayerPlace", "Model", "StateName", "digest_of"]
 
 #: The arrays of a model by their names, and what files hold them as.
 ARRAYS = {
@@ -31,9 +32,28 @@ ARRAYS = {
     "initial_c": np.int64,
     "words": np.uint32,
 }
-#: What says when something is computed, or only how it is called, and not what.
+#: What says when something is computed, and what only how it is called, and not what.
 _TIMING = ("words", "spaced_latency", "initiation_interval", "critical_mac_bound", "full_mac_bound")
-_NAMES = ("name", "notes")
+NAMES = ("name", "notes", "states")
+
+
+class StateName(NamedTuple):
+    """What a model calls h or c of one of its layers.
+
+    Attributes
+    ----------
+    name : str
+    kind : "h" or "c"
+    layer : int
+        Number of the layer, of those whose results are vectors.
+    result : bool
+        It is a result of the model beside its output, and not only what a call hands on to the next one.
+    """
+
+    name: str
+    kind: str
+    layer: int
+    result: bool = False
 
 
 @dataclass(frozen=True)
@@ -100,6 +120,8 @@ class Model:
         The state that follows from it.
     words : uint32 (issue words, 32-bit words each)
         Of one inference.
+    states : tuple of StateName
+        Every layer's h and, if it has one, c; each by one name or more.
     notes : tuple of str
         What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
         it computes.
@@ -125,6 +147,7 @@ class Model:
     initial_sums: NDArray[np.int64]
     initial_c: NDArray[np.int64]
     words: NDArray[np.uint32]
+    states: tuple[StateName, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -164,7 +187,7 @@ class Model:
         A saved state belongs to all models of the same digest, wherever they are loaded.
         """
         config = {name: getattr(self.config, name) for name in ("cores", "block", "io_format")}
-        metadata = {key: value for key, value in self.metadata().items() if key not in (*_TIMING, *_NAMES)}
+        metadata = {key: value for key, value in self.metadata().items() if key not in (*_TIMING, *NAMES)}
         arrays = {name: getattr(self, name) for name in ARRAYS if name not in _TIMING}
         return digest_of(metadata | {"config": config}, arrays)
 
@@ -177,6 +200,7 @@ class Model:
         }
         plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
         plain["weight_formats"], plain["notes"] = list(self.weight_formats), list(self.notes)
+        plain["states"] = [list(state) for state in self.states]
         return plain
 
     @classmethod
@@ -184,7 +208,15 @@ class Model:
         """The inverse of :meth:`metadata`; raises KeyError or TypeError for what is none."""
         fields: dict[str, Any] = plain | {name: tuple(plain[name]) for name in ("weight_formats", "notes")}
         fields |= {"layers": tuple(LayerPlace(**layer) for layer in plain["layers"]), **arrays}
+        fields["states"] = tuple(StateName(*state) for state in plain["states"])
         return cls(config=config, **fields)
+
+    def dealt(self, values: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
+        """Values of each layer's units (units,), none of layers that have none, as (state slots, cores, lanes)."""
+        array = np.zeros((self.state_slots, self.config.cores, self.config.lanes), dtype=np.int64)
+        for layer, own in zip(self.layers, values):
+            array[layer.all_slots].reshape(-1)[: len(own)] = own
+        return array
 
     def decode(self) -> dict[str, NDArray[np.int64]]:
         """Issue words as {field: int array}."""

@@ -17,12 +17,12 @@ from ..config import Config
 from ..errors import ProgramError, SpiccatoError
 from . import images
 from .container import checksum, read_container, write_container
-from .model import ARRAYS, Model, digest_of
+from .model import ARRAYS, NAMES, Model, digest_of
 from .placement import Place, memory_rows, place_models, relocated
 
 __all__ = ["FORMAT_VERSION", "Program"]
 
-FORMAT_VERSION = 4
+FORMAT_VERSION = 5
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,7 +130,7 @@ class Program:
     def digest(self) -> str:
         """64-bit hexadecimal digest of everything that decides what the program computes, and when (no names)."""
         relevant = self._metadata() | {"name": None, "config": self.config.digest}
-        relevant["models"] = [model | {"name": None, "notes": None} for model in relevant["models"]]
+        relevant["models"] = [model | dict.fromkeys(NAMES) for model in relevant["models"]]
         return digest_of(relevant, self._arrays())
 
     def _arrays(self) -> dict[str, NDArray]:

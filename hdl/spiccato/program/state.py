@@ -1,6 +1,7 @@
 """A context's state as data: saved, moved to another device, loaded again, bit by bit.
 
-It is the recurrent half of every sum, and c. h itself is not part of it: no inference reads the previous one's.
+It is the recurrent half of every sum, and c. No inference reads the previous one's h: it is part of a state only where
+the configuration keeps it, for the host to read.
 """
 
 import os
@@ -10,14 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProgramError, SpiccatoError
-from ..numbers import ACC_BITS, C_BITS
+from ..numbers import ACC_BITS, C_BITS, C_FRAC_BITS, H_FRAC_BITS, VECTOR_BITS
 from .container import checksum, read_container, write_container
-from .model import Model
+from .model import Model, StateName
 
-__all__ = ["STATE_VERSION", "State", "initial_state"]
+__all__ = ["STATE_VERSION", "State", "initial_state", "read_names", "values_of"]
 
-STATE_VERSION = 1
-_ARRAYS = ("sums", "c")
+STATE_VERSION = 2
+_ARRAYS = ("sums", "c", "h")
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,11 +34,14 @@ class State:
         without recurrence.
     c : int64 (slots, cores, block / 4)
         Cell states with 17 fraction bits; 0 in slots of layers without one.
+    h : int64 (slots, cores, block / 4), or None
+        Results with 17 fraction bits, where the configuration keeps them.
     """
 
     model: str
     sums: NDArray[np.int64]
     c: NDArray[np.int64]
+    h: NDArray[np.int64] | None = None
 
     @property
     def slots(self) -> int:
@@ -51,10 +55,19 @@ class State:
                 f"this is no state of model {model.name!r} (digest {model.digest}), but of one of digest {self.model}"
             )
         config = model.config
+        if (self.h is not None) != config.keep_h:
+            keeps, without = ("keeps", "was saved without it") if config.keep_h else ("does not keep", "holds it")
+            raise ProgramError(
+                f"state of model {model.name!r}: configuration {config.name!r} {keeps} h (keep_h), and the state "
+                f"{without}: load a state from a device with keep_h={config.keep_h}"
+            )
         for name, array, wanted, bits in (
             ("sums", self.sums, (model.state_slots, config.cores, config.block), ACC_BITS),
             ("c", self.c, (model.state_slots, config.cores, config.lanes), C_BITS),
+            ("h", self.h, (model.state_slots, config.cores, config.lanes), VECTOR_BITS),
         ):
+            if array is None:
+                continue
             if array.shape != wanted:
                 raise ProgramError(
                     f"state of model {model.name!r}: {name} has shape {array.shape}, the model has {wanted}"
@@ -89,7 +102,8 @@ class State:
         return state
 
     def _arrays(self) -> dict[str, NDArray[np.int64]]:
-        return {name: getattr(self, name) for name in _ARRAYS}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return {name: array for name, array in arrays.items() if array is not None}
 
     def _checksum(self) -> int:
         shapes = {name: list(array.shape) for name, array in self._arrays().items()}
@@ -100,10 +114,51 @@ class State:
 def initial_state(model: Model) -> State:
     """What a sequence of ``model`` starts from."""
     config = model.config
+    h = _initial_h(model) if config.keep_h else None
     if model.has_initial:
-        return State(model.digest, model.initial_sums, model.initial_c)
+        return State(model.digest, model.initial_sums, model.initial_c, h)
     sums = np.zeros((model.state_slots, config.cores, config.block), dtype=np.int64)
     for layer in model.layers:
         if layer.recurrent:
             sums[layer.all_slots] = model.biases[layer.all_slots]
-    return State(model.digest, sums, np.zeros((model.state_slots, config.cores, config.lanes), dtype=np.int64))
+    return State(model.digest, sums, np.zeros((model.state_slots, config.cores, config.lanes), dtype=np.int64), h)
+
+
+def _initial_h(model: Model) -> NDArray[np.int64]:
+    """h that a sequence starts from, as (state slots, cores, lanes)."""
+    ends = np.cumsum([layer.units for layer in model.layers])[:-1]
+    return model.dealt(np.split(model.initial_h, ends) if model.has_initial else [])
+
+
+def read_names(model: Model, names: tuple[str, ...]) -> list[StateName]:
+    """The states of ``model`` of these names; without any, all that its configuration keeps.
+
+    Raises
+    ------
+    ProgramError
+        If there is none of a name, or it is h that is not kept.
+    """
+    kept = model.config.keep_h
+    if not names:
+        return [state for state in model.states if kept or state.kind != "h"]
+    by_name = {state.name: state for state in model.states}
+    for name in names:
+        if name not in by_name:
+            raise ProgramError(f"model {model.name!r} has no state {name!r}; it has {', '.join(map(repr, by_name))}")
+        if by_name[name].kind == "h" and not kept:
+            raise ProgramError(
+                f"state {name!r} of model {model.name!r} is h of layer {by_name[name].layer}, which configuration "
+                f"{model.config.name!r} does not keep: needs keep_h=True"
+            )
+    return [by_name[name] for name in names]
+
+
+def values_of(model: Model, state: State, names: tuple[str, ...] = ()) -> dict[str, NDArray[np.float64]]:
+    """What a state of ``model`` holds, in its own numbers: {name: (units,)}; names as for :func:`read_names`."""
+    found = {}
+    for one in read_names(model, names):
+        array, frac_bits = (state.h, H_FRAC_BITS) if one.kind == "h" else (state.c, C_FRAC_BITS)
+        assert array is not None
+        place = model.layers[one.layer]
+        found[one.name] = np.ldexp(array[place.all_slots].reshape(-1)[: place.units].astype(np.float64), -frac_bits)
+    return found

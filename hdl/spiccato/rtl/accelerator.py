@@ -83,7 +83,8 @@ class Accelerator(Part):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.timing
-        if max(timing.h + VectorFile.latency, timing.output) >= Sequencer.drain_cycles:
+        kept = (timing.h_kept + config.stages.write_register + 1) * config.keep_h
+        if max(timing.h + VectorFile.latency, timing.output, kept) >= Sequencer.drain_cycles:
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
         # Of a load's last entry: in its memory before anything reads there.
         core_write = LoadTree.latency + config.stages.write_register + 1
@@ -203,6 +204,9 @@ class Accelerator(Part):
         lanes, of_c = (
             copies(m, f"transfer_{name}", getattr(transfer, name), config.cores) for name in ("lane", "cell")
         )
+        if config.keep_h:
+            of_h = copies(m, "transfer_result", transfer.result, config.cores)
+            m.d.comb += [core.of_h.eq(one) for core, one in zip(cores, of_h)]
         parts = slices(ACC_BITS, config.stages.reach.registers)
         for bits, number in zip(parts, copies(m, "transfer_core", transfer.core, len(parts))):
             m.d.sync += element[bits].eq(Array(core.element[bits] for core in cores)[number])

@@ -6,7 +6,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..families import FAMILIES
 from ..isa.issue import Source, core_word
-from ..isa.load import RecordKind, header_word
+from ..isa.load import RecordKind, TransferTarget, header_word
 from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
 from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
 from .accumulator import RowAccumulator, accumulator_slices
@@ -67,10 +67,12 @@ class Core(Part):
     acc : out, ``block`` accumulators, cycle ``timing.acc``
     h : out, ``lanes`` new values of h, cycle ``timing.h``
     lane, of_c : in, constant meanwhile: of which row, or unit if ``of_c``,
-    element : out, the sum that was read ``element_latency`` cycles before (``timing.operand``), or c (``timing.c_old``)
+    of_h : in, the same, of h instead of c; only if the configuration keeps h
+    element : out, the sum that was read ``element_latency`` cycles before (``timing.operand``), or c or h
+        (``timing.c_old``)
     """
 
-    #: Two levels of multiplexers, and sum or c.
+    #: Two levels of multiplexers, and sum, c or h.
     element_latency = 3
 
     def __init__(self, config):
@@ -89,6 +91,7 @@ class Core(Part):
                 "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
                 "lane": In((config.block - 1).bit_length()),
                 "of_c": In(1),
+                **({"of_h": In(1)} if config.keep_h else {}),
                 "element": Out(signed(ACC_BITS)),
             },
         )
@@ -103,7 +106,7 @@ class Core(Part):
         self._accumulators(m, sums, self._row_shifts(m))
         c_old = [Signal(signed(C_BITS), name=f"c_old_{lane}", reset_less=True) for lane in range(self.config.lanes)]
         self._cells(m, self._epilogues(m, c_old), c_old)
-        self._element(m, c_old)
+        self._element(m, c_old, self._kept_h(m) if self.config.keep_h else [])
         return m
 
     def _spread(self, line, cycle, rows, name=None):
@@ -221,47 +224,70 @@ class Core(Part):
 
     def _cells(self, m, new_c, c_old):
         """The memory of c: written with each slot's new values, read for the next step's."""
-        config, t = self.config, self.timing
-        lanes, depth = config.lanes, 2 * config.state_slots
-        number = lanes // self._copies.cells
-        units = epilogues(config)
+        units = epilogues(self.config)
         updates_c = self.issue.cell & self.issue.valid
         states = [number for number, unit in enumerate(units) if unit.has_state]
         if len(states) < len(units):
             updates_c &= Cat(self.issue.epilogue == number for number in states).any()
-        known = Contexts.latency
-        updates_c = DelayLine(m, "cell_word", updates_c).at(known) & self.access.keep
-        bits = (depth - 1).bit_length()
-        old, new = (DelayLine(m, f"{name}_c", self.access[name][:bits], known) for name in ("c", "store"))
-        olds, news = old.spread(t.c_old_addr, number), new.spread(t.c, number)
+        names = "cells", "cell", "c"
+        self._unit_memories(m, names, RecordKind.CELL_STATE, updates_c, new_c, self.timing.c, c_old, starts=True)
+
+    def _kept_h(self, m):
+        """The memory of h, which only transfers read: for each lane what was read, when c is."""
+        config, t = self.config, self.timing
+        new_h = [DelayLine(m, f"new_h_{lane}", self.h[lane], t.h).at(t.h_kept) for lane in range(config.lanes)]
+        h_old = [Signal(signed(VECTOR_BITS), name=f"h_old_{lane}", reset_less=True) for lane in range(config.lanes)]
+        updates_h, names = self.issue.cell & self.issue.valid, ("kept_h", "keep_h", "h")
+        self._unit_memories(m, names, TransferTarget.H_STATE, updates_h, new_h, t.h_kept, h_old)
+        return h_old
+
+    def _unit_memories(self, m, names, target, updates, values, cycle, read, *, starts=False):
+        """Memories of what each slot's units have, ``values`` for each lane, as many as their addresses may reach.
+
+        They take ``values`` in ``cycle``, if the issue word ``updates`` them, and from the load bus what is for
+        ``target``. ``read``, signals of each lane, hold what the step before left, in cycle ``timing.c_old``; zero if
+        the inference ``starts`` with that.
+        """
+        config, t, known = self.config, self.timing, Contexts.latency
+        name, word, letter = names
+        lanes, bits, depth, share = config.lanes, len(values[0]), 2 * config.state_slots, self._copies.cells
+        number = lanes // share
+        updates = DelayLine(m, f"{word}_word", updates).at(known) & self.access.keep
+        addr_bits = (depth - 1).bit_length()
+        old, new = (DelayLine(m, f"{port}_{letter}", self.access[port][:addr_bits], known) for port in ("c", "store"))
+        olds, news = old.spread(t.c_old_addr, number), new.spread(cycle, number)
         # One for each memory's address, and one for each lane's data.
-        update = DelayLine(m, "cell", updates_c, known).spread(t.c, number + lanes)
-        cells, takes = update[:number], update[number:]
-        load_addr = self._load.addresses(number, "cells_load_addr")
-        (load_data,) = self._load.data(C_BITS * lanes, 1, "cells_load_data")
-        load_enable = self._load.enable(RecordKind.CELL_STATE)
-        zero = DelayLine(m, "zero_c", self.access.zero, known).spread(t.c_old - 1, lanes // self._copies.lanes)
+        update = DelayLine(m, word, updates, known).spread(cycle, number + lanes)
+        writes, takes = update[:number], update[number:]
+        load_addr = self._load.addresses(number, f"{name}_load_addr")
+        (load_data,) = self._load.data(bits * lanes, 1, f"{name}_load_data")
+        load_enable = self._load.enable(target)
+        if starts:
+            zero = DelayLine(m, f"zero_{letter}", self.access.zero, known).spread(
+                t.c_old - 1, lanes // self._copies.lanes
+            )
         for i in range(number):
-            mine = range(i * self._copies.cells, (i + 1) * self._copies.cells)
-            memory = place(m, f"cells_{i}", Ram("ram_cells", width=C_BITS * len(mine), depth=depth))
+            mine = range(i * share, (i + 1) * share)
+            memory = place(m, f"{name}_{i}", Ram(f"ram_{name}", width=bits * share, depth=depth))
             connect_write(
                 m,
                 memory,
-                f"cells_{i}",
-                enable=cells[i] | load_enable,
-                addr=Mux(cells[i], news[i], load_addr[i]),
+                f"{name}_{i}",
+                enable=writes[i] | load_enable,
+                addr=Mux(writes[i], news[i], load_addr[i]),
                 data=Cat(
-                    Mux(takes[lane], new_c[lane].as_unsigned(), load_data.word_select(lane, C_BITS)) for lane in mine
+                    Mux(takes[lane], values[lane].as_unsigned(), load_data.word_select(lane, bits)) for lane in mine
                 ),
                 registered=config.stages.write_register,
             )
             m.d.comb += memory.r_addr.eq(olds[i])
             for k, lane in enumerate(mine):
-                m.d.sync += c_old[lane].eq(memory.r_data.word_select(k, C_BITS))
-                with m.If(zero[lane // self._copies.lanes]):
-                    m.d.sync += c_old[lane].eq(0)
+                m.d.sync += read[lane].eq(memory.r_data.word_select(k, bits))
+                if starts:
+                    with m.If(zero[lane // self._copies.lanes]):
+                        m.d.sync += read[lane].eq(0)
 
-    def _element(self, m, c_old):
+    def _element(self, m, c_old, h_old):
         """One element of what was read."""
         reach = self.config.stages.reach.registers
 
@@ -280,6 +306,14 @@ class Core(Part):
             found = [chosen(f"{name}_{i}", members, number[:step]) for i, members in enumerate(groups)]
             return chosen(name, found, number[step:])
 
-        sums, cells = by_lane("sum_element", list(self._operands)), by_lane("c_element", c_old)
-        extended = Signal.like(sums, name="c_element_extended")
-        m.d.comb += [extended.eq(cells), self.element.eq(chosen("read_element", [sums, extended], self.of_c))]
+        sums = by_lane("sum_element", list(self._operands))
+        found, number = [sums], [self.of_c]
+        units = {"c_element": c_old}
+        if self.config.keep_h:
+            units["h_element"] = h_old
+            number.append(self.of_h)
+        for name, values in units.items():
+            extended = Signal.like(sums, name=f"{name}_extended")
+            m.d.comb += extended.eq(by_lane(name, values))
+            found.append(extended)
+        m.d.comb += self.element.eq(chosen("read_element", found, Cat(number)))

@@ -34,6 +34,8 @@ class CoreTiming:
         self.c_old_addr = self.c_old - 1 - Ram.latency
         self.c = self.acc + max(unit.c_latency for unit in states)
         self.h = self.acc + max(unit.latency for unit in units)
+        #: When h is written where contexts keep it: nobody waits for that, so its registers reach no further.
+        self.h_kept = self.h + 1
         #: Least distance between two issue words that store and load the same slot's partial sums: the write port
         #: takes the accumulator register, and a read has to come one cycle later.
         self.reload = self.acc + stages.write_register + 1 - self.operand_addr

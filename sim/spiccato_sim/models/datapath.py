@@ -37,6 +37,7 @@ class Inference(NamedTuple):
     state_sums : int64 (state slots, cores, block), recurrent halves for the next inference
     c : int64 (state slots, cores, lanes)
     h : int64 (vector blocks, block), the vector file
+    state_h : int64 (state slots, cores, lanes), the same by slots
     """
 
     bits: NDArray[np.int64]
@@ -45,6 +46,7 @@ class Inference(NamedTuple):
     state_sums: NDArray[np.int64]
     c: NDArray[np.int64]
     h: NDArray[np.int64]
+    state_h: NDArray[np.int64]
 
 
 @dataclass
@@ -174,7 +176,7 @@ class Datapath:
         # The linear layer's slots keep no state.
         previous = np.zeros((model.slots, self._rows), dtype=np.int64)
         previous[: model.state_slots] = state_sums.reshape(model.state_slots, self._rows)
-        halves, new_state = np.zeros_like(previous), c.copy()
+        halves, new_state, state_h = np.zeros_like(previous), c.copy(), np.zeros_like(c)
         h = np.zeros((QUARTERS * config.vector_blocks + config.cores, config.lanes), dtype=np.int64)
         h_blocks = h[: QUARTERS * config.vector_blocks].reshape(-1, config.block)
         acc = np.where(
@@ -203,6 +205,7 @@ class Datapath:
                 new_c, new_h = epilogue.compute(np.moveaxis(rows, -1, 0)[: len(epilogue.sums)], c[slots])
                 if new_c is not None:
                     new_state[slots] = new_c
+                state_h[slots] = new_h
                 for chain, values in zip(cells, new_h):
                     h[self._quarters[chain] : self._quarters[chain] + config.cores] = values
             halves[self._slots[level.halves]] = _wrap(acc[level.halves])
@@ -215,6 +218,7 @@ class Datapath:
             state_sums=halves[: model.state_slots].reshape(state_sums.shape),
             c=new_state,
             h=h_blocks,
+            state_h=state_h,
         )
 
 

@@ -5,6 +5,7 @@ It keeps the contexts; what one inference computes is :mod:`.datapath`, and when
 
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ from spiccato.arrays import real_array
 from spiccato.errors import InputError
 from spiccato.formats import from_bits, to_bits
 from spiccato.isa.marks import MARKS
-from spiccato.program import Model, Program, State, initial_state
+from spiccato.program import Model, Program, State, initial_state, values_of
 
 from .datapath import Datapath, Inference
 
@@ -93,6 +94,10 @@ class VirtualMachine:
         state.require(self.program.require_context(model, stream))
         self._states[model, stream] = state
 
+    def states(self, model: int = 0, stream: int = 0, *, names: Sequence[str] = ()) -> dict[str, NDArray[np.float64]]:
+        """h and c after a context's last step, as :meth:`spiccato.host.Context.states` reads them of a device."""
+        return values_of(self.program.require_context(model, stream), self.state(model, stream), tuple(names))
+
     @property
     def h(self) -> list[NDArray[np.int64]]:
         """h of the last inference that was not malformed, 17 fraction bits: (units,) of each of its model's layers."""
@@ -140,7 +145,8 @@ class VirtualMachine:
         state = initial_state(self.program.models[model]) if start else self.state(model, stream)
         result: Inference = self._datapaths[model].compute(bits, state.sums, state.c)
         if not malformed:
-            self._states[model, stream] = State(state.model, result.state_sums, result.c)
+            h = result.state_h if self.program.config.keep_h else None
+            self._states[model, stream] = State(state.model, result.state_sums, result.c, h)
             self._last = self.program.models[model], result.h
         return self._marked(result.bits, result.sums, {"malformed": bool(malformed), **result.flags})
 

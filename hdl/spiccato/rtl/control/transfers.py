@@ -4,7 +4,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, Signature
 
-from ...isa.load import RecordKind, state_bits
+from ...isa.load import RecordKind, TransferTarget, state_bits
 from ...isa.registers import REGISTERS, TransferKind
 from ...isa.word import WORD_BITS
 from ...numbers import ACC_BITS, C_BITS
@@ -29,6 +29,8 @@ class TransferRequest(Signature):
         Which context, and where in its state.
     lane, core, cell : out
         Which element of the slot: a row's sum, or a unit's c.
+    result : out
+        Or its h; only if the configuration keeps h.
     move : out
         Wanted: a cycle that no inference needs. ``moved`` tells that it has come, in the cycle before the addresses of
         :class:`Contexts` are the element's; ``addr`` is its address.
@@ -51,6 +53,7 @@ class TransferRequest(Signature):
                 "lane": Out(fields["lane"].width),
                 "core": Out(fields["core"].width),
                 "cell": Out(1),
+                **({"result": Out(1)} if config.keep_h else {}),
                 "move": Out(1),
                 "moved": In(1),
                 "addr": In(state_bits(config)),
@@ -96,8 +99,11 @@ class Transfers(Part):
         #: Cycles of an idle word, counted as an issue word's: of ``moved``, of the read elements, and of what is on
         #: ``load`` so as to meet the write ports when the word would.
         self._moved = Contexts.moved_cycle
-        self._reads = [first + Core.element_latency + 1 for first in (timing.operand, timing.c_old)]
-        self._writes = [last - LoadTree.latency - self.load_latency for last in (timing.acc, timing.c)]
+        memories = [(timing.operand, timing.acc), (timing.c_old, timing.c)]
+        if config.keep_h:
+            memories.append((timing.c_old, timing.h_kept))
+        self._reads = [first + Core.element_latency + 1 for first, _ in memories]
+        self._writes = [last - LoadTree.latency - self.load_latency for _, last in memories]
         if min(self._reads + self._writes) <= self._moved:
             raise ValueError("an element is needed before its word is known")
         super().__init__(
@@ -134,23 +140,24 @@ class Transfers(Part):
             name: Signal(len(getattr(request, name)), name=f"transfer_{name}", reset_less=True)
             for name in ("slot", "lane", "core")
         }
-        is_c, reads, writes, marks, adopts = (
-            Signal(name=f"transfer_{name}", reset_less=True) for name in ("of_c", "reads", "writes", "marks", "adopts")
-        )
+        kinds = {
+            "of_c": [TransferKind.READ_C, TransferKind.WRITE_C],
+            "reads": [TransferKind.READ_SUM, TransferKind.READ_C],
+            "writes": [TransferKind.WRITE_SUM, TransferKind.WRITE_C],
+            "marks": [TransferKind.ADOPT, TransferKind.FORGET],
+            "adopts": [TransferKind.ADOPT],
+        }
+        if config.keep_h:
+            kinds["of_h"] = [TransferKind.READ_H, TransferKind.WRITE_H]
+            kinds["reads"].append(TransferKind.READ_H)
+            kinds["writes"].append(TransferKind.WRITE_H)
+        decoded = {name: Signal(name=f"transfer_{name}", reset_less=True) for name in kinds}
+        is_c, reads, writes, marks, adopts = (decoded[name] for name in ("of_c", "reads", "writes", "marks", "adopts"))
         (started,) = copies(m, "transfer_start", self.start, 1, resettable=True)
         with m.If(started):
             m.d.sync += [
                 *(field.eq(transfer[name]) for name, field in place_of.items()),
-                *(
-                    decoded.eq(Cat(transfer.kind == kind for kind in kinds).any())
-                    for decoded, kinds in (
-                        (is_c, (TransferKind.READ_C, TransferKind.WRITE_C)),
-                        (reads, (TransferKind.READ_SUM, TransferKind.READ_C)),
-                        (writes, (TransferKind.WRITE_SUM, TransferKind.WRITE_C)),
-                        (marks, (TransferKind.ADOPT, TransferKind.FORGET)),
-                        (adopts, (TransferKind.ADOPT,)),
-                    )
-                ),
+                *(decoded[name].eq(Cat(transfer.kind == kind for kind in kinds[name]).any()) for name in kinds),
             ]
         m.d.comb += [
             request.tid.eq(tid),
@@ -160,6 +167,13 @@ class Transfers(Part):
             self.known.eq(request.known),
             self.alive.eq(request.has_state),
         ]
+        if config.keep_h:
+            m.d.comb += request.result.eq(decoded["of_h"])
+
+        def of_memory(sums, c, *h):
+            """What belongs to the memory that is asked for, of what belongs to all that there are."""
+            value = Mux(is_c, c, sums)
+            return Mux(decoded["of_h"], *h, value) if h else value
 
         # The words of an entry to be written.
         entry = Signal(self.entry_bits(config), reset_less=True)
@@ -218,10 +232,12 @@ class Transfers(Part):
                 m.d.sync += showing.eq(showing - 1)
 
         def after(moved):
-            """So many cycles since the idle word: (of sums, of c)."""
-            return counts & (since == Mux(is_c, moved[1], moved[0]))
+            """So many cycles since the idle word: as many for each memory as ``moved`` has."""
+            return counts & (since == of_memory(*moved))
 
         read, write = after(self._reads), after(self._writes)
+        ends = [max(cycles) for cycles in zip(self._reads, self._writes)]
+        end = read if ends == self._reads else after(ends)
         element = Signal(signed(ACC_BITS), reset_less=True)
         parts = slices(ACC_BITS, config.stages.reach.registers)
         soon = after([cycle - 1 for cycle in self._reads])
@@ -236,12 +252,13 @@ class Transfers(Part):
         # What is written is in its memory when the next transfer's word comes.
         with m.If(self.choose | self.start | self.reset):
             m.d.sync += self.done.eq(0)
-        with m.Elif(read | (showing == 1) | (drained & ~looked_up & ~pending)):
+        with m.Elif(end | (showing == 1) | (drained & ~looked_up & ~pending)):
             m.d.sync += self.done.eq(1)
+        targets = [RecordKind.ACCUMULATORS, RecordKind.CELL_STATE, TransferTarget.H_STATE][: len(self._writes)]
         m.d.comb += [
             # Nothing belongs to a context that there is not.
             self.load.enable.eq(write & writes & request.known),
-            self.load.target.eq(Mux(is_c, RecordKind.CELL_STATE, RecordKind.ACCUMULATORS)),
+            self.load.target.eq(of_memory(*targets)),
             self.load.core.eq(place_of["core"]),
             self.load.row.eq(place_of["lane"]),
             self.load.addr.eq(request.addr),
