@@ -40,6 +40,7 @@ _QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
 _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
 _CELL = "rtl/test_cell.py::test_cell_is_its_model"
 _ROW = "rtl/test_row.py::test_the_conservative_profile_adds_a_cycle"
+_MOVES = "system/test_fuzz.py::test_random_contexts[odd-1]"
 _KIND = "system/test_layer_kind.py::test_every_bit_and_every_cycle[between]"
 
 MUTATIONS = [
@@ -92,6 +93,11 @@ MUTATIONS = [
     ),
     Mutation("output_queue.py", "(level[0] & ~pop))", "level[0])", "rtl/test_egress.py::test_queue"),
     Mutation("features.py", "lasts[0] > 1, 2, 0", "lasts[0] > 0, 2, 0", "rtl/test_ingress.py::test_framing"),
+    # States that move.
+    Mutation("contexts.py", "Mux(asked_flags.side, side_1, 0)", "Mux(asked_flags.side, 0, side_1)", _MOVES),
+    Mutation("contexts.py", "marked.side.eq(asked_flags.side)", "marked.side.eq(0)", _MOVES),
+    Mutation("contexts.py", "marked.alive.eq(self.alive)", "marked.alive.eq(self.alive | asked_flags.side)", _MOVES),
+    Mutation("contexts.py", "moves.eq(self.move & ~valid)", "moves.eq(self.move)", _MOVES),
     # What the reset has to reset.
     Mutation("egress.py", "queue.clear.eq(asleep.any())", "queue.clear.eq(0)", _POWER_UP),
 ]
