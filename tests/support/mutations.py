@@ -43,6 +43,7 @@ _CELL = "rtl/test_cell.py::test_cell_is_its_model"
 _ROW = "rtl/test_row.py::test_the_conservative_profile_adds_a_cycle"
 _KEPT = "rtl/test_core.py::test_core[portable-aggressive-h]"
 _MOVES = "rtl/test_transfers.py::test_an_element_moves"
+_FUZZ = "system/test_fuzz.py::test_random_contexts[odd-1]"
 _KIND = "system/test_layer_kind.py::test_every_bit_and_every_cycle[between]"
 
 MUTATIONS = [
@@ -100,6 +101,11 @@ MUTATIONS = [
     Mutation("features.py", "fetched & inside", "fetched", _FEATURES),
     Mutation("features.py", "(inner | (take & inside)) & goes_on", "inside & goes_on", _FEATURES),
     Mutation("ingress.py", "follow & ~full", "follow", "rtl/test_ingress.py::test_models"),
+    # States that move.
+    Mutation("contexts.py", "Mux(asked_flags.side, side_1, 0)", "Mux(asked_flags.side, 0, side_1)", _FUZZ),
+    Mutation("contexts.py", "marked.side.eq(asked_flags.side & self.alive)", "marked.side.eq(0)", _FUZZ),
+    Mutation("contexts.py", "marked.alive.eq(self.alive)", "marked.alive.eq(self.alive | asked_flags.side)", _FUZZ),
+    Mutation("contexts.py", "moves.eq(self.move & ~valid)", "moves.eq(self.move)", _FUZZ),
     # What the reset has to reset.
     Mutation("egress.py", "queue.clear.eq(asleep.any())", "queue.clear.eq(0)", _POWER_UP),
 ]

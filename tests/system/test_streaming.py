@@ -12,7 +12,8 @@ from spiccato.compiler import compile_program
 from spiccato.formats import to_bits
 from spiccato.importers import load_network
 from spiccato_sim.benches import runner
-from spiccato_sim.benches.traffic import Segment, Send, compare, play
+from spiccato_sim.benches.comparison import compare
+from spiccato_sim.benches.traffic import Segment, Send, play
 from streaming import turns
 
 pytestmark = pytest.mark.simulates

@@ -1,4 +1,4 @@
-"""States that move while others run, sequences, sliding windows: the host API on the RTL, beside the VM."""
+"""Transfers that are disturbed, sequences, sliding windows: the host API on the RTL, beside the VM."""
 
 import dataclasses
 import pickle
@@ -31,13 +31,7 @@ def test_transfers(config, build_folder, tmp_path):
     networks = [network(21, outputs=2 * config.block), with_initial(network(22, layers=2)), network(23)]
     program = compile_program(networks, config, contexts=(3, 3, 8))
     assert program.has_context(*MOVED) and program.has_context(*OTHER)
-    job = Job(
-        program=program,
-        alone=compile_program([networks[1]], config, contexts=4),
-        xs=zoo.inputs(networks[1], 9),
-        state=str(tmp_path / "state"),
-        packets=600,
-    )
+    job = Job(program=program, alone=compile_program([networks[1]], config, contexts=4), xs=zoo.inputs(networks[1], 9))
     (tmp_path / "job").write_bytes(pickle.dumps(job))
     runner.run(
         runner.build(config, folder=build_folder),

@@ -1,5 +1,7 @@
 """Comparisons of traffic: whatever the hardware might do otherwise is told."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -7,10 +9,13 @@ pytest.importorskip("cocotb")
 
 from spiccato.isa.marks import MARKS
 from spiccato.isa.registers import REGISTERS
-from spiccato_sim.benches.streams import Heard
-from spiccato_sim.benches.traffic import Played, compare, expected_results, predicted_passages
+from spiccato_sim.benches.comparison import compare, expected, in_order, predicted_passages
+from spiccato_sim.benches.moves import Move
+from spiccato_sim.benches.streams import Heard, Moved, Played
+from spiccato_sim.benches.traffic import Segment, Send
 from spiccato_sim.checks import fuzz
-from spiccato_sim.checks.fuzz import CONFIGS, check_alone, draw
+from spiccato_sim.checks.fuzz import check_alone
+from spiccato_sim.checks.fuzz_cases import CONFIGS, draw
 
 pytestmark = pytest.mark.fast
 
@@ -18,12 +23,12 @@ pytestmark = pytest.mark.fast
 def as_predicted(case):
     """What hardware would give that is as predicted."""
     played, packets, errors = [], 0, set()
-    for segment, results in zip(case.segments, expected_results(case.segments)):
+    for segment, wanted in zip(case.segments, expected(case.segments)):
         if segment.program is not None:
             program = segment.program
         passages = predicted_passages(program, segment.sends)
         heard = []
-        for send, result, passage in zip(segment.sends, results, passages):
+        for send, result, passage in zip(segment.sends, wanted.results, passages):
             errors |= {name for name in MARKS if result.flags[name]}
             if not send.quiet:
                 marks = sum(result.flags[name] << bit for bit, name in enumerate(MARKS))
@@ -31,13 +36,16 @@ def as_predicted(case):
                 heard.append(Heard(data, program.tid(send.model, send.stream), marks, 1000 + passage.finished))
         packets += len(segment.sends)
         registers = {"inferences": packets, "errors": REGISTERS["errors"].pack(**dict.fromkeys(errors, 1))}
-        played.append(Played([1000 + passage.accepted for passage in passages], heard, registers))
+        saved = iter(wanted.saved)
+        moved = [Moved(0, 9, next(saved) if move.kind == "save" else None) for move in segment.moves]
+        accepted = [1000 + passage.accepted for passage in passages]
+        played.append(Played(accepted=accepted, heard=heard, moved=moved, registers=registers))
     return played
 
 
 @pytest.fixture(scope="module")
 def case():
-    return draw(2, packets=12, programs=1)
+    return draw(2, packets=20, programs=2)
 
 
 def test_all_as_predicted(case):
@@ -71,6 +79,61 @@ def test_packets_that_are_missing_or_late(case):
     assert [line.split(":")[0] for line in values] == ["segment 1", "segment 2", "segment 2"]
     assert "output packets came" in values[0] and "register inferences" in values[1] and "errors" in values[2]
     assert len(cycles) == 1 and cycles[0].startswith("segment 0: cycles of first input beats: 1 of")
+
+
+@pytest.mark.parametrize("name", ["sums", "c"])
+def test_a_state_that_differs(case, name):
+    """A word of a saved state is told of, by its place."""
+    played = as_predicted(case)
+    number, move, state = next(
+        (number, move, moved.state)
+        for number, (segment, one) in enumerate(zip(case.segments, played))
+        for move, moved in zip(segment.moves, one.moved)
+        if moved.state is not None
+    )
+    array = getattr(state, name).copy()
+    array[0, 0, 0] += 5
+    moved = played[number].moved
+    place = case.segments[number].moves.index(move)
+    moved[place] = moved[place]._replace(state=dataclasses.replace(state, **{name: array}))
+    where = f"segment {number}: "
+    [line] = compare(case.segments, played)[0]
+    assert line == (
+        f"{where}state of stream {move.stream} of model {move.model} after {move.after} packets: 1 of {array.size} "
+        f"{name} differ, first (0, 0, 0): {array[0, 0, 0]} from the RTL, {array[0, 0, 0] - 5} predicted"
+    )
+    alone = f"{where}stream {move.stream} of model {move.model} gives something else than alone"
+    assert check_alone(case, played) == [alone]
+
+
+def test_moves_that_do_not_end(case):
+    played = as_predicted(case)
+    number = next(number for number, one in enumerate(played) if one.moved)
+    played[number].moved.pop()
+    wanted = len(case.segments[number].moves)
+    [line] = [line for line in compare(case.segments, played)[0] if "moves" in line]
+    assert line == f"segment {number}: {wanted - 1} moves of states ended, there are {wanted}"
+
+
+def test_what_waits_for_a_move():
+    """A packet that was held is predicted from there on, and everything behind it."""
+    case = draw(5, packets=20, programs=1)
+    program, sends = case.segments[0].program, [send._replace(spacing=0) for send in case.segments[0].sends]
+    free, held = predicted_passages(program, sends), predicted_passages(program, sends, {4: 3000})
+    assert held[:4] == free[:4]
+    late = held[4].accepted - free[4].accepted
+    assert held[4].accepted == held[3].accepted + 3000 and late > 0
+    # Everything is at rest before the held packet and before the first one.
+    again = predicted_passages(program, sends[4:])
+    assert [passage.accepted - held[4].accepted for passage in held[4:]] == [passage.accepted for passage in again]
+
+
+def test_order_of_packets_and_moves():
+    """A move comes before the packet whose number it has, or behind the last one."""
+    sends = [Send(np.zeros(1), stream=stream) for stream in range(3)]
+    moves = [Move(after, "reset", 0, 0) for after in (0, 2, 2, 3)]
+    order = list(in_order(Segment(sends, moves=moves)))
+    assert order == [moves[0], *sends[:2], *moves[1:3], sends[2], moves[3]]
 
 
 def test_a_context_that_is_not_as_if_alone(case):
@@ -108,6 +171,36 @@ def test_seeds_are_all_there_is():
     assert any(send.start for send in sends) and any(send.quiet for send in sends)
     assert any(send.beats for send in sends) and any(send.spacing for send in sends)
     assert len({(send.model, send.stream) for send in sends}) > 3
+    assert [segment.moves for segment in one.segments] == [segment.moves for segment in again.segments]
+
+
+def test_states_move():
+    """Into the context they were saved from and into others, in this program and in the next one, after resets."""
+    seen, resets = set(), set()
+    for seed in range(len(CONFIGS)):
+        program, number, saved = None, 0, []
+        for segment in draw(seed, packets=40).segments:
+            number += segment.program is not None
+            program = segment.program or program
+            resets.add(segment.reset)
+            assert [move.after for move in segment.moves] == sorted(move.after for move in segment.moves)
+            for move in segment.moves:
+                assert program.has_context(move.model, move.stream)
+                if move.kind == "load":
+                    assert saved[move.state][0] == program.models[move.model].digest
+                    seen.add(
+                        (
+                            "load",
+                            saved[move.state][1:] == (number, move.model, move.stream),
+                            saved[move.state][1] == number,
+                        )
+                    )
+                else:
+                    seen.add(move.kind)
+                if move.kind == "save":
+                    saved.append((program.models[move.model].digest, number, move.model, move.stream))
+    assert seen == {"save", "reset", ("load", True, True), ("load", False, True), ("load", False, False)}
+    assert resets == {None, "reset_state", "reset"}
 
 
 def test_long_run(monkeypatch, tmp_path, capsys):
@@ -131,7 +224,7 @@ def test_long_run(monkeypatch, tmp_path, capsys):
 
     def check_seed(seed, folder):
         asked.append(seed)
-        return fuzz.Found(seed, "x", 3, 100, 1000, ["other bits"] if seed == bad else [])
+        return fuzz.Found(seed, "x", 3, 100, 7, 40, 1000, ["other bits"] if seed == bad else [])
 
     monkeypatch.setattr(fuzz.concurrent.futures, "ProcessPoolExecutor", Pool)
     monkeypatch.setattr(fuzz, "_check_seed", check_seed)
@@ -143,6 +236,6 @@ def test_long_run(monkeypatch, tmp_path, capsys):
     bad = None
     assert fuzz.main(arguments) == 0
     assert asked == [0, 1, 2, 3, 3, 4]
-    assert "5 seeds passed: 15 networks, 500 packets, 5000 cycles; PASS" in capsys.readouterr().out
+    assert "5 seeds passed: 15 networks, 500 packets, 35 moves of states, 5000 cycles; PASS" in capsys.readouterr().out
     assert fuzz.main(arguments) == 0 and len(asked) == 6
     assert fuzz.main([*arguments, "--seed", "1"]) == 0 and asked[-1] == 1

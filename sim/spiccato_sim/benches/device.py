@@ -17,7 +17,7 @@ from spiccato.errors import DeviceError
 from spiccato.formats import from_beats, to_beats
 from spiccato.host import AsyncDevice, Packet, Transport
 
-__all__ = ["AxiTransport", "Device", "Registers", "received"]
+__all__ = ["AxiTransport", "Bypassed", "Device", "Registers"]
 
 
 class Registers(Transport):
@@ -67,7 +67,15 @@ class AxiTransport(Registers):
         if packet.quiet:
             await self.source.wait()
             return None
-        return received(await self.sink.recv(compact=False))
+        return _received(await self.sink.recv(compact=False))
+
+
+class Bypassed(AsyncDevice):
+    """A device whose packets come from elsewhere, so that it has to be told of them."""
+
+    def expect(self, inferences):
+        """Let what settles wait until the register of inferences reads this or more."""
+        self._expected = inferences
 
 
 class Device(AsyncDevice):
@@ -95,11 +103,11 @@ class Device(AsyncDevice):
 
     def values(self, frame):
         """Bit patterns of an output packet, and its ``tuser``."""
-        packet = received(frame)
+        packet = _received(frame)
         return from_beats(packet.data, self.config), packet.user
 
 
-def received(frame):
+def _received(frame):
     """An output packet, with what its last beat says."""
     tid, user = (values[-1] if isinstance(values, list) else values for values in (frame.tid, frame.tuser))
     return Packet(bytes(frame.tdata), int(tid), int(user))

@@ -11,8 +11,9 @@ from spiccato.errors import InputError
 from spiccato.formats import to_bits
 from spiccato.program import Program
 
+from .comparison import compare, predicted_passages
 from .simulate import alone
-from .traffic import Segment, Send, compare, play, predicted_passages
+from .traffic import Segment, Send, measured_latencies, play
 
 __all__ = ["ContextCycles", "RoundRobin", "round_robin"]
 
@@ -116,7 +117,7 @@ def round_robin(
     ]
     ran = play(segments, simulator=simulator, preload=preload, waves=waves, build_folder=build_folder)
     values, cycles = compare(segments, ran.played)
-    latencies = ran.played[0].latencies(segments[0])
+    latencies = measured_latencies(segments[0], ran.played[0])
     taken = ran.played[1].accepted
     due = [passage.accepted for passage in predicted_passages(program, segments[1].sends)]
     # A packet is taken when the inference of the one before the last has ended; the first inference has none before.

@@ -8,7 +8,8 @@ import numpy as np
 from spiccato.arrays import real_array
 
 from ..models.vm import from_bits, to_bits
-from .traffic import Segment, Send, compare, play, predicted_passages
+from .comparison import compare, predicted_passages
+from .traffic import Segment, Send, measured_latencies, play
 
 __all__ = ["Comparison", "alone", "simulate"]
 
@@ -126,7 +127,7 @@ def simulate(
     pauses = None if pause_seed is None else (pause_seed, 0.5, 0.5)
     segments = [
         Segment([send._replace(spacing=alone(program)) for send in sends[:spaced]], pauses, program=program),
-        Segment(sends[spaced:], pauses, reset=reset_before_stream),
+        Segment(sends[spaced:], pauses, reset="reset_state" if reset_before_stream else None),
     ]
     traffic = play(
         segments,
@@ -140,7 +141,7 @@ def simulate(
     )
     values, cycles = compare(segments, traffic.played)
     first, streamed = traffic.played
-    latencies = first.latencies(segments[0])
+    latencies = measured_latencies(segments[0], first)
     intervals = np.diff([heard.finished for heard in streamed.heard]).tolist()
     if pauses is None:
         cycles += _registers(found, first, streamed)

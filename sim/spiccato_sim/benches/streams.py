@@ -1,14 +1,16 @@
 """Both streams of the accelerator driven by hand, a cycle at a time, for test benches. For use inside cocotb."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
 from cocotb.triggers import RisingEdge
 
 from spiccato.config import Config
+from spiccato.program import State
 
-__all__ = ["Beats", "Heard", "Streams"]
+__all__ = ["Beats", "Heard", "Moved", "Played", "Streams"]
 
 
 class Beats(NamedTuple):
@@ -20,12 +22,15 @@ class Beats(NamedTuple):
     tid, user : int
     spacing : int
         Least cycles behind the acceptance of the packet before.
+    moves : int
+        So many of the segment's moves come before it.
     """
 
     beats: tuple[int, ...]
     tid: int
     user: int
     spacing: int
+    moves: int
 
 
 class Heard(NamedTuple):
@@ -47,10 +52,53 @@ class Heard(NamedTuple):
     finished: int
 
 
+class Moved(NamedTuple):
+    """A :class:`.moves.Move` that is done.
+
+    Attributes
+    ----------
+    begin, end : int
+        Cycles.
+    state : State or None
+        What was saved, if it was a save.
+    """
+
+    begin: int
+    end: int
+    state: State | None
+
+
+@dataclass
+class Played:
+    """What came of a segment of traffic. While it is played, streams and moves wait for each other by this.
+
+    Attributes
+    ----------
+    accepted : list of int
+        Cycle of each packet's first beat.
+    held : dict of int to int
+        By the numbers of packets that had to wait for moves: the least cycles behind the packet before that this made.
+    heard : list of Heard
+        Output packets.
+    moved : list of Moved
+    moving : bool
+        A move has begun and not ended.
+    registers : dict
+        ``latency``, ``inferences``, ``stall_cycles`` and ``errors``, at the end.
+    """
+
+    accepted: list[int] = field(default_factory=list)
+    held: dict[int, int] = field(default_factory=dict)
+    heard: list[Heard] = field(default_factory=list)
+    moved: list[Moved] = field(default_factory=list)
+    moving: bool = False
+    registers: dict[str, int] = field(default_factory=dict)
+
+
 class Streams:
     """The input and the output stream, and the clock's cycles."""
 
-    #: Cycles in which nothing is accepted, after which nothing will come.
+    #: Cycles in which nothing is accepted and nothing moves, after which nothing will come.
     patience = 20_000
     #: Cycles that pauses are drawn for at a time.
     _drawn = 4096
@@ -62,24 +110,27 @@ class Streams:
         dut.m_axis_output_tready.value = 1
 
     async def play(
-        self, packets: Sequence[Beats], outputs: int, settle: int, pauses: tuple[int, float, float] | None
-    ) -> tuple[list[int], list[Heard]]:
-        """Send packets until all are accepted and so many outputs have come, or nothing comes any more.
+        self,
+        packets: Sequence[Beats],
+        outputs: int,
+        moves: int,
+        settle: int,
+        pauses: tuple[int, float, float] | None,
+        played: Played,
+    ) -> None:
+        """Send packets until all are accepted and all is done, or nothing comes any more.
 
         Parameters
         ----------
         packets : sequence of Beats
-        outputs : int
+        outputs, moves : int
+            How many are to come.
         settle : int
             Cycles to go on for after that.
         pauses : (int, float, float), optional
             Seed, and the shares of cycles in which the input and the output stream pause.
-
-        Returns
-        -------
-        accepted : list of int
-            Cycle of each packet's first beat.
-        heard : list of Heard
+        played : Played
+            What happens is added here.
         """
         dut = self.dut
         i_valid, i_ready, i_data = dut.s_axis_input_tvalid, dut.s_axis_input_tready, dut.s_axis_input_tdata
@@ -89,18 +140,17 @@ class Streams:
         o_tid, o_user = dut.m_axis_output_tid, dut.m_axis_output_tuser
         edge, size = RisingEdge(dut.clk), self.config.beat_bits // 8
         waits = self._pauses(pauses)
-        accepted: list[int] = []
-        heard: list[Heard] = []
+        accepted, heard, moved = played.accepted, played.heard, played.moved
         partial: list[bytes] = []
         number = beat = 0
         offered, ready, idle = False, True, 0
         o_ready.value = 1
         while settle and idle < self.patience:
-            if number == len(packets) and len(heard) >= outputs:
+            if number == len(packets) and len(heard) >= outputs and len(moved) == moves:
                 settle -= 1
             await edge
             self.cycle += 1
-            idle += 1
+            idle = 0 if played.moving else idle + 1
             if ready and o_valid.value == 1:
                 idle = 0
                 data = int(o_data.value).to_bytes(size, "little")
@@ -125,6 +175,10 @@ class Streams:
             if not offered and number < len(packets):
                 packet = packets[number]
                 due = beat or not accepted or self.cycle + 1 >= accepted[-1] + packet.spacing
+                if due and len(moved) < packet.moves:
+                    due = False
+                    if accepted:
+                        played.held[number] = self.cycle + 2 - accepted[-1]
                 if due and not pause:
                     offered = True
                     i_data.value, i_last.value = packet.beats[beat], int(beat == len(packet.beats) - 1)
@@ -132,7 +186,6 @@ class Streams:
                     i_tid.value, i_user.value = (packet.tid, packet.user) if beat == 0 else (0, 0)
                 i_valid.value = int(offered)
         i_valid.value, o_ready.value = 0, 1
-        return accepted, heard
 
     def _pauses(self, pauses):
         """Whether the output and the input stream pause, cycle by cycle."""

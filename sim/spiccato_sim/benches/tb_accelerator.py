@@ -1,6 +1,7 @@
 """Test bench of the whole accelerator: plays traffic, and records what comes out and when.
 
-Runs inside the simulator; :mod:`.traffic` prepares its job and judges its result. It judges nothing itself.
+Runs inside the simulator; :mod:`.traffic` prepares its job and :mod:`.comparison` judges its result. It judges nothing
+itself.
 """
 
 import os
@@ -10,10 +11,9 @@ import cocotb
 from cocotb.clock import Clock
 from cocotb.triggers import ClockCycles
 
-from spiccato.host import AsyncDevice
-
-from .device import Registers
-from .streams import Streams
+from .device import Bypassed, Registers
+from .moves import Mover
+from .streams import Played, Streams
 
 #: Clock period in the simulator's steps; cycles are what counts.
 PERIOD = 2
@@ -25,20 +25,26 @@ async def play(dut):
     with open(os.environ["SPICCATO_JOB"], "rb") as file:
         job = pickle.load(file)
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
-    device, streams = AsyncDevice(Registers(dut), job.config), Streams(dut, job.config)
+    device, streams = Bypassed(Registers(dut), job.config), Streams(dut, job.config)
+    mover = Mover(device, streams)
     await device.transport.open()
     result = []
     for segment in job.segments:
-        if segment.load_words is not None:
-            await device.load_image(segment.load_words)
+        if segment.program is not None:
+            await device.load_image(segment.program.load_words(memories=segment.memories))
+            device.program = segment.program
             await ClockCycles(dut.clk, segment.settle)
-        if segment.reset:
-            await device.reset_state()
+        if segment.reset is not None:
+            await getattr(device, segment.reset)()
             await device.wait("idle")
+        played = Played()
+        moving = cocotb.start_soon(mover.carry_out(segment.moves, segment.packets, played))
         # Afterwards what is quiet may still run, and what should not come may still come.
-        accepted, heard = await streams.play(segment.packets, segment.outputs, segment.settle, segment.pauses)
+        await streams.play(segment.packets, segment.outputs, len(segment.moves), segment.settle, segment.pauses, played)
+        moving.cancel()
         await device.wait("idle")
-        registers = {name: await device.read(name) for name in ("latency", "inferences", "stall_cycles", "errors")}
-        result.append((accepted, heard, registers))
+        for name in ("latency", "inferences", "stall_cycles", "errors"):
+            played.registers[name] = await device.read(name)
+        result.append(played)
     with open(job.result, "wb") as results:
         pickle.dump(result, results)

@@ -1,6 +1,7 @@
-"""Test bench of what the host does with contexts: states that move while others run, sequences, sliding windows.
+"""Test bench of what the host does with contexts: transfers that are disturbed, sequences, sliding windows.
 
-It judges by itself, beside the virtual machine. ``tests/system/test_transfers.py`` prepares the job.
+It judges by itself, beside the virtual machine. ``tests/system/test_transfers.py`` prepares the job. States that move
+while others run are :mod:`.moves`.
 """
 
 import os
@@ -18,18 +19,16 @@ from spiccato.formats import to_bits
 from spiccato.host import AsyncContext, AsyncWindows
 from spiccato.isa.marks import request_word
 from spiccato.isa.registers import REGISTERS, TransferKind
-from spiccato.program import Program, State
+from spiccato.program import Program
 
-from ..models.timeline import Packet, Timeline
 from ..models.vm import VirtualMachine
 from ..models.windows import windows
-from .device import Device, received
+from .device import Device
+from .moves import same
 from .tb_accelerator import PERIOD
 
-#: Model and stream of the context whose state is moved, and of one that gets it.
+#: Model and stream of the context whose state is moved, and of another one.
 MOVED, OTHER = (1, 0), (1, 2)
-#: Steps before and after.
-STEPS = 4
 
 
 @dataclass
@@ -43,26 +42,18 @@ class Job:
     alone : Program
         The moved context's model by itself, with streams 0 to 3.
     xs : inputs (steps, input_size) of that model
-    state : path
-        File of the state after :data:`STEPS` of them.
-    packets : int
-        So many are sent to other contexts while states are saved and loaded.
     """
 
     program: Program
     alone: Program
     xs: np.ndarray
-    state: str
-    packets: int
 
 
-async def start(dut, program=None):
-    """Job, device with a program, and a virtual machine."""
+async def start(dut, name="program"):
+    """Job, device with the job's program of that name, and a virtual machine."""
     with open(os.environ["SPICCATO_JOB"], "rb") as file:
         job = pickle.load(file)
-    program = program or job.program
-    if isinstance(program, str):
-        program = getattr(job, program)
+    program = getattr(job, name)
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
     device = Device(dut, program.config)
     await device.open()
@@ -76,86 +67,6 @@ async def check(device, machine, x, model, stream, **options):
     wanted = machine.step_bits(bits, model=model, stream=stream, start=options.get("start", False))
     got, marks = await device.step_bits(bits, model, stream, **options)
     assert got.tolist() == wanted.bits.tolist() and marks == wanted.flags
-
-
-def same(state, other):
-    """Whether two states are the same in every bit."""
-    return state.model == other.model and (state.sums == other.sums).all() and (state.c == other.c).all()
-
-
-def traffic(job, rng):
-    """Packets to all contexts but those that are moved."""
-    program = job.program
-    contexts = [(m, s) for m, streams in enumerate(program.streams) for s in range(streams)]
-    contexts = [context for context in contexts if context not in (MOVED, OTHER, (1, 1))]
-    for _ in range(job.packets):
-        model, stream = contexts[rng.integers(len(contexts))]
-        bits = to_bits(rng.normal(size=program.models[model].input_size), program.config.io_format)
-        yield Packet(model, stream, quiet=bool(rng.integers(4) == 0)), bits, bool(rng.integers(8) == 0)
-
-
-@cocotb.test()
-async def transfers_delay_nothing(dut):
-    """States are saved, loaded and forgotten while others run as fast as they can: every cycle and bit as predicted."""
-    job, device, machine = await start(dut)
-    program = job.program
-    moved, other = (AsyncContext(device, *context) for context in (MOVED, OTHER))
-    for x in job.xs[:STEPS]:
-        await check(device, machine, x, *MOVED)
-        await check(device, machine, x[::-1].copy(), 1, 1)
-    await device.settle()
-    await device.wait("idle")
-    while not device.accepted.empty():
-        device.accepted.recv_nowait()
-
-    packets = list(traffic(job, np.random.default_rng(5)))
-    for packet, bits, begins in packets:
-        tid = program.tid(packet.model, packet.stream)
-        user = request_word.pack(start=begins, quiet=packet.quiet)
-        device.source.send_nowait(device.packet(bits, program.models[packet.model].input_beats, tid=tid, user=user))
-    state = await moved.save()
-    assert same(state, machine.state(*MOVED))
-    state.save(job.state)
-    await other.load(state)
-    machine.set_state(State.load(job.state), *OTHER)
-    assert same(await other.save(), state)
-    await AsyncContext(device, 1, 1).reset()
-    machine.reset(1, 1)
-    assert not device.source.empty(), "too few packets to be busy all the time"
-    await device.source.wait()
-
-    passages = Timeline(program).stream([packet for packet, _, _ in packets])
-    accepted = [device.accepted.recv_nowait().sim_time_start // PERIOD for _ in packets]
-    assert [cycle - accepted[0] for cycle in accepted] == [passage.accepted for passage in passages]
-    for (packet, bits, begins), passage in zip(packets, passages, strict=True):
-        wanted = machine.step_bits(bits, model=packet.model, stream=packet.stream, start=begins)
-        if packet.quiet:
-            continue
-        frame = await device.sink.recv(compact=False)
-        values, _ = device.values(frame)
-        assert received(frame).tid == program.tid(packet.model, packet.stream)
-        assert values[: len(wanted.bits)].tolist() == wanted.bits.tolist()
-        assert frame.sim_time_end // PERIOD - accepted[0] == passage.finished
-
-    for x in job.xs[STEPS:]:
-        for context in (MOVED, OTHER, (1, 1)):
-            await check(device, machine, x, *context)
-    assert await device.errors() == {}
-
-
-@cocotb.test()
-async def a_state_from_another_device(dut):
-    """A state that was saved to a file goes on here, in another program and another stream."""
-    job, device, _ = await start(dut, "alone")
-    before = VirtualMachine(job.program)
-    before.run(job.xs[:STEPS], model=MOVED[0], stream=MOVED[1])
-    machine = VirtualMachine(job.alone)
-    await check(device, machine, job.xs[0], 0, 3)
-    await AsyncContext(device, 0, 3).load(State.load(job.state))
-    machine.set_state(before.state(*MOVED), 0, 3)
-    for x in job.xs[STEPS:]:
-        await check(device, machine, x, 0, 3)
-        await check(device, machine, x, 0, 1)
 
 
 @cocotb.test()

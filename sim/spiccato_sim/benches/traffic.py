@@ -1,4 +1,4 @@
-"""Packets of any models and contexts on the RTL, compared with the virtual machine: every bit, mark, tid and cycle."""
+"""Packets of any models and contexts on the RTL, and states that are saved, loaded and forgotten between them."""
 
 import pickle
 import shutil
@@ -8,23 +8,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from spiccato.config import Config
 from spiccato.formats import to_beats
-from spiccato.isa.marks import MARKS, request_word
-from spiccato.isa.registers import REGISTERS
-from spiccato.program import Program
+from spiccato.isa.marks import request_word
+from spiccato.program import Model, Program
 from spiccato.rtl.memory import PRELOAD_PATH_LENGTH
 
-from ..models.timeline import Packet, Passage, Timeline
-from ..models.vm import StepResult, VirtualMachine
 from . import runner
+from .moves import Move
 from .simulators import SimulationError
-from .streams import Beats
+from .streams import Beats, Played
 
-__all__ = ["Played", "Segment", "Send", "Traffic", "compare", "expected_results", "play", "predicted_passages"]
+__all__ = ["Segment", "Send", "Traffic", "measured_latencies", "model_of", "play", "programs"]
 
 
 class Send(NamedTuple):
@@ -62,47 +59,28 @@ class Segment:
         Seed, and the shares of cycles in which the input pauses and the output stalls. Cycles are not predicted then.
     program : Program or None
         Loaded before.
-    reset : bool
-        All states are forgotten before.
+    reset : "reset_state", "reset" or None
+        What of :class:`spiccato.host.AsyncDevice` has all contexts forget their states before.
+    moves : sequence of Move
+        In the order in which they are carried out.
     """
 
     sends: Sequence[Send]
     pauses: tuple[int, float, float] | None = None
     program: Program | None = None
-    reset: bool = False
-
-
-@dataclass(frozen=True, eq=False)
-class Played:
-    """What the RTL made of a segment.
-
-    Attributes
-    ----------
-    accepted : list of int
-        Cycle of each packet's first beat.
-    heard : list of :class:`.streams.Heard`
-        Output packets.
-    registers : dict
-        ``latency``, ``inferences``, ``stall_cycles`` and ``errors``, at the end.
-    """
-
-    accepted: list
-    heard: list
-    registers: dict
-
-    def latencies(self, segment: Segment) -> list[int]:
-        """Cycles from the first input beat to the last output beat, of the packets that are not quiet."""
-        loud = [cycle for cycle, send in zip(self.accepted, segment.sends) if not send.quiet]
-        return [heard.finished - cycle for cycle, heard in zip(loud, self.heard)]
+    reset: str | None = None
+    moves: Sequence[Move] = ()
 
 
 @dataclass
 class _PlaySegment:
-    """A segment as the test bench takes it."""
+    """A segment as the test bench takes it: of a program, perhaps without what its memories hold."""
 
-    load_words: NDArray[np.uint32] | None
-    reset: bool
-    packets: list
+    program: Program | None
+    memories: bool
+    reset: str | None
+    packets: list[Beats]
+    moves: Sequence[Move]
     outputs: int
     settle: int
     pauses: tuple[int, float, float] | None
@@ -186,11 +164,11 @@ def play(
         env={"SPICCATO_JOB": str(folder / "job.pickle")},
         waves=waves,
     )
-    result = pickle.loads((folder / "result.pickle").read_bytes())
-    return Traffic([Played(*one) for one in result], next(folder.glob("dump.*")) if waves else None, folder)
+    played = pickle.loads((folder / "result.pickle").read_bytes())
+    return Traffic(played, next(folder.glob("dump.*")) if waves else None, folder)
 
 
-def _programs(segments: Sequence[Segment]) -> Iterator[Program]:
+def programs(segments: Sequence[Segment]) -> Iterator[Program]:
     """The program that runs in each segment."""
     program = None
     for segment in segments:
@@ -199,132 +177,51 @@ def _programs(segments: Sequence[Segment]) -> Iterator[Program]:
         yield program
 
 
-def _model_of(program: Program, send: Send):
+def measured_latencies(segment: Segment, played: Played) -> list[int]:
+    """Cycles from the first input beat to the last output beat, of the packets that are not quiet."""
+    loud = [cycle for cycle, send in zip(played.accepted, segment.sends) if not send.quiet]
+    return [heard.finished - cycle for cycle, heard in zip(loud, played.heard)]
+
+
+def model_of(program: Program, send: Send) -> Model:
     """The model that a packet is computed as."""
     return program.models[send.model if send.model < len(program.models) else 0]
 
 
 def _as_played(segments, preload, hardware_program):
     result = []
-    for number, (segment, program) in enumerate(zip(segments, _programs(segments))):
-        config, load_words = program.config, None
-        if segment.program is not None:
-            loaded = hardware_program if hardware_program is not None and number == 0 else segment.program
-            load_words = loaded.load_words(memories=not (preload and number == 0))
-        packets = []
-        for send in segment.sends:
-            data = to_beats(send.bits, config, send.beats or _model_of(program, send).input_beats)
-            size = config.beat_bits // 8
-            beats = tuple(int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size))
-            user = request_word.pack(start=int(send.start), quiet=int(send.quiet))
-            packets.append(Beats(beats, program.tid(send.model, send.stream), user, send.spacing))
-        # Two packets may wait.
-        settle = 3 * max(len(model.words) + model.spaced_latency for model in program.models)
-        outputs = sum(not send.quiet for send in segment.sends)
-        result.append(_PlaySegment(load_words, segment.reset, packets, outputs, settle, segment.pauses))
-    return result
-
-
-def expected_results(segments: Sequence[Segment]) -> list[list[StepResult]]:
-    """The virtual machine's results of all packets, segment by segment."""
-    result: list[list[StepResult]] = []
-    machine = None
-    for segment in segments:
-        if segment.program is not None:
-            machine = VirtualMachine(segment.program)
-        assert machine is not None
-        if segment.reset:
-            machine.reset()
-        result.append([step(machine, send) for send in segment.sends])
-    return result
-
-
-def step(machine: VirtualMachine, send: Send, *, model: int | None = None, stream: int | None = None) -> StepResult:
-    """What a machine makes of a packet, perhaps as one of another context."""
-    found = _model_of(machine.program, send if model is None else send._replace(model=model))
-    config, bits = machine.program.config, np.asarray(send.bits)
-    if send.beats is not None:
-        bits = np.where(np.arange(len(bits)) < send.beats * config.beat_values, bits, 0)
-    return machine.step_bits(
-        bits,
-        model=send.model if model is None else model,
-        stream=send.stream if stream is None else stream,
-        start=send.start,
-        malformed=send.beats not in (None, found.input_beats),
-    )
-
-
-def predicted_passages(program: Program, sends: Sequence[Send]) -> list[Passage]:
-    """When packets come and go, nothing being under way before."""
-    packets = []
-    for send in sends:
-        beats = _model_of(program, send).input_beats
-        surplus = max(0, (send.beats or beats) - beats)
-        packets.append(Packet(send.model, send.stream, send.quiet, send.spacing, surplus))
-    return Timeline(program).stream(packets)
-
-
-def compare(segments: Sequence[Segment], played: Sequence[Played]) -> tuple[list[str], list[str]]:
-    """What differs from the predictions, a line each: in what is computed, and in cycles and registers."""
-    values: list[str] = []
-    cycles: list[str] = []
-    inferences = 0
-    marked: set[str] = set()
-    for number, (segment, program, results, got) in enumerate(
-        zip(segments, _programs(segments), expected_results(segments), played)
-    ):
-        where = f"segment {number}: " * (len(segments) > 1)
-        values += [where + line for line in _value_differences(program, segment, results, got)]
-        if segment.pauses is None:
-            cycles += [where + line for line in _cycle_differences(program, segment, got)]
-        inferences += len(segment.sends)
-        marked |= {name for result in results for name in MARKS if result.flags[name]}
-        wanted = REGISTERS["errors"].pack(**dict.fromkeys(marked, 1))
-        for name, value in (("inferences", inferences), ("errors", wanted)):
-            if got.registers[name] != value:
-                values.append(f"{where}register {name}: {got.registers[name]} from the RTL, {value} predicted")
-    return values, cycles
-
-
-def _value_differences(program, segment, results, got):
-    """Of the output packets' bits, marks and contexts."""
-    loud = [(send, result) for send, result in zip(segment.sends, results) if not send.quiet]
-    if len(got.accepted) != len(segment.sends):
-        yield f"{len(got.accepted)} input packets were taken, {len(segment.sends)} sent"
-    if len(got.heard) != len(loud):
-        yield f"{len(got.heard)} output packets came, {len(loud)} predicted"
-    bits_type = f"<u{program.config.io_bits // 8}"
-    wrong = []
-    for number, ((send, result), heard) in enumerate(zip(loud, got.heard)):
-        marks = sum(result.flags[name] << bit for bit, name in enumerate(MARKS))
-        wanted = (program.tid(send.model, send.stream), marks, result.bits.astype(bits_type).tobytes())
-        if (heard.tid, heard.user, heard.data) != wanted:
-            wrong.append((number, send, (heard.tid, heard.user, heard.data.hex()), (*wanted[:2], wanted[2].hex())))
-    if wrong:
-        number, send, found, wanted = wrong[0]
-        yield (
-            f"output bits, marks or tid: {len(wrong)} of {len(loud)} packets differ, first number {number} (model "
-            f"{send.model}, stream {send.stream}): tid, marks, data {found} from the RTL, {wanted} predicted"
-        )
-
-
-def _cycle_differences(program, segment, got):
-    """Of the cycles in which packets begin and outputs end."""
-    predicted = predicted_passages(program, segment.sends)
-    origin = got.accepted[0] if got.accepted else 0
-    for what, found, wanted in (
-        ("first input beats", got.accepted, [passage.accepted for passage in predicted]),
-        (
-            "last output beats",
-            [heard.finished for heard in got.heard],
-            [passage.finished for passage in predicted if passage.finished is not None],
-        ),
-    ):
-        pairs = list(enumerate(zip([cycle - origin for cycle in found], wanted)))
-        wrong = [(number, pair) for number, pair in pairs if pair[0] != pair[1]]
-        if wrong:
-            number, (measured, due) = wrong[0]
-            yield (
-                f"cycles of {what}: {len(wrong)} of {len(pairs)} differ, first of packet {number}: {measured} from the "
-                f"RTL, {due} predicted"
+    for number, (segment, program) in enumerate(zip(segments, programs(segments))):
+        packets = [_beats(program, send, segment.moves, place) for place, send in enumerate(segment.sends)]
+        result.append(
+            _PlaySegment(
+                program=hardware_program if hardware_program is not None and number == 0 else segment.program,
+                memories=not (preload and number == 0),
+                reset=segment.reset,
+                packets=packets,
+                moves=segment.moves,
+                outputs=sum(not send.quiet for send in segment.sends),
+                # Two packets may wait.
+                settle=3 * max(len(model.words) + model.spaced_latency for model in program.models),
+                pauses=segment.pauses,
             )
+        )
+    return result
+
+
+def _beats(program, send, moves, place):
+    """A packet as it is driven; it is the segment's one at ``place``."""
+    config = program.config
+    data = to_beats(send.bits, config, send.beats or model_of(program, send).input_beats)
+    size = config.beat_bits // 8
+    own = [
+        number + 1
+        for number, move in enumerate(moves)
+        if (move.model, move.stream) == (send.model, send.stream) and move.after <= place
+    ]
+    return Beats(
+        beats=tuple(int.from_bytes(data[i : i + size], "little") for i in range(0, len(data), size)),
+        tid=program.tid(send.model, send.stream),
+        user=request_word.pack(start=int(send.start), quiet=int(send.quiet)),
+        spacing=send.spacing,
+        moves=max(own, default=0),
+    )
