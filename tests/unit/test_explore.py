@@ -371,6 +371,8 @@ def test_without_dask(monkeypatch):
 
 
 @pytest.mark.long
+# Dask's, of a machine that has much to do.
+@pytest.mark.filterwarnings("ignore:Creating scratch directories")
 def test_processes(tmp_path, monkeypatch):
     """The command as it is, with processes of its own, and a board that they cannot import."""
     monkeypatch.chdir(tmp_path)
