@@ -3,7 +3,8 @@
 # Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), PROFILE (aggressive,
 # conservative; else the board's own), MODEL (a benchmark or example by name, or a file), STEPS, SEED, WAVES=1, PORT (of
 # a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the virtual environment), SEEDS (of the placer,
-# for scaling), CONTEXTS (of every model, or one number for each, with commas; of sim), SEED=N of fuzz (only that one).
+# for scaling), CONTEXTS (of sim: of every model, or one number for each, with commas; of explore: each number that is
+# tried), SEED=N of fuzz (only that one).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
@@ -25,7 +26,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv check verilog project bitstream sim demo report test fuzz gates mutate lint equivalence timing bench scaling docs clean
+.PHONY: help venv check verilog project bitstream sim demo report test fuzz gates mutate lint equivalence timing bench scaling explore docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [PROFILE=] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -36,7 +37,7 @@ venv: $(STAMP) ## Make the virtual environment .venv
 $(STAMP): pyproject.toml
 	@echo "installing into .venv"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[check,docs,ecp5,host,report,sim,test]'
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[check,docs,ecp5,explore,host,report,sim,test]'
 	@touch $@
 
 verilog: $(STAMP) ## Write the Verilog of BOARD to build/verilog
@@ -91,6 +92,10 @@ timing: $(STAMP) ## Measure the logic depth between registers, and what each rea
 
 bench: $(STAMP) ## Run the benchmark: all boards and models, or only BOARD and MODEL if given
 	@$(BIN)/spiccato bench $(if $(call given,BOARD),--board $(BOARD)) $(profile) $(if $(call given,MODEL),--model $(MODEL))
+
+explore: $(STAMP) ## Predict what accelerators BOARD could have for MODEL (or several) to build/explore (resumes)
+	@$(BIN)/spiccato explore $(MODEL) --board $(BOARD) $(profile) --workers $(WORKERS) \
+		$(if $(CONTEXTS),--contexts $(CONTEXTS))
 
 scaling: $(STAMP) .venv/installed-gowin ## Place and route growing accelerators with open tools to build/scaling (hours; resumes)
 	@$(BIN)/python -m spiccato_sim.analysis.scaling $(profile) $(if $(SEEDS),--seeds $(SEEDS))

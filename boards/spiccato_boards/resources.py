@@ -26,7 +26,21 @@ from spiccato.rtl.part import Library, Part
 
 from .board import Resources
 
-__all__ = ["Kind", "census", "check", "describe", "estimate", "logic_registers", "memory_blocks", "products"]
+__all__ = [
+    "DSP_UNIT",
+    "Kind",
+    "census",
+    "check",
+    "describe",
+    "estimate",
+    "logic_registers",
+    "memory_blocks",
+    "products",
+    "shortages",
+]
+
+#: What messages call DSP blocks, of whatever family.
+DSP_UNIT = "DSP blocks"
 
 
 class Kind(NamedTuple):
@@ -179,17 +193,28 @@ def check(config, board, share=1.0):
     ConfigError
         If they do not: each kind that is short, with what it takes and what there is.
     """
-    needed, available = estimate(config, board), board.resources
-    rows = [
-        ("DSP blocks", needed.dsp, available.dsp),
-        *((kind.upper(), count, available.memory[kind]) for kind, count in needed.memory.items()),
-    ]
-    short = [f"{count:,} of {int(share * there):,} {unit}" for unit, count, there in rows if count > share * there]
+    needed = estimate(config, board)
+    short = [f"{count:,} of {there:,} {unit}" for unit, count, there in shortages(needed, board, share)]
     if short:
         raise ConfigError(
             f"configuration {config.name!r} does not fit {board.title} ({board.device}): needs {', '.join(short)}"
         )
     return needed
+
+
+def shortages(needed, board, share=1.0):
+    """Of which DSP and memory blocks ``needed`` has more than ``share`` of ``board``'s device.
+
+    Returns
+    -------
+    list of (unit, number needed, number that there may be)
+    """
+    available = board.resources
+    rows = [
+        (DSP_UNIT, needed.dsp, available.dsp),
+        *((kind.upper(), count, available.memory[kind]) for kind, count in needed.memory.items()),
+    ]
+    return [(unit, count, int(share * there)) for unit, count, there in rows if count > share * there]
 
 
 def describe(config, board):

@@ -2,7 +2,7 @@
 
 import click
 
-from . import boards, checks, estimate, programs, report, simulate
+from . import boards, checks, estimate, explore, programs, report, simulate
 
 __all__ = ["main"]
 
@@ -17,6 +17,6 @@ def main():
     """
 
 
-for module in (boards, checks, estimate, programs, report, simulate):
+for module in (boards, checks, estimate, explore, programs, report, simulate):
     for verb in module.VERBS:
         main.add_command(verb)

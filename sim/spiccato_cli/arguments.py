@@ -6,15 +6,18 @@ from dataclasses import replace
 from spiccato.errors import ProgramError, SpiccatoError
 from spiccato.importers import SUFFIXES
 from spiccato.program import Program
-from spiccato_sim.models.zoo import MODELS, TRAINED, WINDOWED, load_inputs, resolve
+from spiccato_sim.models.zoo import MODELS, TRAINED, WINDOWED, inputs, load_inputs, resolve
 
 __all__ = [
     "PROGRAM_SUFFIX",
     "STREAMED",
+    "choices_of",
     "contexts_of",
+    "inputs_of",
     "model_of",
     "network_of",
     "networks_of",
+    "numbers_of",
     "program_of",
     "refuse_layers",
     "spaced_of",
@@ -61,6 +64,56 @@ def networks_of(models, seed, calibration=None, layers=None):
         if value is not None and len(models) > 1:
             raise SpiccatoError(f"{option} is for one model, not for {len(models)} ({', '.join(models)})")
     return [network_of(model, seed, calibration, layers) for model in models]
+
+
+def inputs_of(model, network, path, steps, seed):
+    """What errors are measured with: (where it comes from, at most ``steps`` timesteps)."""
+    from spiccato_sim.models import series
+
+    if path is not None:
+        return path, load_inputs(path, network.input_size)[:steps]
+    if model in series.TASKS:
+        return "series", series.load(model).inputs[:steps]
+    if network.calibration is not None:
+        return "calibration", network.calibration[:steps]
+    return "random", inputs(network, steps, seed)
+
+
+def numbers_of(option, text, low, high, *, power=False, words=None):
+    """Numbers from what an option was given: ``4,6`` or ``1-12``, with commas; ``words`` stand for values of their own.
+
+    Raises
+    ------
+    SpiccatoError
+        If one is something else, below ``low`` or above ``high``, or, with ``power``, no power of two.
+    """
+    found = []
+    for part in text.split(","):
+        if words and part in words:
+            found.append(words[part])
+            continue
+        ends = part.split("-")
+        numbers = [int(end) for end in ends if end.isascii() and end.isdigit() and len(end) <= len(str(high))]
+        if len(numbers) != len(ends) or len(ends) > 2 or not low <= numbers[0] <= numbers[-1] <= high:
+            numbers = []
+        values = list(range(numbers[0], numbers[-1] + 1)) if numbers else []
+        if not values or power and any(value & (value - 1) for value in values):
+            also = "".join(f" or {word}" for word in words or ())
+            raise SpiccatoError(
+                f"{option} {text}: expected {'powers of two' if power else 'numbers'} in {low}..{high}{also}, "
+                f"several with commas, not {part!r}"
+            )
+        found += values
+    return list(dict.fromkeys(found))
+
+
+def choices_of(option, text, known):
+    """Words from what an option was given, with commas; raises SpiccatoError for one that is not ``known``."""
+    parts = text.split(",")
+    for part in parts:
+        if part not in known:
+            raise SpiccatoError(f"{option} {text}: expected {', '.join(known)}, several with commas, not {part!r}")
+    return list(dict.fromkeys(parts))
 
 
 def weights_of(texts, count):

@@ -5,9 +5,8 @@ import dataclasses
 import click
 
 from spiccato.errors import FitError
-from spiccato_sim.models.zoo import load_inputs
 
-from .arguments import network_of
+from .arguments import inputs_of, network_of
 from .options import (
     boards_option,
     calibration_option,
@@ -52,7 +51,7 @@ def estimate(model, io_format, calibration, layers, inputs, steps, boards, profi
 
     network = network_of(model, seed, calibration, layers)
     steps = steps or default_steps(network)
-    source, xs = _inputs(model, network, inputs, steps, seed)
+    source, xs = inputs_of(model, network, inputs, steps, seed)
     with tracker("compiling and measuring") as track:
         result = estimate(network, xs, boards=boards or None, io_format=io_format, profile=profile, track=track)
     if as_json:
@@ -79,20 +78,6 @@ def estimate(model, io_format, calibration, layers, inputs, steps, boards, profi
             f"network {network.name!r} fits {which} in any weight format; {last.board} with {last.weights} "
             f"weights: {last.reason}"
         )
-
-
-def _inputs(model, network, path, steps, seed):
-    """What errors are measured with: (where it comes from, at most ``steps`` timesteps)."""
-    from spiccato_sim.models import series
-    from spiccato_sim.models.zoo import inputs
-
-    if path is not None:
-        return path, load_inputs(path, network.input_size)[:steps]
-    if model in series.TASKS:
-        return "series", series.load(model).inputs[:steps]
-    if network.calibration is not None:
-        return "calibration", network.calibration[:steps]
-    return "random", inputs(network, steps, seed)
 
 
 def _print_estimate(network, result, source):

@@ -24,6 +24,7 @@ __all__ = [
     "model_option",
     "models_argument",
     "profile_option",
+    "profiles_option",
     "seed_option",
     "steps_option",
     "weights_each_option",
@@ -72,12 +73,15 @@ boards_option = click.option(
     type=_BoardName(),
     help=f"Only this board, by name or file (*{BOARD_SUFFIX}); may be repeated.",
 )
-profile_option = click.option(
+_PROFILE = "Which optional pipeline registers there are: aggressive, the fewest cycles, or conservative"
+_profile_option = functools.partial(
+    click.option,
     "--profile",
-    metavar="NAME",
     shell_complete=complete(*dict.fromkeys(name for family in FAMILIES.values() for name in family.profiles)),
-    help="Which optional pipeline registers there are: aggressive, the fewest cycles, or conservative.  [default: "
-    "the board's own]",
+)
+profile_option = _profile_option(metavar="NAME", help=f"{_PROFILE}.  [default: the board's own]")
+profiles_option = _profile_option(
+    metavar="NAME[,NAME]", help=f"{_PROFILE}; or both, with a comma.  [default: the board's own]"
 )
 _WEIGHTS = f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit)."
 weights_option = click.option(

@@ -39,6 +39,8 @@ __all__ = [
 # Colours and progress only on a terminal. Names that users give are printed as they are.
 console = Console(highlight=False, markup=False)
 progress_console = Console(stderr=True)
+# For wide tables, whose lines a narrow terminal breaks rather than cells.
+_wide_console = Console(highlight=False, markup=False, width=200)
 
 
 def reports_errors(command):
@@ -91,14 +93,17 @@ def tracker(description):
         yield functools.partial(progress.track, description=description)
 
 
-def print_table(columns, rows, frame=box.HEAVY_HEAD):
-    """Print a table; ``columns`` are (title, "left" or "right"), the entries of ``rows`` are printed as str."""
+def print_table(columns, rows, frame=box.HEAVY_HEAD, *, wide=False):
+    """Print a table; ``columns`` are (title, "left" or "right"), the entries of ``rows`` are printed as str.
+
+    ``wide``: cells keep their width, whatever the terminal's.
+    """
     table = Table(box=frame)
     for title, justify in columns:
         table.add_column(title, justify=justify)
     for row in rows:
         table.add_row(*map(str, row))
-    console.print(table)
+    (_wide_console if wide else console).print(table)
 
 
 def print_counts(header, rows, left=1):

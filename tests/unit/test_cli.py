@@ -572,7 +572,8 @@ def _verbs_on_boards():
 def test_every_verb_on_boards_takes_a_profile(name, verb):
     """And refuses one that there is not, in one line, with those there are."""
     assert "profile" in {option.name for option in verb.params}
-    model = ["lstm_tiny"] if "model" in {p.name for p in verb.params if p.param_type_name == "argument"} else []
+    takes = {p.name for p in verb.params if p.param_type_name == "argument"} & {"model", "models"}
+    model = ["lstm_tiny"] * len(takes)
     refused(
         "profile must be one of aggressive, conservative with family agilex7, not 'bold'",
         *(name, *model, "--board", "ia420f", "--profile", "bold"),

@@ -18,6 +18,7 @@ __all__ = [
     "fitting_schedule",
     "issue_words",
     "matrix_words",
+    "missing_epilogues",
     "shared_formats",
     "shortages",
     "weight_formats",
@@ -93,6 +94,13 @@ def shortages(rows: Iterable[tuple[str, int, int, str]]) -> list[str]:
     ]
 
 
+def missing_epilogues(layout: Layout) -> list[str]:
+    """Epilogues that a network's layers ask for and that are not built, for messages."""
+    built = layout.config.epilogues
+    missing = {layer.kind.epilogue: layer.kind.title for layer in layout.hidden if layer.kind.epilogue not in built}
+    return [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
+
+
 def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = None) -> str:
     """What a network alone, with one context, needs more of than there is, for messages; empty if it fits.
 
@@ -112,9 +120,7 @@ def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = N
         streams=1,
     )
     at_least = {"program memory": "program memory at least"} if plan is None else {}
-    built = layout.config.epilogues
-    missing = {layer.kind.epilogue: layer.kind.title for layer in layout.hidden if layer.kind.epilogue not in built}
-    short = [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
+    short = missing_epilogues(layout)
     short += shortages((at_least.get(row[0], row[0]), *row[1:]) for row in rows)
     return ", ".join(short)
 

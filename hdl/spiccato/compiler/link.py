@@ -16,7 +16,7 @@ from ..program import Model, Program
 from .fit import shortages
 from .heads import HEAD_WORDS
 
-__all__ = ["link", "most_contexts"]
+__all__ = ["lengths_in_turns", "link", "most_contexts"]
 
 
 def link(models: Sequence[Model], *, contexts: int | Sequence[int] = 1, name: str | None = None) -> Program:
@@ -80,11 +80,8 @@ def _padded(models: Sequence[Model]) -> list[Model]:
 
     An inference sends its first output when the one before has sent its last.
     """
-    outputs = [_outputs(model) for model in models]
-    earliest = min(first for first, _ in outputs)
     result = []
-    for model, (_, end) in zip(models, outputs):
-        length = end - earliest
+    for model, length in zip(models, lengths_in_turns([_outputs(model) for model in models])):
         missing = length - len(model.words)
         if missing > 0:
             word = issue_word(model.config)
@@ -95,6 +92,19 @@ def _padded(models: Sequence[Model]) -> list[Model]:
             model = dataclasses.replace(model, words=word.encode(fields), initiation_interval=length)
         result.append(model)
     return result
+
+
+def lengths_in_turns(outputs: Sequence[tuple[int, int]]) -> list[int]:
+    """Words that inferences have at least if any of them may follow.
+
+    Parameters
+    ----------
+    outputs : sequence of (int, int)
+        Of each model, from its first word on: when its first output slot is finished, and when the last one's beats
+        have passed.
+    """
+    earliest = min(first for first, _ in outputs)
+    return [end - earliest for _, end in outputs]
 
 
 def _outputs(model: Model) -> tuple[int, int]:

@@ -1,12 +1,13 @@
 """What a network would be like on every board and in every weight format: does it fit, how fast, how accurate."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import real_array
 from spiccato.compiler import compile_network, link, most_contexts
@@ -30,7 +31,7 @@ from . import published
 from .accuracy import as_streamed, rms, saturation_notes, stream_notes
 from .slow_gates import GateWatch
 
-__all__ = ["Estimate", "Row", "default_steps", "estimate", "format_name"]
+__all__ = ["Estimate", "Row", "Truth", "default_steps", "estimate", "format_name", "measure_errors"]
 
 #: Weights times timesteps over which errors are measured unless told otherwise: some seconds in all.
 _DEFAULT_WORK = 4e8
@@ -173,7 +174,7 @@ def estimate(
         for formats in _formats(Layout(lower(network), config))
         for one in ([config] if profile else _in_each_profile(config))
     ]
-    truth: _Truth | None = None
+    truth: Truth | None = None
     measured: dict[Any, dict[str, Any]] = {}
     rows = []
     for config, formats in track(tasks):
@@ -193,11 +194,11 @@ def estimate(
         except FitError as error:
             rows.append(Row(**row, fits=False, reason=str(error), published_us=published_us))
             continue
-        truth = truth or _Truth(network, raw, sent)
+        truth = truth or Truth(network, raw, sent)
         # Rows of weights are independent of each other: how many cores share them changes no bit.
         key = config.block, formats
         if key not in measured:
-            measured[key] = _measure(compiled, truth)
+            measured[key] = measure_errors(compiled, truth)
         rows.append(
             Row(
                 **row,
@@ -245,27 +246,32 @@ def format_name(formats: tuple) -> str:
     return lstm.pop() if len(lstm) == 1 else "mixed"
 
 
-class _Truth:
+class Truth:
     """Outputs in float64 for inputs as given (``raw``) and rounded to the streams' format (``xs``), and what shows."""
 
-    def __init__(self, network: Network, raw, xs) -> None:
-        self.raw, self.xs = raw, xs
+    def __init__(self, network: Network, raw: NDArray[np.float64], xs: NDArray[np.float64]) -> None:
+        self.network, self.raw, self.xs = network, raw, xs
         reference, watch, outputs = Reference(network), GateWatch(network), []
         for x in xs:
             outputs.append(reference.step(x))
             watch.see(reference)
         self.streamed = np.array(outputs)
         self.given = self.streamed if np.array_equal(raw, xs) else Reference(network).run(raw)
-        self.pipeline_error = rms(BFloat16Pipeline(network).run(xs) - self.streamed)
         self.gate_notes = watch.notes()
         self.stream_notes: list[str] | None = None  # with the first program, which has the widest weights
 
+    @functools.cached_property
+    def pipeline_error(self) -> float:
+        """RMS error of a bfloat16 pipeline."""
+        return rms(BFloat16Pipeline(self.network).run(self.xs) - self.streamed)
+
     @property
     def notes(self) -> list[str]:
+        """On the inputs on the streams and the network's gates, sentences."""
         return [*(self.stream_notes or []), *self.gate_notes]
 
 
-def _measure(compiled: Model, truth: _Truth) -> dict[str, Any]:
+def measure_errors(compiled: Model, truth: Truth) -> dict[str, Any]:
     """RMS errors of the outputs before and after they are rounded to the streams' format, and notes, as in Row."""
     machine, io_format = VirtualMachine(link([compiled])), compiled.config.io_format
     results = [machine.step_bits(to_bits(x, io_format)) for x in truth.xs]

@@ -1,15 +1,9 @@
 """One row of the benchmark, measured: in a process of its own, and kept under a digest of all that decides it."""
 
-import contextlib
 import dataclasses
-import hashlib
-import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from spiccato import layers
 from spiccato.compiler import compile_program
@@ -28,6 +22,7 @@ from ..models.timeline import Packet, Timeline
 from ..models.vm import VirtualMachine
 from .accuracy import rms
 from .estimate import format_name
+from .kept import arrays_digest, code_digest, digest, kept, network_digest
 from .search import Found, own_latencies, search
 
 __all__ = ["Searched", "Task", "know", "measure", "reference", "search_board"]
@@ -120,16 +115,16 @@ def _on_rtl(task, program, build_folder):
     try:
         build = runner.build(task.config, folder=build_folder)
         machine = VirtualMachine(program)
-        key = _digest(
+        key = digest(
             build.side_car["files"],
             program.digest,
             task.spaced,
             Timeline(program).stream([Packet()] * task.streamed),
             [machine.step(x).tolist() for x in xs],
-            _code(benches, "simulate", "round_robin", "traffic", "streams", "tb_accelerator", "device"),
+            code_digest(benches, "simulate", "round_robin", "traffic", "streams", "tb_accelerator", "device"),
         )
         del machine
-        return _kept(
+        return kept(
             task.out / "rows" / f"{_name(task)}_{key}.json", lambda: _simulated(task, program, xs, build_folder)
         )
     except SimulationError as error:
@@ -166,8 +161,8 @@ def _errors(task):
     )
     exact = reference(task.network, task.error_steps, task.out)
     xs = zoo.inputs(task.network, task.error_steps)
-    key = _digest(program.digest, task.error_steps, runner.GENERATOR, _MODELS)
-    error = _kept(
+    key = digest(program.digest, task.error_steps, runner.GENERATOR, _MODELS)
+    error = kept(
         task.out / "errors" / f"{_name(task)}_{key}.json",
         lambda: {"rms_error": rms(VirtualMachine(program).run(xs) - exact["outputs"])},
     )
@@ -177,16 +172,13 @@ def _errors(task):
 def reference(network, steps, out):
     """Outputs in float64, and the RMS error of the bfloat16 pipeline: the same for every board."""
     xs = zoo.inputs(network, steps)
-    state = hashlib.sha256(repr((xs.shape, _MODELS)).encode() + xs.tobytes())
-    for layer in network.layers:
-        for array in layer.arrays().values():
-            state.update(np.ascontiguousarray(array).data)
+    key = digest(network_digest(network), arrays_digest({"inputs": xs}), _MODELS)
 
     def computed():
         exact = Reference(network).run(xs)
         return {"outputs": exact.tolist(), "rms_error_bf16": rms(BFloat16Pipeline(network).run(xs) - exact)}
 
-    return _kept(out / "errors" / f"reference_{network.name}_{state.hexdigest()[:16]}.json", computed)
+    return kept(out / "errors" / f"reference_{network.name}_{key}.json", computed)
 
 
 def _name(task):
@@ -195,28 +187,5 @@ def _name(task):
     return f"{task.config.label}_{task.network.name}_{task.weight_format}{contexts}"
 
 
-def _kept(path, function):
-    """What is in the file ``path``, else what ``function`` gives, which is kept unless it holds failures."""
-    with contextlib.suppress(FileNotFoundError, json.JSONDecodeError):
-        return json.loads(path.read_text())
-    result = function()
-    if not result.get("failures"):
-        partial = path.with_suffix(f".{os.getpid()}.partial")
-        partial.write_text(json.dumps(result))
-        partial.replace(path)
-    return result
-
-
-def _digest(*values):
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def _code(package, *names):
-    """Digest of a package's modules of these names, or of all."""
-    folder = Path(package.__file__).parent
-    paths = [folder / f"{name}.py" for name in names] or sorted(folder.glob("*.py"))
-    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
-
-
 #: What errors depend on besides the program.
-_MODELS = _code(models), _code(layers)
+_MODELS = code_digest(models), code_digest(layers)
