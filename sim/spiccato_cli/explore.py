@@ -148,7 +148,8 @@ def explore(
         contexts=numbers_of("--contexts", contexts, *_CONTEXTS),
     )
     if write is not None:
-        _check_write(*write, len(space.points()))
+        number, path = write
+        _check_write(number, path, len(space.points()))
     networks = networks_of(models, seed, calibration, layers)
     if inputs is not None and len(models) > 1:
         raise SpiccatoError(f"--input is for one model, not for {len(models)} ({', '.join(models)})")
@@ -196,7 +197,8 @@ def explore(
         _print_points(rows, title, target, share, io_format)
         console.print(f"wrote {', '.join(map(str, files))}", soft_wrap=True)
     if write is not None:
-        _write(*write, rows, board, models, as_json)
+        number, path = write
+        _write(number, path, rows, board, models, as_json)
     if not any(row["fits"] for row in rows):
         raise SpiccatoError(f"{title}: no point fits {share} % of the device; {rows[0]['detail']}")
 

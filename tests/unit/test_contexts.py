@@ -187,9 +187,9 @@ def test_damaged_state_files(tmp_path):
 
 
 def by_layer(machine, program, model):
-    """h and c of the machine's last inference, which was of ``model``, in the model's own numbers, by their names."""
+    """h and c of the last inference, which was of ``model``, stream 1, in the model's own numbers, by their names."""
     found = {}
-    for number, (h, c) in enumerate(zip(machine.h, machine.c(model))):
+    for number, (h, c) in enumerate(zip(machine.h, machine.c(model, 1))):
         found |= {f"h_l{number}": h / 2**17, f"c_l{number}": c / 2**17}
     return found
 
@@ -405,7 +405,7 @@ def random_packets(rng, program, count):
 def test_packets_that_come_alone():
     """The spaced latency of each model, whichever ran before."""
     program, rng = program_of(1), np.random.default_rng(1)
-    packets = [packet._replace(spacing=1000) for packet in random_packets(rng, program, 40)]
+    packets = [dataclasses.replace(packet, spacing=1000) for packet in random_packets(rng, program, 40)]
     for packet, (accepted, finished) in zip(packets, Timeline(program).stream(packets)):
         assert packet.quiet == (finished is None)
         if not packet.quiet:

@@ -103,8 +103,9 @@ class AsyncContext:
                 await self._transfer(TransferKind.WRITE_SUM, slot, core, lane)
         for slot in _slots_with_cells(model):
             await self._write_units(TransferKind.WRITE_C, slot, state.c[slot], C_BITS)
-        for slot in () if state.h is None else _slots_with_h(model):
-            await self._write_units(TransferKind.WRITE_H, slot, state.h[slot], VECTOR_BITS)
+        if state.h is not None:
+            for slot in _slots_with_h(model):
+                await self._write_units(TransferKind.WRITE_H, slot, state.h[slot], VECTOR_BITS)
         await self._transfer(TransferKind.ADOPT)
         try:
             await self._require_untouched("loaded")

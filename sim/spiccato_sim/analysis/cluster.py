@@ -95,7 +95,8 @@ def run_all(
 
     if not tasks:
         return
-    where = client.scheduler.address
+    assert client.scheduler is not None  # it is connected
+    where = str(client.scheduler.address)
     common = client.scatter(list(shared), broadcast=True, hash=False)
     futures = {client.submit(function, *task, *common, pure=False): task for task in tasks}
     try:

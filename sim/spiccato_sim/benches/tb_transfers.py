@@ -187,7 +187,7 @@ async def sliding_windows(dut):
     length = predicted.contexts
     sliding = AsyncWindows(device, length)
     for number, x in enumerate(job.xs):
-        early = []
+        early: list = []
         answer = await sliding.step(x, on_answer=early.append)
         if number < length - 1:
             assert answer is None and not early

@@ -171,7 +171,8 @@ def _run(options, passed: dict[int, Found], kept: Path) -> Found | None:
     """Run what is missing, in the order of the seeds; returns what failed."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(options.workers, context) as pool:
-        seed, running = options.first, {}
+        seed = options.first
+        running: dict[concurrent.futures.Future, int] = {}
 
         def counted():
             known = [passed[one] for one in range(options.first, seed) if one in passed]

@@ -2,6 +2,8 @@
 
 import dataclasses
 from dataclasses import dataclass
+from functools import partial
+from typing import cast
 
 import numpy as np
 
@@ -9,6 +11,7 @@ from spiccato.compiler import compile_network, link
 from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.formats import to_bits
+from spiccato.layers import LSTMLayer
 from spiccato.network import Network
 from spiccato.program import Model, Program
 
@@ -18,26 +21,18 @@ from ..models import zoo
 
 __all__ = ["CONFIGS", "Case", "draw"]
 
-_SMALL = {"weight_depth": 512, "slots": 64, "vector_blocks": 32, "input_blocks": 8, "program_depth": 2048}
+_SMALL = partial(Config, weight_depth=512, slots=64, vector_blocks=32, input_blocks=8, program_depth=2048)
 
 #: Both profiles, blocks of 4 and 8, both formats of the streams, numbers of models and streams, an odd number of cores,
 #: all kinds of multipliers; state memories of sizes that are no power of two, output queues that are soon full.
 CONFIGS = {
     config.name: config
     for config in (
-        Config(name="single", cores=1, block=4, state_slots=31, output_beats=8, **_SMALL),
-        Config(
-            name="odd",
-            cores=3,
-            block=4,
-            models=2,
-            streams=4,
-            state_slots=100,
-            io_format="float32",
-            output_beats=13,
-            **_SMALL,
+        _SMALL(name="single", cores=1, block=4, state_slots=31, output_beats=8),
+        _SMALL(
+            name="odd", cores=3, block=4, models=2, streams=4, state_slots=100, io_format="float32", output_beats=13
         ),
-        Config(
+        _SMALL(
             name="registered",
             cores=2,
             block=4,
@@ -47,9 +42,8 @@ CONFIGS = {
             output_beats=9,
             family="agilex7",
             profile="conservative",
-            **_SMALL,
         ),
-        Config(
+        _SMALL(
             name="wide",
             cores=1,
             block=8,
@@ -59,19 +53,11 @@ CONFIGS = {
             io_format="float32",
             output_beats=16,
             family="agilex7",
-            **_SMALL,
         ),
-        Config(
-            name="unaccompanied",
-            cores=5,
-            block=4,
-            models=4,
-            state_slots=60,
-            output_beats=10,
-            profile="conservative",
-            **_SMALL,
+        _SMALL(
+            name="unaccompanied", cores=5, block=4, models=4, state_slots=60, output_beats=10, profile="conservative"
         ),
-        Config(name="streams", cores=1, block=8, streams=8, state_slots=90, output_beats=6, family="ecp5", **_SMALL),
+        _SMALL(name="streams", cores=1, block=8, streams=8, state_slots=90, output_beats=6, family="ecp5"),
     )
 }
 
@@ -138,7 +124,7 @@ def draw(seed: int, *, packets: int = PACKETS, programs: int = PROGRAMS) -> Case
             sends, moves = _traffic(rng, program, max(1, count * share // 4), saved, spaced=pauses is None)
             seeded = None if pauses is None else (int(rng.integers(1 << 32)), *pauses)
             first = number == 0
-            reset = None if first else rng.choice([None, "reset_state", "reset"])
+            reset = None if first else (None, "reset_state", "reset")[rng.integers(3)]
             segments.append(Segment(sends, seeded, program=program if first else None, reset=reset, moves=moves))
             alone.append(compiled)
     return Case(seed, segments, alone)
@@ -176,7 +162,9 @@ def _model(rng: np.random.Generator, config: Config, number: int) -> Model:
 def _with_initial(rng: np.random.Generator, network: Network) -> Network:
     """The network with an initial state that is not zero."""
     layers = [
-        dataclasses.replace(layer, h0=rng.uniform(-1, 1, layer.output_size), c0=rng.uniform(-2, 2, layer.output_size))
+        dataclasses.replace(
+            cast("LSTMLayer", layer), h0=rng.uniform(-1, 1, layer.output_size), c0=rng.uniform(-2, 2, layer.output_size)
+        )
         for layer in network.hidden_layers
     ]
     return dataclasses.replace(network, layers=(*layers, *network.layers[len(layers) :]))
