@@ -238,11 +238,14 @@ def _sim_one(program, network, task, xs, options, as_json):
 @weights_option
 @calibration_option
 @layers_option
+@contexts_option(
+    metavar="N", help="Contexts of the model, which take the timesteps in turn.  [default: 1; a program's own]"
+)
 @steps_option(help="Timesteps.  [default: 20; an example's whole series]")
 @seed_option
 @click.option("--baud", type=click.IntRange(1, 2**31 - 1), help="Bits a second of the port.  [default: the board's]")
 @reports_errors
-def demo(board, profile, port, model, weights, calibration, layers, steps, seed, baud):
+def demo(board, profile, port, model, weights, calibration, layers, contexts, steps, seed, baud):
     """Run a model on a board through its serial port and compare every output with the virtual machine."""
     from spiccato_sim.benches.demo import SIMULATED, run_demo
     from spiccato_sim.models.reference import Reference
@@ -252,7 +255,7 @@ def demo(board, profile, port, model, weights, calibration, layers, steps, seed,
     if baud is None and port != SIMULATED:
         raise SpiccatoError(f"board {board.name} has no serial shell that tells the port's rate: give it with --baud")
     config = board.config
-    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers)
+    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers, contexts)
     print_summary(program)
     print_origin(network)
     with progress_bar() as progress:
@@ -270,15 +273,19 @@ def demo(board, profile, port, model, weights, calibration, layers, steps, seed,
     rows = [
         ("inferences", result.counters.inferences, len(xs)),
         ("bit-exact with the virtual machine", "yes" if result.passed else "NO", "yes"),
-        ("latency of the last inference, cycles", result.counters.latency, program.model.spaced_latency),
+        ("latency of the last inference, cycles", result.counters.latency, program.models[0].spaced_latency),
         ("stall cycles", result.counters.stall_cycles, 0),
         ("program load as the host sees it, s", f"{result.load_seconds:.2f}", ""),
         ("a step as the host sees it, ms", f"{1e3 * result.step_seconds:.2f}", ""),
     ]
     if network is not None:
-        exact = Reference(network).run(xs)
+        turns = program.streams[0]
+        exact = np.empty_like(result.outputs)
+        for stream in range(min(turns, len(xs))):
+            exact[stream::turns] = Reference(network).run(xs[stream::turns])
         rows.append(("largest error against float64", f"{np.abs(result.outputs - exact).max():.3g}", ""))
-        rows += _score_rows(task, _scores(task, {"board": result.outputs, "float64": exact}))
+        if turns == 1:
+            rows += _score_rows(task, _scores(task, {"board": result.outputs, "float64": exact}))
     print_table((("", "left"), ("board", "right"), ("predicted", "right")), rows)
     for name, meaning in result.errors.items():
         console.print(f"the board reports {name}: {meaning}", soft_wrap=True)
@@ -288,7 +295,7 @@ def demo(board, profile, port, model, weights, calibration, layers, steps, seed,
     sys.exit(0 if result.passed else 1)
 
 
-def _job(model, config, weights, steps, seed, calibration, layers):
+def _job(model, config, weights, steps, seed, calibration, layers, contexts=None):
     """What ``--model`` names: program, network (None if it is a program), task (None if it is no example), inputs."""
     from spiccato_sim.models import series
     from spiccato_sim.models.bfloat16 import round_bfloat16
@@ -296,12 +303,14 @@ def _job(model, config, weights, steps, seed, calibration, layers):
 
     if model.endswith(PROGRAM_SUFFIX):
         refuse_layers(model, layers)
+        if contexts is not None:
+            raise SpiccatoError(f"--contexts {contexts}: {model} is a program, which says how many contexts it has")
         program = program_of(model)
         program.require(config)
         xs = np.random.default_rng(seed).standard_normal((steps or 20, program.models[0].input_size))
         return program, None, None, round_bfloat16(xs)
     network = network_of(model, seed, calibration, layers)
-    program = compile_program([network], config, weight_formats=[weights])
+    program = compile_program([network], config, contexts=contexts_of(contexts, 1), weight_formats=[weights])
     if model in series.TASKS:
         task = series.load(model)
         return program, network, task, task.inputs[:steps]

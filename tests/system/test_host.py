@@ -485,8 +485,9 @@ def test_demo(network, tmp_path, monkeypatch, build_folder):
     path = tmp_path / "network.safetensors"
     save_safetensors(network, path)
     arguments = ["demo", "--board", CONFIG.name, "--model", str(path), "--steps", "6", "--port", "sim"]
-    result = CliRunner().invoke(main, arguments)
+    result = CliRunner().invoke(main, [*arguments, "--contexts", "2"])
     assert result.exit_code == 0 and result.output.rstrip().endswith("PASS"), result.output
+    assert "contexts: 2" in result.output
     assert re.search(r"bit-exact with the virtual machine +│ +yes", result.output)
 
     class Other(VirtualMachine):
@@ -503,6 +504,7 @@ def test_demo_refusals(network, tmp_path):
     save_safetensors(network, path)
     for arguments, text in (
         (["--board", "nonesuch"], "unknown board 'nonesuch'"),
+        (["--board", "test4", "--contexts", "0"], "--contexts 0: expected a number from 1 on"),
         (["--board", "test4", "--port", str(tmp_path / "tty")], "give it with --baud"),
         (["--board", "test4", "--port", str(tmp_path / "tty"), "--baud", "3000000"], "tty: cannot be opened"),
     ):

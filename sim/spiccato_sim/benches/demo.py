@@ -58,7 +58,7 @@ def run_demo(
     Parameters
     ----------
     program : spiccato.compiler.Program
-        For the board's configuration, with one model and one context.
+        For the board's configuration. The steps go to the contexts of its first model in turn.
     port : str
         A serial port, or "sim": the board is simulated.
     baud : int, optional
@@ -94,8 +94,8 @@ def run_demo(
         loaded = time.monotonic()
         on_ready()
         for step, x in enumerate(xs):
-            bits = to_bits(x, io_format)
-            (got, marks), wanted = device.step_bits(bits), machine.step_bits(bits)
+            bits, stream = to_bits(x, io_format), step % program.streams[0]
+            (got, marks), wanted = device.step_bits(bits, stream=stream), machine.step_bits(bits, stream=stream)
             outputs.append(got)
             if (got != wanted.bits).any() or marks != wanted.flags:
                 failures.append(
@@ -108,7 +108,7 @@ def run_demo(
         identity = device.identity()
     for name, counted, predicted in (
         ("inferences", counters.inferences, len(xs)),
-        ("latency", counters.latency, program.model.spaced_latency),
+        ("latency", counters.latency, program.models[0].spaced_latency),
     ):
         if counted != predicted:
             failures.append(f"{name} register: {counted} from the board, {predicted} predicted")
