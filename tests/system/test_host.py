@@ -34,9 +34,18 @@ from spiccato_sim.benches import serial_sim
 
 pytestmark = [pytest.mark.simulates, pytest.mark.xdist_group("serial")]
 
-CONFIG = dataclasses.replace(configuration("test4"), models=2, streams=4)
+CONFIG = dataclasses.replace(configuration("test4"), name="two_models", models=2, streams=4)
 BAUD = find("ulx3s").baud
 WATCHDOG = serial_sim.WATCHDOG
+#: A file with the board of this configuration.
+BOARD_WITH_STREAMS = """
+import dataclasses
+
+from spiccato_boards.test4 import BOARD as SMALL
+
+config = dataclasses.replace(SMALL.configurations["default"], name="two_models", models=2, streams=4)
+BOARD = dataclasses.replace(SMALL, configurations={"default": config})
+"""
 #: Seconds; the simulation shares its processor with others.
 PATIENCE = 20.0
 
@@ -451,7 +460,7 @@ def test_no_orphans(board, build_folder):
         "    time.sleep(1000)"
     )
     process = subprocess.Popen(
-        [sys.executable, "-c", code, CONFIG.name, str(WATCHDOG), str(build_folder)], stdout=subprocess.PIPE, text=True
+        [sys.executable, "-c", code, "test4", str(WATCHDOG), str(build_folder)], stdout=subprocess.PIPE, text=True
     )
     port, folder = process.stdout.readline().split()
     # Opened, so that no other terminal gets its name; the simulation holds the other end until it is gone.
@@ -482,9 +491,10 @@ def test_demo(network, tmp_path, monkeypatch, build_folder):
     from spiccato_sim.benches import demo
 
     monkeypatch.chdir(build_folder.parent)
-    path = tmp_path / "network.safetensors"
+    path, board = tmp_path / "network.safetensors", tmp_path / "two_models.py"
     save_safetensors(network, path)
-    arguments = ["demo", "--board", CONFIG.name, "--model", str(path), "--steps", "6", "--port", "sim"]
+    board.write_text(BOARD_WITH_STREAMS)
+    arguments = ["demo", "--board", str(board), "--model", str(path), "--steps", "6", "--port", "sim"]
     result = CliRunner().invoke(main, [*arguments, "--contexts", "2"])
     assert result.exit_code == 0 and result.output.rstrip().endswith("PASS"), result.output
     assert "contexts: 2" in result.output
