@@ -175,6 +175,8 @@ class Ingress(Part):
         filling = Signal()
         discarding = Signal()
         expected_end = Signal()
+        first_is_last = Signal()
+        later_is_last = Signal()
         last_beat = Signal()
         overlong = Signal()
         accept = Signal()
@@ -194,7 +196,9 @@ class Ingress(Part):
             accept.eq(self.axis.tready & self.axis.tvalid),
             take.eq((accept & ~discarding) | filling),
             expected_end.eq(Mux(inside, beat == packet_end, one_beat)),
-            last_beat.eq(Mux(inside, beat == blocks_end, one_beat if halves == 1 else 0)),
+            first_is_last.eq(one_beat if halves == 1 else 0),
+            later_is_last.eq(beat == blocks_end),
+            last_beat.eq(Mux(inside, later_is_last, first_is_last)),
             first.eq(take & ~inside),
         ]
         # What follows the port until a packet has begun, so that none of it waits for tvalid. What is known of an older
@@ -225,7 +229,11 @@ class Ingress(Part):
         m.d.comb += malformed.eq(accept & ~discarding & (self.axis.tlast ^ expected_end))
         m.d.comb += [next_inside.eq(inside), next_side.eq(side), next_occupied.eq(occupied + first - self.release)]
         with m.If(take):
-            m.d.sync += beat.eq(Mux(last_beat, 0, beat + 1))
+            # Only the lowest bit waits for what the port says of the model.
+            m.d.sync += [
+                beat[0].eq(Mux(inside, ~(later_is_last | beat[0]), ~first_is_last)),
+                beat[1:].eq(Mux(inside & ~later_is_last, (beat + 1)[1:], 0)),
+            ]
             m.d.comb += next_inside.eq(~last_beat)
             with m.If(last_beat):
                 m.d.comb += next_side.eq(~side)
