@@ -216,6 +216,7 @@ def test_identity(config):
             "cores": config.cores,
             "block": config.block,
             "float32": int(config.io_format == "float32"),
+            "keep_h": int(config.keep_h),
         }
         digest = await host.read("digest_high") << 32 | await host.read("digest_low")
         assert digest == int(config.digest, 16)

@@ -88,13 +88,13 @@ MUTATIONS = [
     Mutation("ingress.py", "[beat.eq(0), filling.eq(0)", "[beat.eq(0)", _DROP),
     Mutation("ingress.py", "[next_occupied.eq(0), next_inside", "[next_inside", _DROP),
     # Room in the output queue.
-    Mutation("accelerator.py", "credits >= output_beats", "credits + 1 >= output_beats", f"{_QUEUE}[1]"),
-    Mutation("accelerator.py", "credits >= output_beats", "credits + 2 >= output_beats", f"{_QUEUE}[3]"),
-    Mutation("accelerator.py", "credits >= output_beats", "credits > output_beats", f"{_QUEUE}[1]"),
+    Mutation("output_room.py", "free >= number", "free + 1 >= number", f"{_QUEUE}[1]"),
+    Mutation("output_room.py", "free >= number", "free + 2 >= number", f"{_QUEUE}[3]"),
+    Mutation("output_room.py", "free >= number", "free > number", f"{_QUEUE}[1]"),
     Mutation(
         "sequencer.py",
-        "restarting.have_block, self.enable, ~self.room",
-        "self.enable, ~self.room",
+        "watching.have_block, self.enable, ~room",
+        "self.enable, ~room",
         "rtl/test_sequencer.py::test_stalled_counts_missing_room",
     ),
     Mutation("output_queue.py", "(level[0] & ~pop))", "level[0])", "rtl/test_egress.py::test_queue"),

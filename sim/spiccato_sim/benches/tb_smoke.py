@@ -43,6 +43,7 @@ async def identity(dut):
         "cores": CONFIG.cores,
         "block": CONFIG.block,
         "float32": CONFIG.io_format == "float32",
+        "keep_h": CONFIG.keep_h,
     }
     assert f"{await read('digest_high'):08x}{await read('digest_low'):08x}" == CONFIG.digest
     status = REGISTERS["status"]
