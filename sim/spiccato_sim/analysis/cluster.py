@@ -45,7 +45,8 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
             local = LocalCluster(
                 n_workers=workers or os.cpu_count(),
                 threads_per_worker=1,
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": False},
                 memory_limit=None,
                 silence_logs=logging.CRITICAL,
             )
@@ -53,7 +54,7 @@ def cluster(scheduler: str | None = None, workers: int | None = None) -> Iterato
         else:
             try:
                 client = stack.enter_context(Client(scheduler, timeout=_ANSWER))
-            except (OSError, ValueError):
+            except (OSError, ValueError, AssertionError):  # the last of an address without a host
                 raise SpiccatoError(
                     f"{scheduler}: no Dask scheduler answers there; expected the address of one, as tcp://host:8786"
                 ) from None
