@@ -1,5 +1,6 @@
 """A board of somebody's own: another one with a configuration of its own, as a file."""
 
+import json
 import os
 
 from spiccato.config import Config
@@ -7,7 +8,7 @@ from spiccato.registry import BOARD_SUFFIX, DEFAULT
 
 __all__ = ["board_file"]
 
-_TEXT = '''"""{base} with an accelerator of {cores} x {block}."""
+_TEXT = '''"""{name} with an accelerator of {cores} x {block}."""
 
 import dataclasses
 
@@ -15,13 +16,13 @@ from spiccato.config import Config
 from spiccato_boards import find
 
 BOARD = dataclasses.replace(
-    find({base!r}),
+    find({base}),
     configurations={{
-        {key!r}: Config(
+        {key}: Config(
 {fields}
         )
     }},
-    configuration={key!r},
+    configuration={key},
 )
 '''
 
@@ -36,7 +37,19 @@ def board_file(base: str, config: Config) -> str:
     config : Config
         Of the same family. Its name is the new board's, which no other one has.
     """
+    name = os.path.basename(base)
     # The new file may lie anywhere.
     base = os.path.abspath(base) if BOARD_SUFFIX in base else base
-    fields = "\n".join(f"            {name}={value!r}," for name, value in config.to_dict().items())
-    return _TEXT.format(base=base, cores=config.cores, block=config.block, key=DEFAULT, fields=fields)
+    fields = "\n".join(f"            {name}={_source(value)}," for name, value in config.to_dict().items())
+    return _TEXT.format(
+        name=name, base=_source(base), cores=config.cores, block=config.block, key=_source(DEFAULT), fields=fields
+    )
+
+
+def _source(value: object) -> str:
+    """A value as this house writes it in Python."""
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_source, value))}{',' * (len(value) == 1)})"
+    return repr(value)
