@@ -214,10 +214,10 @@ class Sequencer(Part):
         issuing = [_Gate(m, f"issue_{i}", pointer_bits) for i in range(len(outputs))]
         account = _Gate(m, "account", pointer_bits)
         watching = _Gate(m, "watch", pointer_bits, account)
-        dropped = equal_register("dropped", init=1, resettable=True)
-        m.d.sync += dropped.eq(self.drop)
+        fetch_dropped, dropped = (equal_register(f"dropped_{i}", init=1, resettable=True) for i in range(2))
+        m.d.sync += [fetch_dropped.eq(self.drop), dropped.eq(self.drop)]
 
-        queue, write_at = self._fetch(m, slices, account, dropped)
+        queue, write_at = self._fetch(m, slices, account, fetch_dropped)
         heads, head_ready = self._heads(m, slices, account, dropped)
 
         # The next word, and what it may wait for.
@@ -268,8 +268,8 @@ class Sequencer(Part):
         issued = Signal(reset_less=True)
         m.d.comb += commit.eq(account.go & next_word.commit)
         m.d.sync += [
-            issued.eq(account.go),
-            self.started.eq(account.go & account.start),
+            issued.eq(issuing[-1].go),
+            self.started.eq(issuing[-1].go & issuing[-1].start),
             self.committed.eq(commit),
             self.stalled.eq(Cat(watching.valid, watching.start, watching.have_block, self.enable, ~room).all()),
         ]
@@ -302,7 +302,8 @@ class Sequencer(Part):
         ports |= {f"read_{i}": port for i, port in enumerate(self.read)}
         ports |= {"finish": self.finish} | {f"state_{i}": port for i, port in enumerate(self.state)}
         groups: list[dict] = [{}]
-        left = most = self.config.stages.reach.registers - _Gate.size
+        # And two pulses that one of them gives.
+        left = most = self.config.stages.reach.registers - _Gate.size - 2
         for name, port in ports.items():
             members = port.shape().members
             bits = sum(Shape.cast(members[field]).width for field in _EFFECTS.keys() & members.keys())
