@@ -1,8 +1,11 @@
 """Fixtures shared by all tests, and the guard against runs that simulate nothing."""
 
+import sys
+
 import pytest
 
 from paths import BUILD
+from spiccato import registry
 
 _simulated = []
 
@@ -45,6 +48,15 @@ def pytest_sessionfinish(session):
 def pytest_terminal_summary(terminalreporter):
     """Name the simulations that passed: the last figure of random ones is their seed."""
     terminalreporter.write_line(f"{len(_simulated)} simulations of the RTL passed: {', '.join(sorted(_simulated))}")
+
+
+@pytest.fixture
+def installed_boards(monkeypatch):
+    """No board's file has been read, and what the test reads is forgotten."""
+    monkeypatch.setattr(registry, "_loaded", {})
+    yield
+    for name in [name for name in sys.modules if name.startswith("_spiccato_board_")]:
+        del sys.modules[name]
 
 
 @pytest.fixture(scope="session")

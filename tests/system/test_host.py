@@ -486,7 +486,7 @@ def test_time_limit(build_folder):
                 time.sleep(0.1)
 
 
-def test_demo(network, tmp_path, monkeypatch, build_folder):
+def test_demo(network, installed_boards, tmp_path, monkeypatch, build_folder):
     """The command: a model on the simulated board, with its own figures; and a board that computes something else."""
     from spiccato_sim.benches import demo
 

@@ -285,7 +285,7 @@ def run(*arguments):
 
 
 @pytest.fixture
-def here(client, monkeypatch, tmp_path):
+def here(client, installed_boards, monkeypatch, tmp_path):
     """The command's work is done in this process, and its files are in an empty folder; options for a small space."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("spiccato_sim.analysis.cluster.cluster", lambda *_: contextlib.nullcontext(client))
@@ -377,7 +377,7 @@ def test_without_dask(monkeypatch):
 @pytest.mark.long
 # Dask's, of a machine that has much to do.
 @pytest.mark.filterwarnings("ignore:Creating scratch directories")
-def test_processes(tmp_path, monkeypatch):
+def test_processes(installed_boards, tmp_path, monkeypatch):
     """The command as it is, with processes of its own, and a board that they cannot import."""
     monkeypatch.chdir(tmp_path)
     Path("own.py").write_text(board_file("ulx3s", dataclasses.replace(registry.find("ulx3s").config, name="own")))

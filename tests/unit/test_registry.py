@@ -41,13 +41,9 @@ def code(kind):
 
 
 @pytest.fixture(autouse=True)
-def forgotten(monkeypatch, tmp_path):
+def nowhere(installed_boards, monkeypatch, tmp_path):
     """Nothing is known but what is installed, and the working directory is empty."""
-    monkeypatch.setattr(registry, "_loaded", {})
     monkeypatch.chdir(tmp_path)
-    yield
-    for name in [name for name in sys.modules if name.startswith("_spiccato_board_")]:
-        del sys.modules[name]
 
 
 @pytest.fixture
