@@ -8,7 +8,6 @@ from ..families import FAMILIES
 from ..isa.issue import Source, core_word
 from ..isa.load import RecordKind, TransferTarget, header_word
 from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
-from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
 from .accumulator import RowAccumulator, accumulator_slices
 from .accumulator_file import AccumulatorFile
 from .broadcast import DelayLine, copies, power_of_two, slices

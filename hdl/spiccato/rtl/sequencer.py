@@ -141,7 +141,7 @@ class Sequencer(Part):
         {model, word}
     started, committed, stalled : out, pulses: an inference starts, ends; a cycle in which only room is missing
     side : out, of the packet whose inference starts next, ``started`` included
-    idle : out, no inference runs and no earlier one has work in the pipeline
+    idle : out, no inference runs, no earlier one has work in the pipeline, and none was announced for as long
     """
 
     #: Cycles from ``announce`` to the first word in the issue register.
@@ -281,14 +281,15 @@ class Sequencer(Part):
         quiet = Signal(range(self.drain_cycles + 1), reset_less=True)
         if self.drain_cycles != 1 << len(quiet) - 1:
             raise ValueError("the cycles in which the pipeline runs empty are counted up to a power of two")
-        # An inference whose input pauses is quiet for long, and still running.
+        # An inference whose input pauses is quiet for long, and still running. One that may not start is not, but has
+        # as long to receive its packet.
         m.d.sync += self.idle.eq(quiet[-1] & ~active & ~account.go & ~issued)
         # One cycle after the word that they tell of.
         with m.If(self.committed):
             m.d.sync += active.eq(0)
         with m.Elif(self.started):
             m.d.sync += active.eq(1)
-        with m.If(issued):
+        with m.If(issued | self.announce):
             m.d.sync += quiet.eq(1)
         with m.Elif(~quiet[-1]):
             m.d.sync += quiet.eq(quiet + 1)

@@ -183,6 +183,7 @@ async def half_packets(dut):
     # The inference before it is going on: the load waits for that one.
     for beats in range(1, len(job.packets[0])):
         bench.clear()
+        assert await bench.comes_idle()
         bench.send(*job.packets[:2])
         rest, bench.beats = bench.beats[len(job.packets[0]) + beats :], bench.beats[: len(job.packets[0]) + beats]
         await bench.tick(20)

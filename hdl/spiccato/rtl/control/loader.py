@@ -72,6 +72,8 @@ class Loader(Part):
     entry_latency = 3
     #: From a load's last word to ``loaded``.
     loaded_latency = 2
+    #: From ``loaded`` to when ``idle`` knows of the last packet that was begun.
+    closed_cycles = 4
     #: So, from a load's last entry on the bus to ``loaded``, at least: the end and the CRC come between.
     margin = 2 * word_cycles + loaded_latency - entry_latency
 
@@ -202,11 +204,13 @@ class Loader(Part):
         m.d.comb += loaded.eq(
             (self.loaded[-1] | ends_well | (self.reset_ends & self.whole & ~self.loading)) & ~self.start & ~self.reset
         )
+        # A packet that was just begun is to be known of.
+        closed = DelayLine(m, "closed", ~loaded).at(self.closed_cycles)
         m.d.comb += [
             *(port.eq(copy) for port, copy in zip(self.loaded, self._equal(m, "loaded", loaded, len(self.loaded)))),
             *(
                 port.eq(copy)
-                for port, copy in zip(self.drop, self._equal(m, "drop", ~loaded & self.idle, len(self.drop)))
+                for port, copy in zip(self.drop, self._equal(m, "drop", ~loaded & closed & self.idle, len(self.drop)))
             ),
         ]
         with m.If(self.reset):
