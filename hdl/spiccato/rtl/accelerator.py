@@ -1,14 +1,13 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.load import RecordKind
 from ..isa.marks import MARKS, marks_word, request_word
-from ..numbers import ACC_BITS
 from .axi import AxiLite, AxiStream
-from .broadcast import DelayLine, copies, equal_register, slices
+from .broadcast import DelayLine, copies, equal_register, select
 from .contexts import Contexts
 from .control import Control
 from .control.loader import Loader
@@ -115,8 +114,9 @@ class Accelerator(Part):
             raise ValueError("an inference may start before the one before has taken its room")
         if timing.input < 1 + delay + Sequencer.announce_to_issue:
             raise ValueError("a packet's first block can be there before its first word")
-        if control.least_drop_cycles < max(ingress.drop_cycles + delay, Sequencer.drop_cycles):
-            raise ValueError(f"packets are not forgotten within {control.least_drop_cycles} cycles")
+        least_drop = Loader(config).least_drop_cycles
+        if least_drop < max(ingress.drop_cycles + delay, Sequencer.drop_cycles):
+            raise ValueError(f"packets are not forgotten within {least_drop} cycles")
         egress = place(m, "egress", Egress(config), reset=resets["egress"])
         if timing.output < egress.wake_cycles:
             raise ValueError(f"an output may come less than {egress.wake_cycles} cycles after a reset")
@@ -200,16 +200,14 @@ class Accelerator(Part):
             contexts.clear.eq(control.clear),
         ]
         transfer = control.transfer
-        element = Signal(signed(ACC_BITS), name="element", reset_less=True)
+        elements = [core.element for core in cores]
+        element = select(m, "element", elements, transfer.core, config.stages.reach.registers)
         lanes, of_c = (
             copies(m, f"transfer_{name}", getattr(transfer, name), config.cores) for name in ("lane", "cell")
         )
         if config.keep_h:
             of_h = copies(m, "transfer_result", transfer.result, config.cores)
             m.d.comb += [core.of_h.eq(one) for core, one in zip(cores, of_h)]
-        parts = slices(ACC_BITS, config.stages.reach.registers)
-        for bits, number in zip(parts, copies(m, "transfer_core", transfer.core, len(parts))):
-            m.d.sync += element[bits].eq(Array(core.element[bits] for core in cores)[number])
         m.d.comb += [
             contexts.ask_tid.eq(transfer.tid),
             contexts.ask_slot.eq(transfer.slot),

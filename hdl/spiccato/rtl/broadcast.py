@@ -4,9 +4,9 @@ Registers of a tree are equal to each other, and no tool may merge them: a signa
 what they are for (:class:`spiccato.families.Reach`).
 """
 
-from amaranth.hdl import Signal
+from amaranth.hdl import Array, Signal
 
-__all__ = ["DelayLine", "batches", "copies", "equal_register", "power_of_two", "slices"]
+__all__ = ["DelayLine", "batches", "copies", "equal_register", "power_of_two", "select", "slices", "take"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
@@ -45,11 +45,14 @@ def _copy(m, name, value, resettable):
     return register
 
 
-def batches(registers, reach):
-    """``registers`` in order, as lists of at most ``reach`` bits together: for a copy of what they all need."""
+def batches(registers, reach, *, bits=len):
+    """``registers`` in order, as lists of at most ``reach`` bits together: for a copy of what they all need.
+
+    ``bits`` tells how many a register counts.
+    """
     lists: list[list] = [[]]
     for register in registers:
-        if lists[-1] and sum(map(len, lists[-1])) + len(register) > reach:
+        if lists[-1] and sum(map(bits, lists[-1])) + bits(register) > reach:
             lists.append([])
         lists[-1].append(register)
     return lists
@@ -58,6 +61,31 @@ def batches(registers, reach):
 def slices(bits, reach):
     """Slices of ``bits`` bits, at most ``reach`` each: for a copy of what takes all of them."""
     return [slice(low, min(bits, low + reach)) for low in range(0, bits, reach)]
+
+
+def take(m, name, register, value, when, reach):
+    """``register`` takes ``value`` in the cycle after ``when``, which is copied as often as the reach asks for.
+
+    ``value`` is that of the later cycle; the copies are called ``name``.
+    """
+    parts = slices(len(register), reach)
+    for bits, copy in zip(parts, copies(m, name, when, len(parts))):
+        with m.If(copy):
+            m.d.sync += register[bits].eq(value[bits])
+
+
+def select(m, name, values, number, reach):
+    """A register that holds one of ``values``, by their ``number`` of the cycle before: copied as the reach asks for.
+
+    Returns
+    -------
+    Signal
+    """
+    result = Signal.like(values[0], name=name, reset_less=True)
+    parts = slices(len(result), reach)
+    for bits, copy in zip(parts, copies(m, f"{name}_number", number, len(parts))):
+        m.d.sync += result[bits].eq(Array(value[bits] for value in values)[copy])
+    return result
 
 
 class DelayLine:

@@ -1,6 +1,6 @@
 """A core: ``block`` rows of multipliers with their weights, accumulators and cell units."""
 
-from amaranth.hdl import Array, Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -10,7 +10,7 @@ from ..isa.load import RecordKind, TransferTarget, header_word
 from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
 from .accumulator import RowAccumulator, accumulator_slices
 from .accumulator_file import AccumulatorFile
-from .broadcast import DelayLine, copies, power_of_two, slices
+from .broadcast import DelayLine, copies, power_of_two, select
 from .contexts import Contexts, access_layout
 from .core_timing import CoreTiming
 from .epilogue import epilogues
@@ -290,20 +290,12 @@ class Core(Part):
         """One element of what was read."""
         reach = self.config.stages.reach.registers
 
-        def chosen(name, values, number):
-            """One of the values, by the bits of ``number``."""
-            result = Signal.like(values[0], name=name, reset_less=True)
-            parts = slices(len(result), reach)
-            for bits, copy in zip(parts, copies(m, f"{name}_number", number, len(parts))):
-                m.d.sync += result[bits].eq(Array(value[bits] for value in values)[copy])
-            return result
-
         def by_lane(name, values):
             number = self.lane[: (len(values) - 1).bit_length()]
             step = _ELEMENTS.bit_length() - 1
             groups = [values[i : i + _ELEMENTS] for i in range(0, len(values), _ELEMENTS)]
-            found = [chosen(f"{name}_{i}", members, number[:step]) for i, members in enumerate(groups)]
-            return chosen(name, found, number[step:])
+            found = [select(m, f"{name}_{i}", members, number[:step], reach) for i, members in enumerate(groups)]
+            return select(m, name, found, number[step:], reach)
 
         sums = by_lane("sum_element", list(self._operands))
         found, number = [sums], [self.of_c]
@@ -315,4 +307,4 @@ class Core(Part):
             extended = Signal.like(sums, name=f"{name}_extended")
             m.d.comb += extended.eq(by_lane(name, values))
             found.append(extended)
-        m.d.comb += self.element.eq(chosen("read_element", found, Cat(number)))
+        m.d.comb += self.element.eq(select(m, "read_element", found, Cat(number), reach))

@@ -76,6 +76,8 @@ class Ingress(Part):
 
     #: Cycles after a reset until packets are taken.
     wake_cycles = 3
+    #: From the acceptance of a packet's first beat to ``announce``.
+    announce_latency = 1
 
     def __init__(self, config, *, lead):
         self.config, self.lead = config, lead
@@ -224,7 +226,9 @@ class Ingress(Part):
                     packet.quiet.eq(self.axis.tuser.quiet),
                 ]
             m.d.comb += [self.packet[s].eq(packet), self.model[s].eq(number)]
-        m.d.comb += self.announce.eq(DelayLine(m, "announce", first & ~self.drop, 0, resettable=True).at(1))
+        m.d.comb += self.announce.eq(
+            DelayLine(m, "announce", first & ~self.drop, 0, resettable=True).at(self.announce_latency)
+        )
         malformed = Signal()
         m.d.comb += malformed.eq(accept & ~discarding & (self.axis.tlast ^ expected_end))
         m.d.comb += [next_inside.eq(inside), next_side.eq(side), next_occupied.eq(occupied + first - self.release)]

@@ -4,7 +4,7 @@ from amaranth.hdl import Module
 from amaranth.lib.wiring import In, Out
 
 from ..isa.load import RecordKind, model_word
-from .broadcast import DelayLine, copies, equal_register, slices
+from .broadcast import DelayLine, copies, equal_register, take
 from .load_tree import load_layout
 from .part import Part
 from .words import layout
@@ -36,13 +36,11 @@ class ModelTable(Part):
         arrived = DelayLine(m, "entry", load.data[: self.word.size]).at(3)
         (is_entry,) = copies(m, "load_entry", load.enable & (load.target == RecordKind.MODELS), 1)
         place_of = DelayLine(m, "load_addr", load.addr).at(1)
-        parts = slices(self.word.size, self.config.stages.reach.registers)
+        reach = self.config.stages.reach.registers
         for number in range(self.config.models):
             (hit,) = copies(m, f"load_{number}", is_entry & (place_of == number), 1)
             for user in range(self.users):
                 entry = equal_register(f"model_{number}_{user}", self.word)
-                for bits, take in zip(parts, copies(m, f"load_{number}_{user}", hit, len(parts))):
-                    with m.If(take):
-                        m.d.sync += entry.as_value()[bits].eq(arrived[bits])
+                take(m, f"load_{number}_{user}", entry.as_value(), arrived, hit, reach)
                 m.d.comb += self.tables[user][number].eq(entry)
         return m

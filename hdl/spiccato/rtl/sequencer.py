@@ -165,6 +165,8 @@ class Sequencer(Part):
     #: Cycles after the last issue word in which something may still be in the pipeline.
     drain_cycles = 64
     drop_cycles = 3
+    #: From ``announce`` to ``idle``.
+    busy_latency = 2
     #: From ``w_head`` to the heads' write ports.
     load_latency = 1
 

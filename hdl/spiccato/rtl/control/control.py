@@ -39,9 +39,6 @@ class Control(Part):
     done, cycles : in, latency of a finished inference
     """
 
-    #: What ``drop`` lasts at least: from ``idle``, or a load's begin, to the end of the shortest load.
-    least_drop_cycles = 9
-
     #: Cycles of a reset, by command or after the domain's: as many as it takes the cores and the vector file, which
     #: have none, to run empty.
     reset_cycles = Sequencer.drain_cycles

@@ -5,12 +5,15 @@ from amaranth.lib import data, enum
 from amaranth.lib.wiring import In, Out, Signature
 
 from ...config import Config
-from ...isa.load import RecordKind, header_word, parameters_word, place_word
+from ...isa.load import RecordKind, header_word, load_stream, parameters_word, place_word
 from ...isa.registers import LOAD_ERRORS
 from ...isa.word import WORD_BITS
-from ..broadcast import DelayLine, copies, equal_register
+from ..broadcast import DelayLine, copies, equal_register, take
+from ..contexts import Contexts
+from ..ingress import Ingress
 from ..load_tree import load_data_bits, load_layout
 from ..part import Part
+from ..sequencer import Sequencer
 from ..words import layout
 
 __all__ = ["Loader"]
@@ -65,6 +68,10 @@ class Loader(Part):
     drop : out, there is none, and nothing runs: equal copies
     forget : out, a pulse: before the next inference, no context has a state
     error : out, pulses: why a load was not accepted
+    closed_cycles : int
+        From when ``loaded`` is about to fall to when ``idle`` knows of the last packet that was begun.
+    least_drop_cycles : int
+        What ``drop`` lasts at least: from ``idle``, or a load's begin, to the end of the shortest load.
     """
 
     word_cycles = 2
@@ -72,13 +79,22 @@ class Loader(Part):
     entry_latency = 3
     #: From a load's last word to ``loaded``.
     loaded_latency = 2
-    #: From ``loaded`` to when ``idle`` knows of the last packet that was begun.
-    closed_cycles = 4
     #: So, from a load's last entry on the bus to ``loaded``, at least: the end and the CRC come between.
     margin = 2 * word_cycles + loaded_latency - entry_latency
 
     def __init__(self, config: Config):
         self.config = config
+        self.closed_cycles = Ingress.announce_latency + Contexts(config).announce_delay + Sequencer.busy_latency
+        shortest = len(load_stream([], config.digest))
+        self.least_drop_cycles = (
+            self.loaded_latency
+            - 1
+            + min(
+                # The first word comes in the cycle of `idle`, or follows the load's begin.
+                (shortest - 1) * self.word_cycles,
+                shortest * self.word_cycles - self.closed_cycles,
+            )
+        )
         super().__init__(
             "loader",
             {
@@ -246,10 +262,7 @@ class Loader(Part):
         with m.Elif(passed):
             m.d.sync += addr.eq(addr + 1)
         parameters = Signal.like(self.parameters.as_value(), name="parameters_held", reset_less=True)
-        slices = [slice(low, low + WORD_BITS) for low in range(0, len(parameters), WORD_BITS)]
-        for bits, take in zip(slices, copies(m, "set_parameters", done.at(2) & is_parameters, len(slices))):
-            with m.If(take):
-                m.d.sync += parameters[bits].eq(collector[: len(parameters)][bits])
+        take(m, "set_parameters", parameters, collector, done.at(2) & is_parameters, WORD_BITS)
         m.d.comb += self.parameters.eq(parameters)
         return m
 

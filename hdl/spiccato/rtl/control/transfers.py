@@ -8,7 +8,7 @@ from ...isa.load import RecordKind, TransferTarget, state_bits
 from ...isa.registers import REGISTERS, TransferKind
 from ...isa.word import WORD_BITS
 from ...numbers import ACC_BITS, C_BITS
-from ..broadcast import DelayLine, copies, slices
+from ..broadcast import DelayLine, copies, take
 from ..contexts import Contexts
 from ..core import Core
 from ..core_timing import CoreTiming
@@ -239,11 +239,8 @@ class Transfers(Part):
         ends = [max(cycles) for cycles in zip(self._reads, self._writes)]
         end = read if ends == self._reads else after(ends)
         element = Signal(signed(ACC_BITS), reset_less=True)
-        parts = slices(ACC_BITS, config.stages.reach.registers)
         soon = after([cycle - 1 for cycle in self._reads])
-        for bits, take in zip(parts, copies(m, "take_element", soon & reads, len(parts))):
-            with m.If(take):
-                m.d.sync += element[bits].eq(request.element[bits])
+        take(m, "take_element", element, request.element, soon & reads, config.stages.reach.registers)
         m.d.comb += self.element.eq(element)
         with m.If(self.start):
             m.d.sync += pending.eq(1)
