@@ -92,7 +92,7 @@ MUTATIONS = [
     Mutation("output_room.py", "free >= number", "free + 2 >= number", f"{_QUEUE}[3]"),
     Mutation("output_room.py", "free >= number", "free > number", f"{_QUEUE}[1]"),
     Mutation(
-        "sequencer.py",
+        "sequencer/sequencer.py",
         "watching.have_block, self.enable, ~room",
         "self.enable, ~room",
         "rtl/test_sequencer.py::test_stalled_counts_missing_room",

@@ -1,6 +1,6 @@
 """Control: what a host does with the accelerator besides streaming, all of it slow.
 
-:mod:`.bus` is the AXI4-Lite subordinate, :mod:`.loader` takes programs and states, :mod:`.probe` reads the state back,
+:mod:`.bus` is the AXI4-Lite subordinate, :mod:`.loader` takes programs, :mod:`.transfers` moves states,
 :mod:`.counters` counts and collects errors, :mod:`.control` puts them together.
 """
 
