@@ -58,9 +58,10 @@ report: $(STAMP) ## Write a page on MODEL on BOARD to build/report.html
 	@$(BIN)/spiccato report $(MODEL) --board $(BOARD) $(profile) -o build/report.html \
 		$(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
 
-demo: $(STAMP) ## Run the trained example, or MODEL, on the ULX3S, or BOARD, at serial port PORT (sim: simulate it)
+demo: $(STAMP) ## Run the trained example, or MODEL, with CONTEXTS on the ULX3S, or BOARD, at serial port PORT (sim: simulate it)
 	@$(BIN)/spiccato demo --port $(PORT) $(if $(call given,BOARD),--board $(BOARD)) $(profile) \
-		$(if $(call given,MODEL),--model $(MODEL)) $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED))
+		$(if $(call given,MODEL),--model $(MODEL)) $(if $(STEPS),--steps $(STEPS)) $(if $(SEED),--seed $(SEED)) \
+		$(if $(CONTEXTS),--contexts $(CONTEXTS))
 
 check: $(STAMP) ## Check format, lint, types and documentation, and run the fast tests (two minutes)
 	@$(BIN)/ruff format --quiet --check
