@@ -77,8 +77,8 @@ MUTATIONS = [
     # What a load forgets.
     Mutation(
         "control/loader.py",
-        "~loaded & self.idle",
-        "self.loading & ~loaded & self.idle & ~self.word",
+        "~loaded & closed & self.idle",
+        "self.loading & ~loaded & closed & self.idle & ~self.word",
         "rtl/test_control.py::test_drop_lasts_long_enough",
     ),
     Mutation("ingress.py", "inside)) & ~(accept & self.axis.tlast))", "inside)))", _DROP),
