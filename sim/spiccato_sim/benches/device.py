@@ -23,7 +23,7 @@ __all__ = ["AxiTransport", "Bypassed", "Device", "Registers"]
 class Registers(Transport):
     """A driver on the register port of a simulated accelerator; the clock has to run already."""
 
-    polls = 100_000
+    polls = 10_000
 
     def __init__(self, dut):
         # The drivers log every transfer, which takes longer than to simulate it.
@@ -87,10 +87,6 @@ class Device(AsyncDevice):
         self.source, self.sink = transport.source, transport.sink
         #: Sees when the accelerator accepts input beats.
         self.accepted = AxiStreamMonitor(AxiStreamBus.from_prefix(dut, "s_axis_input"), dut.clk, dut.rst)
-
-    async def reset(self):
-        """Reset for some cycles."""
-        await self.transport.open()
 
     def packet(self, bits, beats=None, *, tid=0, user=0):
         """An input packet of bit patterns, padded to whole beats; cut or extended to ``beats`` if given."""

@@ -19,7 +19,7 @@ async def fill_and_drain(dut):
         job = pickle.load(file)
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
     device = Device(dut, job["config"])
-    await device.reset()
+    await device.transport.open()
     await device.load_image(job["load_words"])
     await ClockCycles(dut.clk, job["settle"])
     taken = 0

@@ -18,7 +18,7 @@ async def reload(dut):
         job = pickle.load(file)
     Clock(dut.clk, PERIOD, unit="step").start(start_high=False)
     device = Device(dut, job["config"])
-    await device.reset()
+    await device.transport.open()
     # Inputs that come before any program are held, a state reset waits for one.
     await device.source.send(device.packet(job["first"][0]))
     await device.reset_state()

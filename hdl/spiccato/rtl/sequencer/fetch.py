@@ -67,8 +67,10 @@ class Fetch(Part):
         announced = Signal(2)
         side = Signal()
         settled = Signal()
-        running, at_last = Signal(), Signal(reset_less=True)
-        begin, advance = Signal(), Signal()
+        running = Signal()
+        at_last = Signal(reset_less=True)
+        begin = Signal()
+        advance = Signal()
         # Places of the queue that no word has or will have. One that is taken is free a cycle later.
         free = Signal(range(self.depth + 1), init=self.depth, reset_less=True)
         taken = DelayLine(m, "taken", self.takes, resettable=True).at(1)
