@@ -174,7 +174,7 @@ def test_help(verb):
 def test_the_way_to_the_output_is_looked_at_first(program, series, monkeypatch, output):
     """Before the long work, and told with the name that the user gave."""
     Path("program.spiccato").write_bytes(program.read_bytes())
-    for name in ("arguments.Program.load", "programs.compile_network", "report.compile_program"):
+    for name in ("arguments.Program.load", "programs.compile_program", "report.compile_program"):
         monkeypatch.setattr(f"spiccato_cli.{name}", lambda *_, **__: pytest.fail("worked"))
     for arguments in (
         ["run", "program.spiccato", "--input", series],
@@ -189,7 +189,7 @@ def test_too_little_memory(monkeypatch):
     def fail(*_, **__):
         raise MemoryError("Unable to allocate 7 EiB")
 
-    monkeypatch.setattr("spiccato_cli.programs.compile_network", fail)
+    monkeypatch.setattr("spiccato_cli.programs.compile_program", fail)
     refused("error: not enough memory: Unable to allocate 7 EiB", "compile", ONNX)
 
 
