@@ -58,6 +58,18 @@ ELSEWHERE = {
     "make docs": "test_site.py builds it",
     "make report BOARD=ia420f MODEL=lstm_small": "the README runs its command",
     "spiccato report my_network.spiccato": "test_html_report.py and test_wheel.py make one of a program",
+    "dask scheduler": "does not end; test_explore.py starts one",
+    "dask worker tcp://HOST:8786 --nthreads 1": "does not end; test_explore.py starts a cluster",
+    **dict.fromkeys(
+        (
+            "make explore BOARD=ia420f MODEL=lstm_small",
+            "spiccato explore lstm_small --board ia420f",
+            "spiccato explore lstm_small --board ia420f --write 31 my_board.py",
+            "spiccato explore lstm_small --scheduler tcp://HOST:8786",
+            "spiccato sim lstm_small --board my_board.py --weights int8",
+        ),
+        "minutes; test_explore.py does it with small boards",
+    ),
     **dict.fromkeys(
         (
             "make sim BOARD=my_board.py",
@@ -167,7 +179,7 @@ class Reader:
     """Somebody who does what a page says, in ``folder``."""
 
     def __init__(self, folder, build_folder):
-        self.folder, self.namespace, self.printed = folder, {}, None
+        self.folder, self.namespace, self.printed, self.not_run = folder, {}, None, False
         (folder / ".venv").symlink_to(sys.prefix)
         (folder / "build").mkdir()
         (build_folder / "sim").mkdir(parents=True, exist_ok=True)
@@ -193,7 +205,7 @@ class Reader:
 
     def sh(self, block):
         """Run the commands; or look at those that other tests run."""
-        self.printed = ""
+        self.printed, self.not_run = "", False
         for command in commands(block):
             steps = recipe(command) if command.startswith("make ") else [command]
             if command in ELSEWHERE:
@@ -204,8 +216,8 @@ class Reader:
 
     def python(self, block):
         """Run the statements; of PyTorch only where it is installed."""
-        if "import torch" in block.text and importlib.util.find_spec("torch") is None:
-            self.printed = None
+        self.not_run = "import torch" in block.text and importlib.util.find_spec("torch") is None
+        if self.not_run:
             return
         printed = io.StringIO()
         with contextlib.redirect_stdout(printed), contextlib.chdir(self.folder):
@@ -214,6 +226,8 @@ class Reader:
 
     def text(self, block):
         """Compare with what was printed."""
+        if self.not_run:
+            return
         assert self.printed is not None, f"{block.place}: no block before this one"
         assert matches(block.text, self.printed), f"{block.place}: printed was\n{self.printed}"
 
