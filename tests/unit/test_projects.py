@@ -18,7 +18,7 @@ from tclint.parser import Parser
 
 from paths import DATA
 from spiccato.errors import ConfigError, SpiccatoError
-from spiccato.registry import configuration
+from spiccato.registry import DEFAULT, configuration
 from spiccato.rtl.control import Control
 from spiccato_boards import boards, find
 from spiccato_boards.flows.project import ProjectFlow, period_ns
@@ -29,14 +29,14 @@ from spiccato_cli import main
 from spiccato_sim.benches.simulators import verilator_executable
 
 TCL = (".tcl", ".qsf", ".sdc", ".xdc")
-#: Boards with projects, with an accelerator that is quick to write.
+#: Boards with projects, each with one accelerator, which is quick to write.
 SMALL = {
     name: dataclasses.replace(
         board,
-        configurations={"default": dataclasses.replace(configuration("test4"), name=name, family=board.config.family)},
+        configurations={DEFAULT: dataclasses.replace(configuration("test4"), name=name, family=board.config.family)},
     )
     for name, board in boards().items()
-    if isinstance(board.flow, ProjectFlow)
+    if isinstance(board.flow, ProjectFlow) and board.configuration == DEFAULT
 }
 
 
@@ -410,7 +410,7 @@ def test_old_results_do_not_survive_a_new_project(project):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["project", "--board", "u250"], "unknown board 'u250'; known: ia420f, ia840f"),
+        (["project", "--board", "u250"], "unknown board 'u250'; known: ia420f, ia420f-windows, ia840f"),
         (["project", "--compare", "none.json"], "none.json: No such file"),
     ],
 )
