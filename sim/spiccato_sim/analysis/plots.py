@@ -150,7 +150,6 @@ Published figures: {published.source()} The newest version of each.
 
 """,
         shown("preset", columns | errors),
-        _contexts(shown("contexts", columns | {"contexts": lambda row: str(row["contexts"])} | basis)),
     ]
     refused = [
         f"- {row['board']}, {row['weight_format']} weights: {row['reason']}\n"
@@ -159,6 +158,7 @@ Published figures: {published.source()} The newest version of each.
     ]
     if refused:
         parts += ["\nWhat does not fit:\n\n", *refused]
+    parts.append(_contexts(shown("contexts", columns | {"contexts": lambda row: str(row["contexts"])} | basis)))
     others = shown("profile", columns | basis)
     if others:
         parts += [
