@@ -4,14 +4,19 @@ Everything is checked here and in :mod:`.layers`, once, on the way in. A :class:
 finite and its shapes chain, so that nothing behind it (compiler, models, benches) checks again.
 """
 
+import dataclasses
 import functools
 import itertools
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
 
 from .arrays import fixed_array
 from .errors import ModelError
-from .layers import Layer, LinearLayer, LSTMLayer
+from .layers import DenseLayer, Layer, LinearLayer
 from .layers.arithmetic import Array
 from .layers.layer import set_fields
 from .program import StateName
@@ -21,13 +26,13 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers, each fed by the one before: LSTM layers, then linear layers with nothing in between.
+    """Layers, each fed by the one before, of any kinds in any order.
 
     Parameters
     ----------
     layers : sequence of Layer
-        One LSTM layer or more, then any number of linear layers; with none the output is h of the last layer. Other
-        kinds (:mod:`spiccato.layers`) come where they say that they may.
+        Of the kinds in :mod:`spiccato.layers`, one at least of another than linear. The results of the last one are
+        the outputs.
     name : str
         What reports call it.
     calibration : (steps, input_size)
@@ -35,54 +40,95 @@ class Network:
     origin : str or None
         One line on what was stated or assumed when the network was taken from tensors that do not tell how they belong
         together, or on what was taken as state that the accelerator keeps; None if nothing was.
+    outputs : sequence of (str, int)
+        Names and sizes of the parts of an output packet, in their order; none: one part, ``output``.
     states : sequence of StateName
         What the model calls h and c of its layers, as far as it does.
 
     Raises
     ------
     ModelError
-        No LSTM layer, kinds that cannot follow each other, sizes that do not chain, names of states that there are not,
-        or a bad calibration array.
+        No layer that is more than linear, sizes that do not chain, parts of outputs that are not all of them, names of
+        states that there are not, or a bad calibration array.
     """
 
     layers: tuple[Layer, ...]
     name: str = "network"
     calibration: Array | None = None
     origin: str | None = None
+    outputs: tuple[tuple[str, int], ...] = ()
     states: tuple[StateName, ...] = ()
 
     def __post_init__(self) -> None:
         set_fields(self, layers=tuple(self.layers), states=tuple(self.states))
-        if not any(isinstance(layer, LSTMLayer) for layer in self.layers):
-            raise ModelError(f"network '{self.name}' has no LSTM layer; at least one is needed")
+        if all(layer.linear is not None for layer in self.layers):
+            what = "only linear layers, which are one matrix" if self.layers else "no layers"
+            raise ModelError(f"network '{self.name}' has {what}; at least one LSTM, GRU or dense layer is needed")
         labels = list(self._labels())
-        for before, layer, label in zip((None, *self.layers), self.layers, labels):
-            if not layer.may_follow(before):
-                where = "reads the network's input" if before is None else f"follows a {before.title}"
-                raise ModelError(f"{label} {where}; supported: LSTM layers first, then linear layers")
         for (before, source), (after, sink) in itertools.pairwise(zip(labels, self.layers)):
             if source.output_size != sink.input_size:
                 raise ModelError(
                     f"{after} takes {sink.input_size} inputs; expected {source.output_size}, the outputs of {before}"
                 )
+        outputs = tuple((name, size) for name, size in self.outputs) or (("output", self.output_size),)
+        names = [name for name, _ in outputs]
+        if sum(size for _, size in outputs) != self.output_size or len(set(names)) != len(names):
+            told = ", ".join(f"{name} {size}" for name, size in outputs)
+            raise ModelError(f"outputs {told}: expected different names, and sizes that add up to {self.output_size}")
+        set_fields(self, outputs=outputs)
         self._check_states()
         if self.calibration is not None:
             set_fields(self, calibration=fixed_array("calibration", self.calibration, ("steps", self.input_size)))
 
     def _check_states(self):
-        there = {("h", number) for number in range(len(self.hidden_layers))}
-        there |= {("c", number) for number, layer in enumerate(self.hidden_layers) if layer.has_state}
+        there = {(one, number) for number, layer in enumerate(self.stateful_layers) for one in layer.state_kinds}
         names: set[str] = set()
         for name, kind, layer, _ in self.states:
             if name in names:
                 raise ModelError(f"two states of network '{self.name}' are named '{name}'; expected different names")
             if (kind, layer) not in there:
-                last = len(self.hidden_layers) - 1
+                known = ", ".join(f"{one} of {number}" for number, one in sorted((b, a) for a, b in there))
                 raise ModelError(
-                    f"state '{name}' is {kind} of layer {layer}; expected h of layers 0 to {last}, or c of those that "
-                    "have one"
+                    f"state '{name}' is {kind} of layer {layer}; expected, of the layers that have a state: "
+                    f"{known or 'none'}"
                 )
             names.add(name)
+
+    @classmethod
+    def with_heads(cls, layers: Sequence[Layer], heads: Mapping[str, Sequence[Layer]], **fields: Any) -> Self:
+        """A network of several heads, which all read the results of the last one of ``layers``.
+
+        Their outputs, in the order of the heads, are one packet. They are computed side by side, so that all have as
+        many dense layers, with the same activations.
+
+        Parameters
+        ----------
+        layers : sequence of Layer
+        heads : {name: sequence of Layer}
+            Linear and dense layers of each head.
+        **fields
+            Others of the network.
+
+        Raises
+        ------
+        ModelError
+            Also if the heads cannot be computed side by side.
+        """
+        chains = {name: _head(name, head) for name, head in heads.items()}
+        ways = {name: [(one.activation, one.alpha) for one in chain] for name, chain in chains.items()}
+        first = next(iter(ways), None)
+        if first is None:
+            raise ModelError("heads: expected one at least")
+        for name, way in ways.items():
+            if way != ways[first]:
+                told = [" ".join(one for one, _ in ways[which]) for which in (first, name)]
+                raise ModelError(
+                    f"heads {first!r} ({told[0]}) and {name!r} ({told[1]}) have other activations; supported: the same "
+                    "ones one after the other, others outside"
+                )
+        joined = [_side_by_side(list(level), number > 0) for number, level in enumerate(zip(*chains.values()))]
+        outputs = tuple((name, chain[-1].output_size) for name, chain in chains.items())
+        return cls((*layers, *joined), outputs=outputs, **fields)
 
     def _labels(self):
         """What messages call the layers: those of a kind are numbered."""
@@ -91,18 +137,48 @@ class Network:
             yield f"{layer.title} {count[layer.title]}"
             count[layer.title] += 1
 
+    @functools.cached_property
+    def _computed(self) -> tuple[tuple[Layer, ...], LinearLayer]:
+        """The layers as they are computed, and the last one, which is linear."""
+        hidden: list[Layer] = []
+        pending: LinearLayer | None = None
+        for layer in self.layers:
+            if layer.linear is not None:
+                pending = layer.linear if pending is None else layer.linear.after(pending)
+                continue
+            if pending is not None:
+                merged = _merged(pending, layer)
+                hidden += [DenseLayer(pending.weight, pending.bias), layer] if merged is None else [merged]
+                pending = None
+            else:
+                hidden.append(layer)
+        return tuple(hidden), LinearLayer.identity(self.output_size) if pending is None else pending
+
+    @property
+    def as_computed(self) -> "Network":
+        """The network of :attr:`hidden_layers` and :attr:`output_layer`; itself if no layer is another one there."""
+        if [layer for layer in self.layers if layer.linear is None] == list(self.hidden_layers):
+            return self
+        return dataclasses.replace(self, layers=(*self.hidden_layers, self.output_layer))
+
     @property
     def hidden_layers(self) -> tuple[Layer, ...]:
-        """The layers whose results are vectors, which the next layer reads."""
-        return tuple(layer for layer in self.layers if layer.epilogue is not None)
+        """The layers whose results are vectors that another one reads, as they are computed.
 
-    @functools.cached_property
+        Linear layers are multiplied out in float64: with each other, and with the layer behind them where that takes no
+        more multiplications. Otherwise they are dense layers.
+        """
+        return self._computed[0]
+
+    @property
+    def stateful_layers(self) -> tuple[Layer, ...]:
+        """Those of :attr:`hidden_layers` that have a state, which go by their numbers here."""
+        return tuple(layer for layer in self.hidden_layers if layer.has_state)
+
+    @property
     def output_layer(self) -> LinearLayer:
-        """The linear layers multiplied out as one, in float64; the identity if there is none."""
-        linear = (layer for layer in self.layers if isinstance(layer, LinearLayer))
-        return functools.reduce(
-            lambda first, layer: layer.after(first), linear, LinearLayer.identity(self.hidden_layers[-1].output_size)
-        )
+        """The linear layers at the end multiplied out as one, in float64; the identity if there is none."""
+        return self._computed[1]
 
     @property
     def input_size(self) -> int:
@@ -123,7 +199,8 @@ class Network:
         """Tensors under PyTorch's names, module after module as data passes through them.
 
         Successive LSTM layers of equal size are one module that nn.LSTM can load: ``lstm`` or, where sizes change,
-        ``lstm0``, ``lstm1``, ... The linear layer is ``fc``; several are ``fc0``, ``fc1``, ...
+        ``lstm0``, ``lstm1``, ...; ``gru`` likewise. The linear layer is ``fc``, the dense one ``dense``; several are
+        ``fc0``, ``fc1``, ...
         """
         modules: list[list[Layer]] = []
         for layer in self.layers:
@@ -143,3 +220,53 @@ class Network:
         if self.calibration is not None:
             tensors["calibration"] = self.calibration
         return tensors
+
+
+def _merged(first: LinearLayer, layer: Layer) -> Layer | None:
+    """``first`` and ``layer`` multiplied out, or None if that takes more multiplications than both in turn."""
+    merged = layer.after(first)
+    if merged is None:
+        return None
+    alone = first.weight.size + sum(matrix.size for matrix in layer.matrices.values())
+    return merged if sum(matrix.size for matrix in merged.matrices.values()) <= alone else None
+
+
+def _head(name: str, layers: Sequence[Layer]) -> list[DenseLayer]:
+    """A head's layers, linear ones multiplied out; the last one is linear."""
+    chain: list[DenseLayer] = []
+    for layer in layers:
+        linear = layer.linear
+        if linear is not None:
+            layer = DenseLayer(linear.weight, linear.bias)
+        if not isinstance(layer, DenseLayer):
+            raise ModelError(f"head {name!r} has a {layer.title}; supported: linear and dense layers")
+        if chain and chain[-1].output_size != layer.input_size:
+            raise ModelError(
+                f"head {name!r}: a {layer.title} takes {layer.input_size} inputs; expected {chain[-1].output_size}"
+            )
+        before = chain[-1].linear if chain else None
+        if before is not None:
+            chain[-1] = layer.after(before)
+        else:
+            chain.append(layer)
+    if not chain:
+        raise ModelError(f"head {name!r} has no layers")
+    if chain[-1].linear is None:
+        chain.append(DenseLayer(np.eye(chain[-1].output_size)))
+    return chain
+
+
+def _side_by_side(layers: Sequence[DenseLayer], apart: bool) -> DenseLayer:
+    """Layers of one activation as one: of the same inputs, or, ``apart``, of one's behind the other's."""
+    weight = np.concatenate([layer.weight for layer in layers]) if not apart else _block_diagonal(layers)
+    bias = np.concatenate([layer.bias for layer in layers])
+    return DenseLayer(weight, bias, layers[0].activation, layers[0].alpha)
+
+
+def _block_diagonal(layers: Sequence[DenseLayer]) -> Array:
+    weight = np.zeros((sum(layer.output_size for layer in layers), sum(layer.input_size for layer in layers)))
+    row = column = 0
+    for layer in layers:
+        weight[row : row + layer.output_size, column : column + layer.input_size] = layer.weight
+        row, column = row + layer.output_size, column + layer.input_size
+    return weight

@@ -13,6 +13,8 @@ accumulator               48    26          gate rows; sigmoid rows hold z/2; li
 g, tanh(c)                18    17          signed, in [-1, 1)
 i, f, o                   18    17          unsigned, in [0, 1]: an open gate is exactly 1
 cell state c              27    17          saturates at +-512
+GRU's h as state          27    26          h as it is in the vector, and below it a signed remainder of 9 bits
+dense argument            27    19          saturates at +-128
 ========================  ====  ==========  =====================================================================
 """
 
@@ -39,6 +41,11 @@ SIGMOID_BITS = 18
 GATE_FRAC = 17
 C_BITS = 27
 C_FRAC_BITS = 17
+#: What a dense layer's functions take.
+DENSE_BITS = 27
+DENSE_FRAC_BITS = 19
+#: Of a GRU's state: what is below its h, signed.
+REMAINDER_BITS = C_BITS - VECTOR_BITS
 #: Fraction bits of the products i*g and f*c.
 C_SUM_FRAC_BITS = GATE_FRAC + C_FRAC_BITS
 
@@ -65,6 +72,19 @@ ADJUST_MIN = EXPONENT_RANGE - ((1 << FLOAT_EXPONENT_BITS) - 1)
 def row_sum_bits(block):
     """Width of a dot product of ``block`` weights and vector elements."""
     return WEIGHT_BITS + VECTOR_BITS + (block - 1).bit_length()
+
+
+def join_remainder(exact):
+    """Integers with 26 fraction bits in -1..1 (any shape) as a GRU keeps its state: h, and the remainder below."""
+    half = 1 << (REMAINDER_BITS - 1)
+    return saturate(np.asarray(exact, dtype=np.int64) + half, C_BITS) ^ half
+
+
+def split_remainder(state):
+    """A GRU's state (any shape): (h with 17 fraction bits, and the remainder with 26)."""
+    half = 1 << (REMAINDER_BITS - 1)
+    state = np.asarray(state, dtype=np.int64)
+    return state >> REMAINDER_BITS, ((state & (2 * half - 1)) ^ half) - half
 
 
 def saturate(value, bits):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from spiccato.errors import ProgramError, SpiccatoError
 from spiccato.importers import SUFFIXES
 from spiccato.program import Program
-from spiccato_sim.models.zoo import MODELS, TRAINED, WINDOWED, inputs, load_inputs, resolve
+from spiccato_sim.models.zoo import KINDS, MODELS, TRAINED, WINDOWED, inputs, load_inputs, resolve
 
 __all__ = [
     "PROGRAM_SUFFIX",
@@ -32,7 +32,7 @@ STREAMED = 4
 
 def program_of(path):
     """The program in a file; a model in its place is told apart, for those are easily mixed up."""
-    if path in (*MODELS, *WINDOWED, *TRAINED) or os.path.splitext(path)[1].lower() in SUFFIXES:
+    if path in (*MODELS, *KINDS, *WINDOWED, *TRAINED) or os.path.splitext(path)[1].lower() in SUFFIXES:
         raise ProgramError(
             f"{path} is a model, not a program: compile it first (spiccato compile {path} -o NAME{PROGRAM_SUFFIX})"
         )

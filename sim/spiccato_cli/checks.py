@@ -9,7 +9,7 @@ from rich.console import Console
 
 from spiccato.families import FAMILIES
 from spiccato.registry import configuration, targets
-from spiccato_sim.models.zoo import MODELS
+from spiccato_sim.models.zoo import KINDS, MODELS
 
 from .options import board_option, boards_option, profile_option
 from .output import console, progress_console, reports_errors, status
@@ -91,7 +91,7 @@ def bench(boards, profile, names, output):
 
     compared = tuple(name for name in all_boards() if name in published.boards())
     result = run_bench(
-        boards or compared, names or tuple(MODELS), out=output, profile=profile, console=progress_console
+        boards or compared, names or (*MODELS, *KINDS), out=output, profile=profile, console=progress_console
     )
     console.print((Path(output) / "latency.md").read_text(), soft_wrap=True)
     for failure in result.failures:

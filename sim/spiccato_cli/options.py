@@ -9,7 +9,7 @@ from spiccato.compiler.fit import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS
 from spiccato.families import FAMILIES
 from spiccato.registry import BOARD_SUFFIX, targets
-from spiccato_sim.models.zoo import MODELS, TRAINED, WINDOWED
+from spiccato_sim.models.zoo import KINDS, MODELS, TRAINED, WINDOWED
 
 __all__ = [
     "board_option",
@@ -41,7 +41,7 @@ class _ModelName(click.ParamType):
     name = "model"
 
     def shell_complete(self, ctx, param, incomplete):
-        names = [name for name in (*MODELS, *WINDOWED, *TRAINED) if name.startswith(incomplete)]
+        names = [name for name in (*MODELS, *KINDS, *WINDOWED, *TRAINED) if name.startswith(incomplete)]
         return [CompletionItem(name) for name in names] + [CompletionItem(incomplete, type="file")]
 
 

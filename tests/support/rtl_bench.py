@@ -7,11 +7,12 @@ output of latency L shows in cycle n + L what was set in cycle n.
 from operator import attrgetter
 
 import numpy as np
+from amaranth.hdl import Elaboratable, Module
 from amaranth.sim import Simulator
 
 from spiccato.config import Config
 
-__all__ = ["CLOCK_PERIOD_S", "make_config", "simulate", "play", "random_signed"]
+__all__ = ["CLOCK_PERIOD_S", "WithTables", "make_config", "play", "random_signed", "simulate"]
 
 #: Any would do: the simulator has no delays.
 CLOCK_PERIOD_S = 10e-9
@@ -33,6 +34,27 @@ def make_config(**changes):
         }
         | changes
     )
+
+
+class WithTables(Elaboratable):
+    """A part together with the tables that two of them share in a core, by name; otherwise the part itself."""
+
+    def __init__(self, unit, tables):
+        self._unit, self._tables = unit, tables
+
+    def __getattr__(self, name):
+        return getattr(self._unit, name)
+
+    def elaborate(self, platform):
+        m = Module()
+        m.submodules.unit = self._unit
+        for name, make in self._tables.items():
+            m.submodules[name] = table = make(1)
+            m.d.comb += [
+                table.addr0.eq(getattr(self._unit, f"{name}_addr")),
+                getattr(self._unit, f"{name}_word").eq(table.data0),
+            ]
+        return m
 
 
 def simulate(part, *testbenches):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from spiccato.errors import ModelError
-from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.layers import DenseLayer, GRULayer, LinearLayer, LSTMLayer
 from spiccato.network import Network
 from spiccato_sim.models.zoo import random_network
 
@@ -49,7 +49,8 @@ def test_output_layer_equals_the_layers_in_turn(linear):
 @pytest.mark.parametrize(
     "message, make",
     [
-        ("network 'empty' has no LSTM layer", lambda: Network((), name="empty")),
+        ("network 'empty' has no layers; at least one LSTM, GRU or dense layer", lambda: Network((), name="empty")),
+        ("network 'network' has only linear layers", lambda: Network((LinearLayer(np.eye(2)), DenseLayer(np.eye(2))))),
         (
             "LSTM layer 1 takes 3 inputs; expected 2, the outputs of LSTM layer 0",
             lambda: Network((LSTMLayer(np.ones((8, 1)), np.ones((8, 2))), wide_layer())),
@@ -59,13 +60,14 @@ def test_output_layer_equals_the_layers_in_turn(linear):
             lambda: Network((wide_layer(), LinearLayer(np.ones((1, 4))))),
         ),
         (
-            "LSTM layer 1 follows a linear layer; supported: LSTM layers first, then linear layers",
-            lambda: Network((wide_layer(), LinearLayer(np.ones((3, 1))), wide_layer())),
+            "GRU layer 0 takes 4 inputs; expected 1, the outputs of LSTM layer 0",
+            lambda: Network((wide_layer(), GRULayer(np.ones((6, 4)), np.ones((6, 2))))),
         ),
-        (
-            "linear layer 0 reads the network's input; supported: LSTM layers first, then linear layers",
-            lambda: Network((LinearLayer(np.ones((3, 3))), wide_layer())),
-        ),
+        ("there is no activation 'swish'; known: identity, relu", lambda: DenseLayer([[1.0]], activation="swish")),
+        ("alpha is 0.5; activation 'relu' has no parameter", lambda: DenseLayer([[1.0]], None, "relu", 0.5)),
+        ("alpha of activation 'elu' is -1; it must be a number from 0", lambda: DenseLayer([[1.0]], None, "elu", -1)),
+        ("expected (6, 2): 3 gates (4 gates would be an LSTM)", lambda: GRULayer(np.ones((8, 1)), np.ones((8, 2)))),
+        ("expected (8, 2): 4 gates (3 gates would be a GRU)", lambda: LSTMLayer(np.ones((6, 1)), np.ones((6, 2)))),
         (
             "calibration has shape (5, 2); expected (steps, 3)",
             lambda: Network((wide_layer(),), calibration=np.ones((5, 2))),

@@ -249,7 +249,7 @@ def test_doubt_is_refused(tensors, message):
         ("'lstm.weight_ih_l0_reverse' is of a bidirectional LSTM", "lstm.weight_ih_l0_reverse", np.ones((12, 5))),
         ("'lstm.weight_hr_l0' is of an LSTM with proj_size", "lstm.weight_hr_l0", np.ones((2, 3))),
         ("'lstm.weight_ih_l0' has shape (11, 5); expected (12, inputs)", "lstm.weight_ih_l0", np.ones((11, 5))),
-        ("expected (16, 4): 4 gates (3 gates would be a GRU, which is not", "lstm.weight_hh_l0", np.ones((12, 4))),
+        ("expected (16, 4): 4 gates (3 gates would be a GRU)", "lstm.weight_hh_l0", np.ones((12, 4))),
         ("expected (12, 3): 4 gates (1 gate would be an RNN, which is not", "lstm.weight_hh_l0", np.ones((3, 3))),
         ("'lstm.bias_ih_l0' has shape (3,); expected (12,)", "lstm.bias_ih_l0", np.ones(3)),
         ("'fc.bias' has shape (3,); expected (2,)", "fc.bias", np.ones(3)),

@@ -4,5 +4,16 @@ from ..program import Model, Program
 from .compile import compile_network, compile_program
 from .dequantise import quantised_network
 from .link import link, most_contexts
+from .units import multiples, way_of
 
-__all__ = ["Model", "Program", "compile_network", "compile_program", "link", "most_contexts", "quantised_network"]
+__all__ = [
+    "Model",
+    "Program",
+    "compile_network",
+    "compile_program",
+    "link",
+    "most_contexts",
+    "multiples",
+    "quantised_network",
+    "way_of",
+]

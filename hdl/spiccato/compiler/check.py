@@ -26,6 +26,7 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
     finished_at: dict[int, int] = {}
     file_owner: dict[int, tuple[int, int]] = {}
     sent: list[int] = []
+    h_there: set[int] = set()
     capacity, packet = layout.config.output_beats, layout.output_beats
     register: tuple[int, int] | None = None
     output_free, output_slot = 0, 0
@@ -59,7 +60,7 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
             issued[chain] = issued.get(chain, 0) + 1
             producer = matrix.producer
             if producer is not None:
-                first, last = layout.slots_of_block(layout.layers[producer], block)
+                first, last = layout.turns_of_block(layout.layers[producer], block)
                 for part in range(first, last + 1):
                     rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
             else:
@@ -95,7 +96,13 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
                     output_free = cycle + layout.slot_output_beats(slot)
                     sent += [cycle + timing.output + beat for beat in range(layout.slot_output_beats(slot))]
                 elif matrix.writes_vectors:
-                    h_at[step, matrix.layer, slot] = cycle + timing.dependency
+                    layer = layout.layers[matrix.layer]
+                    for turn in range(layer.turns):
+                        there = cycle + timing.h_of[layer.kind.epilogue] + turn
+                        rule(there not in h_there, f"h of slot {chain} is there together with another slot's", cycle)
+                        h_there.add(there)
+                        readable = cycle + timing.dependency_of[layer.kind.epilogue] + turn
+                        h_at[step, matrix.layer, slot * layer.turns + turn] = readable
                     rule(
                         cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,
                         f"c of slot {chain} is read too early",

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import FitError, SpiccatoError
@@ -59,17 +60,21 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         config=config,
         input_size=network.input_size,
         output_size=network.output_size,
+        outputs=network.outputs,
         layers=tuple(
             LayerPlace(
                 kind=layer.kind.kind,
                 units=layer.units,
                 cells=layer.units * layer.kind.has_state,
+                state_is_h=layer.kind.state_is_h,
                 first_block=layer.first_block,
                 first_slot=layer.first_slot,
                 slots=layer.slots,
+                turns=layer.turns,
+                activation=low.activation,
                 recurrent=layer.recurrent is not None,
             )
-            for layer in layout.hidden
+            for layer, low in zip(layout.hidden, lowered)
         ),
         weight_formats=tuple(formats),
         output_frac_bits=integers.output_frac_bits,
@@ -80,6 +85,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         weights=memory.image(integers.mantissas),
         shifts=integers.shifts,
         biases=integers.biases,
+        log2_scales=np.concatenate([_log2_scale(low) for low in lowered[:-1]]),
         adjust=layout.columns(integers.scale.adjust.astype(np.int16), layout.input_blocks),
         enable=layout.columns(np.ones(network.input_size, dtype=np.uint8), layout.input_blocks),
         initial_h=np.zeros(0, dtype=np.int64),
@@ -102,7 +108,8 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
 def _check_results(network: Network, config: Config) -> None:
     """Refuse a network that gives h beside its output, if contexts do not keep it."""
     for state in network.states:
-        if state.result and state.kind == "h" and not config.keep_h:
+        kept_as_c = network.stateful_layers[state.layer].state_is_h
+        if state.result and state.kind == "h" and not (config.keep_h or kept_as_c):
             raise FitError(
                 f"network {network.name!r} gives {state.name!r}, h of layer {state.layer}, besides its output, and "
                 f"configuration {config.name!r} does not keep h: needs keep_h=True, with which a context's states() "
@@ -111,11 +118,11 @@ def _check_results(network: Network, config: Config) -> None:
 
 
 def _state_names(network: Network) -> tuple[StateName, ...]:
-    """Names for h and c of all layers: the model's own, or ``h_l0``, ``c_l0`` and so on."""
+    """Names for h and c of all layers that have a state: the model's own, or ``h_l0``, ``c_l0`` and so on."""
     states = list(network.states)
     known = {(state.kind, state.layer) for state in states}
-    for number, layer in enumerate(network.hidden_layers):
-        for kind in ("h", "c") if layer.has_state else ("h",):
+    for number, layer in enumerate(network.stateful_layers):
+        for kind in layer.state_kinds:
             if (kind, number) not in known:
                 name = f"{kind}_l{number}"
                 while any(state.name == name for state in states):
@@ -169,6 +176,11 @@ def compile_program(
         formats = shared_formats([Layout(lower(network), config) for network in networks], wanted)
         models = [compile_network(network, config, weight_format=own) for network, own in zip(networks, formats)]
     return link(models, contexts=contexts, name=name)
+
+
+def _log2_scale(layer: LoweredLayer) -> NDArray[np.int8]:
+    scale = np.zeros(layer.units) if layer.log2_scale is None else layer.log2_scale
+    return scale.astype(np.int8)
 
 
 def _mac_bound(lowered: Sequence[LoweredLayer], config: Config, *, critical: bool) -> int:

@@ -8,10 +8,21 @@ from numpy.typing import NDArray
 from ..isa.issue import VectorFrom
 from ..layers import Layer, LinearLayer, LoweredLayer, kind_named
 from ..network import Network
-from ..numbers import C_FRAC_BITS, EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, H_FRAC_BITS, WEIGHT_FRAC_BITS
+from ..numbers import (
+    C_FRAC_BITS,
+    EXPONENT_RANGE,
+    FLOAT_BIAS,
+    GATE_FRAC_BITS,
+    H_FRAC_BITS,
+    REMAINDER_BITS,
+    WEIGHT_FRAC_BITS,
+    split_remainder,
+)
 from ..program import LayerPlace, Model
 from ..rtl.row import DotProductRow
+from .layout import rows_of
 from .rows import halved_rows, row_point
+from .units import unscaled
 
 __all__ = ["quantised_network"]
 
@@ -28,19 +39,38 @@ def quantised_network(model: Model) -> Network:
     spiccato.network.Network
     """
     first_slot = model.state_slots
-    output = LayerPlace(LinearLayer.kind, model.output_size, 0, 0, first_slot, model.slots - first_slot, False)
+    output = LayerPlace(
+        kind=LinearLayer.kind,
+        units=model.output_size,
+        cells=0,
+        first_block=0,
+        first_slot=first_slot,
+        slots=model.slots - first_slot,
+        turns=0,
+        activation=None,
+        recurrent=False,
+    )
     layers: list[Layer] = []
     inputs, vector_from = model.input_size, VectorFrom.X
+    #: What the results that a layer reads are multiples of.
+    multiples: NDArray | float = 1.0
+    first_unit = 0
     for place in (*model.layers, output):
         kind = kind_named(place.kind)
         frac_bits = model.output_frac_bits if kind.epilogue is None else GATE_FRAC_BITS
         lowered = _lowered(model, place, kind, inputs, vector_from, frac_bits)
+        lowered = dataclasses.replace(lowered, input=lowered.input / multiples)
+        multiples = 1.0
+        if place.activation is not None:
+            log2_scale = model.log2_scales[first_unit : first_unit + place.units].astype(np.int64)
+            lowered, multiples = unscaled(dataclasses.replace(lowered, activation=place.activation), log2_scale)
+        first_unit += place.units
         if model.has_initial and kind.epilogue is not None:
             h, c = _initial_state(model, place)
             lowered = dataclasses.replace(lowered, initial_h=h, initial_c=c)
         layers.append(kind.from_lowered(lowered))
         inputs, vector_from = place.units, VectorFrom.H
-    return Network(tuple(layers), model.name)
+    return Network(tuple(layers), model.name, outputs=model.outputs)
 
 
 def _initial_state(model: Model, place: LayerPlace) -> tuple[NDArray, NDArray]:
@@ -48,6 +78,10 @@ def _initial_state(model: Model, place: LayerPlace) -> tuple[NDArray, NDArray]:
     first = sum(layer.units for layer in model.layers if layer.first_slot < place.first_slot)
     h = model.initial_h[first : first + place.units]
     c = model.initial_c[place.all_slots].reshape(-1)[: place.cells]
+    if place.state_is_h:
+        high, low = split_remainder(c)
+        exact = np.ldexp(np.ldexp(high.astype(np.float64), REMAINDER_BITS) + low, -H_FRAC_BITS - REMAINDER_BITS)
+        return exact, exact
     return np.ldexp(h.astype(np.float64), -H_FRAC_BITS), np.ldexp(c.astype(np.float64), -C_FRAC_BITS)
 
 
@@ -59,7 +93,7 @@ def _lowered(
 
     def rows(dealt: NDArray) -> NDArray:
         """(slots, cores, block, ...) to (units, rows per unit, ...)."""
-        return dealt.reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
+        return rows_of(dealt, place.turns).reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
 
     def matrix(recurrent: bool, columns: int, point: NDArray) -> tuple[NDArray, int]:
         tiles = _tiles(model, place, recurrent)

@@ -86,7 +86,10 @@ def encode(layout: Layout, plan: Schedule, memory: WeightMemory) -> NDArray[np.u
             fields["cell"][to] = finish
             if "epilogue" in word:
                 fields["epilogue"][to] = config.epilogues.index(layout.layers[matrix.layer].kind.epilogue) * finish
-            fields["quarter"][to] = QUARTERS * layout.layers[matrix.layer].first_block + slot * config.cores
+            layer = layout.layers[matrix.layer]
+            fields["quarter"][to] = QUARTERS * layer.first_block + slot * layer.turns * config.cores
+            for name, value in layer.settings:
+                fields[name][to] = value * finish
     # Blocks of x arrive in order; the first word that reads each one waits for it.
     from_x = (fields["vector_from"] == VectorFrom.X.value) & (fields["valid"] == 1)
     _, where = np.unique(fields["vector"][from_x], return_index=True)

@@ -5,6 +5,9 @@ so on; row r is row ``r % block`` of core ``r // block % cores`` of the layer's 
 four rows of an LSTM unit, each core so has whole quarters, ``block / 4`` units, of a vector block. h of unit u is
 element ``u % block`` of the layer's block ``u // block``, so that vectors lie in their natural order and only rows are
 dealt out.
+
+A *turn* is what the cores have of h at once, a quarter each. Units of one row are four in a lane, whose turns follow
+each other: unit ``cores * block / 4`` is the second one of the first lane.
 """
 
 from collections.abc import Sequence
@@ -16,9 +19,10 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..isa.issue import Source, VectorFrom
 from ..layers import Layer, LoweredLayer
-from ..numbers import QUARTERS
+from ..numbers import GATES, QUARTERS
+from .units import settings
 
-__all__ = ["Layout", "Matrix", "PlacedLayer"]
+__all__ = ["Layout", "Matrix", "PlacedLayer", "dealt", "rows_of"]
 
 
 @dataclass(frozen=True)
@@ -65,7 +69,8 @@ class Matrix:
 class PlacedLayer:
     """A layer's place: its slots, the blocks of its results if they are vectors, and its matrices.
 
-    ``allocated_blocks`` are those that whole slots write, ``blocks`` those that hold units.
+    ``turns`` of h come of each slot. ``allocated_blocks`` are those that whole slots write, ``blocks`` those that hold
+    units. ``settings`` are fields of the words that finish slots.
     """
 
     number: int
@@ -73,9 +78,11 @@ class PlacedLayer:
     units: int
     first_slot: int
     slots: int
+    turns: int
     first_block: int
     blocks: int
     allocated_blocks: int
+    settings: tuple[tuple[str, int], ...]
     input: Matrix
     recurrent: Matrix | None
 
@@ -121,6 +128,7 @@ class Layout:
         for number, layer in enumerate(lowered):
             vectors, recurrent = layer.kind.epilogue is not None, layer.recurrent is not None
             slots = _divide_up(layer.units * len(layer.kind.rows), config.slot_rows)
+            turns = GATES // len(layer.kind.rows) if vectors else 0
             own = (VectorFrom.H, number, self.vector_blocks, _divide_up(layer.units, config.block))
             start = Source.PREVIOUS if recurrent else Source.BIAS
             place = self.slots, slots
@@ -131,9 +139,11 @@ class Layout:
                     units=layer.units,
                     first_slot=self.slots,
                     slots=slots,
+                    turns=turns,
                     first_block=self.vector_blocks,
                     blocks=own[-1] if vectors else 0,
-                    allocated_blocks=_divide_up(slots * config.cores, QUARTERS) if vectors else 0,
+                    allocated_blocks=_divide_up(slots * turns * config.cores, QUARTERS),
+                    settings=tuple(settings(layer).items()),
                     input=Matrix(number, False, start, vectors, not vectors, *source, *place),
                     recurrent=Matrix(number, True, Source.BIAS, False, False, *own, *place) if recurrent else None,
                 )
@@ -167,8 +177,8 @@ class Layout:
         rows = self.config.slot_rows
         return _divide_up(min(self.output.units - slot * rows, rows), self.config.beat_values)
 
-    def slots_of_block(self, layer: PlacedLayer, block: int) -> tuple[int, int]:
-        """The layer's first and last slot (0 = its first) that hold units of its ``block``."""
+    def turns_of_block(self, layer: PlacedLayer, block: int) -> tuple[int, int]:
+        """The layer's first and last turn (0 = its first slot's first) that hold units of its ``block``."""
         per_slot = self.config.slot_units
         first = block * self.config.block
         last = min(first + self.config.block, layer.units) - 1
@@ -179,13 +189,29 @@ class Layout:
         rows = array.reshape(-1, *array.shape[2:])
         padded = np.zeros((layer.slots * self.config.slot_rows, *rows.shape[1:]), dtype=array.dtype)
         padded[: len(rows)] = rows
-        return padded.reshape(layer.slots, self.config.cores, self.config.block, *rows.shape[1:])
+        return dealt(padded, layer.slots, self.config, layer.turns)
 
     def columns(self, array: NDArray, blocks: int) -> NDArray:
         """Split the last axis into (blocks, block), zero-padded."""
         padded = np.zeros((*array.shape[:-1], blocks * self.config.block), dtype=array.dtype)
         padded[..., : array.shape[-1]] = array
         return padded.reshape(*array.shape[:-1], blocks, self.config.block)
+
+
+def dealt(rows: NDArray, slots: int, config: Config, turns: int) -> NDArray:
+    """Rows (slots * cores * block, ...) to (slots, cores, block, ...), those of a lane's turns next to each other."""
+    if turns <= 1:
+        return rows.reshape(slots, config.cores, config.block, *rows.shape[1:])
+    in_turns = rows.reshape(slots, turns, config.cores, config.block // turns, *rows.shape[1:])
+    return np.moveaxis(in_turns, 1, 3).reshape(slots, config.cores, config.block, *rows.shape[1:])
+
+
+def rows_of(array: NDArray, turns: int) -> NDArray:
+    """The inverse of :func:`dealt`: (slots, cores, block, ...) to (slots * cores * block, ...)."""
+    slots, cores, block, *rest = array.shape
+    if turns > 1:
+        array = np.moveaxis(array.reshape(slots, cores, block // turns, turns, *rest), 3, 1)
+    return array.reshape(-1, *rest)
 
 
 def _divide_up(a: int, b: int) -> int:

@@ -1,11 +1,12 @@
-"""First pass: a network's layers as rows of matrices, consecutive linear layers multiplied out as one."""
+"""First pass: a network's layers as rows of matrices, linear layers multiplied out, with the scales of units."""
 
 from ..layers import LoweredLayer
 from ..network import Network
+from .units import scale_units
 
 __all__ = ["lower"]
 
 
 def lower(network: Network) -> tuple[LoweredLayer, ...]:
     """The layers as the accelerator knows them, the one whose sums are the outputs last."""
-    return tuple(layer.lowered() for layer in (*network.hidden_layers, network.output_layer))
+    return tuple(scale_units(network, [layer.lowered() for layer in (*network.hidden_layers, network.output_layer)]))

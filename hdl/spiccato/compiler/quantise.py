@@ -1,4 +1,4 @@
-"""Third pass: all layers from real numbers to the integers of the memories."""
+"""Fourth pass: all layers from real numbers to the integers of the memories."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..errors import FitError
 from ..layers import LoweredLayer
 from ..network import Network
-from ..numbers import C_BITS, C_FRAC_BITS, GATE_FRAC_BITS, H_FRAC_BITS, VECTOR_BITS
+from ..numbers import C_BITS, C_FRAC_BITS, GATE_FRAC_BITS, H_FRAC_BITS, REMAINDER_BITS, VECTOR_BITS, join_remainder
 from .layout import Layout, Matrix
 from .notes import calibration_note, output_note
 from .rows import check_row_range, output_frac_bits, quantise_matrix, row_bias, row_point
@@ -118,23 +118,31 @@ def _initial_state(
 ) -> tuple[list[NDArray[np.int64]], list[NDArray[np.int64]]]:
     """h and c that sequences start from; refuses what is beyond the formats. h may be wider than the hardware's own."""
     h, c = [], []
-    # What contexts keep has the width of the hardware's own.
-    keeps = layout.config.keep_h
     for layer, place, name in zip(lowered, layout.hidden, names):
-        parts = []
-        for what, values, frac_bits, bits, size in (
-            ("h", layer.initial_h, H_FRAC_BITS, VECTOR_BITS if keeps else _INITIAL_H_BITS, layer.units),
-            ("c", layer.initial_c, C_FRAC_BITS, C_BITS, layer.units * place.kind.has_state),
-        ):
-            scaled = np.rint(np.ldexp(np.zeros(size) if values is None else values, frac_bits))
-            largest = np.abs(scaled).max(initial=0)
-            if largest >= 2.0 ** (bits - 1):
-                limit = f"{2 ** (bits - 1 - frac_bits)}{', since the configuration keeps h' * (bits == VECTOR_BITS)}"
-                raise FitError(
-                    f"{name}: an initial {what} of magnitude {np.ldexp(largest, -frac_bits):.3g} is beyond what there "
-                    f"may be ({limit})"
-                )
-            parts.append(scaled.astype(np.int64))
-        h.append(parts[0])
-        c.append(parts[1])
+        kind = place.kind
+        cells = layer.units * kind.has_state
+        # What contexts keep has the width of the hardware's own.
+        kept = kind.has_state and layout.config.keep_h
+        bits, why = (VECTOR_BITS, ", since the configuration keeps h") if kept else (_INITIAL_H_BITS, "")
+        h.append(_integers(f"{name}: an initial h", layer.initial_h, layer.units, H_FRAC_BITS, bits, why))
+        if kind.state_is_h:
+            exact = H_FRAC_BITS + REMAINDER_BITS
+            # One more bit: 1 itself becomes the largest that there is.
+            c.append(join_remainder(_integers(f"{name}: an initial h", layer.initial_c, cells, exact, C_BITS + 1)))
+        else:
+            c.append(_integers(f"{name}: an initial c", layer.initial_c, cells, C_FRAC_BITS, C_BITS))
     return h, c
+
+
+def _integers(
+    what: str, values: NDArray[np.float64] | None, size: int, frac_bits: int, bits: int, why: str = ""
+) -> NDArray[np.int64]:
+    """Values, or zeros, with so many fraction bits; refuses what is beyond so many bits, and says ``why`` so few."""
+    scaled = np.rint(np.ldexp(np.zeros(size) if values is None else values, frac_bits))
+    largest = np.abs(scaled).max(initial=0)
+    if largest >= 2.0 ** (bits - 1):
+        raise FitError(
+            f"{what} of magnitude {np.ldexp(largest, -frac_bits):.3g} is beyond what there may be "
+            f"({2 ** (bits - 1 - frac_bits)}{why})"
+        )
+    return scaled.astype(np.int64)

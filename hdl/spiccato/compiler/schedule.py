@@ -6,8 +6,9 @@ first half they compute; they fill the cycles that the critical ones leave.
 
 A list scheduler decides cycle by cycle: of the critical tiles whose vector block is there, the one of the lowest layer
 and slot; else a recurrent one; else none. Blocks of x come with the input beats; blocks of h are there
-``timing.dependency`` cycles after the last of their slots was finished, so that the next layer starts on the first
-blocks while later slots are still being multiplied.
+``timing.dependency_of`` cycles after the last of their slots was finished, so that the next layer starts on the first
+blocks while later slots are still being multiplied. Epilogues take different times, and some give h in several turns:
+a slot is not finished when any of its h would be there with another one's.
 """
 
 from dataclasses import dataclass
@@ -92,7 +93,9 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
     beats = config.beats_per_block
     x_ready = [(block + 1) * beats - 1 + timing.input for block in range(layout.input_blocks)]
     h_ready = [[_NEVER] * layer.blocks for layer in layout.layers]
-    slot_done = [[_NEVER] * layer.slots for layer in layout.layers]
+    turn_done = [[_NEVER] * (layer.slots * layer.turns) for layer in layout.layers]
+    #: Cycles in which h of some slot is there.
+    h_taken: set[int] = set()
     ready = []
     for matrix in matrices:
         ready.append(x_ready if matrix.producer is None else h_ready[matrix.producer])
@@ -103,6 +106,12 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
     last_word: list = []
     next_output, output_free = 0, 0
     spaced_latency = 0
+
+    def h_cycles(chain, cycle):
+        """When h is there of a slot that is finished in ``cycle``."""
+        layer = layout.layers[chain.matrix.layer]
+        first = cycle + timing.h_of[layer.kind.epilogue]
+        return range(first, first + layer.turns)
 
     def pick(chains, cycle):
         """First tile that can be issued: (chain, index in its remaining blocks), or None."""
@@ -116,6 +125,12 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
                         len(chain.remaining) == 1
                         and chain.matrix.sends_output
                         and (chain.slot != next_output or cycle < output_free)
+                    ):
+                        break
+                    if (
+                        len(chain.remaining) == 1
+                        and chain.matrix.writes_vectors
+                        and not h_taken.isdisjoint(h_cycles(chain, cycle))
                     ):
                         break
                     return chain, index
@@ -161,7 +176,8 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
                         next_output, output_free = next_output + 1, cycle + sent
                         spaced_latency = cycle + timing.output + sent - 1
                     else:
-                        _finish_slot(layout, slot_done, h_ready, chain, cycle + timing.dependency)
+                        h_taken.update(h_cycles(chain, cycle))
+                        _finish_slot(layout, timing, turn_done, h_ready, chain, cycle)
                 current = None
         cycle += 1
 
@@ -179,15 +195,17 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
     )
 
 
-def _finish_slot(layout, slot_done, h_ready, chain, when):
-    """Note that a slot's h can be read from cycle ``when`` on, and with it perhaps some blocks."""
+def _finish_slot(layout, timing, turn_done, h_ready, chain, cycle):
+    """Note from when on a slot's h can be read that is finished in ``cycle``, and with it perhaps some blocks."""
     number = chain.matrix.layer
     layer = layout.layers[number]
-    slot_done[number][chain.slot] = when
+    for turn in range(layer.turns):
+        when = cycle + timing.dependency_of[layer.kind.epilogue] + turn
+        turn_done[number][chain.slot * layer.turns + turn] = when
     for block in range(layer.blocks):
         if h_ready[number][block] == _NEVER:
-            first, last = layout.slots_of_block(layer, block)
-            h_ready[number][block] = max(slot_done[number][first : last + 1])
+            first, last = layout.turns_of_block(layer, block)
+            h_ready[number][block] = max(turn_done[number][first : last + 1])
 
 
 def _gap_before_repeat(layout, timing, words):

@@ -63,7 +63,7 @@ class AsyncContext:
             return initial_state(model)
         sums = await self._array(TransferKind.READ_SUM, model, _slots_with_sums(model), model.config.block)
         c = await self._array(TransferKind.READ_C, model, _slots_with_cells(model))
-        h = await self._array(TransferKind.READ_H, model, _slots_with_h(model)) if model.config.keep_h else None
+        h = await self._array(TransferKind.READ_H, model, _slots_with_cells(model)) if model.config.keep_h else None
         await self._require_untouched("saved")
         return State(model.digest, sums, c, h)
 
@@ -74,8 +74,10 @@ class AsyncContext:
         _, alive = await self._choose()
         state = initial_state(model)
         if alive:
-            layers = [{one.layer for one in wanted if one.kind == kind} for kind in "ch"]
-            slots_c, slots_h = ([slot for layer in own for slot in _numbers(model.layers[layer])] for own in layers)
+            layers = [{one.layer for one in wanted if model.lies_in_c(one) is in_c} for in_c in (True, False)]
+            slots_c, slots_h = (
+                [slot for number in own for slot in _numbers(model.stateful_layers[number])] for own in layers
+            )
             c = await self._array(TransferKind.READ_C, model, slots_c)
             h = await self._array(TransferKind.READ_H, model, slots_h)
             await self._require_untouched("read")
@@ -103,8 +105,7 @@ class AsyncContext:
                 await self._transfer(TransferKind.WRITE_SUM, slot, core, lane)
         for slot in _slots_with_cells(model):
             await self._write_units(TransferKind.WRITE_C, slot, state.c[slot], C_BITS)
-        if state.h is not None:
-            for slot in _slots_with_h(model):
+            if state.h is not None:
                 await self._write_units(TransferKind.WRITE_H, slot, state.h[slot], VECTOR_BITS)
         await self._transfer(TransferKind.ADOPT)
         try:
@@ -174,11 +175,7 @@ def _slots_with_sums(model: Model) -> Iterator[int]:
 
 
 def _slots_with_cells(model: Model) -> Iterator[int]:
-    return (slot for layer in model.layers if layer.cells for slot in _numbers(layer))
-
-
-def _slots_with_h(model: Model) -> Iterator[int]:
-    return (slot for layer in model.layers for slot in _numbers(layer))
+    return (slot for layer in model.stateful_layers for slot in _numbers(layer))
 
 
 def _numbers(layer) -> range:
@@ -236,6 +233,8 @@ class Context:
 
     def states(self, *names: str) -> dict[str, NDArray[np.float64]]:
         """h and c after the last step, in the model's own numbers; of a context without a state, what it starts from.
+
+        Of layers that have a state: dense ones are not among them, and a GRU's is its h, which is always kept.
 
         Other contexts go on meanwhile, and are not delayed. DeviceError if this one did.
 

@@ -4,6 +4,7 @@ import enum
 
 from ..config import Config
 from ..numbers import QUARTERS
+from .activation import DENSE_FIELDS
 from .word import Word
 
 __all__ = ["Source", "VectorFrom", "core_word", "issue_word"]
@@ -49,6 +50,7 @@ def core_word(config: Config) -> Word:
             "store": (1, "write the sums back to the accumulator file"),
             "cell": (1, "the slot is finished: on to its epilogue, and update its cells"),
             **epilogue,
+            **(DENSE_FIELDS if "dense" in config.epilogues else {}),
         }
     )
 

@@ -8,7 +8,7 @@ __all__ = ["MARKS", "marks_word", "request_word"]
 MARKS = {
     "malformed": "The input packet was shorter or longer than the model's input; the state was not changed.",
     "nan": "The input held NaN, which counted as 0.",
-    "saturated": "The input held infinity or a value beyond the program's range, which saturated.",
+    "saturated": "An input was infinite or beyond the program's range, or a dense layer's result beyond its own.",
     "unknown": "The packet's `tid` names no context; it was not computed, and the output is one beat of zeros.",
 }
 marks_word = Word({name: (1, meaning) for name, meaning in MARKS.items()})

@@ -4,13 +4,20 @@ Kinds are found by name in :data:`KINDS`, where :func:`register` puts them. A ki
 the *epilogue* that takes its finished sums to them (:mod:`spiccato.rtl.epilogue`).
 """
 
+from .activations import ACTIVATIONS, Activation
 from .arithmetic import EXACT, Rounding, sigmoid
+from .dense import DenseLayer
+from .gru import GRULayer
 from .layer import KINDS, Layer, LoweredLayer, Step, kind_named, register
 from .linear import LinearLayer
 from .lstm import LSTMLayer
 
 __all__ = [
+    "ACTIVATIONS",
+    "Activation",
+    "DenseLayer",
     "EXACT",
+    "GRULayer",
     "KINDS",
     "LSTMLayer",
     "Layer",

@@ -4,13 +4,17 @@ import abc
 import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Self, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Self, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..errors import ProgramError
 from ..numbers import GATES
 from .arithmetic import EXACT, Array, Rounding
+
+if TYPE_CHECKING:
+    from .linear import LinearLayer
 
 __all__ = ["KINDS", "Layer", "LoweredLayer", "Step", "kind_named", "register"]
 
@@ -47,6 +51,10 @@ class LoweredLayer:
     bias : float64 (units, rows per unit)
     initial_h, initial_c : float64 (units,), or None
         What sequences start from; None: zero.
+    activation : (str, float or None), or None
+        Name and parameter of a dense layer's function.
+    log2_scale : int64 (units,), or None
+        What its results are divided by, so that vectors hold them, which compilation chooses.
     """
 
     kind: type["Layer"]
@@ -55,6 +63,8 @@ class LoweredLayer:
     bias: Array
     initial_h: Array | None = None
     initial_c: Array | None = None
+    activation: tuple[str, float | None] | None = None
+    log2_scale: NDArray[np.int64] | None = None
 
     @property
     def matrices(self) -> tuple[Array, ...]:
@@ -73,7 +83,7 @@ class LoweredLayer:
 
 
 class Layer(abc.ABC):
-    """A layer of a network. Subclasses are frozen dataclasses whose fields are all arrays, or None.
+    """A layer of a network. Subclasses are frozen dataclasses; arrays among their fields are weights and biases.
 
     Attributes
     ----------
@@ -88,8 +98,8 @@ class Layer(abc.ABC):
         half the argument), "tanh" or "linear".
     epilogue : str or None
         Name of what takes a unit's finished sums to its element of a vector; None: the sums are the network's outputs.
-    recurrent, has_state : bool
-        Whether the layer reads its previous results, and whether it has a cell state c.
+    recurrent, has_state, state_is_h : bool
+        Whether the layer reads its previous results, whether it has a cell state c, and whether that is h, exactly.
     """
 
     kind: ClassVar[str]
@@ -99,6 +109,7 @@ class Layer(abc.ABC):
     epilogue: ClassVar[str | None]
     recurrent: ClassVar[bool] = False
     has_state: ClassVar[bool] = False
+    state_is_h: ClassVar[bool] = False
 
     @property
     @abc.abstractmethod
@@ -116,6 +127,13 @@ class Layer(abc.ABC):
         return self.output_size if self.has_state else 0
 
     @property
+    def state_kinds(self) -> tuple[str, ...]:
+        """What a step leaves for the next one, if it has a state: h and c, or h alone if that is c."""
+        if not self.has_state:
+            return ()
+        return ("h",) if self.state_is_h else ("h", "c")
+
+    @property
     def initial_state(self) -> tuple[Array, Array]:
         """Previous results and cell state that sequences start from."""
         return np.zeros(self.output_size), np.zeros(self.state_size)
@@ -130,19 +148,24 @@ class Layer(abc.ABC):
         """Number of weights, biases and constants of the initial state, all bias vectors included."""
         return sum(array.size for array in self.arrays().values())
 
+    @property
+    def linear(self) -> "LinearLayer | None":
+        """The linear layer that it is no more than, or None."""
+        return None
+
+    def after(self, first: "LinearLayer") -> Self | None:
+        """``first`` and then this layer, multiplied out in float64 as one; None: the kind cannot."""
+        return None
+
     def arrays(self) -> dict[str, Array]:
-        """All fields that are given, by their names."""
+        """All arrays that are given, by the names of their fields."""
         fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}  # type: ignore[arg-type]
-        return {name: array for name, array in fields.items() if array is not None}
+        return {name: array for name, array in fields.items() if isinstance(array, np.ndarray)}
 
     def with_matrices(self, change: Callable[[Array], Array]) -> Self:
         """The layer with other matrices and the same biases."""
         changed = {name: change(array) for name, array in self.arrays().items() if array.ndim == 2}
         return dataclasses.replace(self, **changed)  # type: ignore[type-var]
-
-    def may_follow(self, before: "Layer | None") -> bool:
-        """Whether the layer can read what ``before`` gives (None: the network's input)."""
-        return before is None or before.epilogue is not None
 
     def joins(self, before: "Layer") -> bool:
         """Whether the layer is a further one of the PyTorch module of ``before``."""
@@ -178,10 +201,10 @@ def register(kind: _Kind) -> _Kind:
     Raises
     ------
     ValueError
-        If there is another one of its name, or the rows are not as many as the hardware gives an epilogue.
+        If there is another one of its name, or an epilogue cannot have rows as many as these.
     """
-    if kind.epilogue is not None and len(kind.rows) != GATES:
-        raise ValueError(f"kind {kind.kind!r} has {len(kind.rows)} rows a unit; an epilogue takes {GATES}")
+    if kind.epilogue is not None and len(kind.rows) not in (1, GATES):
+        raise ValueError(f"kind {kind.kind!r} has {len(kind.rows)} rows a unit; an epilogue takes 1 or {GATES}")
     if kind.kind in KINDS:
         raise ValueError(f"two kinds of layers are named {kind.kind!r}")
     KINDS[kind.kind] = kind

@@ -1,4 +1,4 @@
-"""The linear layer, whose sums are the network's outputs."""
+"""The linear layer. Its sums are the network's outputs, or it is multiplied out with what follows."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Self
@@ -62,12 +62,12 @@ class LinearLayer(Layer):
     def matrices(self) -> dict[str, Array]:
         return {"W": self.weight}
 
-    def may_follow(self, before: Layer | None) -> bool:
-        return before is not None
+    @property
+    def linear(self) -> "LinearLayer":
+        return self
 
-    def after(self, first: "LinearLayer") -> "LinearLayer":
-        """``first`` and then this layer, multiplied out in float64 as one."""
-        return LinearLayer(self.weight @ first.weight, self.weight @ first.bias + self.bias)
+    def after(self, first: "LinearLayer") -> Self:
+        return type(self)(self.weight @ first.weight, self.weight @ first.bias + self.bias)
 
     def tensors(self, number: int) -> dict[str, Array]:
         return self.arrays()

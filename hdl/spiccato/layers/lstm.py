@@ -9,6 +9,7 @@ from ..arrays import fixed_array
 from ..errors import ModelError
 from .arithmetic import EXACT, Array, Rounding, sigmoid
 from .layer import Layer, LoweredLayer, Step, register, set_fields
+from .linear import LinearLayer
 
 __all__ = ["LSTMLayer"]
 
@@ -63,8 +64,8 @@ class LSTMLayer(Layer):
         weight_hh = fixed_array("weight_hh", self.weight_hh, ("4 x hidden", "hidden"))
         hidden = weight_hh.shape[1]
         if weight_hh.shape[0] != 4 * hidden:
-            cell = {1: "1 gate would be an RNN", 3: "3 gates would be a GRU"}.get(weight_hh.shape[0] / hidden)
-            hint = f" ({cell}, which is not supported)" if cell else ""
+            hints = {1: " (1 gate would be an RNN, which is not supported)", 3: " (3 gates would be a GRU)"}
+            hint = hints.get(weight_hh.shape[0] / hidden, "")
             raise ModelError(f"weight_hh has shape {weight_hh.shape}; expected ({4 * hidden}, {hidden}): 4 gates{hint}")
         set_fields(
             self,
@@ -102,6 +103,10 @@ class LSTMLayer(Layer):
     @property
     def matrices(self) -> dict[str, Array]:
         return {"W_ih": self.weight_ih, "W_hh": self.weight_hh}
+
+    def after(self, first: LinearLayer) -> Self:
+        bias = self.bias_ih + self.weight_ih @ first.bias
+        return type(self)(self.weight_ih @ first.weight, self.weight_hh, bias, self.bias_hh, self.h0, self.c0)
 
     def joins(self, before: Layer) -> bool:
         return isinstance(before, LSTMLayer) and before.hidden_size == self.hidden_size

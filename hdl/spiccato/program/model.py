@@ -25,6 +25,7 @@ ARRAYS = {
     "weights": np.int16,
     "shifts": np.uint8,
     "biases": np.int64,
+    "log2_scales": np.int8,
     "adjust": np.int16,
     "enable": np.uint8,
     "initial_h": np.int64,
@@ -34,7 +35,7 @@ ARRAYS = {
 }
 #: What says when something is computed, and what only how it is called, and not what.
 _TIMING = ("words", "spaced_latency", "initiation_interval", "critical_mac_bound", "full_mac_bound")
-NAMES = ("name", "notes", "states")
+NAMES = ("name", "notes", "outputs", "states")
 
 
 class StateName(NamedTuple):
@@ -45,7 +46,7 @@ class StateName(NamedTuple):
     name : str
     kind : "h" or "c"
     layer : int
-        Number of the layer, of those whose results are vectors.
+        Number of the layer, of those that have a state.
     result : bool
         It is a result of the model beside its output, and not only what a call hands on to the next one.
     """
@@ -68,7 +69,13 @@ class LayerPlace:
         Elements of h, from vector block ``first_block`` on.
     cells : int
         Elements of c, from slot ``first_slot`` on: as many, or none.
+    state_is_h : bool
+        c is h, and a remainder below it.
     first_block, first_slot, slots : int
+    turns : int
+        Elements of h that each lane has of a slot.
+    activation : (str, float or None), or None
+        Name and parameter of a dense layer's function.
     recurrent : bool
         Its slots keep the recurrent half of their sums for the next inference.
     """
@@ -76,9 +83,12 @@ class LayerPlace:
     kind: str
     units: int
     cells: int
+    state_is_h: bool
     first_block: int
     first_slot: int
     slots: int
+    turns: int
+    activation: tuple[str, float | None] | None
     recurrent: bool
 
     @property
@@ -97,6 +107,8 @@ class Model:
     config : Config
         What it was compiled for.
     input_size, output_size : int
+    outputs : tuple of (str, int)
+        Names and sizes of the parts of the output packet.
     layers : tuple of LayerPlace
     weight_formats : tuple of "int16" or "int8", one for each of ``layers`` and one for the linear layer
     output_frac_bits : int
@@ -111,6 +123,8 @@ class Model:
     shifts : uint8 (2, slots, cores, block)
         Row shifts of input and recurrent matrices.
     biases : int64 (slots, cores, block)
+    log2_scales : int8 (units of all layers,)
+        log2 of what h is a multiple of, layer after layer: 0 but for dense layers without a bound.
     adjust, enable : int16, uint8 (input blocks, block)
         Feature memory.
     initial_h : int64 (units of all layers,)
@@ -121,7 +135,7 @@ class Model:
     words : uint32 (issue words, 32-bit words each)
         Of one inference.
     states : tuple of StateName
-        Every layer's h and, if it has one, c; each by one name or more.
+        h and c of every layer that has a state, h alone if that is its state; each by one name or more.
     notes : tuple of str
         What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
         it computes.
@@ -131,6 +145,7 @@ class Model:
     config: Config
     input_size: int
     output_size: int
+    outputs: tuple[tuple[str, int], ...]
     layers: tuple[LayerPlace, ...]
     weight_formats: tuple[str, ...]
     output_frac_bits: int
@@ -141,6 +156,7 @@ class Model:
     weights: NDArray[np.int16]
     shifts: NDArray[np.uint8]
     biases: NDArray[np.int64]
+    log2_scales: NDArray[np.int8]
     adjust: NDArray[np.int16]
     enable: NDArray[np.uint8]
     initial_h: NDArray[np.int64]
@@ -161,6 +177,11 @@ class Model:
         return self.layers[-1].all_slots.stop
 
     @property
+    def stateful_layers(self) -> tuple[LayerPlace, ...]:
+        """Those that have a state."""
+        return tuple(layer for layer in self.layers if layer.cells)
+
+    @property
     def has_initial(self) -> bool:
         """A sequence starts from another state than zero."""
         return self.initial_h.size > 0
@@ -178,7 +199,8 @@ class Model:
     @property
     def vector_blocks(self) -> int:
         """Blocks of the vector file that its slots write."""
-        return max(-(-layer.slots * self.config.cores // QUARTERS) + layer.first_block for layer in self.layers)
+        cores = self.config.cores
+        return max(-(-layer.slots * layer.turns * cores // QUARTERS) + layer.first_block for layer in self.layers)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -200,27 +222,43 @@ class Model:
         }
         plain["layers"] = [dataclasses.asdict(layer) for layer in self.layers]
         plain["weight_formats"], plain["notes"] = list(self.weight_formats), list(self.notes)
-        plain["states"] = [list(state) for state in self.states]
+        plain["outputs"], plain["states"] = ([list(part) for part in parts] for parts in (self.outputs, self.states))
         return plain
 
     @classmethod
     def from_metadata(cls, plain: dict[str, Any], config: Config, arrays: dict[str, NDArray]) -> "Model":
         """The inverse of :meth:`metadata`; raises KeyError or TypeError for what is none."""
         fields: dict[str, Any] = plain | {name: tuple(plain[name]) for name in ("weight_formats", "notes")}
-        fields |= {"layers": tuple(LayerPlace(**layer) for layer in plain["layers"]), **arrays}
+        fields |= {"layers": tuple(_place(layer) for layer in plain["layers"]), **arrays}
+        fields["outputs"] = tuple((name, size) for name, size in plain["outputs"])
         fields["states"] = tuple(StateName(*state) for state in plain["states"])
         return cls(config=config, **fields)
 
+    def lies_in_c(self, state: StateName) -> bool:
+        """Whether the memory of c has it; otherwise that of h has, if the configuration keeps it."""
+        return state.kind == "c" or self.stateful_layers[state.layer].state_is_h
+
     def dealt(self, values: Sequence[NDArray[np.int64]]) -> NDArray[np.int64]:
-        """Values of each layer's units (units,), none of layers that have none, as (state slots, cores, lanes)."""
+        """Values of each layer's units (units,), 0 of layers without a state, as (state slots, cores, lanes)."""
         array = np.zeros((self.state_slots, self.config.cores, self.config.lanes), dtype=np.int64)
         for layer, own in zip(self.layers, values):
-            array[layer.all_slots].reshape(-1)[: len(own)] = own
+            if layer.cells:
+                array[layer.all_slots].reshape(-1)[: len(own)] = own
         return array
+
+    def split(self, y: NDArray) -> dict[str, NDArray]:
+        """Outputs (..., output_size) by the names of their parts."""
+        ends = np.cumsum([size for _, size in self.outputs])[:-1]
+        return dict(zip([name for name, _ in self.outputs], np.split(y, ends, axis=-1)))
 
     def decode(self) -> dict[str, NDArray[np.int64]]:
         """Issue words as {field: int array}."""
         return issue_word(self.config).decode(self.words)
+
+
+def _place(plain: dict[str, Any]) -> LayerPlace:
+    activation = plain["activation"]
+    return LayerPlace(**plain | {"activation": None if activation is None else tuple(activation)})
 
 
 def digest_of(plain: dict[str, Any], arrays: dict[str, NDArray]) -> str:

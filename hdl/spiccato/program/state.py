@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ProgramError, SpiccatoError
-from ..numbers import ACC_BITS, C_BITS, C_FRAC_BITS, H_FRAC_BITS, VECTOR_BITS
+from ..numbers import ACC_BITS, C_BITS, C_FRAC_BITS, H_FRAC_BITS, VECTOR_BITS, split_remainder
 from .container import checksum, read_container, write_container
 from .model import Model, StateName
 
@@ -33,9 +33,10 @@ class State:
         Recurrent halves, biases included, of the model's slots but for those of its linear layer; 0 in slots of layers
         without recurrence.
     c : int64 (slots, cores, block / 4)
-        Cell states with 17 fraction bits; 0 in slots of layers without one.
+        Cell states with 17 fraction bits, or h and its remainder (:func:`~spiccato.numbers.split_remainder`); 0 in
+        slots of layers without a state.
     h : int64 (slots, cores, block / 4), or None
-        Results with 17 fraction bits, where the configuration keeps them.
+        Results with 17 fraction bits of layers that have a state, where the configuration keeps them.
     """
 
     model: str
@@ -138,14 +139,13 @@ def read_names(model: Model, names: tuple[str, ...]) -> list[StateName]:
     ProgramError
         If there is none of a name, or it is h that is not kept.
     """
-    kept = model.config.keep_h
     if not names:
-        return [state for state in model.states if kept or state.kind != "h"]
+        return [state for state in model.states if _kept(model, state)]
     by_name = {state.name: state for state in model.states}
     for name in names:
         if name not in by_name:
             raise ProgramError(f"model {model.name!r} has no state {name!r}; it has {', '.join(map(repr, by_name))}")
-        if by_name[name].kind == "h" and not kept:
+        if not _kept(model, by_name[name]):
             raise ProgramError(
                 f"state {name!r} of model {model.name!r} is h of layer {by_name[name].layer}, which configuration "
                 f"{model.config.name!r} does not keep: needs keep_h=True"
@@ -153,12 +153,20 @@ def read_names(model: Model, names: tuple[str, ...]) -> list[StateName]:
     return [by_name[name] for name in names]
 
 
+def _kept(model: Model, one: StateName) -> bool:
+    """Whether there is a memory that has it."""
+    return model.lies_in_c(one) or model.config.keep_h
+
+
 def values_of(model: Model, state: State, names: tuple[str, ...] = ()) -> dict[str, NDArray[np.float64]]:
     """What a state of ``model`` holds, in its own numbers: {name: (units,)}; names as for :func:`read_names`."""
     found = {}
     for one in read_names(model, names):
-        array, frac_bits = (state.h, H_FRAC_BITS) if one.kind == "h" else (state.c, C_FRAC_BITS)
+        place = model.stateful_layers[one.layer]
+        array = state.c if model.lies_in_c(one) else state.h
         assert array is not None
-        place = model.layers[one.layer]
-        found[one.name] = np.ldexp(array[place.all_slots].reshape(-1)[: place.units].astype(np.float64), -frac_bits)
+        values = array[place.all_slots].reshape(-1)[: place.units]
+        if place.state_is_h:
+            values, _ = split_remainder(values)
+        found[one.name] = np.ldexp(values.astype(np.float64), -(H_FRAC_BITS if one.kind == "h" else C_FRAC_BITS))
     return found

@@ -14,6 +14,7 @@ from .control.loader import Loader
 from .core import Core
 from .core_timing import CoreTiming
 from .egress import Egress, output_event_layout
+from .epilogue import epilogues
 from .features import Features
 from .ingress import Ingress
 from .load_tree import LoadTree
@@ -32,8 +33,9 @@ class Timing(CoreTiming):
 
     Besides the core's cycles (counted from the issue register):
 
-    ``dependency``
-        From the issue word that finishes a slot to the first that may read its h.
+    ``dependency_of``
+        From the issue word that finishes a slot to the first that may read its h, or the first of its h, one turn after
+        the other: by the name of the epilogue. ``dependency`` is the longest.
     ``input``
         From the acceptance of a block's last beat to the first issue word that may read it.
     ``output``
@@ -43,7 +45,8 @@ class Timing(CoreTiming):
     def __init__(self, config):
         super().__init__(config)
         # A read sees what is in the vector file's write register `forward` cycles after its issue.
-        self.dependency = self.h + VectorFile.h_latency - VectorFile.forward
+        self.dependency_of = {name: h + VectorFile.h_latency - VectorFile.forward for name, h in self.h_of.items()}
+        self.dependency = max(self.dependency_of.values())
         #: How far ahead of the write register the input has to announce a block.
         self.block_lead = VectorFile.forward + Sequencer.block_to_issue
         self.input = Ingress(config, lead=self.block_lead).latency + VectorFile.x_latency - VectorFile.forward
@@ -177,6 +180,13 @@ class Accelerator(Part):
         finish = sequencer.finish
         marks = Signal.like(ingress.flags[0])
         m.d.comb += marks.eq(Mux(finish.side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
+        ended, ended_marks = sequencer.committed, _marked(marks, contexts.unknown.bit_select(finish.side, 1))
+        # What is known of an output when its sums are captured.
+        known = timing.acc - Egress.capture_lead
+        saturated = self._saturated(m, known, cores, sequencer.started)
+        if saturated is not None:
+            ended = DelayLine(m, "ended", ended).at(known)
+            ended_marks = _also_saturated(DelayLine(m, "ended_marks", ended_marks).at(known), saturated)
         m.d.comb += [
             sequencer.block_ready.eq(ingress.block_ready),
             sequencer.room.eq(room.room),
@@ -187,8 +197,8 @@ class Accelerator(Part):
             control.half_packet.eq(ingress.half_packet),
             control.idle.eq(sequencer.idle),
             ingress.release.eq(sequencer.committed),
-            control.inference.eq(sequencer.committed),
-            control.flags.eq(_marked(marks, contexts.unknown.bit_select(finish.side, 1))),
+            control.inference.eq(ended),
+            control.flags.eq(ended_marks),
             control.stall.eq(sequencer.stalled),
             control.done.eq(egress.done),
             control.cycles.eq(egress.cycles),
@@ -226,11 +236,7 @@ class Accelerator(Part):
         ]
 
         # Vector file and cores.
-        h_write = Signal(h_write_layout(config))
         m.d.comb += [
-            h_write.enable.eq(finish.valid & finish.cell),
-            h_write.quarter.eq(finish.quarter),
-            h_write.side.eq(finish.side),
             *(port.eq(read) for port, read in zip(vectors.read, sequencer.read)),
             vectors.x_en.eq(ingress.x_en),
             vectors.x_block.eq(ingress.x_block),
@@ -238,8 +244,7 @@ class Accelerator(Part):
             vectors.x.eq(ingress.x),
             vectors.x_exponent.eq(ingress.x_exponent),
         ]
-        h_known = DelayLine(m, "h_write", h_write.as_value()).at(timing.h - VectorFile.h_lead)
-        m.d.comb += vectors.h_write.eq(h_known)
+        m.d.comb += vectors.h_write.eq(self._h_write(m, finish))
         for i, core in enumerate(cores):
             m.d.comb += [
                 core.index.eq(i),
@@ -274,12 +279,75 @@ class Accelerator(Part):
             event.started.eq(Mux(sides[1], ingress.started[1], ingress.started[0])),
         ]
         valid = word_1["valid"] & word_1["output"] & ~packet.quiet & (word_1["output_last"] | ~unknown)
-        known = timing.acc - Egress.capture_lead
         m.d.comb += [
             egress.event.eq(DelayLine(m, "event", event, 1).at(known)),
             egress.valid.eq(DelayLine(m, "event_valid", valid, 1).at(known)),
         ]
+        if saturated is not None:
+            arrived = DelayLine(m, "event_flags", event.flags.as_value(), 1).at(known)
+            m.d.comb += egress.event.flags.eq(_also_saturated(arrived, saturated))
         return m
+
+    def _h_write(self, m, finish):
+        """Where h goes that the cores have: of each epilogue as many cycles after the word as it takes."""
+        config, timing = self.config, self.timing
+        groups: dict[tuple[int, int], list[int]] = {}
+        for number, name in enumerate(config.epilogues):
+            groups.setdefault((timing.h_of[name], timing.turns_of[name]), []).append(number)
+        writes = []
+        for (h, turns), numbers in groups.items():
+            name = "h_write" if len(groups) == 1 else f"{config.epilogues[numbers[0]]}_write"
+            word = Signal(h_write_layout(config), name=name)
+            finished = finish.valid & finish.cell
+            if len(groups) > 1:
+                finished &= Cat(finish.epilogue == number for number in numbers).any()
+            m.d.comb += [word.enable.eq(finished), word.quarter.eq(finish.quarter), word.side.eq(finish.side)]
+            line = DelayLine(m, name, word.as_value())
+            for turn in range(turns):
+                known = line.at(h - VectorFile.h_lead + turn)
+                writes.append((data.View(h_write_layout(config), known), turn * config.cores))
+        (merged, _), *others = writes
+        if others:
+            # The schedule has one at a time.
+            first, merged = merged, Signal(h_write_layout(config), name="merged_write")
+            m.d.comb += merged.eq(first)
+            for write, quarters in others:
+                with m.If(write.enable):
+                    m.d.comb += [merged.eq(write), merged.quarter.eq(write.quarter + quarters)]
+        return merged
+
+    def _saturated(self, m, known, cores, started):
+        """Whether a result of the inference was beyond the range of h, ``known`` cycles after its output words.
+
+        By then all that an output depends on has told so, and nothing of the next inference. None: nothing can.
+        """
+        if "saturated" not in cores[0].signature.members:
+            return None
+        timing = self.timing
+        some, ever = Signal(name="some_saturated", reset_less=True), Signal(name="ever_saturated", reset_less=True)
+        told = timing.acc + cores[0].saturated_latency + 2
+        if (
+            any(
+                "saturated" in unit.signature.members and told > timing.dependency_of[unit.name] + known
+                for unit in epilogues(self.config)
+            )
+            or known > told - 2
+        ):
+            raise ValueError("what saturates is not known when the output is marked")
+        m.d.sync += [
+            some.eq(Cat(core.saturated for core in cores).any()),
+            ever.eq(some | (ever & ~DelayLine(m, "started", started).at(known))),
+        ]
+        return ever
+
+
+def _also_saturated(marks, saturated):
+    """Marks of a packet, and ``saturated`` unless its context is unknown."""
+    view = data.View(layout(marks_word), marks)
+    return Cat(
+        value | (saturated & ~view.unknown) if name == "saturated" else value
+        for name, value in ((n, view[n]) for n in MARKS)
+    )
 
 
 def _marked(marks, unknown):

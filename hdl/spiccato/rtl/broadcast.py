@@ -4,9 +4,9 @@ Registers of a tree are equal to each other, and no tool may merge them: a signa
 what they are for (:class:`spiccato.families.Reach`).
 """
 
-from amaranth.hdl import Array, Signal
+from amaranth.hdl import Array, Cat, Mux, Signal, Value
 
-__all__ = ["DelayLine", "batches", "copies", "equal_register", "power_of_two", "select", "slices", "take"]
+__all__ = ["DelayLine", "batches", "chosen", "copies", "equal_register", "power_of_two", "select", "slices", "take"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
@@ -86,6 +86,28 @@ def select(m, name, values, number, reach):
     for bits, copy in zip(parts, copies(m, f"{name}_number", number, len(parts))):
         m.d.sync += result[bits].eq(Array(value[bits] for value in values)[copy])
     return result
+
+
+def chosen(line, cycle, name, if_true, if_false, reach):
+    """One of two values of equal width by a bit as it is in ``cycle``, a copy of it for each ``reach`` bits.
+
+    Parameters
+    ----------
+    line : DelayLine
+    name : str
+        Of the copies.
+    if_true, if_false : values
+    reach : int
+
+    Returns
+    -------
+    Value
+        Unsigned.
+    """
+    ours, others = Value.cast(if_true), Value.cast(if_false)
+    parts = slices(len(ours), reach)
+    selects = line.spread(cycle, len(parts), name)
+    return Cat(Mux(select, ours[part], others[part]) for select, part in zip(selects, parts))
 
 
 class DelayLine:

@@ -1,6 +1,6 @@
 """A core: ``block`` rows of multipliers with their weights, accumulators and cell units."""
 
-from amaranth.hdl import Cat, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -39,6 +39,7 @@ class CoreCopies:
     exponent : of the block exponent
     lanes : of what clears c
     cells : of the addresses of c
+    h_lanes : of what chooses h
     """
 
     def __init__(self, config):
@@ -51,6 +52,7 @@ class CoreCopies:
         self.lanes = power_of_two(config.lanes, reach.registers // C_BITS)
         _, blocks = FAMILIES[config.family].memory_blocks(C_BITS, 2 * config.state_slots)
         self.cells = power_of_two(config.lanes, reach.blocks // blocks)
+        self.h_lanes = power_of_two(config.lanes, reach.registers // VECTOR_BITS)
 
 
 class Core(Part):
@@ -64,7 +66,9 @@ class Core(Part):
     vector, exponent : in, cycle ``timing.vector``
     load : in, :func:`load_layout`
     acc : out, ``block`` accumulators, cycle ``timing.acc``
-    h : out, ``lanes`` new values of h, cycle ``timing.h``
+    h : out, ``lanes`` new values of h, cycle ``timing.h_of`` the epilogue's, and as many cycles as it has turns
+    saturated : out, with an epilogue that can: some of its results are beyond the range of h; ``saturated_latency``
+        cycles behind the accumulators, and as many cycles as it has turns
     lane, of_c : in, constant meanwhile: of which row, or unit if ``of_c``,
     of_h : in, the same, of h instead of c; only if the configuration keeps h
     element : out, the sum that was read ``element_latency`` cycles before (``timing.operand``), or c or h
@@ -77,9 +81,13 @@ class Core(Part):
     def __init__(self, config):
         self.config = config
         self.timing = CoreTiming(config)
+        marking = [unit for unit in epilogues(config) if "saturated" in unit.signature.members]
+        #: Two levels of gates, of which the first one is the lanes'.
+        self.saturated_latency = max((unit.saturated_latency + 1 for unit in marking), default=None)
         super().__init__(
             "core",
-            {
+            ({"saturated": Out(1)} if marking else {})
+            | {
                 "index": In(header_word["core"].width),
                 "issue": In(layout(core_word(config))),
                 "access": In(access_layout(config)),
@@ -182,75 +190,136 @@ class Core(Part):
             ]
 
     def _epilogues(self, m, c_old):
-        """Epilogues, one of each in a lane: for each lane its new c. Rows 4 u .. 4 u + 3 are those of unit u."""
+        """Epilogues' parts, one of each kind in a lane: for each lane its new c.
+
+        Rows 4 u .. 4 u + 3 are those of lane u.
+        """
         config, t = self.config, self.timing
+        lanes = range(config.lanes)
         units = epilogues(config)
-        several = len(units) > 1
-
-        def chosen(name, values, cycle):
-            """Of {number of an epilogue: (value, its cycle)}, the one that the issue word names, in ``cycle``."""
-            waited = {
-                number: DelayLine(m, f"{units[number].name}_{name}", value, since).at(cycle)
-                for number, (value, since) in values.items()
-            }
-            if len(waited) == 1:
-                return waited.popitem()[1]
-            (number,) = self._word["epilogue"].spread(cycle, 1, f"epilogue_{name}")
-            result = Signal.like(next(iter(waited.values())), name=f"chosen_{name}")
-            with m.Switch(number):
-                for value_number, value in waited.items():
-                    with m.Case(value_number):
-                        m.d.comb += result.eq(value)
-            return result
-
-        new_c = []
-        for lane in range(config.lanes):
-            new_h, lane_c = {}, {}
-            for number, kind in enumerate(units):
-                name = f"{kind.name}_{lane}" if several else f"unit_{lane}"
-                unit = place(m, name, type(kind)(config))
-                m.d.comb += [
-                    getattr(unit, f"acc_{row}").eq(self.acc[GATES * lane + k]) for k, row in enumerate(unit.sums)
-                ]
-                new_h[number] = unit.h, t.acc + unit.latency
-                if unit.has_state:
-                    old = DelayLine(m, f"{name}_c_old", c_old[lane], t.c_old).at(t.acc + unit.gate_latency)
+        #: Numbers of the epilogues that a part of each kind serves.
+        served: dict[str, list[int]] = {}
+        for number, unit in enumerate(units):
+            served.setdefault(unit.kind, []).append(number)
+        new_c = [{} for _ in lanes]
+        new_h = [{} for _ in lanes]
+        for numbers in served.values():
+            kind, name = units[numbers[0]], "unit" if len(served) == 1 else units[numbers[0]].name
+            placed = [place(m, f"{name}_{lane}", type(kind)(config)) for lane in lanes]
+            self._connect_sums(m, placed, [one for number in numbers for one in units[number].settings])
+            if "c" in kind.signature.members:
+                for lane, unit in enumerate(placed):
+                    old = DelayLine(m, f"{name}_{lane}_c_old", c_old[lane], t.c_old).at(t.acc + unit.gate_latency)
                     m.d.comb += unit.c_old.eq(old)
-                    lane_c[number] = unit.c, t.acc + unit.c_latency
-            m.d.comb += self.h[lane].eq(chosen(f"h_{lane}", new_h, t.h))
-            new_c.append(chosen(f"c_{lane}", lane_c, t.c))
-        return new_c
+                    line = DelayLine(m, f"{name}_c_{lane}", unit.c, t.acc + unit.c_latency)
+                    new_c[lane] |= dict.fromkeys(numbers, line.at(t.c))
+            if "saturated" in self.signature.members and "saturated" in kind.signature.members:
+                saturated = Signal(name="some_saturated", reset_less=True)
+                m.d.sync += saturated.eq(Cat(unit.saturated for unit in placed).any())
+                m.d.comb += self.saturated.eq(saturated)
+            for lane, unit in enumerate(placed):
+                new_h[lane] |= dict.fromkeys(numbers, unit.h)
+        self._merge_h(m, new_h)
+        return [self._merge_states(m, f"c_{lane}", values, t.c) for lane, values in enumerate(new_c)]
+
+    def _is(self, names):
+        """Whether a word finishes a slot of one of these epilogues, in cycle 0."""
+        finishes = self.issue.cell & self.issue.valid
+        if len(self.config.epilogues) == 1:
+            return finishes
+        numbers = [self.config.epilogues.index(name) for name in names]
+        return finishes & Cat(self.issue.epilogue == number for number in numbers).any()
+
+    def _connect_sums(self, m, placed, settings):
+        """What parts of one kind, one a lane, take with the sums; and their tables, one for two lanes."""
+        t = self.timing
+        for lane, unit in enumerate(placed):
+            m.d.comb += [getattr(unit, f"acc_{row}").eq(self.acc[GATES * lane + k]) for k, row in enumerate(unit.sums)]
+            m.d.comb += [getattr(unit, name).eq(Value.cast(self._word[name].at(t.acc))) for name in settings]
+        for name in placed[0].selects:
+            width = len(getattr(placed[0], name))
+            selects = DelayLine(m, f"is_{name}", self._is([name])).spread(t.acc, width * len(placed))
+            m.d.comb += [
+                getattr(unit, name).eq(Cat(selects[lane * width : (lane + 1) * width]))
+                for lane, unit in enumerate(placed)
+            ]
+        for name, make in placed[0].tables.items():
+            for first in range(0, len(placed), 2):
+                users = placed[first : first + 2]
+                table = place(m, f"{name}_table_{first}", make(len(users)))
+                for port, unit in enumerate(users):
+                    m.d.comb += [
+                        getattr(table, f"addr{port}").eq(getattr(unit, f"{name}_addr")),
+                        getattr(unit, f"{name}_word").eq(getattr(table, f"data{port}")),
+                    ]
+
+    def _merge_h(self, m, new_h):
+        """h of all lanes: of {number of an epilogue: its part's}, the one that is due."""
+        t, names = self.timing, self.config.epilogues
+        first = new_h[0][0]
+        others: dict[int, list[str]] = {}
+        for number, name in enumerate(names):
+            if new_h[0][number] is not first:
+                others.setdefault(id(new_h[0][number]), []).append(name)
+        values = [lane_h[0] for lane_h in new_h]
+        for name, *further in others.values():
+            finished = DelayLine(m, f"{name}_finishes", self._is([name, *further]))
+            due = Cat(finished.at(t.h_of[name] - 1 + turn) for turn in range(t.turns_of[name])).any()
+            dues = copies(m, f"{name}_due", due, -(-len(values) // self._copies.h_lanes))
+            for lane in range(len(values)):
+                chosen_h = Signal(signed(VECTOR_BITS), name=f"h_{lane}_or_{name}")
+                ours = new_h[lane][names.index(name)]
+                m.d.comb += chosen_h.eq(Mux(dues[lane // self._copies.h_lanes], ours, values[lane]))
+                values[lane] = chosen_h
+        m.d.comb += [self.h[lane].eq(value) for lane, value in enumerate(values)]
+
+    def _merge_states(self, m, name, values, cycle):
+        """Of {number of an epilogue: what it leaves}, all in ``cycle``, the one that the word names."""
+        if all(value is values[min(values)] for value in values.values()):
+            return values[min(values)]
+        (number,) = self._word["epilogue"].spread(cycle, 1, f"epilogue_{name}")
+        result = Signal.like(next(iter(values.values())), name=f"chosen_{name}")
+        with m.Switch(number):
+            for value_number, value in values.items():
+                with m.Case(value_number):
+                    m.d.comb += result.eq(value)
+        return result
 
     def _cells(self, m, new_c, c_old):
         """The memory of c: written with each slot's new values, read for the next step's."""
-        units = epilogues(self.config)
-        updates_c = self.issue.cell & self.issue.valid
-        states = [number for number, unit in enumerate(units) if unit.has_state]
-        if len(states) < len(units):
-            updates_c &= Cat(self.issue.epilogue == number for number in states).any()
         names = "cells", "cell", "c"
-        self._unit_memories(m, names, RecordKind.CELL_STATE, updates_c, new_c, self.timing.c, c_old, starts=True)
+        self._unit_memories(m, names, RecordKind.CELL_STATE, new_c, self.timing.c, c_old, starts=True)
 
     def _kept_h(self, m):
         """The memory of h, which only transfers read: for each lane what was read, when c is."""
         config, t = self.config, self.timing
-        new_h = [DelayLine(m, f"new_h_{lane}", self.h[lane], t.h).at(t.h_kept) for lane in range(config.lanes)]
+        states = [(number, unit) for number, unit in enumerate(epilogues(config)) if unit.has_state]
+        new_h = []
+        for lane in range(config.lanes):
+            lines = {
+                cycle: DelayLine(m, f"new_h_{lane}", self.h[lane], cycle).at(t.h_kept)
+                for cycle in dict.fromkeys(t.h_of[unit.name] for _, unit in states)
+            }
+            values = {number: lines[t.h_of[unit.name]] for number, unit in states}
+            new_h.append(self._merge_states(m, f"h_{lane}", values, t.h_kept))
         h_old = [Signal(signed(VECTOR_BITS), name=f"h_old_{lane}", reset_less=True) for lane in range(config.lanes)]
-        updates_h, names = self.issue.cell & self.issue.valid, ("kept_h", "keep_h", "h")
-        self._unit_memories(m, names, TransferTarget.H_STATE, updates_h, new_h, t.h_kept, h_old)
+        self._unit_memories(m, ("kept_h", "keep_h", "h"), TransferTarget.H_STATE, new_h, t.h_kept, h_old)
         return h_old
 
-    def _unit_memories(self, m, names, target, updates, values, cycle, read, *, starts=False):
+    def _unit_memories(self, m, names, target, values, cycle, read, *, starts=False):
         """Memories of what each slot's units have, ``values`` for each lane, as many as their addresses may reach.
 
-        They take ``values`` in ``cycle``, if the issue word ``updates`` them, and from the load bus what is for
-        ``target``. ``read``, signals of each lane, hold what the step before left, in cycle ``timing.c_old``; zero if
-        the inference ``starts`` with that.
+        They take ``values`` in ``cycle``, if the issue word finishes a slot of an epilogue with a state, and from the
+        load bus what is for ``target``. ``read``, signals of each lane, hold what the step before left, in cycle
+        ``timing.c_old``; zero if the inference ``starts`` with that.
         """
         config, t, known = self.config, self.timing, Contexts.latency
         name, word, letter = names
         lanes, bits, depth, share = config.lanes, len(values[0]), 2 * config.state_slots, self._copies.cells
         number = lanes // share
+        units = epilogues(config)
+        states = [unit.name for unit in units if unit.has_state]
+        updates = self._is(states) if len(states) < len(units) else self.issue.cell & self.issue.valid
         updates = DelayLine(m, f"{word}_word", updates).at(known) & self.access.keep
         addr_bits = (depth - 1).bit_length()
         old, new = (DelayLine(m, f"{port}_{letter}", self.access[port][:addr_bits], known) for port in ("c", "store"))

@@ -28,14 +28,20 @@ class CoreTiming:
         self.acc = self.sum + RowAccumulator.latency
         units = epilogues(config)
         states = [unit for unit in units if unit.has_state]
-        #: One time for all epilogues, so that their writes cannot meet: c is read for the first one that wants it, and
-        #: c and h are written when the last one has them.
+        #: One time for all epilogues with a state, so that what they write cannot meet: c is read for the first one
+        #: that wants it, and written when the last one has it. Nothing waits for it before the next inference.
         self.c_old = self.acc + min(unit.gate_latency for unit in states)
         self.c_old_addr = self.c_old - 1 - Ram.latency
         self.c = self.acc + max(unit.c_latency for unit in states)
-        self.h = self.acc + max(unit.latency for unit in units)
-        #: When h is written where contexts keep it: nobody waits for that, so its registers reach no further.
-        self.h_kept = self.h + 1
+        #: h is there when an epilogue has it, by name: the schedule keeps two from being there at once.
+        self.h_of = {unit.name: self.acc + unit.latency for unit in units}
+        #: How many cycles in a row there is one, of a slot.
+        self.turns_of = {unit.name: unit.turns for unit in units}
+        #: The last h of the slowest epilogue.
+        self.h = max(self.h_of[unit.name] + unit.turns - 1 for unit in units)
+        #: When h of epilogues with a state is written where contexts keep it: nobody waits for that, so its registers
+        #: reach no further.
+        self.h_kept = max(self.h_of[unit.name] for unit in states) + 1
         #: Least distance between two issue words that store and load the same slot's partial sums: the write port
         #: takes the accumulator register, and a read has to come one cycle later.
         self.reload = self.acc + stages.write_register + 1 - self.operand_addr

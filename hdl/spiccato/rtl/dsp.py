@@ -6,13 +6,20 @@ these modules multiplies. Operands are given by their Amaranth shapes.
 
 from typing import NamedTuple
 
-from amaranth.hdl import Const, Module, Shape, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Shape, Signal, signed
 from amaranth.lib.wiring import In, Out
 
 from .broadcast import DelayLine
 from .part import Part
 
-__all__ = ["DspStage", "Multiply", "MultiplyPair", "MultiplyAdd", "RESULT_ONLY", "Registers", "shape_name"]
+__all__ = ["DspStage", "Multiply", "MultiplyPair", "MultiplyAdd", "RESULT_ONLY", "Registers", "saturated", "shape_name"]
+
+
+def saturated(value, bits):
+    """Signed ``value`` in ``bits`` bits, clipped; one level of logic behind one that is as wide as what is cut off."""
+    top = value[bits - 1 :]
+    limit = Mux(value[-1], 1 << (bits - 1), (1 << (bits - 1)) - 1)
+    return Mux(top.all() | ~top.any(), value[:bits], limit).as_signed()
 
 
 def shape_name(shape):

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from spiccato.arrays import real_array
-from spiccato.compiler import quantised_network
+from spiccato.compiler import multiples, quantised_network
 from spiccato.compiler.notes import numbers_text, saturation
 from spiccato.errors import ModelError
 from spiccato.numbers import H_FRAC_BITS
@@ -150,7 +150,7 @@ class Errors:
     steps : float64 (steps,), RMS over the outputs of each step
     rms, largest : float, over all outputs of all steps
     layers : list of float
-        RMS over all units and steps of h, one for each LSTM layer.
+        RMS over all units and steps of h, one for each layer but the linear one.
     """
 
     steps: np.ndarray
@@ -200,6 +200,7 @@ class _Machine:
 
     def __init__(self, program):
         self._machine, self.sent, self.flags = VirtualMachine(program), [], []
+        self._multiples = multiples(program.model)
 
     def step(self, x):
         model = self._machine.program.model
@@ -210,7 +211,8 @@ class _Machine:
 
     @property
     def h(self):
-        return [np.ldexp(h.astype(np.float64), -H_FRAC_BITS) for h in self._machine.h]
+        elements = [np.ldexp(h.astype(np.float64), -H_FRAC_BITS) for h in self._machine.h]
+        return [h * multiple for h, multiple in zip(elements, self._multiples)]
 
 
 def accuracy(program, network, xs, *, track=iter):
@@ -242,11 +244,11 @@ def accuracy(program, network, xs, *, track=iter):
     xs = as_streamed(raw, io_format)
     quantised = quantised_network(program.model)
     machine = _Machine(program)
-    truth = network or quantised
+    truth = (network or quantised).as_computed
     reference = Reference(truth)
     models: dict[str, Any] = {"given": Reference(truth), "reference": reference, "exact": machine}
     if network is not None:
-        models |= {"weights": Reference(quantised), "bfloat16": BFloat16Pipeline(network)}
+        models |= {"weights": Reference(quantised), "bfloat16": BFloat16Pipeline(truth)}
     # What each is compared with, and whose h that is about.
     compared = {
         "seen": ("given", "exact"),

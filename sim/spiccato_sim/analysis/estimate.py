@@ -49,7 +49,7 @@ class Row:
     weights : str
         "int16", "int8", or "mixed" where that is what fits.
     weight_formats : tuple of str
-        Of each LSTM layer and of the linear layer.
+        Of each layer, the linear one last.
     fits : bool
     reason : str or None
         Why it does not fit.
@@ -241,7 +241,7 @@ def _in_each_profile(config: Config) -> list[Config]:
 
 
 def format_name(formats: tuple) -> str:
-    """One name for the LSTM layers' weight formats: "int16", "int8" or "mixed"."""
+    """One name for the weight formats of all layers but the linear one: "int16", "int8" or "mixed"."""
     lstm = set(formats[:-1])
     return lstm.pop() if len(lstm) == 1 else "mixed"
 

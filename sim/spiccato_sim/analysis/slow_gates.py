@@ -57,8 +57,9 @@ class GateWatch:
 
     def __init__(self, network: Network) -> None:
         self._steps = 0
-        self._lstm = [k for k, layer in enumerate(network.hidden_layers) if isinstance(layer, LSTMLayer)]
-        sizes = [network.hidden_layers[k].output_size for k in self._lstm]
+        layers = Reference(network).layers
+        self._lstm = [k for k, layer in enumerate(layers) if isinstance(layer, LSTMLayer)]
+        sizes = [layers[k].output_size for k in self._lstm]
         # Sums over the steps: 1 - f, whether that is above nothing, |i g|, |g| and 1 while i is above nothing.
         self._sums = [np.zeros((5, size)) for size in sizes]
         self._largest_c = [np.zeros(size) for size in sizes]

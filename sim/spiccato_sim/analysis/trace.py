@@ -53,6 +53,8 @@ def trace(model):
     linear = fields["slot"] >= model.state_slots
     layers = np.searchsorted(starts, fields["slot"], side="right") - 1
     sends = np.flatnonzero(fields["output"])
+    dependency = np.array([timing.dependency_of[name] for name in model.config.epilogues])
+    epilogue = fields.get("epilogue", np.zeros(len(cycles), dtype=np.int64))
     return Trace(
         cycles=cycles,
         kinds=np.select([~busy, linear, fields["recurrent"] == 1], ["idle", "linear", "recurrent"], "input"),
@@ -62,7 +64,7 @@ def trace(model):
         output_cycles=np.concatenate(
             [cycles[at] + timing.output + np.arange(fields["output_beats"][at] + 1) for at in sends]
         ),
-        h_ready=np.where(fields["cell"] == 1, cycles + timing.dependency, -1),
+        h_ready=np.where(fields["cell"] == 1, cycles + dependency[epilogue], -1),
     )
 
 

@@ -3,7 +3,6 @@
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
-from typing import cast
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from spiccato.compiler import compile_network, link
 from spiccato.config import Config
 from spiccato.errors import FitError
 from spiccato.formats import to_bits
-from spiccato.layers import LSTMLayer
+from spiccato.layers import GRULayer, Layer, LSTMLayer
 from spiccato.network import Network
 from spiccato.program import Model, Program
 
@@ -21,16 +20,26 @@ from ..models import zoo
 
 __all__ = ["CONFIGS", "Case", "draw"]
 
+_ALL_KINDS = ("lstm", "gru", "dense")
 _SMALL = partial(Config, weight_depth=512, slots=64, vector_blocks=32, input_blocks=8, program_depth=2048)
 
 #: Both profiles, blocks of 4 and 8, both formats of the streams, numbers of models and streams, an odd number of cores,
-#: all kinds of multipliers; state memories of sizes that are no power of two, output queues that are soon full.
+#: all kinds of multipliers and of layers; state memories of sizes that are no power of two, output queues that are soon
+#: full.
 CONFIGS = {
     config.name: config
     for config in (
         _SMALL(name="single", cores=1, block=4, state_slots=31, output_beats=8),
         _SMALL(
-            name="odd", cores=3, block=4, models=2, streams=4, state_slots=100, io_format="float32", output_beats=13
+            name="odd",
+            cores=3,
+            block=4,
+            models=2,
+            streams=4,
+            state_slots=100,
+            io_format="float32",
+            output_beats=13,
+            epilogues=_ALL_KINDS,
         ),
         _SMALL(
             name="registered",
@@ -42,6 +51,7 @@ CONFIGS = {
             output_beats=9,
             family="agilex7",
             profile="conservative",
+            epilogues=("dense", "gru", "lstm"),
         ),
         _SMALL(
             name="wide",
@@ -53,11 +63,21 @@ CONFIGS = {
             io_format="float32",
             output_beats=16,
             family="agilex7",
+            epilogues=("gru", "lstm"),
         ),
         _SMALL(
             name="unaccompanied", cores=5, block=4, models=4, state_slots=60, output_beats=10, profile="conservative"
         ),
-        _SMALL(name="streams", cores=1, block=8, streams=8, state_slots=90, output_beats=6, family="ecp5"),
+        _SMALL(
+            name="streams",
+            cores=1,
+            block=8,
+            streams=8,
+            state_slots=90,
+            output_beats=6,
+            family="ecp5",
+            epilogues=("lstm", "dense"),
+        ),
     )
 }
 
@@ -152,6 +172,7 @@ def _model(rng: np.random.Generator, config: Config, number: int) -> Model:
         max_size=int(rng.integers(2, 4 * config.slot_units + 2)),
         scale=float(rng.choice([1, 3])),
         name=f"m{number}",
+        kinds=config.epilogues,
     )
     if rng.integers(3) == 0:
         network = _with_initial(rng, network)
@@ -161,13 +182,14 @@ def _model(rng: np.random.Generator, config: Config, number: int) -> Model:
 
 def _with_initial(rng: np.random.Generator, network: Network) -> Network:
     """The network with an initial state that is not zero."""
-    layers = [
-        dataclasses.replace(
-            cast("LSTMLayer", layer), h0=rng.uniform(-1, 1, layer.output_size), c0=rng.uniform(-2, 2, layer.output_size)
-        )
-        for layer in network.hidden_layers
-    ]
-    return dataclasses.replace(network, layers=(*layers, *network.layers[len(layers) :]))
+    layers: list[Layer] = []
+    for layer in network.layers:
+        if isinstance(layer, LSTMLayer | GRULayer):
+            layer = dataclasses.replace(layer, h0=rng.uniform(-1, 1, layer.output_size))
+        if isinstance(layer, LSTMLayer):
+            layer = dataclasses.replace(layer, c0=rng.uniform(-2, 2, layer.output_size))
+        layers.append(layer)
+    return dataclasses.replace(network, layers=tuple(layers))
 
 
 def _traffic(

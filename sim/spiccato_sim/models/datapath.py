@@ -33,11 +33,11 @@ class Inference(NamedTuple):
     bits, sums : int64 (output_size,)
         Output bit patterns, and the outputs before they are rounded to the streams' format.
     flags : dict
-        Marks of the input: {name: bool}.
+        Marks of the input, and of results that saturated: {name: bool}.
     state_sums : int64 (state slots, cores, block), recurrent halves for the next inference
     c : int64 (state slots, cores, lanes)
     h : int64 (vector blocks, block), the vector file
-    state_h : int64 (state slots, cores, lanes), the same by slots
+    state_h : int64 (state slots, cores, lanes), the same by slots, of layers that have a state
     """
 
     bits: NDArray[np.int64]
@@ -103,11 +103,16 @@ class Datapath:
         self._epilogues = epilogues(config)
         # A single epilogue needs no field.
         self._epilogue = fields["epilogue"][last] if "epilogue" in fields else np.zeros_like(last)
+        self._settings = [
+            {name: int(fields[name][word]) for name in self._epilogues[number].settings}
+            for word, number in zip(last, self._epilogue)
+        ]
 
         # Levels: a tile that reads h comes after the chains that write it.
         writer = {}
         for chain in np.flatnonzero(is_cell).tolist():
-            for quarter in range(self._quarters[chain], self._quarters[chain] + config.cores):
+            quarters = config.cores * self._epilogues[self._epilogue[chain]].turns
+            for quarter in range(self._quarters[chain], self._quarters[chain] + quarters):
                 writer[quarter] = chain
         level_of_chain = np.zeros(len(starts), dtype=np.int64)
         level = np.zeros(len(words), dtype=np.int64)
@@ -177,12 +182,14 @@ class Datapath:
         previous = np.zeros((model.slots, self._rows), dtype=np.int64)
         previous[: model.state_slots] = state_sums.reshape(model.state_slots, self._rows)
         halves, new_state, state_h = np.zeros_like(previous), c.copy(), np.zeros_like(c)
-        h = np.zeros((QUARTERS * config.vector_blocks + config.cores, config.lanes), dtype=np.int64)
+        # The last slot may write quarters that no block reads.
+        h = np.zeros((QUARTERS * (config.vector_blocks + config.cores), config.lanes), dtype=np.int64)
         h_blocks = h[: QUARTERS * config.vector_blocks].reshape(-1, config.block)
         acc = np.where(
             self._from_bias[:, None], model.biases.reshape(-1, self._rows)[self._slots], previous[self._slots]
         )
         outputs: list[NDArray[np.int64]] = []
+        saturated = False
         for level in self._levels:
             vectors = np.empty((len(level.vectors), config.block))
             shifts = level.shifts
@@ -196,30 +203,38 @@ class Datapath:
             products = np.matmul(level.weights, vectors[:, :, None])[:, :, 0].astype(np.int64)
             aligned = RowAccumulator.align(products, shifts)
             acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)
-            for number, epilogue in enumerate(self._epilogues):
-                cells = level.cells[self._epilogue[level.cells] == number]
-                if not len(cells):
-                    continue
+            for epilogue, settings, cells in self._finished(level.cells):
                 rows = _wrap(acc[cells]).reshape(-1, config.cores, config.lanes, GATES)
-                slots = self._slots[cells]
-                new_c, new_h = epilogue.compute(np.moveaxis(rows, -1, 0)[: len(epilogue.sums)], c[slots])
+                sums, slots = np.moveaxis(rows, -1, 0)[: len(epilogue.sums)], self._slots[cells]
+                new_c, new_h = epilogue.compute(sums, c[slots], **settings)
                 if new_c is not None:
-                    new_state[slots] = new_c
-                state_h[slots] = new_h
-                for chain, values in zip(cells, new_h):
-                    h[self._quarters[chain] : self._quarters[chain] + config.cores] = values
+                    new_state[slots], state_h[slots] = new_c, new_h
+                saturated |= epilogue.saturates(sums, **settings)
+                in_turns = np.moveaxis(new_h.reshape(epilogue.turns, len(cells), config.cores, config.lanes), 0, 1)
+                for chain, values in zip(cells, in_turns.reshape(len(cells), -1, config.lanes)):
+                    h[self._quarters[chain] : self._quarters[chain] + len(values)] = values
             halves[self._slots[level.halves]] = _wrap(acc[level.halves])
             outputs.extend(acc[level.outputs])
         sums = _wrap(np.concatenate(outputs))[: model.output_size]
         return Inference(
             bits=OutputLane.compute(sums, model.output_frac_bits, config.io_format),
             sums=sums,
-            flags=flags,
+            flags=flags | {"saturated": flags["saturated"] or saturated},
             state_sums=halves[: model.state_slots].reshape(state_sums.shape),
             c=new_state,
             h=h_blocks,
             state_h=state_h,
         )
+
+    def _finished(self, cells):
+        """Chains that are finished together, by epilogue and settings: (epilogue, settings, chains)."""
+        groups: dict[tuple, list[int]] = {}
+        for chain in cells.tolist():
+            groups.setdefault((int(self._epilogue[chain]), *self._settings[chain].items()), []).append(chain)
+        return [
+            (self._epilogues[number], dict(settings), np.array(chains))
+            for (number, *settings), chains in groups.items()
+        ]
 
 
 def _wrap(acc):

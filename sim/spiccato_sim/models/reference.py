@@ -22,8 +22,10 @@ class Reference:
     Attributes
     ----------
     network : Network
+    layers : list of Layer
+        The network's layers but for linear ones.
     h, c : lists of float64 arrays (units,)
-        The state vectors, one for each layer but linear ones; after :meth:`reset` those that the network's sequences
+        The state vectors, one for each of these; after :meth:`reset` those that the network's sequences
         start from. Layers without a cell state have an empty c.
     rows : list of float64 arrays (rows per unit, units)
         The same layers' last sums behind their activation functions: an LSTM layer's i, f, g, o. Zeros after
@@ -36,16 +38,16 @@ class Reference:
 
     def __init__(self, network: Network, rounding: Rounding = EXACT) -> None:
         self.network = network
+        self.layers = [layer for layer in network.layers if layer.epilogue is not None]
         self._rounding = rounding
         self.reset()
 
     def reset(self) -> None:
         """Set h and c of all layers to the initial state."""
-        layers = self.network.hidden_layers
-        states = [layer.initial_state for layer in layers]
+        states = [layer.initial_state for layer in self.layers]
         self.h = [self._rounding.vector(h) for h, _ in states]
         self.c = [self._rounding.cell(c) for _, c in states]
-        self.rows = [np.zeros((len(layer.rows), layer.output_size)) for layer in layers]
+        self.rows = [np.zeros((len(layer.rows), layer.output_size)) for layer in self.layers]
 
     def step(self, x: ArrayLike) -> Array:
         """One timestep: x of shape (input_size,) in, y of shape (output_size,) out.

@@ -1,7 +1,9 @@
 """The networks that benches and tests run: benchmark models, random ones, trained examples, files."""
 
+import itertools
 import zipfile
 import zlib
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,15 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import real_array
+from spiccato.compiler import way_of
 from spiccato.errors import ModelError
 from spiccato.importers import SUFFIXES, load_network
-from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.layers import ACTIVATIONS, DenseLayer, GRULayer, Layer, LinearLayer, LSTMLayer
 from spiccato.network import Network
 
 from .bfloat16 import round_bfloat16
 from .series import TASKS
 
 __all__ = [
+    "KINDS",
     "MODELS",
     "TRAINED",
     "WINDOWED",
@@ -45,7 +49,8 @@ _WEIGHTS, _INPUTS, _CALIBRATION = range(3)
 class BenchmarkModel:
     """Shape of a benchmark model; its input size is its hidden size unless it is told.
 
-    Of one that is for sliding windows, `window` is how many timesteps each answer is of.
+    Its layers are of one kind, "lstm", "gru" or "dense" (with ReLU), then comes a linear layer. Of one that is for
+    sliding windows, `window` is how many timesteps each answer is of.
     """
 
     name: str
@@ -54,6 +59,7 @@ class BenchmarkModel:
     output_size: int = 32
     input_size: int | None = None
     window: int | None = None
+    kind: str = "lstm"
 
 
 MODELS = {
@@ -66,6 +72,16 @@ MODELS = {
         BenchmarkModel("lstm_large", layers=3, hidden_size=960),
     )
 }
+
+KINDS = {
+    model.name: model
+    for model in (
+        *(replace(model, name=model.name.replace("lstm", "gru"), kind="gru") for model in MODELS.values()),
+        BenchmarkModel("mlp_small", layers=3, hidden_size=256, kind="dense"),
+        BenchmarkModel("mlp_large", layers=3, hidden_size=1024, kind="dense"),
+    )
+}
+"""The benchmark models' twins of GRU layers, and networks of dense layers with ReLU."""
 
 WINDOWED = {
     model.name: model
@@ -80,11 +96,11 @@ WINDOWED = {
 
 def benchmark_like(network: Network) -> BenchmarkModel | None:
     """The benchmark model of the same shape as `network`, if there is one: latency depends on nothing else."""
-    kinds = [type(layer) for layer in network.layers]
+    kinds = [layer.kind for layer in network.layers]
     sizes = [network.input_size, *(layer.output_size for layer in network.layers)]
-    for model in MODELS.values():
+    for model in (MODELS | KINDS).values():
         if (
-            kinds == [LSTMLayer] * model.layers + [LinearLayer]
+            kinds == [model.kind] * model.layers + [LinearLayer.kind]
             and [model.hidden_size] * (model.layers + 1) + [model.output_size] == sizes
         ):
             return model
@@ -99,40 +115,60 @@ def build(name: str, seed: int = 0, scale: float = 1.0) -> Network:
     ModelError
         Unknown name.
     """
-    known = MODELS | WINDOWED
+    known = MODELS | KINDS | WINDOWED
     if name not in known:
         raise ModelError(f"unknown benchmark model '{name}'; known: {', '.join(known)}")
     model = known[name]
     rng = np.random.default_rng((seed, _WEIGHTS))
     sizes = [model.input_size or model.hidden_size] + [model.hidden_size] * model.layers
-    return _initialised(rng, sizes, [model.output_size], scale, name)
+    network = _initialised(rng, sizes, [model.kind] * model.layers, [model.output_size], scale, name)
+    return network if model.kind != "dense" else _calibrated(network, seed)
+
+
+def _calibrated(network: Network, seed: int, steps: int = 64) -> Network:
+    """`network` with calibration inputs, which results behind its input need to be known."""
+    return replace(network, calibration=_normal(network, steps, (seed, _CALIBRATION), None))
 
 
 def _initialised(
-    rng: np.random.Generator, lstm_sizes: list[int], linear_sizes: list[int], scale: float, name: str
+    rng: np.random.Generator,
+    hidden_sizes: list[int],
+    kinds: Sequence[str],
+    linear_sizes: list[int],
+    scale: float,
+    name: str,
+    activations: Iterable[str] = itertools.repeat("relu"),
 ) -> Network:
-    """A network with PyTorch's initialisation: uniform in +-scale/sqrt(units; linear: inputs).
+    """A network with PyTorch's initialisation: uniform in +-scale/sqrt(units; linear and dense: inputs).
 
     Parameters
     ----------
-    lstm_sizes
-        Input size, then the hidden size of each LSTM layer.
+    hidden_sizes
+        Input size, then the size of each layer that is not linear.
+    kinds
+        Of these layers.
     linear_sizes
         Outputs of each linear layer.
+    activations
+        Of the dense layers.
     """
 
     def uniform(fan: int, *shape: int) -> Array:
         # Values that float32 holds, like trained weights.
         return (scale * rng.uniform(-1, 1, shape) / np.sqrt(fan)).astype(np.float32).astype(np.float64)
 
-    lstm = [
-        LSTMLayer(uniform(h, 4 * h, i), uniform(h, 4 * h, h), uniform(h, 4 * h), uniform(h, 4 * h))
-        for i, h in zip(lstm_sizes, lstm_sizes[1:])
-    ]
+    def layer(kind: str, i: int, h: int) -> Layer:
+        if kind == "dense":
+            return DenseLayer(uniform(i, h, i), uniform(i, h), next(functions))
+        make, gates = (LSTMLayer, 4) if kind == "lstm" else (GRULayer, 3)
+        return make(*(uniform(h, *shape) for shape in ((gates * h, i), (gates * h, h), (gates * h,), (gates * h,))))
+
+    functions = iter(activations)
+    hidden = [layer(*one) for one in zip(kinds, hidden_sizes, hidden_sizes[1:])]
     linear = [
-        LinearLayer(uniform(i, o, i), uniform(i, o)) for i, o in zip([lstm_sizes[-1], *linear_sizes], linear_sizes)
+        LinearLayer(uniform(i, o, i), uniform(i, o)) for i, o in zip([hidden_sizes[-1], *linear_sizes], linear_sizes)
     ]
-    return Network((*lstm, *linear), name)
+    return Network((*hidden, *linear), name)
 
 
 def random_network(
@@ -144,18 +180,28 @@ def random_network(
     max_size: int = 40,
     scale: float = 1.0,
     name: str = "random",
+    kinds: Sequence[str] = ("lstm",),
 ) -> Network:
     """A network for tests, every size drawn for itself from `min_size` to `max_size`, both included.
 
     Parameters
     ----------
     layers, linear
-        Number of LSTM layers and of linear layers.
+        Number of other layers and of linear layers behind them.
     scale
         Factor on weights and biases of PyTorch's initialisation.
+    kinds
+        Of which each layer's is drawn, and of a dense one its activation. With dense layers there are calibration
+        inputs, too.
     """
     sizes = rng.integers(min_size, max_size + 1, 1 + layers + linear).tolist()
-    return _initialised(rng, sizes[: layers + 1], sizes[layers + 1 :], scale, name)
+    if tuple(kinds) == ("lstm",):
+        return _initialised(rng, sizes[: layers + 1], ["lstm"] * layers, sizes[layers + 1 :], scale, name)
+    drawn = [str(kind) for kind in rng.choice(list(kinds), layers)]
+    computed = [one for one in ACTIVATIONS if one != "identity" and way_of(one, None) is not None]
+    activations = [str(one) for one in rng.choice(computed, layers)]
+    network = _initialised(rng, sizes[: layers + 1], drawn, sizes[layers + 1 :], scale, name, activations)
+    return _calibrated(network, int(rng.integers(1 << 16))) if "dense" in drawn else network
 
 
 def inputs(network: Network, steps: int, seed: int = 0, spread: ArrayLike | None = None) -> Array:
@@ -238,7 +284,7 @@ def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Netw
     ModelError
         Unknown name or suffix, or a file that `load_network` refuses.
     """
-    if name_or_path in MODELS or name_or_path in WINDOWED:
+    if name_or_path in MODELS | KINDS | WINDOWED:
         if layers is not None:
             raise ModelError(f"layers={layers!r}: '{name_or_path}' has an order; supported: state dicts")
         return build(name_or_path, seed)
@@ -253,6 +299,6 @@ def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Netw
     if Path(name_or_path).suffix.lower() in SUFFIXES:
         return load_network(name_or_path, layers=layers)
     raise ModelError(
-        f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *WINDOWED, *TRAINED))}, "
+        f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *KINDS, *WINDOWED, *TRAINED))}, "
         f"or a path to a file ({', '.join(SUFFIXES)})"
     )

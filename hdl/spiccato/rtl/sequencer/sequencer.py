@@ -32,7 +32,9 @@ def finish_layout(config):
     return data.StructLayout(
         {
             **{
-                name: word[name].width for name in ("valid", "cell", "quarter", "output", "output_beats", "output_last")
+                name: word[name].width
+                for name in ("valid", "cell", "epilogue", "quarter", "output", "output_beats", "output_last")
+                if name in word
             },
             "side": 1,
         }

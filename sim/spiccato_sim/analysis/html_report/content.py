@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib.metadata
+import itertools
 import platform
 from collections import Counter
 from dataclasses import dataclass
@@ -325,13 +326,17 @@ def _size(error):
 
 
 def _model_table(compiled, model):
-    sizes = [compiled.input_size, *(layer.units for layer in compiled.layers)]
+    titles = [kind_named(layer.kind).title.removesuffix(" layer") for layer in compiled.layers]
+    layers = ", ".join(
+        f"{title} {', '.join(str(layer.units) for _, layer in run)}"
+        for title, run in itertools.groupby(zip(titles, compiled.layers), key=lambda pair: pair[0])
+    )
     return Table(
         ["model", ""],
         [
             ["name", compiled.name],
             *([["origin", model.origin]] if model.origin else []),
-            ["layers", f"input {sizes[0]}, LSTM {', '.join(map(str, sizes[1:]))}, output {compiled.output_size}"],
+            ["layers", f"input {compiled.input_size}, {layers}, output {compiled.output_size}"],
             ["parameters", _count(model.parameters)],
             ["weight formats", ", ".join(dict.fromkeys(compiled.weight_formats))],
             ["multiplications per timestep", _count(_multiplications(compiled))],
