@@ -39,7 +39,8 @@ class Network:
         Typical inputs in time order, from which the input features' scales are taken; None if there are none.
     origin : str or None
         One line on what was stated or assumed when the network was taken from tensors that do not tell how they belong
-        together, or on what was taken as state that the accelerator keeps; None if nothing was.
+        together, on what was taken as state that the accelerator keeps, or on what stays outside of a part of a
+        model; None if nothing was.
     outputs : sequence of (str, int)
         Names and sizes of the parts of an output packet, in their order; none: one part, ``output``.
     states : sequence of StateName
@@ -195,8 +196,8 @@ class Network:
         """Number of weights and biases; both bias vectors of an LSTM layer count, as PyTorch counts."""
         return sum(layer.parameters for layer in self.layers)
 
-    def to_state_dict(self) -> dict[str, Array]:
-        """Tensors under PyTorch's names, module after module as data passes through them.
+    def modules(self) -> dict[str, list[Layer]]:
+        """The layers by the names of the PyTorch modules that they would be, as data passes through them.
 
         Successive LSTM layers of equal size are one module that nn.LSTM can load: ``lstm`` or, where sizes change,
         ``lstm0``, ``lstm1``, ...; ``gru`` likewise. The linear layer is ``fc``, the dense one ``dense``; several are
@@ -210,13 +211,19 @@ class Network:
                 modules.append([layer])
         total = Counter(module[0].module for module in modules)
         count: Counter[str] = Counter()
-        tensors: dict[str, Array] = {}
+        named: dict[str, list[Layer]] = {}
         for module in modules:
             name = module[0].module
-            prefix = name if total[name] == 1 else f"{name}{count[name]}"
+            named[name if total[name] == 1 else f"{name}{count[name]}"] = module
             count[name] += 1
+        return named
+
+    def to_state_dict(self) -> dict[str, Array]:
+        """Tensors under PyTorch's names, module after module (:meth:`modules`). Activations leave none."""
+        tensors: dict[str, Array] = {}
+        for name, module in self.modules().items():
             for number, layer in enumerate(module):
-                tensors |= {f"{prefix}.{field}": array for field, array in layer.tensors(number).items()}
+                tensors |= {f"{name}.{field}": array for field, array in layer.tensors(number).items()}
         if self.calibration is not None:
             tensors["calibration"] = self.calibration
         return tensors

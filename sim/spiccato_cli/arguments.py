@@ -4,7 +4,7 @@ import os
 from dataclasses import replace
 
 from spiccato.errors import ProgramError, SpiccatoError
-from spiccato.importers import SUFFIXES
+from spiccato.importers import SUFFIXES, WHOLE_MODEL
 from spiccato.program import Program
 from spiccato_sim.models.zoo import KINDS, MODELS, TRAINED, WINDOWED, inputs, load_inputs, resolve
 
@@ -19,7 +19,7 @@ __all__ = [
     "networks_of",
     "numbers_of",
     "program_of",
-    "refuse_layers",
+    "refuse_reading",
     "spaced_of",
     "weights_of",
 ]
@@ -39,9 +39,9 @@ def program_of(path):
     return Program.load(path)
 
 
-def network_of(model, seed, calibration=None, layers=None):
+def network_of(model, seed, calibration=None, reading=WHOLE_MODEL):
     """The network that MODEL names, with calibration inputs from a file if one is given."""
-    network = resolve(model, seed, layers)
+    network = resolve(model, seed, reading)
     if calibration is None:
         return network
     return replace(network, calibration=load_inputs(calibration, network.input_size))
@@ -52,18 +52,18 @@ def spaced_of(steps):
     return max(1, min(10, steps // 2, steps - STREAMED))
 
 
-def refuse_layers(model, layers):
-    """Raise SpiccatoError if an order of layers is stated for a program."""
-    if layers is not None:
-        raise SpiccatoError(f"{model}: --layers is for state dicts; a program is compiled already")
+def refuse_reading(model, reading):
+    """Raise SpiccatoError if it is stated how to read a model, for a program."""
+    for option, _ in reading.options():
+        raise SpiccatoError(f"{model}: {option} is for files of models; a program is compiled already")
 
 
-def networks_of(models, seed, calibration=None, layers=None):
+def networks_of(models, seed, calibration=None, reading=WHOLE_MODEL):
     """The networks that MODEL... names; what tells of one model's inputs or modules is for one model alone."""
-    for option, value in (("--calibration", calibration), ("--layers", layers)):
-        if value is not None and len(models) > 1:
+    for option in [*["--calibration"] * (calibration is not None), *(option for option, _ in reading.options())]:
+        if len(models) > 1:
             raise SpiccatoError(f"{option} is for one model, not for {len(models)} ({', '.join(models)})")
-    return [network_of(model, seed, calibration, layers) for model in models]
+    return [network_of(model, seed, calibration, reading) for model in models]
 
 
 def inputs_of(model, network, path, steps, seed):

@@ -12,9 +12,9 @@ from .options import (
     calibration_option,
     io_option,
     json_option,
-    layers_option,
     model_argument,
     profile_option,
+    reading_options,
     seed_option,
     steps_option,
 )
@@ -27,7 +27,7 @@ __all__ = ["VERBS"]
 @model_argument
 @io_option
 @calibration_option
-@layers_option
+@reading_options
 @click.option(
     "--input",
     "inputs",
@@ -41,7 +41,7 @@ __all__ = ["VERBS"]
 @seed_option
 @json_option
 @reports_errors
-def estimate(model, io_format, calibration, layers, inputs, steps, boards, profile, seed, as_json):
+def estimate(model, io_format, calibration, reading, inputs, steps, boards, profile, seed, as_json):
     """Tell how fast and how accurate MODEL would be: all boards, weight formats and profiles. Writes nothing.
 
     MODEL: as for compile. Errors are those of the bit-exact virtual machine against float64: of its arithmetic, and
@@ -49,7 +49,7 @@ def estimate(model, io_format, calibration, layers, inputs, steps, boards, profi
     """
     from spiccato_sim.analysis.estimate import default_steps, estimate
 
-    network = network_of(model, seed, calibration, layers)
+    network = network_of(model, seed, calibration, reading)
     steps = steps or default_steps(network)
     source, xs = inputs_of(model, network, inputs, steps, seed)
     with tracker("compiling and measuring") as track:

@@ -19,9 +19,9 @@ from .options import (
     complete,
     io_option,
     json_option,
-    layers_option,
     models_argument,
     profiles_option,
+    reading_options,
     seed_option,
     steps_option,
 )
@@ -73,7 +73,7 @@ _LEAST = "least"
 )
 @io_option
 @calibration_option
-@layers_option
+@reading_options
 @click.option(
     "--input",
     "inputs",
@@ -113,7 +113,7 @@ def explore(
     share,
     io_format,
     calibration,
-    layers,
+    reading,
     inputs,
     steps,
     seed,
@@ -150,7 +150,7 @@ def explore(
     if write is not None:
         number, path = write
         _check_write(number, path, len(space.points()))
-    networks = networks_of(models, seed, calibration, layers)
+    networks = networks_of(models, seed, calibration, reading)
     if inputs is not None and len(models) > 1:
         raise SpiccatoError(f"--input is for one model, not for {len(models)} ({', '.join(models)})")
     series = [

@@ -8,6 +8,7 @@ from click.shell_completion import CompletionItem
 from spiccato.compiler.fit import WEIGHT_FORMATS
 from spiccato.config import IO_FORMATS
 from spiccato.families import FAMILIES
+from spiccato.importers import Reading
 from spiccato.registry import BOARD_SUFFIX, targets
 from spiccato_sim.models.zoo import KINDS, MODELS, TRAINED, WINDOWED
 
@@ -19,7 +20,7 @@ __all__ = [
     "contexts_option",
     "io_option",
     "json_option",
-    "layers_option",
+    "reading_options",
     "model_argument",
     "model_option",
     "models_argument",
@@ -117,12 +118,35 @@ calibration_option = click.option(
     type=click.Path(dir_okay=False),
     help="Typical inputs, for features of very different magnitude: a .npy file (steps, features).",
 )
-layers_option = click.option(
-    "--layers",
-    metavar="NAME,NAME",
-    help="Of a state dict, the names of all its modules in the order of computation, "
-    "with nothing in between; needed where the file leaves doubt.",
+_READING = (
+    click.option(
+        "--layers",
+        metavar="NAME,NAME",
+        help="Of a state dict, the names of all its modules in the order of computation, with the activations between "
+        "them; needed where the file leaves doubt.",
+    ),
+    click.option(
+        "--from",
+        "from_",
+        metavar="NAME",
+        help="Take only a part of the model, from what this tensor, node, layer or module reads.",
+    ),
+    click.option("--to", metavar="NAME", help="Take only a part of the model, to what this one gives."),
 )
+
+
+def reading_options(command):
+    """The options that tell how a model's file is read; the command gets them as one argument ``reading``."""
+
+    @functools.wraps(command)
+    def collected(*args, layers, from_, to, **options):
+        return command(*args, reading=Reading(layers, from_, to), **options)
+
+    for option in reversed(_READING):
+        collected = option(collected)
+    return collected
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Write JSON to standard output, and nothing else.")
 
 

@@ -166,8 +166,10 @@ def _model_summary(program, number):
         "input_size": model.input_size,
         "hidden_sizes": [layer.units for layer in model.layers],
         "output_size": model.output_size,
+        "outputs": dict(model.outputs),
         "weight_formats": list(model.weight_formats),
         "states": [state._asdict() for state in model.states],
+        "origin": model.origin,
         "contexts": program.streams[number],
         "first_tid": program.tid(number, 0),
         "slots": model.slots,
@@ -185,10 +187,10 @@ def _model_summary(program, number):
     }
 
 
-def print_origin(network):
-    """Print what was stated or assumed of the state dict that a network was taken from; None has none."""
-    if network is not None and network.origin:
-        console.print(f"{network.name}: {network.origin}", soft_wrap=True)
+def print_origin(model):
+    """Print what was stated or assumed of a network's or a compiled model's source, or left outside of it."""
+    if model.origin:
+        console.print(f"{model.name}: {model.origin}", soft_wrap=True)
 
 
 def chain_text(layers):
@@ -217,6 +219,7 @@ def print_summary(program, notes=None):
 
 
 def _print_model(config, model):
+    print_origin(model)
     layers = chain_text(
         (kind_named(layer.kind), f"{layer.units} ({name})") for layer, name in zip(model.layers, model.weight_formats)
     )
@@ -224,6 +227,12 @@ def _print_model(config, model):
         f"layers: input {model.input_size}, {layers}, output {model.output_size} ({model.weight_formats[-1]})",
         soft_wrap=True,
     )
+    if len(model.outputs) > 1:
+        ends = itertools.accumulate(size for _, size in model.outputs)
+        parts = [
+            f"{name} {end - size}" + f" to {end - 1}" * (size > 1) for (name, size), end in zip(model.outputs, ends)
+        ]
+        console.print(f"outputs: {', '.join(parts)}", soft_wrap=True, markup=False)
     for name, cycles, bound in (
         ("spaced latency", model.spaced_latency, model.critical_mac_bound),
         ("initiation interval", model.initiation_interval, model.full_mac_bound),

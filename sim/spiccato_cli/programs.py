@@ -20,9 +20,9 @@ from .options import (
     contexts_option,
     io_option,
     json_option,
-    layers_option,
     models_argument,
     profile_option,
+    reading_options,
     seed_option,
     weights_each_option,
 )
@@ -30,7 +30,6 @@ from .output import (
     console,
     emit_json,
     print_notes,
-    print_origin,
     print_summary,
     print_tables,
     program_summary,
@@ -51,14 +50,14 @@ __all__ = ["VERBS"]
 @weights_each_option
 @io_option
 @calibration_option
-@layers_option
+@reading_options
 @seed_option
 @click.option(
     "-o", "--output", type=click.Path(dir_okay=False), help=f"Program file to write, usually NAME{PROGRAM_SUFFIX}."
 )
 @json_option
 @reports_errors
-def compile_command(models, board, profile, contexts, weights, io_format, calibration, layers, seed, output, as_json):
+def compile_command(models, board, profile, contexts, weights, io_format, calibration, reading, seed, output, as_json):
     """Compile MODEL for a board; several, to be loaded together and chosen by each packet.
 
     MODEL is a benchmark or example by name, or a file: a PyTorch state dict (.safetensors, .pt, .pth, .ckpt), an ONNX
@@ -69,7 +68,7 @@ def compile_command(models, board, profile, contexts, weights, io_format, calibr
     config = configuration(board, io_format, profile)
     resource_notes(config)  # before the program is written: refuses what does not fit the device
     streams, formats = contexts_of(contexts, len(models)), weights_of(weights, len(models))
-    networks = networks_of(models, seed, calibration, layers)
+    networks = networks_of(models, seed, calibration, reading)
     program = compile_program(networks, config, contexts=streams, weight_formats=formats)
     program = dataclasses.replace(
         program, models=tuple(_with_gate_notes(model, one) for model, one in zip(program.models, networks))
@@ -81,8 +80,6 @@ def compile_command(models, board, profile, contexts, weights, io_format, calibr
         emit_json(program_summary(program) | {"origin": "; ".join(origins) or None, "output": output})
         return
     print_summary(program)
-    for network in networks:
-        print_origin(network)
     if output:
         console.print(f"wrote {output}", soft_wrap=True)
 

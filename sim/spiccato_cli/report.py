@@ -9,19 +9,19 @@ from spiccato.errors import SpiccatoError
 from spiccato.files import check_file
 from spiccato.registry import configuration
 
-from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_layers
+from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_reading
 from .options import (
     board_option,
     calibration_option,
     io_option,
-    layers_option,
     model_argument,
     profile_option,
+    reading_options,
     seed_option,
     steps_option,
     weights_option,
 )
-from .output import console, print_origin, print_summary, reports_errors, resource_notes, tracker
+from .output import console, print_summary, reports_errors, resource_notes, tracker
 
 __all__ = ["VERBS"]
 
@@ -33,7 +33,7 @@ __all__ = ["VERBS"]
 @weights_option
 @io_option
 @calibration_option
-@layers_option
+@reading_options
 @click.option(
     "--input",
     "inputs",
@@ -45,7 +45,7 @@ __all__ = ["VERBS"]
 @click.option("--model", "name", metavar="NAME", help="Of a program of several models, this one, by name or number.")
 @click.option("-o", "--output", default="report.html", show_default=True, type=click.Path(), help="Page to write.")
 @reports_errors
-def report(model, board, profile, weights, io_format, calibration, layers, inputs, steps, seed, name, output):
+def report(model, board, profile, weights, io_format, calibration, reading, inputs, steps, seed, name, output):
     """Write a page on MODEL: latency, schedule, memories, errors. One HTML file that needs no network.
 
     MODEL: as for compile, or a program; of several models, a page is about one, as if it were loaded alone.
@@ -55,7 +55,7 @@ def report(model, board, profile, weights, io_format, calibration, layers, input
     check_file(output)
     network = None
     if model.endswith(PROGRAM_SUFFIX):
-        refuse_layers(model, layers)
+        refuse_reading(model, reading)
         loaded = program_of(model)
         number = model_of(loaded, name)
         program = link([loaded.models[number]], contexts=loaded.streams[number]) if len(loaded.models) > 1 else loaded
@@ -67,7 +67,7 @@ def report(model, board, profile, weights, io_format, calibration, layers, input
         if name is not None:
             raise SpiccatoError(f"{model}: --model chooses of a program; name the model itself")
         config = configuration(board or "ia420f", io_format, profile)
-        network = network_of(model, seed, calibration, layers)
+        network = network_of(model, seed, calibration, reading)
         program = compile_program([network], config, weight_formats=[weights])
     resource_notes(program.config)  # before the page is written: refuses what does not fit the device
     with tracker("timesteps") as track:
@@ -81,11 +81,10 @@ def report(model, board, profile, weights, io_format, calibration, layers, input
             inputs=inputs,
             steps=steps,
             seed=seed,
-            layers=layers,
+            reading=reading,
             track=track,
         )
     print_summary(program, shown.notes)
-    print_origin(network)
     console.print(f"wrote {output}", soft_wrap=True)
 
 

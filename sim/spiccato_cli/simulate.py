@@ -18,7 +18,7 @@ from .arguments import (
     network_of,
     networks_of,
     program_of,
-    refuse_layers,
+    refuse_reading,
     spaced_of,
     weights_of,
 )
@@ -28,10 +28,10 @@ from .options import (
     contexts_option,
     io_option,
     json_option,
-    layers_option,
     model_option,
     models_argument,
     profile_option,
+    reading_options,
     seed_option,
     steps_option,
     weights_each_option,
@@ -40,7 +40,6 @@ from .options import (
 from .output import (
     console,
     emit_json,
-    print_origin,
     print_summary,
     print_table,
     program_summary,
@@ -63,7 +62,7 @@ _ROUNDS = 6
 @weights_each_option
 @io_option
 @calibration_option
-@layers_option
+@reading_options
 @steps_option(
     STREAMED + 1,
     help="Timesteps; of each context, if there are several.  [default: 20, or 6 of each "
@@ -83,7 +82,7 @@ def sim(
     weights,
     io_format,
     calibration,
-    layers,
+    reading,
     steps,
     seed,
     simulator,
@@ -101,23 +100,23 @@ def sim(
     options = {"simulator": simulator, "waves": waves, "preload": not axi_load}
     if contexts is None and len(models) == 1:
         program, network, task, xs = _job(
-            models[0], config, weights_of(weights, 1)[0], steps, seed, calibration, layers
+            models[0], config, weights_of(weights, 1)[0], steps, seed, calibration, reading
         )
         if len(program.models) == 1 and program.streams == (1,):
             _sim_one(program, network, task, xs, options, as_json)
     else:
-        program = _set(models, config, contexts, weights, seed, calibration, layers)
+        program = _set(models, config, contexts, weights, seed, calibration, reading)
     _sim_all(program, steps or _ROUNDS, seed, options, as_json)
 
 
-def _set(models, config, contexts, weights, seed, calibration, layers):
+def _set(models, config, contexts, weights, seed, calibration, reading):
     """The program of several models or contexts."""
     if any(model.endswith(PROGRAM_SUFFIX) for model in models):
         raise SpiccatoError(
             f"{', '.join(models)}: a program has its models and contexts already: name it alone, without --contexts"
         )
     return compile_program(
-        networks_of(models, seed, calibration, layers),
+        networks_of(models, seed, calibration, reading),
         config,
         contexts=contexts_of(contexts, len(models)),
         weight_formats=weights_of(weights, len(models)),
@@ -188,7 +187,6 @@ def _sim_one(program, network, task, xs, options, as_json):
 
     if not as_json:
         print_summary(program)
-        print_origin(network)
     with status("building the simulator and running the RTL"):
         result = simulate(program, xs, spaced=spaced_of(len(xs)), **options)
 
@@ -237,7 +235,7 @@ def _sim_one(program, network, task, xs, options, as_json):
 )
 @weights_option
 @calibration_option
-@layers_option
+@reading_options
 @contexts_option(
     metavar="N", help="Contexts of the model, which take the timesteps in turn.  [default: 1; a program's own]"
 )
@@ -245,7 +243,7 @@ def _sim_one(program, network, task, xs, options, as_json):
 @seed_option
 @click.option("--baud", type=click.IntRange(1, 2**31 - 1), help="Bits a second of the port.  [default: the board's]")
 @reports_errors
-def demo(board, profile, port, model, weights, calibration, layers, contexts, steps, seed, baud):
+def demo(board, profile, port, model, weights, calibration, reading, contexts, steps, seed, baud):
     """Run a model on a board through its serial port and compare every output with the virtual machine."""
     from spiccato_sim.benches.demo import SIMULATED, run_demo
     from spiccato_sim.models.reference import Reference
@@ -255,9 +253,8 @@ def demo(board, profile, port, model, weights, calibration, layers, contexts, st
     if baud is None and port != SIMULATED:
         raise SpiccatoError(f"board {board.name} has no serial shell that tells the port's rate: give it with --baud")
     config = board.config
-    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, layers, contexts)
+    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, reading, contexts)
     print_summary(program)
-    print_origin(network)
     with progress_bar() as progress:
         bar = progress.add_task(f"{port}: connecting and loading the program", total=None)
         result = run_demo(
@@ -295,21 +292,21 @@ def demo(board, profile, port, model, weights, calibration, layers, contexts, st
     sys.exit(0 if result.passed else 1)
 
 
-def _job(model, config, weights, steps, seed, calibration, layers, contexts=None):
+def _job(model, config, weights, steps, seed, calibration, reading, contexts=None):
     """What ``--model`` names: program, network (None if it is a program), task (None if it is no example), inputs."""
     from spiccato_sim.models import series
     from spiccato_sim.models.bfloat16 import round_bfloat16
     from spiccato_sim.models.zoo import inputs
 
     if model.endswith(PROGRAM_SUFFIX):
-        refuse_layers(model, layers)
+        refuse_reading(model, reading)
         if contexts is not None:
             raise SpiccatoError(f"--contexts {contexts}: {model} is a program, which says how many contexts it has")
         program = program_of(model)
         program.require(config)
         xs = np.random.default_rng(seed).standard_normal((steps or 20, program.models[0].input_size))
         return program, None, None, round_bfloat16(xs)
-    network = network_of(model, seed, calibration, layers)
+    network = network_of(model, seed, calibration, reading)
     program = compile_program([network], config, contexts=contexts_of(contexts, 1), weight_formats=[weights])
     if model in series.TASKS:
         task = series.load(model)

@@ -9,9 +9,11 @@ from spiccato.compiler import compile_program
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.vm import VirtualMachine
 
-__all__ = ["WIDE", "assert_accurate", "turns"]
+__all__ = ["OF_ALL_KINDS", "WIDE", "assert_accurate", "turns"]
 
 WIDE = dataclasses.replace(CONFIG, name="wide", block=16, io_format="float32")
+#: The same with every kind of layer.
+OF_ALL_KINDS = dataclasses.replace(WIDE, name="wide_of_all_kinds", epilogues=("lstm", "gru", "dense"))
 #: Largest RMS error of 16-bit weights, as a multiple of a bfloat16 pipeline's.
 BAR = 1 / 20
 
@@ -23,9 +25,9 @@ def turns(xs, seed=0):
     return [(int(stream), next(left[stream])) for stream in order]
 
 
-def assert_accurate(network, xs, expected):
+def assert_accurate(network, xs, expected, config=WIDE):
     """Contexts that take turns give what is expected (streams, steps, outputs), as exactly as 16-bit weights do."""
-    machine = VirtualMachine(compile_program([network], WIDE, contexts=len(xs), weight_formats="int16"))
+    machine = VirtualMachine(compile_program([network], config, contexts=len(xs), weight_formats="int16"))
     ys = [[] for _ in xs]
     for stream, x in turns(xs):
         ys[stream].append(machine.step(x, stream=stream))

@@ -23,6 +23,7 @@ from unittest import mock
 
 import click
 import numpy as np
+import onnx
 import pytest
 
 from paths import ROOT
@@ -102,6 +103,30 @@ def a_state_dict(path):
     torch.save(model.state_dict(), path)
 
 
+def a_classifier(path):
+    """An ONNX model with a convolution in front of its layers, and a softmax behind them."""
+    rng = np.random.default_rng(0)
+    arrays = {"K": (5, 2, 3), "W": (1, 32, 5), "R": (1, 32, 8), "V": (8, 3)}
+    nodes = [
+        onnx.helper.make_node("Conv", ["x", "K"], ["filtered"], name="conv"),
+        onnx.helper.make_node("Transpose", ["filtered"], ["frames"], perm=[2, 0, 1]),
+        onnx.helper.make_node("LSTM", ["frames", "W", "R"], ["", "h"], hidden_size=8, name="lstm"),
+        onnx.helper.make_node("MatMul", ["h", "V"], ["scores"], name="linear"),
+        onnx.helper.make_node("Softmax", ["scores"], ["y"], name="softmax"),
+    ]
+    graph = onnx.helper.make_graph(
+        nodes,
+        "classifier",
+        [onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ("batch", 2, "steps"))],
+        [onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, (1, "batch", 3))],
+        [
+            onnx.numpy_helper.from_array(rng.standard_normal(shape).astype(np.float32), name)
+            for name, shape in arrays.items()
+        ],
+    )
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=8), path)
+
+
 def a_series(path):
     """Inputs for the networks in tests/fixtures."""
     np.save(path, np.random.default_rng(0).standard_normal((20, 5)))
@@ -115,7 +140,11 @@ PRESENT = {
         "other.onnx": a_copy("torch_script.onnx"),
         "x.npy": a_series,
     },
-    "howto-import.md": {"my_model.onnx": a_copy("torch_dynamo.onnx"), "my_model.pt": a_state_dict},
+    "howto-import.md": {
+        "my_model.onnx": a_copy("torch_dynamo.onnx"),
+        "my_classifier.onnx": a_classifier,
+        "my_model.pt": a_state_dict,
+    },
     "howto-own-design.md": {"my_model.safetensors": a_copy("torch.safetensors")},
     "howto-report.md": {"my_network.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},
     "howto-weight-format.md": {"my_model.safetensors": a_copy("torch.safetensors"), "x.npy": a_series},

@@ -2,9 +2,11 @@
 
 import dataclasses
 import json
+import shlex
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 import safetensors.numpy
 from click.shell_completion import ShellComplete
@@ -86,9 +88,51 @@ def test_a_stated_order_is_told(doubtful, series, program, tmp_path):
     assert f">{origin}<" in page.read_text() and "--layers lstm,fc0,fc1" in page.read_text()
     refused("does not tell what lies between", "sim", "--board", "test4", doubtful)
     refused("layers: fc1 left out", "demo", "--board", "test4", "--model", doubtful, "--layers", "lstm,fc0")
-    refused("--layers is for state dicts; a program is compiled already", "report", program, *order)
-    refused("--layers is for state dicts", "sim", "--board", "test4", program, *order)
-    refused("layers='lstm,fc0,fc1': 'lstm_tiny' has an order; supported: state dicts", "compile", "lstm_tiny", *order)
+    refused("--layers is for files of models; a program is compiled already", "report", program, *order)
+    refused("--layers is for files of models", "sim", "--board", "test4", program, *order)
+    refused("--layers: 'lstm_tiny' is no file of a model; supported: those", "compile", "lstm_tiny", *order)
+
+
+@pytest.fixture
+def with_softmax(tmp_path):
+    """The network in ONNX with a softmax behind it."""
+    model = onnx.load(ONNX)
+    (result, *_) = model.graph.output
+    model.graph.node.append(onnx.helper.make_node("Softmax", [result.name], ["probabilities"], name="softmax"))
+    kind = onnx.helper.make_tensor_value_info("probabilities", onnx.TensorProto.FLOAT, ("batch", 3))
+    del model.graph.output[:]
+    model.graph.output.append(kind)
+    path = tmp_path / "with softmax.onnx"
+    onnx.save(model, path)
+    return path, result.name
+
+
+def test_a_part_of_a_model(with_softmax, series, program, tmp_path):
+    """What a refusal prints is what the command takes; it computes what the model without its softmax computes."""
+    path, end = with_softmax
+    part, page, compiled = ["--to", end], tmp_path / "r.html", tmp_path / "part.spiccato"
+    told = f"with softmax: the part to '{end}'; outside stay: before it nothing, elsewhere node 'softmax' (Softmax)"
+    for verb, *options in (
+        ["compile", "--board", "test4", "-o", compiled],
+        ["estimate", "--steps", 1, "--board", "test4"],
+        ["report", "--board", "test4", "--input", series, "-o", page],
+    ):
+        result = refused("softmax stays on the host", verb, path, *options)
+        printed = result.stderr.partition(" would run: ")[2].partition(" (in Python ")[0]
+        assert shlex.split(printed) == part
+        result = run(verb, path, *options, *part)
+        assert result.exit_code == 0, result.output
+        assert result.stdout.splitlines().count(told) == 1
+    assert Program.load(compiled).digest == Program.load(program).digest
+    assert run("inspect", compiled).stdout.splitlines().count(told) == 1
+    origin = told.partition(": ")[2]
+    assert json.loads(run("inspect", compiled, "--json").stdout)["models"][0]["origin"] == origin
+    assert "outside stay" in page.read_text() and f"--to {end}" in page.read_text()
+    refused("softmax stays on the host", "sim", "--board", "test4", path)
+    refused("softmax stays on the host", "demo", "--board", "test4", "--model", path)
+    refused("--to is for files of models; a program is compiled already", "report", program, *part)
+    refused("--to is for one model, not for 2", "compile", "--board", "test4", path, path, *part)
+    refused("--from nonesuch: the model has no tensor or node of that name", "compile", path, "--from", "nonesuch")
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import spiccato
+from cuts import told_cut
 from paths import FIXTURES
 from spiccato.errors import ModelError
 from spiccato.importers import SUFFIXES, load_network
@@ -69,6 +70,27 @@ def test_keras_files_compute_what_keras_computes(name):
     # The others give their last step only.
     np.testing.assert_allclose(ys if wanted.ndim == 2 else ys[-1], wanted, rtol=0, atol=2e-6)
     assert network.name == Path(name).stem
+
+
+KINDS = np.load(FIXTURES / "keras_kinds.npz")
+
+
+@pytest.mark.parametrize("name", ["kinds.keras", "kinds.h5", "heads.keras"])
+def test_keras_files_of_other_kinds_compute_what_keras_computes(name):
+    network = load_network(FIXTURES / f"keras_{name}")
+    np.testing.assert_allclose(Reference(network).run(KINDS["x"]), KINDS[Path(name).stem], rtol=0, atol=2e-6)
+    assert network.outputs == ((("policy", 3), ("value", 1)) if name.startswith("heads") else (("output", 3),))
+
+
+def test_a_part_of_a_keras_file():
+    """The embedding's vectors go in; what comes out are the sums that Keras' softmax takes."""
+    path = FIXTURES / "keras_embedded.keras"
+    with pytest.raises(ModelError) as caught:
+        load_network(path)
+    cut = told_cut(str(caught.value))
+    assert cut == {"from_": "lstm", "to": "classes.linear"}
+    sums = Reference(load_network(path, **cut)).run(KINDS["vectors"])[-1]
+    np.testing.assert_allclose(np.exp(sums) / np.exp(sums).sum(), KINDS["probabilities"], rtol=0, atol=1e-6)
 
 
 # Hand-made ONNX models.
@@ -276,9 +298,9 @@ def test_outputs_without_a_shape(tmp_path):
 ZEROS = ("zeros", np.zeros((1, 3, 4), np.float32))
 ONES = ("ones", np.eye(3, 4, dtype=np.float32)[None])
 REFUSED = {
-    "relu": (
-        graph([lstm(), SQUEEZE, *LINEAR[:1], node("Relu", ["v"], ["y"])], constants=[ONE]),
-        "node 'relu_1' (Relu) on the result of node 'matmul_1' (MatMul): this operator is not supported here",
+    "erf": (
+        graph([lstm(), SQUEEZE, *LINEAR[:1], node("Erf", ["v"], ["y"])], constants=[ONE]),
+        "node 'erf_1' (Erf) on the result of node 'matmul_1' (MatMul): this operator is not supported here",
     ),
     "residual": (
         graph(
@@ -304,7 +326,31 @@ REFUSED = {
         ),
         "node 'add_1' (Add) applies constants to the result of node 'matmul_1'",
     ),
-    "gru": (graph([node("GRU", ["x", "W", "R"], ["y"], hidden_size=4)]), "node 'gru_1' (GRU) on the model's input"),
+    "gru": (
+        graph([node("GRU", ["x", "W", "R"], ["y"], hidden_size=4)]),
+        "node 'gru_1' (GRU): linear_before_reset=0, whose reset gate needs h before the recurrent product, is not",
+    ),
+    "weights of an LSTM in a GRU": (
+        graph([node("GRU", ["x", "W", "R"], ["y"], hidden_size=4, linear_before_reset=1)]),
+        "node 'gru_1' (GRU): weight_hh has shape (16, 4); expected (12, 4): 3 gates (4 gates would be an LSTM)",
+    ),
+    "slopes of each feature": (
+        graph(
+            [lstm(), SQUEEZE, *LINEAR[:1], node("PRelu", ["v", "p"], ["y"])], constants=[ONE, ("p", np.float32([1, 2]))]
+        ),
+        "node 'prelu_1' (PRelu): slopes of each feature are not supported; supported: one for all",
+    ),
+    "limits in the wrong order": (
+        graph(
+            [lstm(), SQUEEZE, node("Clip", ["s", "high", "low"], ["y"])],
+            constants=[ONE, ("low", np.float32(-1)), ("high", np.float32(1))],
+        ),
+        "node 'clip_1' (Clip): limits 1 and -1 are not supported; supported: the lower one first",
+    ),
+    "an activation in front of all": (
+        graph([node("Tanh", ["x"], ["t"]), lstm("t", "W", "R", "B")], outputs=("h",)),
+        "node 'tanh_1' (Tanh) on the model's input: an activation in front of all layers is not supported",
+    ),
     "bidirectional": (
         graph([lstm(direction="bidirectional")], outputs=("h",)),
         "direction bidirectional is not supported",
@@ -364,14 +410,6 @@ REFUSED = {
             constants=[("zero", np.array([0]))],
         ),
         "node 'gemm_1' (Gemm): transA 1 is not supported",
-    ),
-    "linear first": (
-        graph(
-            [node("MatMul", ["x", "V3"], ["v"]), lstm("v", "W", "R", "B")],
-            outputs=("h",),
-            constants=[("V3", np.eye(3, dtype=np.float32))],
-        ),
-        "reads the model's input; supported: LSTM layers",
     ),
     "flip": (
         graph(
@@ -433,7 +471,7 @@ REFUSED = {
             [node("GRU", ["x", "Wx", "Wx"], ["y"], hidden_size=4)],
             inputs=[helper.make_tensor_value_info("Wx", TensorProto.FLOAT, (1, 12, 3))],
         ),
-        "node 'gru_1' (GRU) on the model's ",
+        "node 'gru_1' (GRU) reads graph input 'Wx' (its input 1)",
     ),
     "rnn with weights as inputs": (
         graph(
@@ -533,7 +571,7 @@ REFUSED = {
         ),
         "node 'mul_1' (Mul): a constant is not finite, or a division by zero",
     ),
-    "no output": (graph([lstm()], outputs=()), "the model gives no result; supported: one result of one layer"),
+    "no output": (graph([lstm()], outputs=()), "the model gives no result; supported: results of layers"),
     "shapes": (
         graph([lstm("x", "W", "R", "B2")], constants=[("B2", np.ones((1, 8), np.float32))], outputs=("h",)),
         "B of shape (1, 8) and hidden_size 4 with R of shape (1, 16, 4)",
@@ -551,90 +589,6 @@ def test_refused_graphs(model, message, tmp_path):
         loaded(model, tmp_path)
     assert message in str(caught.value)
     assert str(caught.value).startswith(f"{tmp_path / 'm.onnx'}: ") and "\n" not in str(caught.value)
-
-
-PARTS = {
-    "gru": (
-        graph(
-            [
-                node("GRU", ["x", "Wg", "Rg"], ["g"], hidden_size=3),
-                node("Squeeze", ["g", "one"], ["t"]),
-                lstm("t", "W", "R", "B"),
-                SQUEEZE,
-                *LINEAR,
-            ],
-            constants=[ONE, ("Wg", np.ones((1, 9, 5), np.float32)), ("Rg", np.ones((1, 9, 3), np.float32))],
-            shape=("steps", "batch", 5),
-        ),
-        "node 'gru_1' (GRU) on",
-        "from 'rnn' to 'add_1'",
-    ),
-    "conv": (
-        graph(
-            [
-                node("Conv", ["x", "kernel"], ["k"]),
-                node("Transpose", ["k"], ["t"], perm=[2, 0, 1]),
-                lstm("t", "W", "R", "B"),
-                SQUEEZE,
-                *LINEAR[:1],
-                node("Identity", ["v"], ["y"]),
-            ],
-            ("batch", 2, "steps"),
-            constants=[ONE, ("kernel", np.ones((3, 2, 2), np.float32))],
-        ),
-        "node 'conv_1' (Conv) on the model's input",
-        "from 'rnn' to 'matmul_1'",
-    ),
-    "softmax": (
-        graph(
-            [lstm(), SQUEEZE, *LINEAR[:1], node("Add", ["v", "d"], ["w"]), node("Softmax", ["w"], ["y"])],
-            constants=[ONE],
-        ),
-        "node 'softmax_1' (Softmax) on the result of node 'add_1' (Add)",
-        "from 'rnn' to 'add_1'",
-    ),
-    "embedding": (
-        graph(
-            [node("Gather", ["E", "x"], ["t"]), lstm("t", "W", "R", "B"), SQUEEZE, *LINEAR],
-            ("steps", "batch"),
-            constants=[ONE, ("E", np.ones((9, 3), np.float32))],
-        ),
-        "node 'gather_1' (Gather) on the model's input",
-        "from 'rnn' to 'add_1'",
-    ),
-    "activation between": (
-        graph(
-            [
-                lstm(),
-                SQUEEZE,
-                node("Tanh", ["s"], ["t"]),
-                helper.make_node("LSTM", ["t", "R", "R", "B"], ["k"], name="second", hidden_size=4),
-                node("Squeeze", ["k", "one"], ["y"]),
-            ],
-            constants=[ONE],
-        ),
-        "node 'tanh_1' (Tanh)",
-        "'second'",
-    ),
-    "state": (
-        graph(
-            [lstm("x", "W", "R", "B", "", "h0")],
-            outputs=("h",),
-            inputs=[helper.make_tensor_value_info("h0", TensorProto.FLOAT, (1, 3, 4))],
-        ),
-        "the initial h is state and the other one is not",
-        None,
-    ),
-}
-
-
-@pytest.mark.parametrize("model, message, part", PARTS.values(), ids=PARTS)
-def test_the_part_that_would_run_is_told(model, message, part):
-    with pytest.raises(ModelError) as caught:
-        load_network(model)
-    assert message in str(caught.value)
-    assert str(caught.value).endswith(f"; the part {part} would run: give it alone") == (part is not None)
-    assert part or "the part" not in str(caught.value)
 
 
 # Keras models with other settings.
@@ -685,29 +639,21 @@ KERAS_REFUSED = {
         ),
         "the model gives 'drop'; ",
     ),
-    "state that is not there": (reads("head", "second", result=1), "layer 'head' (Dense) reads result 1 of the"),
+    "state that is not there": (reads("head", "second", result=1), "layer 'head' (Dense) reads result 1 of 'second'"),
     "dense": (setting("head", activation="softmax"), "layer 'head' (Dense): activation='softmax' is not supported"),
     "last step": (
         setting("first", return_sequences=False),
         "layer 'second' (LSTM): follows layer 'first' (LSTM), which has",
     ),
-    "gru": (renamed("first", "GRU"), "layer 'first' (GRU): is not supported; supported: LSTM layers"),
+    "gru": (renamed("first", "GRU"), "layer 'first' (GRU): 0 arrays of weights; expected 2"),
     "bidirectional": (renamed("first", "Bidirectional"), "layer 'first' (Bidirectional): is not supported"),
     "normalisation": (renamed("head", "LayerNormalization"), "layer 'head' (LayerNormalization)"),
-    "dense first": (
-        together(renamed("first", "Dense"), setting("first", activation="linear", use_bias=True)),
-        "layer 'first' (Dense) reads the model's input; supported: LSTM layers first",
-    ),
     "biases": (setting("first", use_bias=True), "2 arrays of weights; expected 3"),
     "branch": (
         reads("head", "second", "first"),
-        "layer 'head' (Dense) reads 'first', 'second'; supported: LSTM layers",
+        "layer 'head' (Dense) reads 'second', 'first'; supported: LSTM, GRU and Dense layers",
     ),
-    "skip": (reads("second", "prices"), "layer 'second' (LSTM) reads 'prices'; supported"),
-    "inner output": (
-        lambda config, layers: config["config"].update(output_layers=[["first", 0, 0]]),
-        "the model gives the results of 'first'; supported: only that of 'head'",
-    ),
+    "skip": (reads("second", "prices"), "layer 'second' (LSTM) reads an array of shape"),
     "subclass": (lambda config, layers: config.update(class_name="MyModel"), "the model is a MyModel; supported: Seq"),
 }
 
@@ -792,31 +738,48 @@ def test_keras_models_in_memory():
     np.testing.assert_allclose(Reference(load_network(model)).run(x), expected, rtol=1e-9)
 
 
+TAIL = Layer("Dense", "tail", np.ones((1, 1)), np.ones(1))
 KERAS_PARTS = {
     "softmax": (
         lambda first, last, head: (first, last, head, Layer("Softmax", "soft")),
-        "layer 'soft' (Softmax): is not supported; supported",
-        "from 'first' to 'head'",
+        "layer 'soft' (Softmax): is not supported (softmax stays on the host); supported",
+        {"to": "head"},
+    ),
+    "softmax within a layer": (
+        lambda first, last, head: (
+            first,
+            last,
+            Layer("Dense", "end", np.ones((2, 3)), np.ones(3), activation="softmax"),
+        ),
+        "layer 'end' (Dense): activation='softmax' is not supported (softmax stays on the host)",
+        {"to": "end.linear"},
     ),
     "conv": (
         lambda first, last, head: (Layer("Conv1D", "conv", np.ones((2, 5, 3))), first, last, head),
-        "layer 'conv' (Conv1D): is not supported",
-        "from 'first' to 'head'",
+        "layer 'conv' (Conv1D): is not supported (a convolution stays on the host)",
+        {"from_": "first", "to": "head"},
     ),
     "embedding": (
         lambda first, last, head: (Layer("Embedding", "emb", np.ones((9, 3))), first, last),
         "layer 'emb' (Embedding): is not supported",
-        "from 'first' to 'last'",
+        {"from_": "first", "to": "last"},
     ),
-    "gru": (
-        lambda first, last, head: (first, Layer("GRU", "gru", return_sequences=True), last, head),
-        "layer 'gru' (GRU): is not supported",
-        "from 'last' to 'head'",
+    "gru in the other form": (
+        lambda first, last, head: (
+            first,
+            Layer(
+                "GRU", "gru", np.ones((4, 12)), np.ones((4, 12)), np.ones(12), return_sequences=True, reset_after=False
+            ),
+            last,
+            head,
+        ),
+        "layer 'gru' (GRU): reset_after=False, whose reset gate needs h before the recurrent product, is not supported",
+        {"from_": "last", "to": "head"},
     ),
-    "activation": (
-        lambda first, last, head: (first, last, head, Layer("Activation", "act", activation="relu"), head),
-        "layer 'act' (Activation): is not supported",
-        "from 'first' to 'head'",
+    "softplus": (
+        lambda first, last, head: (first, last, head, Layer("Activation", "act", activation="softplus"), TAIL),
+        "layer 'act' (Activation): activation='softplus' is not supported",
+        {"to": "head"},
     ),
     "all steps": (
         lambda first, last, head: (
@@ -825,22 +788,38 @@ KERAS_PARTS = {
             Layer("Dense", "wide", np.ones((96, 1)), np.ones(1)),
         ),
         "layer 'wide' (Dense) reads several steps of the result of layer 'first' (LSTM) at once",
-        "'first'",
+        {"to": "first"},
     ),
     "not adapted": (
         lambda first, last, head: (Layer("Normalization", "norm"), first),
         "layer 'norm' (Normalization): has neither mean nor variance; adapt it to data",
-        "'first'",
+        {"from_": "first", "to": "first"},
     ),
 }
 
 
-@pytest.mark.parametrize("layers, message, part", KERAS_PARTS.values(), ids=KERAS_PARTS)
-def test_the_part_of_a_keras_model_that_would_run(layers, message, part):
+@pytest.mark.parametrize("layers, message, cut", KERAS_PARTS.values(), ids=KERAS_PARTS)
+def test_the_part_of_a_keras_model_that_would_run(layers, message, cut):
+    """What is computed before, between and behind its ends is what the layers alone compute."""
+    first, last, head = layers_of_keras()
+    model = Sequential(*layers(first, last, head))
     with pytest.raises(ModelError) as caught:
-        load_network(Sequential(*layers(*layers_of_keras())))
+        load_network(model)
     assert message in str(caught.value)
-    assert str(caught.value).endswith(f"; the part {part} would run: give it alone")
+    assert told_cut(str(caught.value)) == cut
+    names = [layer.name for layer in model.layers]
+    start = names.index(cut.get("from_", names[0]))
+    end = names.index(cut["to"].removesuffix(".linear"))
+    inside = [
+        Layer("Dense", layer.name, *layer.get_weights()) if layer.kind == "Dense" else layer
+        for layer in model.layers[start : end + 1]
+    ]
+    network = load_network(model, **cut)
+    assert same(network, load_network(Sequential(*inside)))
+    outside = [
+        f"layer '{layer.name}' ({layer.kind})" for layer in model.layers if layer not in model.layers[start : end + 1]
+    ]
+    assert all(place in network.origin for place in outside if "'flat'" not in place)
 
 
 def test_other_keras_objects():
@@ -852,7 +831,7 @@ def test_other_keras_objects():
         load_network(Mine("Mine", "mine"))
     with pytest.raises(ModelError, match="the model has no layer"):
         load_network(Sequential())
-    with pytest.raises(ModelError, match="the model's layers change nothing"):
+    with pytest.raises(ModelError, match="the model's result 'drop' is its input"):
         load_network(Sequential(Layer("Dropout", "drop")))
 
 
@@ -898,6 +877,7 @@ def keras_operation(kind, *arguments):
         (("TrueDivide", "x", 4.0), lambda x: x / 4),
         (("TrueDivide", 4.0, "x"), None),
         (("Multiply", "x", "x"), None),
+        (("Softplus", "x"), None),
         (
             ("GetItem", "x", [{"class_name": "__slice__", "config": dict.fromkeys(("start", "stop", "step"))}]),
             lambda x: x,

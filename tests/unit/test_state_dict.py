@@ -16,6 +16,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import spiccato
+from cuts import told_cut
 from paths import FIXTURES
 from spiccato.errors import ModelError
 from spiccato.importers import SUFFIXES, save_safetensors
@@ -27,8 +28,8 @@ from spiccato_sim.models.zoo import random_network
 pytestmark = pytest.mark.fast
 
 WAYS_OUT = (
-    "Give the module itself, an ONNX file or, if nothing else lies between and LSTM layers come first, the "
-    "names in the order of computation: --layers NAME,NAME (in Python layers=)"
+    "Give the module itself, an ONNX file or the names in the order of computation, with the activations between them "
+    "(relu, leaky_relu=0.2): --layers NAME,NAME (in Python layers=)"
 )
 
 
@@ -233,8 +234,11 @@ DOUBTS = {
         "lstm.parametrizations.weight_ih_l0 (original (12, 5)) is probably of weight normalisation",
     ),
     "learned start": (lstm("lstm", 5, 3) | {"h0": np.ones((1, 1, 3))}, "(root) (h0 (1, 1, 3)) is of an unknown kind"),
-    "only linear": (linear("fc", 3, 2), "network 'network' has no LSTM layer; found: fc (linear, 3 to 2)"),
-    "nothing": ({}, "network 'network' has no LSTM layer; at least one is needed"),
+    "only linear": (
+        linear("fc1", 3, 2) | linear("fc2", 2, 2),
+        "what lies before, between or behind fc1 and fc2; found, in this order: fc1 (linear, 3 to 2), fc2",
+    ),
+    "nothing": ({}, "network 'network' has no layers; at least one LSTM, GRU or linear layer is needed"),
 }
 
 
@@ -249,7 +253,11 @@ def test_doubt_is_refused(tensors, message):
         ("'lstm.weight_ih_l0_reverse' is of a bidirectional LSTM", "lstm.weight_ih_l0_reverse", np.ones((12, 5))),
         ("'lstm.weight_hr_l0' is of an LSTM with proj_size", "lstm.weight_hr_l0", np.ones((2, 3))),
         ("'lstm.weight_ih_l0' has shape (11, 5); expected (12, inputs)", "lstm.weight_ih_l0", np.ones((11, 5))),
-        ("expected (16, 4): 4 gates (3 gates would be a GRU)", "lstm.weight_hh_l0", np.ones((12, 4))),
+        (
+            "'lstm.weight_hh_l1' has shape (12, 3); expected (9, 3): 3 gates (4 gates would be an LSTM)",
+            "lstm.weight_hh_l0",
+            np.ones((12, 4)),
+        ),
         ("expected (12, 3): 4 gates (1 gate would be an RNN, which is not", "lstm.weight_hh_l0", np.ones((3, 3))),
         ("'lstm.bias_ih_l0' has shape (3,); expected (12,)", "lstm.bias_ih_l0", np.ones(3)),
         ("'fc.bias' has shape (3,); expected (2,)", "fc.bias", np.ones(3)),
@@ -328,12 +336,100 @@ def test_a_stated_order_is_taken(layers):
         ((), "layers: inp, lstm, out left out"),
         (("lstm", 3), "layers: ('lstm', 3) is no sequence of names"),
         (7, "layers: 7 is no sequence of names"),
-        ("inp,lstm,out", "layers: the linear layer inp comes before lstm; supported: LSTM layers first"),
+        ("relu,inp,lstm,out", "layers: the activation 'relu' comes before all modules; supported: behind one"),
+        ("inp,elu=-1,lstm,out", "alpha of activation 'elu' is -1.0; it must be a number from 0 on"),
+        ("inp,relu=2,lstm,out", "alpha is 2.0; activation 'relu' has no parameter"),
+        ("inp,elu=x,lstm,out", "layers: 'elu=x': could not convert string to float: 'x'"),
         ("lstm,out,inp", "inp takes 6 inputs; expected 2, the outputs of out"),
     ],
 )
 def test_a_stated_order_that_cannot_be(layers, message):
     refused(message, linear("inp", 6, 6) | lstm("lstm", 6, 6) | linear("out", 6, 2), layers=layers)
+
+
+def test_activations_and_layers_in_front_are_taken_in_a_stated_order():
+    """What PyTorch computes, from the tensors alone."""
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 4), nn.LeakyReLU(0.2), nn.Linear(4, 3), nn.Hardsigmoid()
+    )
+    network = spiccato.load(module.state_dict(), layers="0,relu,2,leaky_relu=0.2,4,hard_sigmoid")
+    assert [layer.kind for layer in network.layers] == ["dense"] * 3
+    assert network.origin == (
+        "taken from a state dict, as stated by layers: 0, then relu, then 2, then leaky_relu=0.2, then 4, then "
+        "hard_sigmoid; nothing before, between or after"
+    )
+    x = torch.randn(6, 5)
+    np.testing.assert_allclose(Reference(network).run(x.numpy()), module(x).detach().numpy(), rtol=0, atol=1e-6)
+
+
+def test_activations_are_kept_in_files(tmp_path):
+    network = spiccato.load(
+        linear("inp", 6, 6) | lstm("lstm", 6, 6) | linear("out", 6, 2), layers="inp,elu=0.5,lstm,out,sigmoid"
+    )
+    save_safetensors(network, tmp_path / "m.safetensors")
+    back = spiccato.load(tmp_path / "m.safetensors")
+    kept = [(layer.kind, getattr(layer, "activation", None), getattr(layer, "alpha", None)) for layer in back.layers]
+    assert kept == [("dense", "elu", 0.5), ("lstm", None, None), ("dense", "sigmoid", None)]
+    assert_same(back, network.to_state_dict())
+
+
+def test_a_gru_is_told_by_its_gates():
+    torch.manual_seed(0)
+    module = nn.ModuleDict({"rnn": nn.GRU(5, 7, 2), "fc": nn.Linear(7, 3)})
+    network = spiccato.load(module.state_dict())
+    assert [layer.kind for layer in network.layers] == ["gru", "gru", "linear"]
+    x = torch.randn(6, 1, 5)
+    expected = module["fc"](module["rnn"](x)[0]).detach().numpy()[:, 0]
+    np.testing.assert_allclose(Reference(network).run(x.numpy()[:, 0]), expected, rtol=0, atol=1e-6)
+    tensors = module.state_dict()
+    del tensors["rnn.bias_hh_l1"]
+    refused("tensor 'rnn.bias_hh_l1' is missing; expected all biases of a GRU, or none", tensors)
+
+
+#: A state dict, the part that its refusal names, and the names of that part's modules.
+PARTS = {
+    "embedding": (
+        linear("emb", 16, 40, bias=False) | lstm("lstm", 16, 12) | linear("fc", 12, 4),
+        {"from_": "lstm"},
+        ["lstm", "fc"],
+    ),
+    "linear in front": (
+        linear("inp", 64, 64) | lstm("lstm", 64, 64) | linear("out", 64, 4),
+        {"from_": "lstm"},
+        ["lstm", "out"],
+    ),
+    "ELU in a container": (lstm("lstm", 5, 7) | linear("fc.0", 7, 3) | linear("fc.2", 3, 3), {"to": "lstm"}, ["lstm"]),
+    "convolution": (
+        {"conv.weight": np.ones((5, 2, 4)), "conv.bias": np.ones(5)} | lstm("lstm", 5, 3) | linear("fc", 3, 2),
+        {"from_": "lstm"},
+        ["lstm", "fc"],
+    ),
+}
+
+
+@pytest.mark.parametrize("tensors, cut, modules", PARTS.values(), ids=PARTS)
+def test_the_part_that_would_run_is_told(tensors, cut, modules):
+    with pytest.raises(ModelError) as caught:
+        spiccato.load(tensors)
+    assert told_cut(str(caught.value)) == cut
+    network = spiccato.load(tensors, **cut)
+    inside = {name: value for name, value in tensors.items() if name.rpartition(".")[0] in modules}
+    assert_same(network, {name.replace("out.", "fc."): value for name, value in inside.items()})
+    outside = [name for name in dict.fromkeys(key.rpartition(".")[0] for key in tensors) if name not in modules]
+    assert network.origin.endswith(f"; outside stay: {', '.join(outside)}")
+
+
+def test_a_part_needs_an_order(tmp_path):
+    tensors = linear("emb", 16, 40, bias=False) | lstm("lstm", 16, 12)
+    refused(
+        "from 'lstm': the file does not keep the order of its modules; state it: --layers NAME,NAME",
+        dict(sorted(tensors.items())),
+        from_="lstm",
+    )
+    network = spiccato.load(tensors, layers="emb,lstm", from_="lstm")
+    assert [layer.kind for layer in network.layers] == ["lstm"]
+    refused("--from nonesuch: the model has no module of that name; it has 'emb', 'lstm'", tensors, from_="nonesuch")
 
 
 def test_several_lstms_are_taken_in_a_stated_order():
@@ -434,7 +530,7 @@ def test_bad_files_are_refused_by_path(tmp_path):
     raw_file(path, **{"fc.weight": ("float32", np.ones((0, 3), np.float32))})
     refused(f"{path}: tensor 'fc.weight' has shape (0, 3); expected (outputs, inputs)", path)
     raw_file(path, **{"fc.weight": ("float32", np.ones((2, 3), np.float32))})
-    refused(f"{path}: network 'bad' has no LSTM layer", path)
+    refused(f"{path}: a state dict does not tell what lies before, between or behind fc", path)
 
 
 def test_failed_save_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):

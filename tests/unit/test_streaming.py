@@ -154,7 +154,7 @@ NOT_STREAMING = {
         model(
             [node("Mul", "h half", "g"), lstm("one", "x", "g", "c", "ys hn cn"), *HEAD], [X, H, C], "y hn cn", [HALF]
         ),
-        "node 'mul_g' (Mul) reads the state 'h'; supported: state that is the initial h and c of LSTM layers",
+        "node 'mul_g' (Mul) reads the state 'h'; supported: state that is the initial h and c of recurrent layers",
     ),
     "h scaled on its way out": (
         model([ONE, *HEAD, node("Mul", "hn half", "g")], [X, H, C], "y g cn", [HALF]),
@@ -230,7 +230,7 @@ NOT_STREAMING = {
     ),
     "one layer starts anew": (
         model([*TWO[:4], lstm("two", "x2", "", "", "ys hn2 cn2"), *HEAD], [X, H2, C2], "y hn1 cn1"),
-        "of the state 'h', only a part is h or c of an LSTM layer",
+        "of the state 'h', only a part is h or c of a recurrent layer",
     ),
     "the second layer starts anew": (
         model(
@@ -243,7 +243,7 @@ NOT_STREAMING = {
             [X, H, C],
             "y hn cn",
         ),
-        "'two' starts anew at every call, other layers from state that is handed on; supported: all LSTM layers",
+        "'two' starts anew at every call, other layers from state that is handed on; supported: all recurrent layers",
     ),
     "c of the data": (
         model(

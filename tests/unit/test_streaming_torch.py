@@ -290,7 +290,8 @@ NOT_STREAMING = {
     "reset every tenth call": (*with_buffers(before=every_tenth), "module Parts changes 'calls' from call to call"),
     "reset after some calls": (
         *with_buffers(after_some),
-        "module Parts changes 'calls' from call to call; supported: to keep h and c of LSTM layers, and nothing else",
+        "module Parts changes 'calls' from call to call; supported: to keep h and c of recurrent layers, and nothing "
+        "else",
     ),
     "leaky": (*with_buffers(lambda m: m.h.mul_(0.9)), "reads the result of nn.LSTM 'lstm'"),
     "moved before it is read": (

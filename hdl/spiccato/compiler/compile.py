@@ -94,6 +94,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         words=encode(layout, plan, memory),
         states=_state_names(network),
         notes=tuple(integers.notes),
+        origin=network.origin,
     )
     if not layout.has_initial:
         return model

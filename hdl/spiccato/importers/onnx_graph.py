@@ -3,7 +3,7 @@
 import itertools
 import math
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -15,8 +15,11 @@ import onnx.version_converter
 
 from ..errors import ModelError
 from ..network import Network
-from .chain import SIZES, Misfit, confirm
+from .confirm import SIZES, confirm
+from .cut import WHOLE, Cut
+from .onnx_recurrent import RECURRENT
 from .onnx_run import GraphRun
+from .stages import Misfit
 
 __all__ = ["load", "convert"]
 
@@ -24,17 +27,25 @@ __all__ = ["load", "convert"]
 MIN_OPSET = 14
 
 
-def load(path: Path) -> Network:
-    """The network in an ONNX file; weights in external files beside it are found."""
+def load(path: Path, cut: Cut = WHOLE) -> Network:
+    """The network in an ONNX file, or a part of it; weights in external files beside it are found."""
     try:
         model = onnx.load(path)
     except (google.protobuf.message.DecodeError, onnx.checker.ValidationError, ValueError) as error:
         raise ModelError(f"not a valid ONNX model: {_first_line(error)}") from None
-    return convert(model, path.stem)
+    return convert(model, path.stem, cut)
 
 
-def convert(model: onnx.ModelProto, name: str) -> Network:
+def convert(model: onnx.ModelProto, name: str, cut: Cut = WHOLE) -> Network:
     """The network in an ONNX model.
+
+    Parameters
+    ----------
+    model : onnx.ModelProto
+    name : str
+        The network's.
+    cut : Cut
+        The part that is taken, from and to tensors, or nodes by their names.
 
     Raises
     ------
@@ -49,15 +60,8 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
     given = [value for value in model.graph.input if value.name not in initialisers]
     if not given:
         raise ModelError("the graph has no input")
-    lstms = [node for node in model.graph.node if node.op_type == "LSTM"]
-    features, units = (
-        [
-            tensor.dims[-1]
-            for node in lstms
-            if (tensor := initialisers.get(node.input[number])) is not None and tensor.dims
-        ]
-        for number in (1, 2)
-    )
+    _check_names(model.graph, cut)
+    features, units = (_sizes(model.graph, initialisers, number) for number in (1, 2))
     states = _state_inputs(model.graph, given)
     data = next((value for value in given if value not in states), given[0])
     states = [value for value in states if value is not data]
@@ -69,7 +73,7 @@ def convert(model: onnx.ModelProto, name: str) -> Network:
     for form, state_form, pair in itertools.product(_forms(data, features), _state_forms(data, states, units), pairs):
 
         def run(shape, state_form=state_form):
-            return GraphRun(model.graph, opsets).network(name, {data.name: shape} | state_form(shape))
+            return GraphRun(model.graph, opsets, cut).network(name, {data.name: shape} | state_form(shape))
 
         shape = form(*pair)
         try:
@@ -124,8 +128,29 @@ def _checked(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from None
 
 
+def _check_names(graph: onnx.GraphProto, cut: Cut) -> None:
+    nodes = [node.name for node in graph.node if node.name]
+    outputs = [name for node in graph.node for name in node.output if name]
+    cut.check([*(value.name for value in graph.input), *outputs, *nodes], "tensor or node")
+
+
+def _sizes(graph: onnx.GraphProto, initialisers: Mapping[str, onnx.TensorProto], number: int) -> list[int]:
+    """Of layers' weights, input ``number`` of the nodes: columns, or of the recurrent ones, units."""
+    found = []
+    for node in graph.node:
+        tensor = initialisers.get(node.input[number]) if number < len(node.input) else None
+        if tensor is None or not tensor.dims:
+            continue
+        if node.op_type in RECURRENT:
+            found.append(tensor.dims[-1])
+        elif number == 1 and node.op_type in ("MatMul", "Gemm"):
+            transposed = any(entry.name == "transB" and entry.i for entry in node.attribute)
+            found.append(tensor.dims[-1] if transposed else tensor.dims[0])
+    return found
+
+
 def _state_inputs(graph: onnx.GraphProto, given: Sequence[onnx.ValueInfoProto]) -> list[onnx.ValueInfoProto]:
-    """The graph inputs that only initial states of LSTM nodes are made of."""
+    """The graph inputs that only initial states of recurrent nodes are made of."""
     makers = {name: node for node in graph.node for name in node.output}
 
     def origins(names: Iterable[str]) -> set[str]:
@@ -137,12 +162,12 @@ def _state_inputs(graph: onnx.GraphProto, given: Sequence[onnx.ValueInfoProto]) 
             if name not in found:
                 found.add(name)
                 node = makers.get(name)
-                waiting += node.input if node is not None and node.op_type not in ("LSTM", "Shape", "Size") else ()
+                waiting += node.input if node is not None and node.op_type not in (*RECURRENT, "Shape", "Size") else ()
         return found
 
-    lstms = [node for node in graph.node if node.op_type == "LSTM"]
-    initial = origins(name for node in lstms for name in node.input[5:7])
-    others = origins(name for node in lstms for name in (*node.input[:5], *node.input[7:]))
+    layers = [node for node in graph.node if node.op_type in RECURRENT]
+    initial = origins(name for node in layers for name in node.input[5:7])
+    others = origins(name for node in layers for name in (*node.input[:5], *node.input[7:]))
     return [value for value in given if value.name in initial - others]
 
 
@@ -186,7 +211,7 @@ def _forms(value: onnx.ValueInfoProto, features: list[int]) -> Iterator[Callable
     Parameters
     ----------
     features : list of int
-        Numbers that LSTM nodes take; an input that leaves all sizes open may have one of them.
+        Numbers that layers take; an input that leaves all sizes open may have one of them.
     """
     dims = value.type.tensor_type.shape.dim
     if not dims:

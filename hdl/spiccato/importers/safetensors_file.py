@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError
 from ..files import write_whole
+from ..layers import DenseLayer, Layer
 from ..network import Network
+from .cut import WHOLE, Cut
 from .state_dict import network_from_state_dict
 
 __all__ = ["LAYERS_KEY", "load", "save_safetensors"]
@@ -26,14 +28,14 @@ LAYERS_KEY = "spiccato_layers"
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": None}
 
 
-def load(path: Path, layers: str | Sequence[str] | None = None) -> Network:
+def load(path: Path, layers: str | Sequence[str] | None = None, cut: Cut = WHOLE) -> Network:
     """The network in a safetensors file of PyTorch names, named after the file.
 
     Parameters
     ----------
     path : Path
         Weights may be bfloat16, float16, float32 or float64.
-    layers : str or sequence of str, optional
+    layers, cut
         As for :func:`.state_dict.network_from_state_dict`. [default: what the file's metadata states under
         :data:`LAYERS_KEY`, if anything]
 
@@ -54,8 +56,8 @@ def load(path: Path, layers: str | Sequence[str] | None = None) -> Network:
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     stated = header.get("__metadata__", {}).get(LAYERS_KEY)
     if layers is None and stated is not None:
-        return network_from_state_dict(tensors, path.stem, layers=stated, stated_by=f"the file's {LAYERS_KEY}")
-    return network_from_state_dict(tensors, path.stem, layers=layers, ordered=False)
+        return network_from_state_dict(tensors, path.stem, layers=stated, stated_by=f"the file's {LAYERS_KEY}", cut=cut)
+    return network_from_state_dict(tensors, path.stem, layers=layers, ordered=False, cut=cut)
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ def _decode(entry: Mapping[str, Any]) -> NDArray[Any] | _Undecoded:
 
 
 def save_safetensors(network: Network, path: str | os.PathLike[str]) -> None:
-    """Write ``network.to_state_dict()`` to ``path``, with its order; loading it gives exactly the same network.
+    """Write ``network.to_state_dict()`` to ``path``, with its order and activations; loading it gives the same network.
 
     A tensor is stored as float32 where that is exact, otherwise as float64. The file appears complete or not at all: it
     is written under another name in the same folder, then renamed.
@@ -91,12 +93,18 @@ def save_safetensors(network: Network, path: str | os.PathLike[str]) -> None:
         The file cannot be written.
     """
     tensors = network.to_state_dict()
-    modules = dict.fromkeys(key.rpartition(".")[0] for key in tensors if "." in key)
-    data = safetensors.numpy.save({key: _smallest(a) for key, a in tensors.items()}, {LAYERS_KEY: ",".join(modules)})
+    chain = [name for module, (*_, last) in network.modules().items() for name in (module, *_activation(last))]
+    data = safetensors.numpy.save({key: _smallest(a) for key, a in tensors.items()}, {LAYERS_KEY: ",".join(chain)})
     try:
         write_whole(path, data)
     except OSError as error:
         raise ModelError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _activation(layer: Layer) -> Iterator[str]:
+    """The activation of a layer as an order states it, if it has one."""
+    if isinstance(layer, DenseLayer) and layer.linear is None:
+        yield layer.activation if layer.alpha is None else f"{layer.activation}={layer.alpha!r}"
 
 
 def _smallest(array: NDArray[np.float64]) -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""State that a model takes and hands on from call to call: what of it is an LSTM layer's h and c, and nothing else.
+"""State that a model takes and hands on from call to call: what of it is a recurrent layer's h and c, nothing else.
 
 A streaming model gets h and c as inputs and gives them as outputs, or keeps them between calls. The accelerator keeps
 them itself, for each context its own, so the import has to prove for every element of the state that it starts one
@@ -12,19 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError
-from ..network import Network
 from ..program import StateName
 
-__all__ = [
-    "TAKEN_AS_STATE",
-    "Labels",
-    "StatefulLayer",
-    "handed_on",
-    "in_words",
-    "named_states",
-    "one_for_all",
-    "takes_state",
-]
+__all__ = ["TAKEN_AS_STATE", "Labels", "StatefulLayer", "handed_on", "in_words", "named_states", "one_for_all"]
 
 #: Integers that tell which value an element stands for (:mod:`.chain`).
 Labels = NDArray[np.int64]
@@ -33,24 +23,24 @@ Labels = NDArray[np.int64]
 TAKEN_AS_STATE = "taken as state, which the accelerator keeps for each context"
 _READ = "no output, but read from a context's states"
 
-_SUPPORTED = "h and c of LSTM layers, handed on unchanged and in the same order"
+_SUPPORTED = "h and c of recurrent layers, handed on unchanged and in the same order"
 
 
 @dataclass(frozen=True, eq=False)
 class StatefulLayer:
-    """An LSTM layer that starts from state: labels of its h and c before and after, each (sequences, units)."""
+    """A recurrent layer that starts from state: labels of its h and, if it has one, c, each (sequences, units)."""
 
     place: str
     name: str
-    before: tuple[Labels, Labels]
-    after: tuple[Labels, Labels]
+    before: Mapping[str, Labels]
+    after: Mapping[str, Labels]
 
 
 def _check_units(layers: Sequence[StatefulLayer]) -> None:
     """Refuse an element of state that more than one unit starts from."""
     seen: set[int] = set()
     for layer in layers:
-        for kind, labels in zip("hc", layer.before):
+        for kind, labels in layer.before.items():
             own = set(labels.reshape(-1).tolist())
             if len(own) < labels.size or own & seen:
                 raise ModelError(
@@ -93,8 +83,8 @@ def handed_on(
     following = {
         before: after
         for layer in layers
-        for sides in zip(layer.before, layer.after)
-        for before, after in zip(*(labels.reshape(-1).tolist() for labels in sides))
+        for kind in layer.before
+        for before, after in zip(*(side[kind].reshape(-1).tolist() for side in (layer.before, layer.after)))
     }
     handed: dict[str, str | None] = {}
     for name, labels in states.items():
@@ -102,7 +92,9 @@ def handed_on(
         if not expected.any():
             continue  # no layer starts from it
         if not expected.all():
-            raise ModelError(f"of the state '{name}', only a part is h or c of an LSTM layer; supported: {_SUPPORTED}")
+            raise ModelError(
+                f"of the state '{name}', only a part is h or c of a recurrent layer; supported: {_SUPPORTED}"
+            )
         if name in kept:
             after = kept[name]
             if after is None or not np.array_equal(after, expected):
@@ -140,9 +132,9 @@ def _role(labels: Labels, layers: Sequence[StatefulLayer]) -> str:
     own = set(labels.reshape(-1).tolist())
     roles = [
         f"{kind} of '{layer.name}'"
-        for kind in "hc"
+        for kind in ("h", "c")
         for layer in layers
-        if own & set(layer.before["hc".index(kind)].reshape(-1).tolist())
+        if kind in layer.before and own & set(layer.before[kind].reshape(-1).tolist())
     ]
     return " and ".join(dict.fromkeys(roles))
 
@@ -161,14 +153,14 @@ def named_states(
 ) -> Iterator[StateName]:
     """Names of h and c that lie whole in one state: the state's, with a number behind it if it holds more.
 
-    ``layers`` come with their numbers in the network.
+    ``layers`` come with their numbers among the network's that have a state.
     """
     for name in handed:
         labels = states[name].reshape(-1)
         whole = {
             (kind, layer_number): own
             for layer_number, layer in layers
-            for kind, own in zip("hc", (before.reshape(-1) for before in layer.before))
+            for kind, own in ((kind, before.reshape(-1)) for kind, before in layer.before.items())
             if np.isin(own, labels).all()
         }
         order = sorted(whole, key=lambda part: int(np.flatnonzero(np.isin(labels, whole[part]))[0]))
@@ -194,11 +186,6 @@ def in_words(
     told = [f"{TAKEN_AS_STATE}: {', '.join(parts)}"] if parts else []
     told += [f"{_READ}: {', '.join(f'{name!r} ({what})' for name, what in read.items())}"] if read else []
     return "; ".join(told) or None
-
-
-def takes_state(network: Network) -> bool:
-    """Whether the model that the network was taken from hands state on."""
-    return network.origin is not None and network.origin.startswith(TAKEN_AS_STATE)
 
 
 def one_for_all(place: str, what: str, states: NDArray[np.float64]) -> NDArray[np.float64] | None:

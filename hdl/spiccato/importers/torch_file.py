@@ -11,6 +11,7 @@ import torch
 
 from ..errors import ModelError
 from ..network import Network
+from .cut import WHOLE, Cut
 from .state_dict import network_from_state_dict
 
 __all__ = ["load"]
@@ -18,13 +19,13 @@ __all__ = ["load"]
 _HINT = "save a state dict: torch.save(model.state_dict(), path)"
 
 
-def load(path: Path, layers: str | Sequence[str] | None = None) -> Network:
+def load(path: Path, layers: str | Sequence[str] | None = None, cut: Cut = WHOLE) -> Network:
     """The network in a file that ``torch.save`` wrote.
 
     Parameters
     ----------
     path : Path
-    layers : str or sequence of str, optional
+    layers, cut
         As for :func:`.state_dict.network_from_state_dict`.
 
     Raises
@@ -46,7 +47,7 @@ def load(path: Path, layers: str | Sequence[str] | None = None) -> Network:
         raise ModelError(f"not a PyTorch state dict ({reason}); {_HINT}") from None
     if not isinstance(content, Mapping):
         raise ModelError(f"holds a {type(content).__name__}; {_HINT}")
-    return network_from_state_dict(content, path.stem, layers=layers)
+    return network_from_state_dict(content, path.stem, layers=layers, cut=cut)
 
 
 def _refusal(message: str) -> str:

@@ -14,9 +14,11 @@ from torch import nn
 
 from ..errors import ModelError
 from ..network import Network
-from .chain import SIZES, confirm
+from .confirm import SIZES, confirm
+from .cut import WHOLE, Cut
 from .torch_kept import tensors
-from .torch_run import SUPPORTED, Failure, Run, StateShape, StateShapes, first_line
+from .torch_operations import SUPPORTED
+from .torch_run import LAYERS, Failure, Run, StateShape, StateShapes, first_line
 
 __all__ = ["trace"]
 
@@ -24,7 +26,7 @@ __all__ = ["trace"]
 _SIZES_OF_LAYERS = ("input_size", "in_features", "in_channels", "num_features")
 
 
-def trace(module: nn.Module, example_input: Any = None) -> Network:
+def trace(module: nn.Module, example_input: Any = None, cut: Cut = WHOLE) -> Network:
     """The network that a module computes when it is used (dropout counts as switched off); named after its class.
 
     Parameters
@@ -33,6 +35,8 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     example_input : tensor or array, or tuple, optional
         An input of the shape that ``forward`` takes; its values do not matter. If it takes state as well, a tuple of
         all its arguments: (x, h, c) or (x, (h, c)). By default the usual shapes are tried.
+    cut : Cut
+        The part that is taken, from and to modules by their names.
 
     Raises
     ------
@@ -47,8 +51,9 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
                 f"module '{name or what}' is compiled by TorchScript and cannot be followed; supported: "
                 "modules written in Python"
             )
-    if not any(isinstance(part, nn.LSTM) for part in module.modules()):
-        raise ModelError(f"module {what} has no nn.LSTM; supported: {SUPPORTED}")
+    if next(module.parameters(), None) is None:
+        raise ModelError(f"module {what} has no parameters; supported: {SUPPORTED}")
+    cut.check((name for name, _ in module.named_modules() if name), "module")
     examples = example_input if isinstance(example_input, tuple) and example_input else (example_input,)
     if example_input is not None and not hasattr(examples[0], "shape"):
         raise ModelError(f"example_input is a {type(example_input).__name__}; expected a tensor or an array")
@@ -75,12 +80,12 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     double = any(parameter.dtype is torch.float64 for parameter in module.parameters())
     module = module.double() if double else module.float()
     if shape is None:
-        return _search(module)
+        return _search(module, cut)
 
     def states(_: tuple[int, ...]) -> tuple[Any, ...]:
         return given
 
-    run = Run(module, states)
+    run = Run(module, states, cut)
     try:
         network = run.network(shape)
     except Failure as failure:
@@ -88,12 +93,12 @@ def trace(module: nn.Module, example_input: Any = None) -> Network:
     # A single step shows no order; more of them may be along any axis of size 1.
     axes = [axis for axis, size in enumerate(shape) if size == 1 and run.chain.steps() == 1]
     forms = [lambda steps, _, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]) for axis in axes]
-    confirm(network, functools.partial(_run, module, states), shape, forms, Failure)
+    confirm(network, functools.partial(_run, module, states, cut), shape, forms, Failure)
     return network
 
 
-def _run(module: nn.Module, states: StateShapes, shape: tuple[int, ...]) -> Network:
-    return Run(module, states).network(shape)
+def _run(module: nn.Module, states: StateShapes, cut: Cut, shape: tuple[int, ...]) -> Network:
+    return Run(module, states, cut).network(shape)
 
 
 def _arguments(module: nn.Module) -> list[str]:
@@ -118,29 +123,31 @@ def _example_state(value: Any, name: str) -> Any:
 def _state_forms(module: nn.Module) -> list[StateShapes]:
     """The usual forms of state that ``forward`` may take besides its input.
 
-    h and c of one nn.LSTM, as two arguments or a tuple, of as many sequences as the input has on one of its first
-    axes, of one, or of a single one without an axis.
+    h and c of one recurrent module, as two arguments or a tuple, or h of a nn.GRU, of as many sequences as the input
+    has on one of its first axes, of one, or of a single one without an axis.
     """
     names = _arguments(module)[1:]
-    lstms = [part for part in module.modules() if isinstance(part, nn.LSTM)]
-    if not names or len(names) > 2 or len(lstms) != 1:
+    recurrent = [part for part in module.modules() if isinstance(part, LAYERS)]
+    if not names or len(names) > 2 or len(recurrent) != 1:
         return [lambda _: ()]
-    (lstm,) = lstms
+    (layer,) = recurrent
+    layers = (layer.num_layers,) if isinstance(layer, (nn.LSTM, nn.GRU)) else ()
+    parts = 2 if isinstance(layer, (nn.LSTM, nn.LSTMCell)) else 1
 
     def form(axis: int | None, sequences: int | None) -> StateShapes:
         def states(shape: tuple[int, ...]) -> tuple[Any, ...]:
             count = shape[axis : axis + 1] if axis is not None else () if sequences is None else (sequences,)
-            size = (lstm.num_layers, *count, lstm.hidden_size)
-            if len(names) == 2:
+            size = (*layers, *count, layer.hidden_size)
+            if len(names) == parts:
                 return tuple(StateShape(name, size) for name in names)
-            return (tuple(StateShape(f"{names[0]}[{number}]", size) for number in range(2)),)
+            return (tuple(StateShape(f"{names[0]}[{number}]", size) for number in range(parts)),)
 
         return states
 
     return [form(1, None), form(0, None), form(None, 1), form(None, None)]
 
 
-def _search(module: nn.Module) -> Network:
+def _search(module: nn.Module, cut: Cut) -> Network:
     """The network by the first of the usual shapes of an input that the module takes.
 
     A shape of a single step counts only if none of several steps does: there, any step is the last one. So does one
@@ -156,7 +163,7 @@ def _search(module: nn.Module) -> Network:
     failures, single = [], None
     fixed_shapes: list[tuple[int, ...]] = []
     for form, states in attempts:
-        run = Run(module, states)
+        run = Run(module, states, cut)
         shape = form(*SIZES[0])
         try:
             network = run.network(shape)
@@ -165,7 +172,7 @@ def _search(module: nn.Module) -> Network:
                 raise failure.error(module) from None
             failures.append(failure)
             # Sizes that a module fixes tell what it takes.
-            new = [fixed for fixed in run.fixed_shapes if fixed not in fixed_shapes]
+            new = [fixed for fixed in run.fixed_shapes() if fixed not in fixed_shapes]
             fixed_shapes += new
             attempts += [(lambda *_, fixed=fixed: fixed, states) for fixed in new for states in state_forms]
             continue
@@ -174,8 +181,8 @@ def _search(module: nn.Module) -> Network:
         if axis is not None and form(*SIZES[1])[axis] == shape[axis]:
             # As many steps as features, by chance: other numbers of steps are tried as well.
             forms.append(lambda steps, _, shape=shape, axis=axis: (*shape[:axis], steps, *shape[axis + 1 :]))
-        taken = confirm(network, functools.partial(_run, module, states), shape, forms, Failure)
-        if run.chain.steps() > 1 and taken >= is_open:
+        taken = confirm(network, functools.partial(_run, module, states, cut), shape, forms, Failure)
+        if run.chain.steps() != 1 and taken >= is_open:
             return network
         single = single or network
     if single is None:
@@ -203,6 +210,6 @@ _FORMS = (
 
 def _feature_sizes(module: nn.Module) -> list[int]:
     """Numbers of features that the module's input may have: those of its layers, first of those that can be run."""
-    parts = sorted(module.modules(), key=lambda part: not isinstance(part, nn.LSTM))
+    parts = sorted(module.modules(), key=lambda part: not isinstance(part, LAYERS))
     sizes = (getattr(part, field, None) for part in parts for field in _SIZES_OF_LAYERS)
     return list(dict.fromkeys(size for size in sizes if isinstance(size, int)))

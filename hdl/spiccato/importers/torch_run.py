@@ -1,8 +1,7 @@
 """One run of a PyTorch module on labels.
 
-``forward`` is run as it is, on a tensor of labels (:mod:`.chain`) that intercepts every function of PyTorch that it
-meets: nn.LSTM's and nn.Linear's are taken down, so are constants that are added and multiplied, what merely moves
-values is executed, anything else is refused. Nothing is assumed from the order in which modules were defined.
+``forward`` is run as it is, on a tensor of labels (:mod:`.torch_labels`) that intercepts every function of PyTorch that
+it meets (:mod:`.torch_operations`). Nothing is assumed from the order in which modules were defined.
 
 Arguments besides the first one are followed as state (:mod:`.streaming`). So is what the module keeps from call to
 call (:mod:`.torch_kept`): a first run shows where, a second one follows it.
@@ -24,10 +23,14 @@ from numpy.typing import NDArray
 from torch import nn
 
 from ..errors import ModelError
-from ..layers import LinearLayer, LSTMLayer
 from ..network import Network
-from .chain import SIZES, Chain, Misfit, same_layers
-from .streaming import one_for_all, takes_state
+from . import torch_labels, torch_operations, torch_recurrent
+from .chain import Chain
+from .confirm import SIZES, same_layers
+from .cut import WHOLE, Cut, Refusal
+from .result import network_of
+from .stages import Misfit, Names
+from .torch_functions import NEW, PROPERTIES, WRITES
 from .torch_kept import (
     Slot,
     changed_slots,
@@ -40,112 +43,16 @@ from .torch_kept import (
     taken,
     tensors,
 )
+from .torch_labels import LabelTensors
+from .torch_operations import Call, Operations
 
-__all__ = ["SUPPORTED", "Failure", "Run", "StateShape", "StateShapes", "first_line"]
+__all__ = ["LAYERS", "Failure", "Run", "StateShape", "StateShapes", "first_line"]
 
-SUPPORTED = "nn.LSTM layers, then nn.Linear layers, in one chain"
+#: Files between a line of the model and here.
+_OWN_FILES = (__file__, torch_operations.__file__, torch_labels.__file__, torch_recurrent.__file__)
 
-#: Functions, methods and properties that only move values.
-_MOVES = {
-    "transpose",
-    "permute",
-    "movedim",
-    "moveaxis",
-    "swapaxes",
-    "swapdims",
-    "t",
-    "T",
-    "mT",
-    "squeeze",
-    "unsqueeze",
-    "reshape",
-    "view",
-    "view_as",
-    "reshape_as",
-    "flatten",
-    "unflatten",
-    "contiguous",
-    "clone",
-    "detach",
-    "detach_",
-    "data",
-    "select",
-    "narrow",
-    "__getitem__",
-    "index_select",
-    "gather",
-    "take_along_dim",
-    "unbind",
-    "split",
-    "chunk",
-    "tensor_split",
-    "cat",
-    "concat",
-    "concatenate",
-    "stack",
-    "hstack",
-    "vstack",
-    "flip",
-    "expand",
-    "expand_as",
-    "atleast_2d",
-    "atleast_3d",
-    "cpu",
-    "__iter__",
-}
-#: Those that move values into another tensor.
-_WRITES = {"copy_", "__setitem__"}
-#: Those that may be given other tensors, which tell what to take.
-_INDEXED = {"__getitem__", "index_select", "gather", "take_along_dim", "view_as", "reshape_as", "expand_as"}
-#: Those that may be given sizes that fit one number of steps only.
-_SIZED = {"reshape", "view"}
-#: Those that tell nothing of the values.
-_PROPERTIES = {
-    "shape",
-    "size",
-    "dim",
-    "ndim",
-    "ndimension",
-    "dtype",
-    "device",
-    "layout",
-    "is_cuda",
-    "is_cpu",
-    "is_nested",
-    "is_sparse",
-    "is_quantized",
-    "is_contiguous",
-    "is_floating_point",
-    "is_complex",
-    "requires_grad",
-    "numel",
-    "nelement",
-    "stride",
-    "get_device",
-    "__len__",
-}
-#: Those that make new tensors of the same type and device.
-_NEW = {"zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full"}
-_LSTM_FIELDS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-_CONVERSIONS = {"to", "type", "type_as", "float", "double"}
-_DROPOUTS = {"dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout"}
-#: Arithmetic with constants: name without the underscores of methods and of those in place -> operation.
-_ARITHMETIC = {
-    "add": "add",
-    "sub": "sub",
-    "subtract": "sub",
-    "rsub": "rsub",
-    "mul": "mul",
-    "multiply": "mul",
-    "div": "div",
-    "divide": "div",
-    "true_divide": "div",
-    "neg": "neg",
-    "negative": "neg",
-}
-
-#: Arguments of torch.nn.functional.batch_norm.
-_BATCH_NORM = ("input", "running_mean", "running_var", "weight", "bias", "training", "momentum", "eps")
+#: Modules that have state.
+LAYERS = (nn.LSTM, nn.GRU, nn.LSTMCell, nn.GRUCell)
 
 
 class StateShape(NamedTuple):
@@ -166,7 +73,7 @@ class Failure(Exception):
     run by themselves.
     """
 
-    def __init__(self, shape: tuple[int, ...], reason: str, refusal: ModelError | None, length: int) -> None:
+    def __init__(self, shape: tuple[int, ...], reason: str, refusal: Refusal | None, length: int) -> None:
         super().__init__(reason)
         self.shape, self.refusal, self.length = shape, refusal, length
 
@@ -185,13 +92,13 @@ class Failure(Exception):
         return ModelError(
             f"{type(module).__name__}.forward fails on {given or 'an input '}of shape {self.shape}: "
             f"{self}{kept}; supported: one argument, (steps, sequences, features), (sequences, steps, "
-            f"features), (steps, features), and state of one nn.LSTM besides it{hint}"
+            f"features), (steps, features), and state of one nn.LSTM or nn.GRU besides it{hint}"
         )
 
 
 def _kept_states(module: nn.Module) -> list[str]:
-    """Names of attributes, not parameters or buffers, that look like states of an LSTM layer."""
-    units = {part.hidden_size for part in module.modules() if isinstance(part, nn.LSTM)}
+    """Names of attributes, not parameters or buffers, that look like states of a recurrent layer."""
+    units = {part.hidden_size for part in module.modules() if isinstance(part, LAYERS)}
     return [
         repr(f"{name}.{key}".lstrip("."))
         for name, part in module.named_modules()
@@ -208,33 +115,35 @@ class Run:
     module : nn.Module
     states : function, optional
         From the shape of the input, those of ``forward``'s further arguments: nested as these are, names and shapes.
+    cut : Cut
+        The part that is wanted, from and to modules by their names.
     kept : dict, optional
         What the module keeps from call to call, by its place: as after a call, to be followed.
     """
 
     def __init__(
-        self, module: nn.Module, states: StateShapes = lambda _: (), kept: Mapping[Slot, Any] | None = None
+        self,
+        module: nn.Module,
+        states: StateShapes = lambda _: (),
+        cut: Cut = WHOLE,
+        kept: Mapping[Slot, Any] | None = None,
     ) -> None:
-        self.chain = Chain()
+        self.chain = Chain(cut)
         self._original, self._states, self._kept = module, states, dict(kept or {})
-        #: Shapes of inputs that sizes in the module would admit, where it failed for them.
-        self.fixed_shapes: list[tuple[int, ...]] = []
         module = copy.deepcopy(module, {id(parameter): parameter for parameter in module.parameters()})
         self._names = {id(part): name for name, part in module.named_modules()}
         self._module = module
-        run = self
-
-        class LabelTensor(torch.Tensor):
-            """A tensor of labels; they are exact in its type."""
-
-            @classmethod
-            def __torch_function__(cls, func, types, args=(), kwargs=None):
-                return run.call(super().__torch_function__, func, types, args, kwargs or {})
-
-        self._type = LabelTensor
+        # The first parameter tells in which type labels are exact.
+        self._tensors = LabelTensors(next(module.parameters()).dtype, self.call)
+        self._operations = Operations(self.chain, self._tensors)
         self._state_names: list[str] = []
         #: Tensors of the module that something which depends on the input was written into.
         self._written: list[torch.Tensor] = []
+        for name, part in module.named_modules():
+            if name == cut.start:
+                part.register_forward_pre_hook(self._begin, with_kwargs=True)
+            if name:
+                part.register_forward_hook(self._ended(name))
 
     def network(self, shape: tuple[int, ...]) -> Network:
         """The network, from a run on an input of this shape.
@@ -249,23 +158,23 @@ class Run:
         try:
             network = self._call(shape)
         except Exception as error:
-            refusal = self.chain.refusal() if self.chain.refused else None
             if isinstance(error, ModelError) and not isinstance(error, Misfit):
-                raise (refusal or error) from None
-            raise Failure(shape, first_line(error), refusal, len(self.chain.part())) from None
+                raise (error if isinstance(error, Refusal) else self.chain.refusal(error)) from None
+            refusal = self.chain.refusal() if self.chain.refused else None
+            raise Failure(shape, first_line(error), refusal, self.chain.part()) from None
         if self._kept:
             return network
         slots = changed_slots(self._module, self._is_label, self._written)
         if not slots:
             return network
-        again = Run(self._original, self._states, slots)
+        again = Run(self._original, self._states, self.chain.cut, slots)
         following = again.network(shape)
-        if not takes_state(following):
+        if not again.chain.stateful():
             return network  # what it keeps, nothing starts from
         check_reset(self._original, again.states)
         if not same_layers(network, following):
             raise ModelError(
-                f"{type(self._module).__name__}.forward changes {', '.join(map(repr, again.states))} before an LSTM "
+                f"{type(self._module).__name__}.forward changes {', '.join(map(repr, again.states))} before a "
                 "layer starts from it; supported: state that is read, then handed on"
             )
         return replace(network, origin=following.origin, states=following.states)
@@ -278,18 +187,24 @@ class Run:
         for slot, value in self._kept.items():
             put(module, slot, map_tensors(value, slot.name, self._kept_state))
         before = fixed_values(module, self._is_label)
+        result = None
         with torch.no_grad():
-            result = module(data, *arguments)
+            try:
+                result = module(data, *arguments)
+            except Exception:
+                if not self.chain.finished:
+                    raise
+                # What lies behind the part does not matter.
         kept = dict.fromkeys(self.states)
         for slot in self._kept:
             map_tensors(taken(module, slot), slot.name, lambda path, tensor: kept.update({path: self._after(tensor)}))
-        network = self.chain.network(dict(self._results(result)), name, kept)
+        network = network_of(self.chain, dict(self._results(result)), name, kept)
         # Nothing may start from state at this call that does so at another one.
-        is_kept = takes_state(network) or self._kept
+        is_kept = self.chain.stateful() or self._kept
         if is_kept and (more := changed_values(before, fixed_values(module, self._is_label))):
             raise ModelError(
                 f"module {name} changes {', '.join(map(repr, more))} from call to call; supported: to keep h and c of "
-                "LSTM layers, and nothing else"
+                "recurrent layers, and nothing else"
             )
         return network
 
@@ -312,19 +227,35 @@ class Run:
         return self._labels(tensor) if self._is_label(tensor) else None
 
     def _is_label(self, value: Any) -> bool:
-        return isinstance(value, self._type)
+        return self._tensors.holds(value)
 
-    def _tensor(self, labels):
-        dtype = next(self._module.parameters()).dtype
-        if labels.size and labels.max() >= 2 / torch.finfo(dtype).eps:
-            raise Misfit(
-                f"an input of this size gives {labels.max()} values to follow; supported: an "
-                "example_input of fewer steps"
-            )
-        return torch.from_numpy(labels.copy()).to(dtype).as_subclass(self._type)
+    def _tensor(self, labels: NDArray[np.int64]) -> torch.Tensor:
+        return self._tensors.tensor(labels)
 
-    def _labels(self, tensor):
-        return tensor.as_subclass(torch.Tensor).to(torch.int64).numpy()
+    def _labels(self, tensor: torch.Tensor) -> NDArray[np.int64]:
+        return self._tensors.labels(tensor)
+
+    def _begin(self, _module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """The arguments of the module with which the part begins."""
+        values = [*args, *kwargs.values()]
+        first = next((number for number, value in enumerate(values) if self._is_label(value)), None)
+        if first is None:
+            raise ModelError(f"--from {self.chain.cut.start}: the module reads nothing that depends on the input")
+        values[first] = self._tensor(self.chain.begin(self._labels(values[first])))
+        return tuple(values[: len(args)]), dict(zip(kwargs, values[len(args) :]))
+
+    def _ended(self, name: str) -> Callable[[nn.Module, Any, Any], None]:
+        """A function for when the module ``name`` has run."""
+
+        def hook(_module: nn.Module, _args: Any, result: Any) -> None:
+            labels = next((self._labels(tensor) for tensor in tensors(result) if self._is_label(tensor)), None)
+            if labels is None:
+                return
+            self.chain.call_end(labels, name)
+            if name == self.chain.cut.end:
+                self.chain.finish(labels)
+
+        return hook
 
     def _results(self, value: Any, name: str = "output") -> Iterator[tuple[str, Any]]:
         """(name, labels) of the tensors in what ``forward`` returns."""
@@ -332,10 +263,12 @@ class Run:
             value = list(value.items())
         elif isinstance(value, (tuple, list)):
             value = list(enumerate(value))
-        elif isinstance(value, self._type):
+        elif self._is_label(value):
             yield name, self._labels(value)
             return
         elif value is None:
+            return
+        elif self.chain.finished:
             return
         else:
             raise ModelError(f"forward returns a {type(value).__name__} as {name} that does not depend on its input")
@@ -347,29 +280,36 @@ class Run:
         name = getattr(func, "__name__", type(func).__name__)
         if name == "__get__":
             name = func.__self__.__name__
-        if name in _PROPERTIES:
+        if name in PROPERTIES:
             return execute(func, types, args, kwargs)
-        if name in _NEW:
+        if name in NEW:
             return execute(func, types, args, kwargs).as_subclass(torch.Tensor)
-        if name in _WRITES and not isinstance(args[0], self._type) and keeps(self._module, args[0]):
+        if name in WRITES and not self._is_label(args[0]) and keeps(self._module, args[0]):
             # It shows on the second run what becomes of it.
             self._written.append(args[0])
             return args[0]
-        place, layer = self._place()
+        place, layer, module = self._place()
+        self.chain.names = Names(module, module)
+        call = Call(place, layer, name, execute, func, types, args, kwargs)
         try:
-            return self._supported(place, layer, name, execute, func, types, args, kwargs)
+            return self._operations.follow(call)
         except Misfit:
             raise
         except ModelError as error:
-            self.chain.refuse(error)
-            return self._foreign(place, func, args, kwargs)
+            self.chain.refuse(error, spoils=call.in_place and not self._is_label(args[0]))
+            if not call.in_place or not self._is_label(args[0]):
+                return self._foreign(place, func, args, kwargs)
+            # Whatever else refers to these values must not take them for what they were.
+            changed = self._tensor(self.chain.foreign(place, tuple(args[0].shape)))
+            args[0].as_subclass(torch.Tensor).copy_(changed.as_subclass(torch.Tensor))
+            return args[0]
 
     def _foreign(self, place, func, args, kwargs):
         """New labels in the shape of what a function gives that is not supported."""
         for dtype in (torch.float32, torch.int64):
 
             def plain(value, dtype=dtype):
-                if isinstance(value, self._type):
+                if self._is_label(value):
                     kind = value.dtype if dtype.is_floating_point else dtype
                     return torch.zeros(value.shape, dtype=kind)
                 if isinstance(value, dict):
@@ -392,75 +332,28 @@ class Run:
         results = tuple(self._tensor(self.chain.foreign(place, part.shape)) for part in results)
         return results[0] if single else results
 
-    def _supported(self, place, layer, name, execute, func, types, args, kwargs):
-        in_place = name.endswith("_") and not name.startswith("_")
-        if name == "lstm" and len(args) == 9:
-            return self._lstm(place, layer, *args)
-        if name == "linear" and isinstance(args[0], self._type):
-            weight, bias = [*args[1:], *kwargs.values(), None][:2]
-            return self._linear(place, layer, args[0], weight, bias)
-        if name in _DROPOUTS:
-            training = kwargs.get("training", args[2] if len(args) > 2 else True)
-            if not training:
-                return args[0]
-        elif name == "positive":
-            return args[0]
-        elif func is nn.functional.batch_norm:
-            result = self._batch_norm(place, **dict(zip(_BATCH_NORM, args)) | kwargs)
-            if result is not None:
-                return result
-        elif (operation := _ARITHMETIC.get(name.strip("_"))) and (not in_place or isinstance(args[0], self._type)):
-            result = self._arithmetic(place, operation, *args, **kwargs)
-            if result is not None:
-                if in_place:
-                    # In place: whatever else refers to these values sees the result, too.
-                    args[0].as_subclass(torch.Tensor).copy_(result.as_subclass(torch.Tensor))
-                    return args[0]
-                return result
-        elif name in _CONVERSIONS:
-            result = execute(func, types, args, kwargs)
-            if result.dtype in (torch.float32, torch.float64) and result.device.type == "cpu":
-                return result
-            raise ModelError(
-                f"{place}: a conversion to {result.dtype} is not supported; supported: torch.float32 and torch.float64"
-            )
-        elif name in _WRITES:
-            if all(isinstance(value, self._type) for value in (args[0], args[1 if name == "copy_" else 2])):
-                return execute(func, types, args, kwargs)
-        elif name in _MOVES:
-            others = [value for value in tensors((args, kwargs)) if not isinstance(value, self._type)]
-            if not others or name in _INDEXED and isinstance(args[0], self._type):
-                try:
-                    return execute(func, types, args, kwargs)
-                except RuntimeError:
-                    if name in _SIZED:
-                        self._note_sizes(args[1:])
-                    raise
-        read = next(value for value in tensors((args, kwargs)) if isinstance(value, self._type))
-        raise ModelError(
-            f"{place}: {name.strip('_')} on {self.chain.what(self._labels(read))} is not supported; "
-            f"supported: {SUPPORTED}"
-        )
+    def fixed_shapes(self) -> list[tuple[int, ...]]:
+        """Shapes of inputs that sizes in the module would admit, where it failed for them."""
+        shapes: list[tuple[int, ...]] = []
+        for given in self._operations.failed_sizes:
+            sizes = given[0] if len(given) == 1 and isinstance(given[0], (tuple, list)) else given
+            if len(sizes) == 3 and all(isinstance(size, int) for size in sizes):
+                sequences, *rest = (SIZES[0][1] if size == -1 else size for size in sizes)
+                shapes += [
+                    (sequences, *rest),
+                    (sequences, math.prod(rest)),
+                    tuple(rest),
+                    (sequences * math.prod(rest),),
+                ]
+        return shapes
 
-    def _note_sizes(self, sizes):
-        """Note the inputs that a module may expect which fixes ``sizes``."""
-        sizes = sizes[0] if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else sizes
-        if len(sizes) == 3 and all(isinstance(size, int) for size in sizes):
-            sequences, *rest = (SIZES[0][1] if size == -1 else size for size in sizes)
-            self.fixed_shapes += [
-                (sequences, *rest),
-                (sequences, math.prod(rest)),
-                tuple(rest),
-                (sequences * math.prod(rest),),
-            ]
-
-    def _place(self) -> tuple[str, str]:
+    def _place(self) -> tuple[str, str, str | None]:
         """Where the running code is: the innermost module, and the line of the model if it is not PyTorch's own.
 
-        Returns that in words, and the name of the module if it is one of PyTorch's.
+        Returns that in words, what the module's author calls it, and the name of the module if it is one of PyTorch's.
         """
         torch_folder = os.path.dirname(torch.__file__) + os.sep
-        module = line = None
+        module = line = own_name = None
         layer = ""
         frame: FrameType | None = sys._getframe(2)
         while frame is not None and frame.f_code is not Run._call.__code__:
@@ -471,121 +364,13 @@ class Run:
                 own = getattr(nn, kind, None) is type(owner)
                 module = f"{'nn.' * own}{kind}{f' {name!r}' * bool(name)}"
                 layer = (name or kind) * own
+                own_name = name if own and name else None
             file = frame.f_code.co_filename
-            if line is None and not file.startswith(torch_folder) and file not in (__file__, copy.__file__):
+            if line is None and not file.startswith(torch_folder) and file not in (*_OWN_FILES, copy.__file__):
                 line = f"{os.path.basename(file)}:{frame.f_lineno}"
             frame = frame.f_back
         place = f"{module or type(self._module).__name__}{f' ({line})' * bool(line)}"
-        return place, layer or place
-
-    def _lstm(
-        self,
-        place,
-        given_name,
-        data,
-        states,
-        weights,
-        has_biases,
-        layers,
-        _dropout,
-        _training,
-        bidirectional,
-        batch_first,
-    ):
-        if not isinstance(data, self._type) or not isinstance(states, (tuple, list)):
-            raise ModelError(f"{place} reads a packed sequence or a constant; supported: sequences of the same length")
-        if bidirectional:
-            raise ModelError(f"{place}: bidirectional=True is not supported; supported: one direction")
-        per_layer = 4 if has_biases else 2
-        if len(weights) != per_layer * layers:
-            raise ModelError(f"{place}: proj_size is not supported; supported: proj_size=0")
-        labels = self._labels(data)
-        if batch_first:
-            labels = labels.transpose(1, 0, 2)
-        last_h, last_c = [], []
-        for number in range(layers):
-            name = f"{place}, layer {number}" if layers > 1 else place
-            own = dict(zip(_LSTM_FIELDS, map(_array, weights[per_layer * number : per_layer * (number + 1)])))
-            before: list[NDArray[np.int64] | None] = [None, None]
-            for k, (what, state) in enumerate(zip("hc", states)):
-                if isinstance(state, self._type):
-                    before[k] = self._labels(state)[number]
-                elif (start := one_for_all(name, f"the initial {what}", _array(state[number]))) is not None:
-                    own[f"{what}0"] = start
-            try:
-                layer = LSTMLayer(**own)
-            except ModelError as error:
-                raise ModelError(f"{name}: {error}") from None
-            labels, c = self.chain.lstm(name, given_name, labels, layer, (before[0], before[1]))
-            last_h.append(self._tensor(labels[-1]))
-            last_c.append(self._tensor(c))
-        if batch_first:
-            labels = labels.transpose(1, 0, 2)
-        return self._tensor(labels), torch.stack(last_h), torch.stack(last_c)
-
-    def _linear(self, place, layer, data, weight, bias):
-        if any(isinstance(value, self._type) for value in (weight, bias)):
-            raise ModelError(f"{place}: weights that depend on the input are not supported; supported: {SUPPORTED}")
-        try:
-            linear = LinearLayer(_array(weight), *([] if bias is None else [_array(bias)]))
-        except ModelError as error:
-            raise ModelError(f"{place}: {error}") from None
-        return self._tensor(self.chain.linear(place, layer, self._labels(data), linear))
-
-    def _arithmetic(self, place, operation, input, other=None, *, alpha=1, **more):
-        """Labels of an operation with a constant; None if it is no such operation."""
-        if more.get("out") is not None or more.get("rounding_mode") is not None:
-            return None
-        if operation == "neg":
-            return self._constants(place, input, -1.0)
-        if operation == "rsub":
-            operation, input, other = "sub", other, input
-        reversed_ = not isinstance(input, self._type)
-        data, constant = (other, input) if reversed_ else (input, other)
-        if isinstance(constant, (self._type, complex)) or isinstance(constant, torch.Tensor) and constant.is_complex():
-            return None
-        constant = _array(torch.as_tensor(constant))
-        if operation == "mul":
-            return self._constants(place, data, constant)
-        if operation == "div":
-            if reversed_:
-                return None
-            with np.errstate(divide="ignore"):
-                return self._constants(place, data, 1 / constant)
-        sign = alpha if operation == "add" else -alpha
-        return (
-            self._constants(place, data, sign, constant)
-            if reversed_
-            else self._constants(place, data, 1.0, sign * constant)
-        )
-
-    def _batch_norm(
-        self,
-        place,
-        input,
-        running_mean=None,
-        running_var=None,
-        weight=None,
-        bias=None,
-        training=False,
-        momentum=0.1,
-        eps=1e-5,
-    ):
-        """Labels of a batch normalisation with constants; None if it takes its numbers from the input."""
-        if training or running_mean is None or not isinstance(input, self._type):
-            return None
-        mean, variance = _array(running_mean), _array(running_var)
-        factor = (1.0 if weight is None else _array(weight)) / np.sqrt(variance + eps)
-        offset = (0.0 if bias is None else _array(bias)) - mean * factor
-        shape = (-1,) + (1,) * (input.ndim - 2)
-        return self._constants(place, input, factor.reshape(shape), offset.reshape(shape))
-
-    def _constants(self, place, data, factor, offset=0.0):
-        return self._tensor(self.chain.constants(place, "", self._labels(data), factor, offset))
-
-
-def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    return tensor.detach().cpu().to(torch.float64).numpy()
+        return place, layer or place, own_name
 
 
 def first_line(error: Exception) -> str:

@@ -35,7 +35,7 @@ ARRAYS = {
 }
 #: What says when something is computed, and what only how it is called, and not what.
 _TIMING = ("words", "spaced_latency", "initiation_interval", "critical_mac_bound", "full_mac_bound")
-NAMES = ("name", "notes", "outputs", "states")
+NAMES = ("name", "notes", "outputs", "origin", "states")
 
 
 class StateName(NamedTuple):
@@ -139,6 +139,8 @@ class Model:
     notes : tuple of str
         What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
         it computes.
+    origin : str or None
+        :attr:`spiccato.network.Network.origin`: what was assumed of its source, taken as state, or left outside.
     """
 
     name: str
@@ -165,6 +167,7 @@ class Model:
     words: NDArray[np.uint32]
     states: tuple[StateName, ...] = ()
     notes: tuple[str, ...] = ()
+    origin: str | None = None
 
     @property
     def slots(self) -> int:

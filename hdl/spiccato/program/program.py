@@ -152,7 +152,7 @@ class Program:
             "digest": self.digest,
             "config_digest": self.config.digest,
             "program": metadata,
-            # With the names and notes that the digest leaves out.
+            # With the names, notes and origins that the digest leaves out.
             "checksum": checksum(metadata),
         }
         write_container(path, "program", FORMAT_VERSION, header, self._arrays())

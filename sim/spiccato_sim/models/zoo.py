@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike, NDArray
 from spiccato.arrays import real_array
 from spiccato.compiler import way_of
 from spiccato.errors import ModelError
-from spiccato.importers import SUFFIXES, load_network
+from spiccato.importers import SUFFIXES, WHOLE_MODEL, Reading, load_network
 from spiccato.layers import ACTIVATIONS, DenseLayer, GRULayer, Layer, LinearLayer, LSTMLayer
 from spiccato.network import Network
 
@@ -269,15 +269,15 @@ def scale_features(network: Network, spread: ArrayLike, seed: int = 0, steps: in
     return replace(network, layers=(compensated, *others), calibration=calibration)
 
 
-def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Network:
+def resolve(name_or_path: str, seed: int = 0, reading: Reading = WHOLE_MODEL) -> Network:
     """The network that a user names: a benchmark model, a trained example or a file of any kind that can be imported.
 
     Parameters
     ----------
     seed
         Of a benchmark model's random weights; the others have none.
-    layers
-        As for `load_network`, of a file.
+    reading
+        How a file is read.
 
     Raises
     ------
@@ -285,8 +285,8 @@ def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Netw
         Unknown name or suffix, or a file that `load_network` refuses.
     """
     if name_or_path in MODELS | KINDS | WINDOWED:
-        if layers is not None:
-            raise ModelError(f"layers={layers!r}: '{name_or_path}' has an order; supported: state dicts")
+        for option, _ in reading.options():
+            raise ModelError(f"{option}: '{name_or_path}' is no file of a model; supported: those")
         return build(name_or_path, seed)
     if name_or_path in TRAINED:
         path = EXAMPLES / f"{name_or_path}.safetensors"
@@ -295,9 +295,9 @@ def resolve(name_or_path: str, seed: int = 0, layers: str | None = None) -> Netw
                 f"trained example '{name_or_path}' has no file {path}: "
                 "the examples come with the repository, not with the installed package"
             )
-        return load_network(path, layers=layers)
+        return load_network(path, layers=reading.layers, from_=reading.from_, to=reading.to)
     if Path(name_or_path).suffix.lower() in SUFFIXES:
-        return load_network(name_or_path, layers=layers)
+        return load_network(name_or_path, layers=reading.layers, from_=reading.from_, to=reading.to)
     raise ModelError(
         f"unknown model '{name_or_path}'; known: {', '.join((*MODELS, *KINDS, *WINDOWED, *TRAINED))}, "
         f"or a path to a file ({', '.join(SUFFIXES)})"

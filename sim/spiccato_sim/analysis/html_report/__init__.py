@@ -11,6 +11,7 @@ import shlex
 from spiccato.compiler import quantised_network
 from spiccato.errors import SpiccatoError
 from spiccato.files import write_whole
+from spiccato.importers import WHOLE_MODEL
 
 from ...models import series, zoo
 from .. import published
@@ -75,7 +76,7 @@ def write_report(
     inputs=None,
     steps=None,
     seed=0,
-    layers=None,
+    reading=WHOLE_MODEL,
     track=iter,
 ):
     """Write the page on ``program`` to ``path``, all or nothing; what ``spiccato report`` does.
@@ -99,8 +100,8 @@ def write_report(
         Number of timesteps. Default: all of the file or series, or ``STEPS``.
     seed : int
         Of random weights and inputs.
-    layers : str, optional
-        Order of a state dict's modules that the user stated.
+    reading : Reading
+        How the user said that the model's file is to be read.
     track : function
         Wraps the list of steps, to show progress.
 
@@ -138,7 +139,7 @@ def write_report(
         inputs=what,
         track=track,
         commands=_commands(
-            model, program, network, board or program.config.name, weights, inputs, len(xs), seed, layers
+            model, program, network, board or program.config.name, weights, inputs, len(xs), seed, reading
         ),
     )
     text = page(shown)
@@ -149,7 +150,7 @@ def write_report(
     return shown
 
 
-def _commands(model, program, network, board, weights, inputs, steps, seed, layers):
+def _commands(model, program, network, board, weights, inputs, steps, seed, reading):
     """(what for, command line) of everything on the page. Where it was written does not matter."""
     compiled = (
         []
@@ -163,7 +164,7 @@ def _commands(model, program, network, board, weights, inputs, steps, seed, laye
             weights,
             "--format",
             program.config.io_format,
-            *(["--layers", layers] if layers else []),
+            *(text for option in reading.options() for text in option),
         ]
     )
     drawn = ["--input", inputs] if inputs else []

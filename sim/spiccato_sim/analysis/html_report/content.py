@@ -335,7 +335,7 @@ def _model_table(compiled, model):
         ["model", ""],
         [
             ["name", compiled.name],
-            *([["origin", model.origin]] if model.origin else []),
+            *([["origin", compiled.origin]] if compiled.origin else []),
             ["layers", f"input {compiled.input_size}, {layers}, output {compiled.output_size}"],
             ["parameters", _count(model.parameters)],
             ["weight formats", ", ".join(dict.fromkeys(compiled.weight_formats))],
