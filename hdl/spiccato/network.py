@@ -88,10 +88,10 @@ class Network:
             if name in names:
                 raise ModelError(f"two states of network '{self.name}' are named '{name}'; expected different names")
             if (kind, layer) not in there:
-                known = ", ".join(f"{one} of {number}" for number, one in sorted((b, a) for a, b in there))
+                last = len(self.stateful_layers) - 1
                 raise ModelError(
-                    f"state '{name}' is {kind} of layer {layer}; expected, of the layers that have a state: "
-                    f"{known or 'none'}"
+                    f"state '{name}' is {kind} of layer {layer}; expected h, or c unless that is h, of the layers that "
+                    f"have a state, {'which are none' if last < 0 else f'0 to {last}'}"
                 )
             names.add(name)
 

@@ -332,7 +332,7 @@ HEADS = {
         lambda m, x: (m.b(h := m.lstm(x)[0]).squeeze(-1), m.a(h)),
         {"output[0]": 1, "output[1]": 3},
     ),
-    "h as well": (lambda m, x: (h := m.lstm(x)[0], m.b(h)), {"output[0]": 7, "output[1]": 1}),
+    "h as well, scaled": (lambda m, x: (2 * (h := m.lstm(x)[0]), m.b(h)), {"output[0]": 7, "output[1]": 1}),
     "the same twice": (lambda m, x: (y := m.a(m.lstm(x)[0]), y), {"output[0]": 3, "output[1]": 3}),
     "side by side": (lambda m, x: torch.cat([m.a(h := m.lstm(x)[0]), m.b(h)], -1), None),
     "stacked": (

@@ -14,7 +14,7 @@ from spiccato.compiler.schedule import schedule
 from spiccato.errors import FitError, ModelError
 from spiccato.layers import ACTIVATIONS, DenseLayer, GRULayer, LinearLayer, LSTMLayer
 from spiccato.network import Network
-from spiccato.program import Program
+from spiccato.program import Program, StateName
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
 from spiccato_sim.models import zoo
@@ -153,6 +153,39 @@ def test_gru_starts_from_its_initial_state(h0, config):
     np.testing.assert_allclose(stored.layers[0].h0, h0, rtol=0, atol=2.0**-16)
     with pytest.raises(FitError, match=re.escape("an initial h of magnitude 2.5 is beyond what there may be (2)")):
         compile_program([Network([gru(1, 3, 5, h0=np.full(5, 2.5))])], config)
+
+
+@pytest.mark.parametrize("keeps", [False, True])
+def test_states_by_name(keeps, config):
+    """Of layers that have one, by their numbers among those; a GRU's is h, which is always kept."""
+    network = Network(
+        [dense(1, 4, 7, "tanh"), gru(2, 7, 5), dense(3, 5, 6, "tanh"), lstm(4, 6, 9), linear(5, 9, 2)],
+        states=[StateName("features", "h", 0, True)],
+    )
+    program = compile_program([network], dataclasses.replace(config, keep_h=keeps))
+    machine, reference = VirtualMachine(program), Reference(network)
+    for x in zoo.inputs(network, 5):
+        machine.step(x)
+        reference.step(x)
+    states = machine.states()
+    assert set(states) == {"features", "c_l1", *["h_l1"] * keeps}
+    for name, exact in (("features", reference.h[1]), ("h_l1", reference.h[3]), ("c_l1", reference.c[3])):
+        if name in states:
+            np.testing.assert_allclose(states[name], exact, rtol=0, atol=1e-3)
+    _, features, _, h = machine.h
+    assert (states["features"] == features / 2**17).all()
+    if keeps:
+        assert (states["h_l1"] == h / 2**17).all()
+        # What a state holds besides is nothing: dense layers have none.
+        state = machine.state()
+        assert np.count_nonzero(state.h) == np.count_nonzero(features) + np.count_nonzero(h)
+    for kind, layer in (("c", 0), ("h", 2)):
+        with pytest.raises(ModelError, match=f"state 's' is {kind} of layer {layer}; expected h, or c unless that is"):
+            dataclasses.replace(network, states=[StateName("s", kind, layer)])
+    result = dataclasses.replace(network, states=[StateName("s", "h", 1, True)])
+    if not keeps:
+        with pytest.raises(FitError, match="gives 's', h of layer 1, .* does not keep h: needs keep_h=True"):
+            compile_program([result], config)
 
 
 def test_what_saturates_is_marked(config):

@@ -283,11 +283,7 @@ NOT_STREAMING = {
     "h of two layers beside the result": (
         model([*TWO_CONCATENATED, node("Concat", "hn2 hn1", "extra", axis=0)], [X, H2, C2], "y extra hn cn"),
         "the model gives 'extra', the result of node 'one' (LSTM) and the result of node 'two' (LSTM), besides 'y'; "
-        "supported: one result, and h and c, as they are, of the layers that compute it",
-    ),
-    "h scaled beside the result": (
-        model([*TWO_CONCATENATED, node("Mul", "hn2 half", "extra")], [X, H2, C2], "y extra hn cn", [HALF]),
-        "the model gives 'extra', the result of node 'mul_extra' (Mul), besides 'y'; supported: one result, and h",
+        "supported: outputs, and h and c, as they are, of the layers that compute them",
     ),
     "a part of h beside the result": (
         model(
@@ -300,7 +296,7 @@ NOT_STREAMING = {
     ),
     "h of a layer that computes nothing": (
         model([*TWO_CONCATENATED, lstm("more", "x2", "", "", "o hn3 cn3")], [X, H2, C2], "y hn3 hn cn"),
-        "the model gives 'hn3', the result of node 'more' (LSTM), besides 'y'; supported: one result, and h and c",
+        "the model gives 'hn3', the result of node 'more' (LSTM), besides 'y'; supported: outputs, and h and c",
     ),
 }
 
@@ -364,7 +360,10 @@ def test_names_that_states_of_networks_have():
     network = load_network(STREAMING["one step"])
     for states, message in (
         ([StateName("h", "h", 0), StateName("h", "c", 0)], "two states of network 'g' are named 'h'"),
-        ([StateName("s", "h", 1)], "state 's' is h of layer 1; expected h of layers 0 to 0, or c of"),
+        (
+            [StateName("s", "h", 1)],
+            "state 's' is h of layer 1; expected h, or c unless that is h, of the layers that have a state, 0 to 0",
+        ),
         ([StateName("s", "x", 0)], "state 's' is x of layer 0; expected"),
     ):
         with pytest.raises(ModelError, match=message):

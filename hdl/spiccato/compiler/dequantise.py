@@ -43,6 +43,7 @@ def quantised_network(model: Model) -> Network:
         kind=LinearLayer.kind,
         units=model.output_size,
         cells=0,
+        state_is_h=False,
         first_block=0,
         first_slot=first_slot,
         slots=model.slots - first_slot,
