@@ -28,7 +28,7 @@ class Function(enum.IntEnum):
 
 
 #: Fields of the words that finish a dense layer's slots, as :class:`~.word.Word` takes them.
-DENSE_FIELDS = {
+DENSE_FIELDS: dict[str, tuple[int | type[enum.IntEnum], str]] = {
     "function": (Function, "dense: what becomes of a sum"),
     "shift": (3, "dense: how often the scaled sum is halved"),
     "factor": (FACTOR_FRAC_BITS + 1, "dense: the function's factor"),

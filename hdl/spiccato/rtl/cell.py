@@ -223,10 +223,10 @@ class CellUnit(Epilogue):
         tanh_c = activate("tanh", "c", tanh_argument, C_SUM_FRAC_BITS, tanh.addr1, tanh.data1, self._sum_cycle)
         product_h = place(m, "product_h", self._product_h)
         last = self.latency - product_h.latency
-        m.d.comb += product_h.b.eq(tanh_c)
         if not self.selects:
             m.d.comb += [
                 product_h.a.eq(DelayLine(m, "o", o, self._gates).at(last)),
+                product_h.b.eq(tanh_c),
                 self.h.eq(product_h.p),
                 self.c.eq(c),
             ]
@@ -235,6 +235,7 @@ class CellUnit(Epilogue):
         weight, kept = DelayLine(m, "o", o, self._gates), None
         if gru is not None:
             weight, kept = self._update(m, gru, i, o)
+        m.d.comb += product_h.b.eq(tanh_c)
         self._last_product(m, product_h, last, weight, kept)
         new_c = c
         if gru is not None:
@@ -354,11 +355,11 @@ class Dense(CellUnit):
     settings = tuple(DENSE_FIELDS)
 
     @staticmethod
-    def compute(acc, c_old, *, function, shift, factor, marks):
+    def compute(acc, c_old, **settings):
         """Integer model: ``acc`` (4, ...) and the settings, to ``(None, h (4, ...))``."""
-        return None, DenseUnit.compute(acc, function=function, shift=shift, factor=factor)
+        return None, DenseUnit.compute(acc, **{name: settings[name] for name in ("function", "shift", "factor")})
 
     @staticmethod
-    def saturates(acc, *, function, shift, factor, marks):
+    def saturates(acc, **settings):
         """Integer model: whether a unit's scaled sum is beyond what h can hold."""
-        return DenseUnit.saturates(acc, function=function, shift=shift, marks=marks)
+        return DenseUnit.saturates(acc, **{name: settings[name] for name in ("function", "shift", "marks")})

@@ -82,8 +82,9 @@ class Core(Part):
         self.config = config
         self.timing = CoreTiming(config)
         marking = [unit for unit in epilogues(config) if "saturated" in unit.signature.members]
-        #: Two levels of gates, of which the first one is the lanes'.
-        self.saturated_latency = max((unit.saturated_latency + 1 for unit in marking), default=None)
+        if marking:
+            #: Two levels of gates, of which the first one is the lanes'.
+            self.saturated_latency = max(unit.saturated_latency + 1 for unit in marking)
         super().__init__(
             "core",
             ({"saturated": Out(1)} if marking else {})
