@@ -61,7 +61,8 @@ class Network:
     states: tuple[StateName, ...] = ()
 
     def __post_init__(self) -> None:
-        set_fields(self, layers=tuple(self.layers), states=tuple(self.states))
+        outputs = tuple((name, size) for name, size in self.outputs)
+        set_fields(self, layers=tuple(self.layers), outputs=outputs, states=tuple(self.states))
         if all(layer.linear is not None for layer in self.layers):
             what = "only linear layers, which are one matrix" if self.layers else "no layers"
             raise ModelError(f"network '{self.name}' has {what}; at least one LSTM, GRU or dense layer is needed")
@@ -71,12 +72,10 @@ class Network:
                 raise ModelError(
                     f"{after} takes {sink.input_size} inputs; expected {source.output_size}, the outputs of {before}"
                 )
-        outputs = tuple((name, size) for name, size in self.outputs) or (("output", self.output_size),)
-        names = [name for name, _ in outputs]
-        if sum(size for _, size in outputs) != self.output_size or len(set(names)) != len(names):
-            told = ", ".join(f"{name} {size}" for name, size in outputs)
+        names, sizes = zip(*self.output_parts)
+        if sum(sizes) != self.output_size or len(set(names)) != len(names):
+            told = ", ".join(f"{name} {size}" for name, size in self.outputs)
             raise ModelError(f"outputs {told}: expected different names, and sizes that add up to {self.output_size}")
-        set_fields(self, outputs=outputs)
         self._check_states()
         if self.calibration is not None:
             set_fields(self, calibration=fixed_array("calibration", self.calibration, ("steps", self.input_size)))
@@ -190,6 +189,11 @@ class Network:
     def output_size(self) -> int:
         """Number of outputs."""
         return self.layers[-1].output_size
+
+    @property
+    def output_parts(self) -> tuple[tuple[str, int], ...]:
+        """Names and sizes of the parts of an output packet: :attr:`outputs`, or all of it as ``output``."""
+        return self.outputs or (("output", self.output_size),)
 
     @property
     def parameters(self) -> int:

@@ -79,7 +79,7 @@ KINDS = np.load(FIXTURES / "keras_kinds.npz")
 def test_keras_files_of_other_kinds_compute_what_keras_computes(name):
     network = load_network(FIXTURES / f"keras_{name}")
     np.testing.assert_allclose(Reference(network).run(KINDS["x"]), KINDS[Path(name).stem], rtol=0, atol=2e-6)
-    assert network.outputs == ((("policy", 3), ("value", 1)) if name.startswith("heads") else (("output", 3),))
+    assert network.output_parts == ((("policy", 3), ("value", 1)) if name.startswith("heads") else (("output", 3),))
 
 
 def test_a_part_of_a_keras_file():

@@ -362,7 +362,7 @@ def test_heads(flow, outputs):
         e=nn.Linear(6, 2), f=nn.Linear(5, 1),
     ).eval()  # fmt: skip
     network = load_network(module)
-    assert network.outputs == tuple((outputs or {"output": network.output_size}).items())
+    assert network.output_parts == tuple((outputs or {"output": network.output_size}).items())
     x = torch.randn(6, 1, 5)
     results = module(x)
     results = results.values() if isinstance(results, dict) else results if isinstance(results, tuple) else (results,)

@@ -97,11 +97,13 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
                     sent += [cycle + timing.output + beat for beat in range(layout.slot_output_beats(slot))]
                 elif matrix.writes_vectors:
                     layer = layout.layers[matrix.layer]
+                    epilogue = layer.kind.epilogue
+                    assert epilogue is not None
                     for turn in range(layer.turns):
-                        there = cycle + timing.h_of[layer.kind.epilogue] + turn
+                        there = cycle + timing.h_of[epilogue] + turn
                         rule(there not in h_there, f"h of slot {chain} is there together with another slot's", cycle)
                         h_there.add(there)
-                        readable = cycle + timing.dependency_of[layer.kind.epilogue] + turn
+                        readable = cycle + timing.dependency_of[epilogue] + turn
                         h_at[step, matrix.layer, slot * layer.turns + turn] = readable
                     rule(
                         cycle >= finished_at.get(accumulator, -_NEVER) + timing.c_reuse,

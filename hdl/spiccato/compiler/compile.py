@@ -60,7 +60,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         config=config,
         input_size=network.input_size,
         output_size=network.output_size,
-        outputs=network.outputs,
+        outputs=network.output_parts,
         layers=tuple(
             LayerPlace(
                 kind=layer.kind.kind,

@@ -7,6 +7,7 @@ Everything else is for the importer to refuse, so that no operation is overlooke
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,6 +18,8 @@ from .stages import Misfit, Names, Stage, Stages
 from .streaming import Labels, StatefulLayer
 
 __all__ = ["Chain"]
+
+_Kind = TypeVar("_Kind", bound=Layer)
 
 _VARYING = "are not the same at every step and in every sequence; supported: one for each feature"
 
@@ -257,7 +260,7 @@ class Chain(Stages):
             self._stages[-1] = replace(stage, replaced=source, names=Names(source.names.start, self.names.end))
         return self._stages[-1]
 
-    def after_constants(self, place: str, labels: Labels, source: Stage, layer: Layer) -> Layer:
+    def after_constants(self, place: str, labels: Labels, source: Stage, layer: _Kind) -> _Kind:
         """The layer, with the constants of the stage that it reads in its input weights."""
         factor, offset = self.columns(place, labels, source)
         after = layer.after(LinearLayer(np.diag(factor), offset))

@@ -87,7 +87,9 @@ def _are_same(network: Network, other: Network) -> bool:
 
 def _is_same(layer: Layer, other: Layer) -> bool:
     pairs = [(getattr(layer, field.name), getattr(other, field.name, None)) for field in fields(layer)]  # type: ignore
-    return type(layer) is type(other) and all(np.array_equal(one, another) for one, another in pairs)
+    return type(layer) is type(other) and all(
+        np.array_equal(np.asarray(one), np.asarray(another)) for one, another in pairs
+    )
 
 
 def same_layers(network: Network, other: Network) -> bool:

@@ -35,7 +35,7 @@ def _activated(chain: Chain, place: str, name: str, labels: Labels, function: Fu
                 f"{place} on {source.what}: an activation in front of all layers is not supported; supported: behind "
                 "a layer"
             )
-        layer = DenseLayer(np.eye(source.shape[-1]), None, function.name, function.alpha)
+        layer = DenseLayer(np.eye(source.shape[-1]), activation=function.name, alpha=function.alpha)
         if source.constants is not None:
             layer = chain.after_constants(place, source.labels, source, layer)
         stage = chain.following(place, name, source, layer)
@@ -61,7 +61,7 @@ def _is_sigmoid_of(gate: Stage, source: Stage) -> bool:
     return gate.parent is source and is_identity and not gate.layer.bias.any()
 
 
-def added(chain: Chain, place: str, name: str, labels: Labels, others: Labels, sign: float = 1.0) -> Labels:
+def added(chain: Chain, place: str, name: str, labels: Labels, others: Labels, *, sign: float = 1.0) -> Labels:
     """A result plus ``sign`` times another: of linear layers that read the same, or of one and what it reads."""
     pairs = ((labels, 1.0, others, sign), (others, sign, labels, 1.0))
     for one, factor, other, other_factor in pairs:

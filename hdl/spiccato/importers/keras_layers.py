@@ -106,7 +106,7 @@ def _of_several(chain: Chain, layer: Layer, kind: str, settings: dict[str, Any],
     if kind == "Concatenate":
         return np.concatenate(given, axis=settings.get("axis", -1))
     if len(given) == 2 and kind in ("Add", "Subtract"):
-        return added(chain, layer.place, layer.names[-1], *given, 1.0 if kind == "Add" else -1.0)
+        return added(chain, layer.place, layer.names[-1], *given, sign=1.0 if kind == "Add" else -1.0)
     if len(given) == 2 and kind == "Multiply":
         return multiplied(chain, layer.place, layer.names[-1], *given)
     read = ", ".join(repr(names[-1]) for names, _ in layer.sources)
@@ -118,7 +118,7 @@ def _recurrent(chain: Chain, layer: Layer, arrays: Arrays, labels: Labels) -> li
     _require(settings, _RECURRENT_SETTINGS)
     kernel, recurrent, bias = _tensors(arrays, settings, 2)
     states = ("h", "c") if layer.kind == "LSTM" else ("h",)
-    initial = dict(zip((f"{state}0" for state in states), _initial_state(layer, states)))
+    initial: dict[str, Any] = dict(zip((f"{state}0" for state in states), _initial_state(layer, states)))
     made: LSTMLayer | GRULayer
     if layer.kind == "LSTM":
         # Keras has PyTorch's order of gates, matrices transposed, and one bias.
@@ -130,7 +130,8 @@ def _recurrent(chain: Chain, layer: Layer, arrays: Arrays, labels: Labels) -> li
                 "supported: reset_after=True"
             )
         biases = (None, None) if bias is None else np.asarray(bias).reshape(2, -1)
-        made = GRULayer(*(_gates(array) for array in (kernel.T, recurrent.T, *biases)), **initial)
+        gates: list[Any] = [_gates(array) for array in (kernel.T, recurrent.T, *biases)]
+        made = GRULayer(*gates, **initial)
     by_step = labels.transpose(1, 0, 2) if labels.ndim == 3 else labels
     h, c = chain.recurrent(layer.place, layer.names[-1], by_step, made, dict.fromkeys(states))
     results = [h.transpose(1, 0, 2) if settings.get("return_sequences") else h[-1]]

@@ -100,7 +100,7 @@ def _of_two(node: NodeRun, labels: Labels, others: Labels) -> Labels:
             "constant"
         )
     sign = 1.0 if node.kind == "Add" else -1.0
-    return added(node.chain, node.place, node.name, labels, others, sign)
+    return added(node.chain, node.place, node.name, labels, others, sign=sign)
 
 
 def _negative(node: NodeRun) -> Results:
@@ -201,6 +201,7 @@ HANDLED: dict[str, Callable[[NodeRun], Results]] = {
     "PRelu": _prelu,
     "QuantizeLinear": _quantise,
     "DequantizeLinear": _quantise,
-} | dict.fromkeys(
-    ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "Tanh", "HardSigmoid", "Gelu", "Swish"), _activation
-)
+    **dict.fromkeys(
+        ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "Tanh", "HardSigmoid", "Gelu", "Swish"), _activation
+    ),
+}

@@ -210,7 +210,7 @@ class Operations:
         if operation == "mul":
             result = multiplied(self.chain, place, "", one, other)
         else:
-            result = added(self.chain, place, "", one, other, alpha if operation == "add" else -alpha)
+            result = added(self.chain, place, "", one, other, sign=alpha if operation == "add" else -alpha)
         return self.labels.tensor(result)
 
     def _activation(self, call: Call, name: str) -> Any:

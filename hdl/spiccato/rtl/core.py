@@ -202,8 +202,8 @@ class Core(Part):
         served: dict[str, list[int]] = {}
         for number, unit in enumerate(units):
             served.setdefault(unit.kind, []).append(number)
-        new_c = [{} for _ in lanes]
-        new_h = [{} for _ in lanes]
+        new_c: list[dict[int, Value]] = [{} for _ in lanes]
+        new_h: list[dict[int, Value]] = [{} for _ in lanes]
         for numbers in served.values():
             kind, name = units[numbers[0]], "unit" if len(served) == 1 else units[numbers[0]].name
             placed = [place(m, f"{name}_{lane}", type(kind)(config)) for lane in lanes]
