@@ -12,11 +12,13 @@ from .flows.flow import Flow
 from .shells.serial import Serial
 from .shells.shell import Shell
 
-__all__ = ["Board", "Resources", "RECALLED"]
+__all__ = ["ALL_KINDS", "Board", "Resources", "RECALLED"]
 
 #: Source of a figure that no document at hand confirms. It is good enough to tell what fits with room to
 #: spare.
 RECALLED = "recalled"
+#: Epilogues of a configuration for networks of all kinds of layers; the first is that of all other ones.
+ALL_KINDS = ("lstm", "gru", "dense")
 
 
 @dataclass(frozen=True)

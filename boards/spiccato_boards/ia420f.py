@@ -6,7 +6,7 @@ from amaranth.build import Attrs, Clock, Pins, PinsN, Resource, Subsignal
 
 from spiccato.config import Config
 
-from .board import RECALLED, Board, Resources
+from .board import ALL_KINDS, RECALLED, Board, Resources
 from .flows.quartus import QUARTUS
 from .platforms import AgilexPlatform
 from .shells.bringup import Bringup
@@ -67,9 +67,10 @@ _DEFAULT = Config(
 )
 # Half the weights for 3.6 times the contexts: for sliding windows of a hundred steps.
 _WINDOWS = dataclasses.replace(_DEFAULT, name="ia420f-windows", weight_depth=512, state_slots=1600)
+_KINDS = dataclasses.replace(_DEFAULT, name="ia420f-kinds", epilogues=ALL_KINDS)
 
 BOARD = Board(
-    configurations={"default": _DEFAULT, "windows": _WINDOWS},
+    configurations={"default": _DEFAULT, "windows": _WINDOWS, "kinds": _KINDS},
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
     platform=IA420FPlatform,

@@ -1,8 +1,10 @@
 """BittWare IA-840F."""
 
+import dataclasses
+
 from spiccato.config import Config
 
-from .board import RECALLED, Board, Resources
+from .board import ALL_KINDS, RECALLED, Board, Resources
 from .flows.quartus import QUARTUS
 from .platforms import AgilexPlatform
 from .shells.out_of_context import OutOfContext
@@ -16,12 +18,13 @@ class IA840FPlatform(AgilexPlatform):
     part = "AGFB027R25A2E2V"
 
 
+_DEFAULT = Config(
+    name="ia840f", family="agilex7", cores=3, block=64, models=4, streams=256, state_slots=448, clock_mhz=320.0
+)
+_KINDS = dataclasses.replace(_DEFAULT, name="ia840f-kinds", epilogues=ALL_KINDS)
+
 BOARD = Board(
-    configurations={
-        "default": Config(
-            name="ia840f", family="agilex7", cores=3, block=64, models=4, streams=256, state_slots=448, clock_mhz=320.0
-        )
-    },
+    configurations={"default": _DEFAULT, "kinds": _KINDS},
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
     platform=IA840FPlatform,

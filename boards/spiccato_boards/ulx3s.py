@@ -1,10 +1,12 @@
 """Radiona ULX3S with the ECP5-85F: the board that open tools carry all the way to a bitstream."""
 
+import dataclasses
+
 from amaranth_boards.ulx3s import ULX3S_85F_Platform
 
 from spiccato.config import Config
 
-from .board import Board, Resources
+from .board import ALL_KINDS, Board, Resources
 from .flows.ecp5 import ECP5
 from .shells.ecp5_pll import add_pll
 from .shells.serial import Serial
@@ -20,25 +22,26 @@ class ULX3SPlatform(ULX3S_85F_Platform):
     part = "LFE5U-85F-6BG381C"
 
 
+_DEFAULT = Config(
+    name="ulx3s",
+    family="ecp5",
+    cores=1,
+    block=8,
+    weight_depth=1024,
+    slots=64,
+    models=4,
+    streams=64,
+    state_slots=480,
+    vector_blocks=32,
+    input_blocks=16,
+    program_depth=2048,
+    output_beats=16,
+    clock_mhz=100.0,
+)
+_KINDS = dataclasses.replace(_DEFAULT, name="ulx3s-kinds", epilogues=ALL_KINDS)
+
 BOARD = Board(
-    configurations={
-        "default": Config(
-            name="ulx3s",
-            family="ecp5",
-            cores=1,
-            block=8,
-            weight_depth=1024,
-            slots=64,
-            models=4,
-            streams=64,
-            state_slots=480,
-            vector_blocks=32,
-            input_blocks=16,
-            program_depth=2048,
-            output_beats=16,
-            clock_mhz=100.0,
-        )
-    },
+    configurations={"default": _DEFAULT, "kinds": _KINDS},
     title="Radiona ULX3S 85F",
     device="ECP5 LFE5U-85F",
     platform=ULX3SPlatform,

@@ -1,8 +1,10 @@
 """AMD Alveo V80."""
 
+import dataclasses
+
 from spiccato.config import Config
 
-from .board import Board, Resources
+from .board import ALL_KINDS, Board, Resources
 from .flows.vivado import VIVADO
 from .platforms import VersalPlatform
 from .shells.device_image import DeviceImage
@@ -19,21 +21,22 @@ class V80Platform(VersalPlatform):
     part = "xcv80-lsva4737-2MHP-e-S"
 
 
+_DEFAULT = Config(
+    name="v80",
+    family="versal",
+    cores=6,
+    block=32,
+    weight_depth=4096,
+    models=4,
+    streams=256,
+    state_slots=1984,
+    program_depth=8192,
+    clock_mhz=300.0,
+)
+_KINDS = dataclasses.replace(_DEFAULT, name="v80-kinds", epilogues=ALL_KINDS)
+
 BOARD = Board(
-    configurations={
-        "default": Config(
-            name="v80",
-            family="versal",
-            cores=6,
-            block=32,
-            weight_depth=4096,
-            models=4,
-            streams=256,
-            state_slots=1984,
-            program_depth=8192,
-            clock_mhz=300.0,
-        )
-    },
+    configurations={"default": _DEFAULT, "kinds": _KINDS},
     title="AMD Alveo V80",
     device="Versal XCV80",
     platform=V80Platform,

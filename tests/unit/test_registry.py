@@ -163,7 +163,10 @@ def test_another_package_brings_boards(tmp_path, monkeypatch):
     monkeypatch.syspath_prepend(tmp_path / "site")
     registry._installed.cache_clear()
     try:
-        assert list(boards()) == ["ulx3s", "ia420f", "ia420f-windows", "my_board", "ia840f", "v80"]
+        assert list(boards()) == [
+            *("ulx3s", "ulx3s-kinds", "ia420f", "ia420f-kinds", "ia420f-windows", "my_board"),
+            *("ia840f", "ia840f-kinds", "v80", "v80-kinds"),
+        ]
         assert json.loads(run("compile", MODEL, "--board", "my_board", "--json"))["board"] == "my_board"
         (folder / "again.py").write_text(code("python"))
         registry._installed.cache_clear()

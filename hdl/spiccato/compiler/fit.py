@@ -1,8 +1,10 @@
 """Whether a network fits: weight formats, what is needed of each memory, and what would fit if it does not."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 
+from ..config import Config
 from ..errors import FitError, SpiccatoError
 from ..layers import LoweredLayer
 from ..program import memory_rows
@@ -21,6 +23,7 @@ __all__ = [
     "missing_epilogues",
     "shared_formats",
     "shortages",
+    "suited",
     "weight_formats",
     "weight_words",
 ]
@@ -101,6 +104,19 @@ def missing_epilogues(layout: Layout) -> list[str]:
     return [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
 
 
+def suited(lowered: Sequence[LoweredLayer], configs: Iterable[Config]) -> list[Config]:
+    """Of configurations that differ in their epilogues alone, the first that has those of the layers, else the first.
+
+    What a network's layers do not ask for makes it neither faster nor slower.
+    """
+    needed = {layer.kind.epilogue for layer in lowered} - {None}
+    alike: dict[str, list[Config]] = {}
+    for config in configs:
+        rest = {name: value for name, value in config.to_dict().items() if name not in ("name", "epilogues")}
+        alike.setdefault(json.dumps(rest, sort_keys=True), []).append(config)
+    return [next((one for one in group if needed <= {*one.epilogues}), group[0]) for group in alike.values()]
+
+
 def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = None) -> str:
     """What a network alone, with one context, needs more of than there is, for messages; empty if it fits.
 
@@ -145,7 +161,7 @@ def fit_error(
         if target.name != config.name and not target.simulated_only
     ]
     fitting = []
-    for other in [config, *boards]:
+    for other in suited(lowered, [config, *boards]):
         elsewhere, timing = Layout(lowered, other), Timing(other)
         fitting += [
             f"{other.name} with {form} weights"

@@ -1,11 +1,12 @@
 """The benchmark: every model on every board, on the RTL, beside what the closed product publishes.
 
-Each row is one model on one configuration in one weight format. Its cycles are measured on the RTL in a
-simulator and compared, together with all output bits, with what was predicted; its errors are measured with
-the bit-exact virtual machine. In profiles other than the board's own, one row a board is measured, that of the smallest
-model; the others are predictions, and say so. Rows that were measured stay in ``rows`` and ``errors`` under the output
-folder, each under a digest of everything that decides it (Verilog, program, models), so that a benchmark that
-was interrupted goes on where it was.
+Each row is one model on one configuration in one weight format: on the board's own one or, where that has not the
+epilogues of the model's layers, on the first that has. Its cycles are measured on the RTL in a simulator and compared,
+together with all output bits, with what was predicted; its errors are measured with the bit-exact virtual machine. In
+profiles other than the board's own, one row a board is measured, that of the smallest model; the others are
+predictions, and say so. Rows that were measured stay in ``rows`` and ``errors`` under the output folder, each under a
+digest of everything that decides it (Verilog, program, models), so that a benchmark that was
+interrupted goes on where it was.
 """
 
 import concurrent.futures
@@ -17,7 +18,7 @@ from pathlib import Path
 import rich.progress
 
 from spiccato.compiler import compile_network
-from spiccato.compiler.fit import weight_formats
+from spiccato.compiler.fit import suited, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato_boards import Board, find
@@ -184,7 +185,7 @@ def run_bench(
             # A model on all boards before the next model, so that simulators of different boards are built
             # together.
             for network in networks:
-                for board, config in configs:
+                for board, config in configs(network):
                     for weight_format in _formats(network, config):
                         add(Task(kind, board, network, config, weight_format, spaced, streamed, error_steps, out))
 
@@ -193,11 +194,17 @@ def run_bench(
             futures[task].add_done_callback(lambda _: bar.advance(shown))
             bar.update(shown, total=len(futures))
 
-        searches = {board.name: pool.submit(search_board, board, networks) for board in boards} if best else {}
+        # Networks whose epilogues the board's own configuration has: the search looks for what is best beside that.
+        computed = {board.name: [network for network in networks if _own(board, network).name == board.name] for board in boards}
+        searches = {
+            board.name: pool.submit(search_board, board, computed[board.name])
+            for board in boards
+            if best and computed[board.name]
+        }
         # First, since every board's rows need them.
         for network in networks:
             pool.submit(reference, network, error_steps, out)
-        submit("preset", [(board, board.config) for board in boards])
+        submit("preset", lambda network: [(board, _own(board, network).config) for board in boards])
         board_name, model_name, contexts = CONTEXTS
         for network in networks:
             for board in boards:
@@ -205,20 +212,24 @@ def run_bench(
                     config = board.config
                     add(Task("contexts", board, network, config, "auto", 1, 4, 0, out, contexts=contexts))
         # What is computed is the same in every profile, and so are its errors.
-        smallest = min(networks, key=lambda network: network.parameters)
+        smallest = {
+            board.name: min(computed[board.name] or networks, key=lambda network: network.parameters)
+            for board in boards
+        }
         for network in networks:
             for board in boards:
-                for config in _in_other_profiles(board):
-                    add(Task("profile", board, network, config, "auto", spaced, streamed, 0, out, network is smallest))
+                for config in _in_other_profiles(_own(board, network)):
+                    is_measured = network is smallest[board.name]
+                    add(Task("profile", board, network, config, "auto", spaced, streamed, 0, out, is_measured))
         found = {name: future.result() for name, future in searches.items()}
         overall = [(board, found[board.name].overall) for board in boards if board.name in found]
         # The board's own configuration is measured already.
         submit(
             "best",
-            [
+            lambda network: [
                 (board, one.config)
                 for board, one in overall
-                if one is not None and one.config.digest != board.config.digest
+                if one is not None and one.config.digest != board.config.digest and network in computed[board.name]
             ],
         )
         measured = {task: future.result() for task, future in futures.items()}
@@ -246,7 +257,7 @@ def run_bench(
         for failure in row["failures"]
     ]
     gantts = {
-        board.name: (network.name, compile_network(network, board.config))
+        board.name: (network.name, compile_network(network, _own(board, network).config))
         for board in boards
         if (network := _shown_network(board, networks, rows)) is not None
     }
@@ -263,6 +274,13 @@ def _progress(console):
         console=console,
         disable=console is None,
     )
+
+
+def _own(board, network):
+    """The board with its configuration for a network's kinds of layers: this one, if it has their epilogues."""
+    variants = board.variants()
+    first = suited(lower(network), [board.config, *(one.config for one in variants.values())])[0]
+    return variants.get(first.name, board)
 
 
 def _formats(network, config):

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import real_array
 from spiccato.compiler import compile_network, link, most_contexts
-from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, weight_formats
+from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, suited, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.config import Config
@@ -150,7 +150,7 @@ def estimate(
     xs : float array (steps, input_size)
         Inputs to measure errors with, as given; the accelerator gets them rounded to the streams' format.
     boards : names or files of boards, optional
-        Default: all that have a device.
+        Default: all that have a device, of configurations that differ in their epilogues alone one.
     io_format : "bfloat16" or "float32"
         Values on the streams.
     profile : str, optional
@@ -167,11 +167,14 @@ def estimate(
     """
     raw = real_array(xs, ("steps", network.input_size), "inputs")
     sent = as_streamed(raw, io_format)
+    lowered = lower(network)
     configs = [configuration(board, io_format, profile) for board in (all_boards() if boards is None else boards)]
+    if boards is None:
+        configs = suited(lowered, configs)
     tasks = [
         (one, formats)
         for config in configs
-        for formats in _formats(Layout(lower(network), config))
+        for formats in _formats(Layout(lowered, config))
         for one in ([config] if profile else _in_each_profile(config))
     ]
     truth: Truth | None = None
@@ -186,7 +189,7 @@ def estimate(
             "weight_formats": formats,
         }
         published_us = _published_us(network, config)
-        _, short = fitting_schedule(Layout(lower(network), config), list(formats), Timing(config))
+        _, short = fitting_schedule(Layout(lowered, config), list(formats), Timing(config))
         try:
             if short:
                 raise FitError(f"needs {short}")
