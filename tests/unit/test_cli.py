@@ -359,7 +359,7 @@ def test_estimate():
 
 
 def test_estimate_of_other_kinds():
-    """On the configurations that have their epilogues, in as many cycles as the LSTM twin; of the others one says why."""
+    """On the configurations that have their epilogues, in as many cycles as the LSTM twin."""
     result = run("estimate", "gru_tiny", "--steps", "10", "--profile", "aggressive", "--json")
     rows = {(row["board"], row["weights"]): row for row in json.loads(result.stdout)["rows"]}
     assert [board for board, weights in rows if weights == "int16"] == [
@@ -367,8 +367,12 @@ def test_estimate_of_other_kinds():
     ]  # fmt: skip
     assert rows["ia420f-kinds", "int16"]["spaced_cycles"] == 77
     assert "epilogue 'gru' for a GRU layer (built: lstm)" in rows["ia420f-windows", "int16"]["reason"]
-    refused("needs epilogue 'gru' for a GRU layer (built: lstm); would fit: ia420f-kinds with int16 weights, ia420f-kinds "
-            "with int8 weights, ia840f-kinds", "compile", "gru_tiny")  # fmt: skip
+    refused(
+        "needs epilogue 'gru' for a GRU layer (built: lstm); would fit: ia420f-kinds with int16 weights, "
+        "ia420f-kinds with int8 weights, ia840f-kinds",
+        "compile",
+        "gru_tiny",
+    )
 
 
 def _compiled(board):

@@ -195,7 +195,9 @@ def run_bench(
             bar.update(shown, total=len(futures))
 
         # Networks whose epilogues the board's own configuration has: the search looks for what is best beside that.
-        computed = {board.name: [network for network in networks if _own(board, network).name == board.name] for board in boards}
+        computed = {
+            board.name: [network for network in networks if _own(board, network).name == board.name] for board in boards
+        }
         searches = {
             board.name: pool.submit(search_board, board, computed[board.name])
             for board in boards
