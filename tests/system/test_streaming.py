@@ -11,6 +11,9 @@ from programs import CONFIG
 from spiccato.compiler import compile_program
 from spiccato.formats import to_bits
 from spiccato.importers import load_network
+from spiccato.layers import DenseLayer, GRULayer, LinearLayer, LSTMLayer
+from spiccato.network import Network
+from spiccato.program import StateName
 from spiccato_sim.benches import runner
 from spiccato_sim.benches.comparison import compare
 from spiccato_sim.benches.traffic import Segment, Send, play
@@ -56,11 +59,9 @@ def test_states_as_buffers(build_folder):
     assert_exact(load_network(Kept()), XS, build_folder)
 
 
-def test_h_beside_the_output(build_folder, tmp_path):
-    """A module that returns the features of its head, too: the contexts keep them, for the host to read."""
+def with_features():
+    """A module that returns the features of its head, too."""
     torch = pytest.importorskip("torch")
-    pytest.importorskip("cocotb_tools")
-    from spiccato_sim.benches.tb_states import Job
 
     class Features(torch.nn.Module):
         """The output, and what it was computed from."""
@@ -75,8 +76,35 @@ def test_h_beside_the_output(build_folder, tmp_path):
             y, (h, c) = self.lstm(x, (h, c))
             return self.fc(y), y, h, c
 
-    config = dataclasses.replace(CONFIG, name="keeps", block=8, keep_h=True)
-    program = compile_program([load_network(Features())], config, contexts=3)
+    return load_network(Features())
+
+
+def of_all_kinds():
+    """Layers with and without a state, one of which is h; the features are that one's."""
+    rng = np.random.default_rng(5)
+
+    def draw(*shape):
+        return rng.uniform(-0.7, 0.7, shape)
+
+    return Network(
+        [
+            LSTMLayer(draw(28, 5), draw(28, 7), draw(28)),
+            DenseLayer(draw(11, 7), draw(11), "tanh"),
+            GRULayer(draw(27, 11), draw(27, 9), draw(27), draw(27)),
+            LinearLayer(draw(2, 9)),
+        ],
+        states=[StateName("features", "h", 1, True)],
+    )
+
+
+@pytest.mark.parametrize("make, epilogues", [(with_features, ("lstm",)), (of_all_kinds, ("gru", "dense", "lstm"))])
+def test_h_beside_the_output(make, epilogues, build_folder, tmp_path):
+    """The contexts keep it, for the host to read."""
+    pytest.importorskip("cocotb_tools")
+    from spiccato_sim.benches.tb_states import Job
+
+    config = dataclasses.replace(CONFIG, name="keeps", block=8, keep_h=True, epilogues=epilogues)
+    program = compile_program([make()], config, contexts=3)
     job = Job(program=program, xs=XS[0].astype(np.float64)[:4], state=str(tmp_path / "state"), busy=1500)
     (tmp_path / "job").write_bytes(pickle.dumps(job))
     runner.run(

@@ -22,7 +22,7 @@ from ..numbers import (
 )
 from .activation import ActivationTable, Interpolate, argument_bits
 from .broadcast import DelayLine, chosen, copies
-from .dense import DenseUnit
+from .dense import DenseTable, DenseUnit
 from .dsp import Multiply, MultiplyAdd, Registers, saturated
 from .epilogue import Epilogue, register
 from .memory import Rom
@@ -83,7 +83,7 @@ class CellUnit(Epilogue):
         self._dense = DenseUnit(config) if "dense" in config.epilogues else None
         self.selects = [name for name in ("gru", "dense") if name in config.epilogues]
         #: Beside the dense units' tables, two units share that of o.
-        self.tables = {} if self._dense is None else {"o": self._o_table, "dense": DenseUnit.table}
+        self.tables = {} if self._dense is None else {"o": self._o_table, "dense": DenseTable}
         if self._dense is not None:
             self.saturated_latency = self._dense.saturated_latency
         stages = config.stages

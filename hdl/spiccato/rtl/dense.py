@@ -14,7 +14,7 @@ from .dsp import MultiplyAdd, Registers, saturated
 from .memory import Rom
 from .part import Part, place
 
-__all__ = ["DenseUnit"]
+__all__ = ["DenseTable", "DenseUnit"]
 
 _CUT = GATE_FRAC_BITS - DENSE_FRAC_BITS
 #: The table: sigmoid(2 u) and, behind it, exp(-u), of u in [0, 8) in 512 segments each.
@@ -56,6 +56,15 @@ def _table():
     return np.concatenate(bases), np.concatenate(slopes)
 
 
+class DenseTable(Rom):
+    """What a dense unit looks up, with ``ports`` read ports. Latency as :class:`~.memory.Rom`."""
+
+    def __init__(self, ports):
+        base, slope = _table()
+        words = (base << _SLOPE_BITS) | (slope & ((1 << _SLOPE_BITS) - 1))
+        super().__init__(f"rom_dense_{ports}", contents=words, width=_BASE_BITS + _SLOPE_BITS, ports=ports)
+
+
 class DenseUnit(Part):
     """Activation functions of four units, no handshake; slots are at least four cycles apart.
 
@@ -69,7 +78,7 @@ class DenseUnit(Part):
     dense : in, equal bits, with the accumulators: take them
     function, shift, factor, marks : in, with the accumulators, as the issue word has them
     table_addr : out
-    table_word : in, ``Rom.latency`` cycles later, from :meth:`table`
+    table_word : in, ``DenseTable.latency`` cycles later, from a :class:`DenseTable`
     h : out, signed 18, 17 fraction bits: that of row k ``latency + k`` cycles after the accumulators
     saturated : out, ``saturated_latency + k`` cycles after the accumulators: its scaled sum was beyond what h can hold
     """
@@ -123,13 +132,6 @@ class DenseUnit(Part):
                 "saturated": Out(1),
             },
         )
-
-    @staticmethod
-    def table(ports):
-        """What the unit looks up, for so many lanes."""
-        base, slope = _table()
-        words = (base << _SLOPE_BITS) | (slope & ((1 << _SLOPE_BITS) - 1))
-        return Rom(f"rom_dense_{ports}", contents=words, width=_BASE_BITS + _SLOPE_BITS, ports=ports)
 
     @staticmethod
     def compute(acc, *, function, shift, factor):

@@ -24,8 +24,8 @@ _ALL_KINDS = ("lstm", "gru", "dense")
 _SMALL = partial(Config, weight_depth=512, slots=64, vector_blocks=32, input_blocks=8, program_depth=2048)
 
 #: Both profiles, blocks of 4 and 8, both formats of the streams, numbers of models and streams, an odd number of cores,
-#: all kinds of multipliers and of layers; state memories of sizes that are no power of two, output queues that are soon
-#: full.
+#: all kinds of multipliers and of layers, h that is kept; state memories of sizes that are no power of two, output
+#: queues that are soon full.
 CONFIGS = {
     config.name: config
     for config in (
@@ -40,6 +40,7 @@ CONFIGS = {
             io_format="float32",
             output_beats=13,
             epilogues=_ALL_KINDS,
+            keep_h=True,
         ),
         _SMALL(
             name="registered",
