@@ -9,7 +9,7 @@ from rtl_bench import WithTables, make_config, play, random_signed
 from spiccato.isa.activation import FACTOR_FRAC_BITS, Function
 from spiccato.layers import ACTIVATIONS
 from spiccato.numbers import ACC_BITS, GATE_FRAC_BITS, GATES, H_FRAC_BITS
-from spiccato.rtl.dense import DenseUnit
+from spiccato.rtl.dense import DenseTable, DenseUnit
 
 pytestmark = pytest.mark.fast
 
@@ -48,7 +48,7 @@ def test_unit_is_its_model(family, profile):
     for slot, cycle in enumerate(at):
         drive[cycle] |= {f"acc_{row}": int(acc[row, slot]) for row in range(GATES)} | settings[slot]
         drive[cycle]["dense"] = (1 << len(unit.dense)) - 1
-    seen = play(WithTables(unit, {"table": unit.table}), drive, ["h", "saturated"], drain=unit.latency)
+    seen = play(WithTables(unit, {"table": DenseTable}), drive, ["h", "saturated"], drain=unit.latency)
     for slot, cycle in enumerate(at):
         h = DenseUnit.compute(acc[:, slot], **computing(settings[slot]))
         assert seen["h"][cycle + unit.latency :][:GATES].tolist() == h.tolist(), settings[slot]
@@ -78,6 +78,7 @@ def integers(values, frac_bits):
         ("tanh", Function.TANH, 1, None, (0,)),
         ("elu", Function.ELU, 1, 1.7, (1, 3, 6)),
         ("silu", Function.SILU, 0.5, None, (1, 3, 6)),
+        ("gelu", Function.GELU, 1, None, (0, 1, 3, 6)),
     ],
 )
 def test_model_is_the_function(name, function, gain, alpha, scales):

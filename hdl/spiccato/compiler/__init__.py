@@ -4,7 +4,7 @@ from ..program import Model, Program
 from .compile import compile_network, compile_program
 from .dequantise import quantised_network
 from .link import link, most_contexts
-from .units import multiples, way_of
+from .units import multiples
 
 __all__ = [
     "Model",
@@ -15,5 +15,4 @@ __all__ = [
     "most_contexts",
     "multiples",
     "quantised_network",
-    "way_of",
 ]

@@ -58,21 +58,22 @@ class Way(NamedTuple):
     marks: bool = False
 
 
-def way_of(activation: str, alpha: float | None) -> Way | None:
-    """How the hardware computes an activation; None: it cannot."""
+def way_of(activation: str, alpha: float | None) -> Way:
+    """How the hardware computes an activation."""
     ways = {
         "identity": Way(Function.LINEAR, scaled=True, marks=True),
         "relu": Way(Function.RELU, scaled=True, marks=True),
         "leaky_relu": Way(Function.LEAKY, scaled=True, marks=True),
         "elu": Way(Function.ELU, scaled=True, marks=True),
         "silu": Way(Function.SILU, gain=0.5, scaled=True, marks=True),
+        "gelu": Way(Function.GELU, scaled=True, marks=True),
         "sigmoid": Way(Function.SIGMOID, gain=0.5),
         "tanh": Way(Function.TANH),
         "hard_tanh": Way(Function.LINEAR),
         "hard_sigmoid": Way(Function.RELU, gain=alpha or 0.0, offset=0.5),
         "relu6": Way(Function.RELU, gain=1 / 6, result=6.0),
     }
-    return ways.get(activation)
+    return ways[activation]
 
 
 def scale_units(network: Network, lowered: Sequence[LoweredLayer]) -> list[LoweredLayer]:
@@ -81,7 +82,7 @@ def scale_units(network: Network, lowered: Sequence[LoweredLayer]) -> list[Lower
     Raises
     ------
     FitError
-        If a function is none that the hardware has, or how large its results are is not known.
+        If how large a function's results are is not known, or is beyond what the hardware can hold.
     """
     layers = network.hidden_layers
     seen = None if network.calibration is None else _largest_sums(layers, network.calibration)
@@ -111,8 +112,6 @@ def scale_units(network: Network, lowered: Sequence[LoweredLayer]) -> list[Lower
 def _scaled(layer: DenseLayer, low: LoweredLayer, sums: Array | None, name: str) -> tuple[LoweredLayer, Array]:
     """A dense layer with its scales, and what its results are multiples of."""
     way = way_of(layer.activation, layer.alpha)
-    if way is None:
-        raise FitError(f"{name}: activation {layer.activation!r} is none that the hardware computes")
     if way.function is Function.LEAKY and layer.alpha is not None and layer.alpha > 1:
         raise FitError(f"{name}: the slope of leaky_relu is {layer.alpha:g}; at most 1 is computed")
     log2 = np.zeros(low.units, dtype=np.int64)
@@ -146,7 +145,6 @@ def unscaled(low: LoweredLayer, log2_scale: NDArray[np.int64]) -> tuple[LoweredL
     """The inverse of what :func:`scale_units` does with a dense layer: its rows as they were, and its multiples."""
     assert low.activation is not None
     way = way_of(*low.activation)
-    assert way is not None
     in_rows = way.scaled and ACTIVATIONS[low.activation[0]].homogeneous
     gains = way.gain * (np.ldexp(1.0, -log2_scale) if in_rows else np.ones(low.units))
     restored = dataclasses.replace(
@@ -172,7 +170,7 @@ def settings(low: LoweredLayer) -> dict[str, int]:
         return {}
     name, alpha = low.activation
     way = way_of(name, alpha)
-    assert way is not None and low.log2_scale is not None
+    assert low.log2_scale is not None
     log2 = int(low.log2_scale.max(initial=0))
     shift, factor = 0, 0.0
     if way.function is Function.LEAKY:
@@ -182,6 +180,8 @@ def settings(low: LoweredLayer) -> dict[str, int]:
     elif way.function is Function.SILU:
         # It takes half the sum.
         shift = log2 - 1
+    elif way.function is Function.GELU:
+        shift = log2
     return {
         "function": int(way.function),
         "shift": shift,

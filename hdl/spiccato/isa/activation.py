@@ -25,6 +25,8 @@ class Function(enum.IntEnum):
     ELU = 5
     #: Scaled u times sigmoid(2 u).
     SILU = 6
+    #: Scaled u times the share of a normal distribution that is below u.
+    GELU = 7
 
 
 #: Fields of the words that finish a dense layer's slots, as :class:`~.word.Word` takes them.

@@ -1,6 +1,7 @@
 """The dense unit: from a lane's four finished accumulators, each a unit's, to their h, one a cycle."""
 
 import functools
+import math
 
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
@@ -17,8 +18,9 @@ from .part import Part, place
 __all__ = ["DenseTable", "DenseUnit"]
 
 _CUT = GATE_FRAC_BITS - DENSE_FRAC_BITS
-#: The table: sigmoid(2 u) and, behind it, exp(-u), of u in [0, 8) in 512 segments each.
+#: The table, of u in [0, 8) in 512 segments: one function behind the other.
 _INDEX_BITS, _RANGE_BITS = 9, 3
+_SECTION_BITS = 2
 _MAGNITUDE_BITS = DENSE_FRAC_BITS + _RANGE_BITS
 _FRACTION_BITS = _MAGNITUDE_BITS - _INDEX_BITS
 _BASE_BITS, _BASE_FRAC, _SLOPE_BITS = 23, 22, 17
@@ -34,17 +36,25 @@ _FACTOR = unsigned(FACTOR_FRAC_BITS + 1)
 _ADDEND_SHIFT = FACTOR_FRAC_BITS + H_FRAC_BITS - _TABLE_FRAC
 #: Half of what h is a multiple of, beside a product.
 _HALF = 1
+#: Which section of the table others than the first are for.
+_SECTIONS = {Function.ELU: 1, Function.GELU: 2}
 #: Functions whose scaled sums count only from 0 on.
 _ONE_SIDED = (Function.RELU, Function.ELU)
 
 
 @functools.cache
 def _table():
-    """Integer arrays (base, slope) of both functions, as :mod:`.activation` makes them."""
+    """Integer arrays (base, slope) of sigmoid(2 u), exp(-u) and a normal distribution, as in :mod:`.activation`."""
     width = 2.0**_RANGE_BITS / (1 << _INDEX_BITS)
     start = np.arange(1 << _INDEX_BITS) * width
     bases, slopes = [], []
-    for function in (lambda u: 1 / (1 + np.exp(-2 * u)), lambda u: np.exp(-u)):
+    error_function = np.vectorize(math.erf, otypes=[np.float64])
+    functions = (
+        lambda u: 1 / (1 + np.exp(-2 * u)),
+        lambda u: np.exp(-u),
+        lambda u: (1 + error_function(u / np.sqrt(2))) / 2,
+    )
+    for function in functions:
         left, middle, right = (function(start + part * width) for part in (0, 0.5, 1))
         shift = (middle - (left + right) / 2) / 2
         slope = np.rint((right - left) * 2.0**_BASE_FRAC).astype(np.int64)
@@ -119,7 +129,7 @@ class DenseUnit(Part):
         self.saturated_latency = self._scaled + 1
         fields = Word(DENSE_FIELDS)
         sizes = [Const(0, DENSE_BITS + 1)] * GATES + [Const(0, field.width) for field in fields]
-        addr_bits = _INDEX_BITS + 1
+        addr_bits = _INDEX_BITS + _SECTION_BITS
         super().__init__(
             "dense_unit",
             {
@@ -141,7 +151,7 @@ class DenseUnit(Part):
         scaled = saturate(((u >> shift) + _SCALED_HALF) >> _SCALED_CUT, VECTOR_BITS)
         magnitude = np.minimum(np.where(negative, ~u, u), (1 << _MAGNITUDE_BITS) - 1)
         base, slope = _table()
-        index = (magnitude >> _FRACTION_BITS) + ((function == Function.ELU) << _INDEX_BITS)
+        index = (magnitude >> _FRACTION_BITS) + (_SECTIONS.get(Function(function), 0) << _INDEX_BITS)
         fraction = magnitude & ((1 << _FRACTION_BITS) - 1)
         looked_up = ((base[index] << _FRACTION_BITS) + slope[index] * fraction) >> _TABLE_SHIFT
         sigmoid = np.where(negative, _ONE - looked_up, looked_up)
@@ -156,7 +166,7 @@ class DenseUnit(Part):
                 addend = np.minimum(sigmoid, _ONE - 1)
             case Function.TANH:
                 addend = np.minimum(2 * sigmoid - _ONE, _ONE - 1)
-            case Function.SILU:
+            case Function.SILU | Function.GELU:
                 product, addend = (sigmoid >> 1) * scaled, _HALF
             case _:
                 second = (looked_up - _ONE) >> 1 if function == Function.ELU else scaled
@@ -199,7 +209,9 @@ class DenseUnit(Part):
         m.d.sync += mark.eq(is_beyond & marks & ~(one_sided & signs.at(self._scaled)))
         m.d.comb += self.saturated.eq(mark)
 
-        looked_up = self._look_up(m, argument, function.at(self._turn) == Function.ELU)
+        now = function.at(self._turn)
+        section = Cat(now == one for one in sorted(_SECTIONS, key=_SECTIONS.__getitem__))
+        looked_up = self._look_up(m, argument, section)
         at = self._looked_up
         sigmoid = Signal(_TABLE_BITS, reset_less=True)
         fall = Signal(signed(VECTOR_BITS), reset_less=True)
@@ -231,14 +243,14 @@ class DenseUnit(Part):
                 m.d.sync += kept.eq(Mux(take, taken, otherwise))
         return rows[0][:DENSE_BITS].as_signed(), rows[0][-1]
 
-    def _look_up(self, m, argument, falls):
-        """The table's result for a sum's magnitude, in cycle ``_looked_up``."""
+    def _look_up(self, m, argument, section):
+        """A section's result for a sum's magnitude, in cycle ``_looked_up``."""
         magnitude = (argument ^ argument[-1].replicate(DENSE_BITS))[: DENSE_BITS - 1]
         over = magnitude[_MAGNITUDE_BITS:].any()
         within = Signal(_MAGNITUDE_BITS, name="within")
         m.d.comb += within.eq(Mux(over, (1 << _MAGNITUDE_BITS) - 1, magnitude[:_MAGNITUDE_BITS]))
         known = self._turn + self._argument_registers
-        address = Cat(within[_FRACTION_BITS:], falls)
+        address = Cat(within[_FRACTION_BITS:], section)
         line = place(m, "line", self._line)
         fraction = DelayLine(m, "fraction", within[:_FRACTION_BITS], self._turn).at(known + Rom.latency)
         m.d.comb += [
@@ -260,7 +272,7 @@ class DenseUnit(Part):
         with m.Switch(functions[0]):
             with m.Case(Function.LEAKY, Function.ELU):
                 m.d.sync += a.eq(Mux(negatives[0], factor, 0))
-            with m.Case(Function.SILU):
+            with m.Case(Function.SILU, Function.GELU):
                 m.d.sync += a.eq(sigmoid[1:])
             with m.Default():
                 m.d.sync += a.eq(0)
@@ -277,7 +289,7 @@ class DenseUnit(Part):
             with m.Case(Function.TANH):
                 twice = Cat(Const(0, 1), sigmoid[: _TABLE_FRAC - 1], ~sigmoid[_TABLE_FRAC - 1]).as_signed()
                 m.d.sync += d.eq(Mux(sigmoid[-1], largest, twice))
-            with m.Case(Function.SILU):
+            with m.Case(Function.SILU, Function.GELU):
                 m.d.sync += d.eq(_HALF)
             with m.Default():
                 m.d.sync += d.eq(Mux(negatives[2], _HALF, doubled))

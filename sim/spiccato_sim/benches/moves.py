@@ -39,11 +39,11 @@ class Move(NamedTuple):
 
 def same(state: State, other: State) -> bool:
     """Whether two states are of the same model and the same in every bit."""
-    return state.model == other.model and all(
-        np.array_equal(one, another)
-        for one, another in ((state.sums, other.sums), (state.c, other.c), (state.h, other.h))
-        if one is not None or another is not None
-    )
+    pairs = [(state.sums, other.sums), (state.c, other.c)]
+    if state.h is not None and other.h is not None:
+        pairs.append((state.h, other.h))
+    both_keep = (state.h is None) == (other.h is None)
+    return state.model == other.model and both_keep and all(np.array_equal(*pair) for pair in pairs)
 
 
 @dataclass
