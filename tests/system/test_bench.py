@@ -175,6 +175,23 @@ def test_other_profiles(replace_simulate, tmp_path):
     assert again == rows
 
 
+def test_other_kinds_of_layers(replace_simulate, tmp_path):
+    """Each is on the first configuration that has its epilogues; in other profiles one of the own is measured."""
+    replace_simulate(lambda program, comparison: comparison)
+    own = BOARD.config
+    more = dataclasses.replace(own, name=f"{own.name}-kinds", epilogues=("lstm", "gru"))
+    board = dataclasses.replace(BOARD, configurations={"default": own, "kinds": more})
+    gru = random_network(np.random.default_rng(1), layers=1, min_size=4, max_size=6, name="gru", kinds=("gru",))
+    result = bench.run_bench([board], [NETWORK, gru], out=tmp_path, error_steps=20, best=False)
+    assert result.passed
+    assert {(row["kind"], row["model"], row["configuration"], row["measured"]) for row in result.rows} == {
+        ("preset", "small", own.name, True),
+        ("preset", "gru", more.name, True),
+        ("profile", "small", own.name, True),
+        ("profile", "gru", more.name, False),
+    }
+
+
 def test_contexts_that_take_turns(replace_simulate, monkeypatch, tmp_path):
     """One row more, whose figures are those of all contexts; a context that differs is a failure."""
     replace_simulate(lambda program, comparison: comparison)

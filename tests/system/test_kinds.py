@@ -35,6 +35,40 @@ def test_random_networks(kinds, seed, config, build_folder):
     assert not result.failures and result.bit_exact
 
 
+@pytest.mark.parametrize("family, profile", [("agilex7", "conservative"), ("ecp5", "aggressive")])
+def test_many_lanes(family, profile, build_folder):
+    """That share tables, and have copies of what chooses."""
+    config = dataclasses.replace(
+        configuration("test8"),
+        name="lanes",
+        cores=2,
+        block=16,
+        family=family,
+        profile=profile,
+        epilogues=("gru", "lstm", "dense"),
+    )
+    network = zoo.random_network(np.random.default_rng(3), layers=4, min_size=9, max_size=50, kinds=config.epilogues)
+    assert {layer.kind for layer in network.hidden_layers} == {*config.epilogues}
+    program = compile_program([network], config)
+    result = simulate(program, zoo.inputs(network, 10), spaced=4, build_folder=build_folder)
+    assert not result.failures and result.bit_exact
+
+
+@pytest.mark.long
+def test_full_size(build_folder):
+    """A GRU and a network of all kinds on the RTL of a board, at full size."""
+    config = configuration("ia420f-kinds")
+    mixed = zoo.random_network(
+        np.random.default_rng(1), layers=5, min_size=100, max_size=260, kinds=config.epilogues, name="mixed"
+    )
+    assert {layer.kind for layer in mixed.hidden_layers} == {*config.epilogues}
+    for network in (zoo.build("gru_tiny"), mixed):
+        result = simulate(
+            compile_program([network], config), zoo.inputs(network, 9), spaced=4, build_folder=build_folder
+        )
+        assert not result.failures and result.bit_exact
+
+
 def test_saturation_marks_its_own_packet(config, build_folder):
     """Whatever comes before and behind it, as close as may be."""
     rng = np.random.default_rng(0)

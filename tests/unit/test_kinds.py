@@ -130,6 +130,18 @@ def test_gru_takes_as_many_cycles_as_the_lstm(config):
         assert cycles[0] == cycles[1]
 
 
+@pytest.mark.parametrize("name", ["gru_tiny", "gru_small"])
+def test_gru_twins_on_a_board(name):
+    """At most three cycles a layer more than the LSTM twin; that is as fast where other epilogues are built, too."""
+    twin = name.replace("gru", "lstm")
+    ours, theirs, alone = (
+        compile_network(zoo.build(model), configuration(board))
+        for model, board in ((name, "ia420f-kinds"), (twin, "ia420f-kinds"), (twin, "ia420f"))
+    )
+    assert (theirs.spaced_latency, theirs.initiation_interval) == (alone.spaced_latency, alone.initiation_interval)
+    assert ours.spaced_latency <= alone.spaced_latency + 3 * len(ours.layers)
+
+
 def test_slow_gru_keeps_what_rounding_leaves():
     """A unit that moves by less than half a unit of h's last place in a step follows float64 over thousands of them."""
     weight_ih = np.zeros((3, 1))
