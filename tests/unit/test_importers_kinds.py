@@ -49,6 +49,8 @@ DENSE = [node("MatMul", "x V", "v"), node("Add", "v d", "w")]
 GRU = node("GRU", "x W R B", "g", hidden_size=6, linear_before_reset=1)
 SQUEEZE = node("Squeeze", "g one", "s")
 LOW, HIGH = np.float32(-0.25), np.float32(0.75)
+ONES = {"p1": np.float32(1), "two": np.float32(2), "half": np.float32(0.5), "r2": np.float32(2**0.5),
+        "r12": np.float32(0.5**0.5)}  # fmt: skip
 ACTIVATIONS = {
     "Relu": {},
     "LeakyRelu": {"alpha": 0.2},
@@ -75,6 +77,41 @@ GRAPHS = {
     "clip from below": model([*DENSE, node("Clip", "w low", "y")], low=LOW),
     "clip from above": model([*DENSE, helper.make_node("Clip", ["w", "", "high"], ["y"])], high=HIGH),
     "prelu": model([*DENSE, node("PRelu", "w p", "y")], p=np.float32([0.3])),
+    "gelu, as exporters write it": model(
+        [
+            *DENSE,
+            node("Div", "w r2", "z"),
+            node("Erf", "z", "e"),
+            node("Add", "e p1", "a"),
+            node("Mul", "w a", "m"),
+            node("Mul", "m half", "y"),
+        ],
+        **ONES,
+    ),
+    "gelu, half of x first": model(
+        [
+            *DENSE,
+            node("Mul", "w r12", "z"),
+            node("Erf", "z", "e"),
+            node("Add", "p1 e", "a"),
+            node("Mul", "w half", "m"),
+            node("Mul", "m a", "y"),
+        ],
+        **ONES,
+    ),
+    "gelu, half of the rest first": model(
+        [
+            *DENSE,
+            node("Mul", "w two", "u"),
+            node("Div", "u r2", "z"),
+            node("Erf", "z", "e"),
+            node("Add", "e p1", "a"),
+            node("Div", "a two", "m"),
+            node("Mul", "m u", "t"),
+            node("MatMul", "t V2", "y"),
+        ],
+        **ONES,
+    ),
     "silu": model([*DENSE, node("Sigmoid", "w", "t"), node("Mul", "w t", "y")]),
     "silu, the other way round": model([*DENSE, node("Sigmoid", "w", "t"), node("Mul", "t w", "y")]),
     "constants around an activation": model(

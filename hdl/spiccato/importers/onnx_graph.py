@@ -17,6 +17,7 @@ from ..errors import ModelError
 from ..network import Network
 from .confirm import SIZES, confirm
 from .cut import WHOLE, Cut
+from .onnx_patterns import with_gelu_nodes
 from .onnx_recurrent import RECURRENT
 from .onnx_run import GraphRun
 from .stages import Misfit
@@ -55,14 +56,15 @@ def convert(model: onnx.ModelProto, name: str, cut: Cut = WHOLE) -> Network:
     model = _checked(model)
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
+    graph = with_gelu_nodes(model.graph)
     opsets = {entry.domain.removeprefix("ai.onnx"): entry.version for entry in model.opset_import}
-    initialisers = {tensor.name: tensor for tensor in model.graph.initializer}
-    given = [value for value in model.graph.input if value.name not in initialisers]
+    initialisers = {tensor.name: tensor for tensor in graph.initializer}
+    given = [value for value in graph.input if value.name not in initialisers]
     if not given:
         raise ModelError("the graph has no input")
-    _check_names(model.graph, cut)
-    features, units = (_sizes(model.graph, initialisers, number) for number in (1, 2))
-    states = _state_inputs(model.graph, given)
+    _check_names(graph, cut)
+    features, units = (_sizes(graph, initialisers, number) for number in (1, 2))
+    states = _state_inputs(graph, given)
     data = next((value for value in given if value not in states), given[0])
     states = [value for value in states if value is not data]
     first_error: Misfit | None = None
@@ -73,7 +75,7 @@ def convert(model: onnx.ModelProto, name: str, cut: Cut = WHOLE) -> Network:
     for form, state_form, pair in itertools.product(_forms(data, features), _state_forms(data, states, units), pairs):
 
         def run(shape, state_form=state_form):
-            return GraphRun(model.graph, opsets, cut).network(name, {data.name: shape} | state_form(shape))
+            return GraphRun(graph, opsets, cut).network(name, {data.name: shape} | state_form(shape))
 
         shape = form(*pair)
         try:
