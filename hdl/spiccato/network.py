@@ -6,7 +6,6 @@ finite and its shapes chain, so that nothing behind it (compiler, models, benche
 
 import dataclasses
 import functools
-import itertools
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ __all__ = ["Network"]
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Layers, each fed by the one before, of any kinds in any order.
+    """Layers, each fed by the one before or by several, of any kinds in any order.
 
     Parameters
     ----------
@@ -43,14 +42,17 @@ class Network:
         model; None if nothing was.
     outputs : sequence of (str, int)
         Names and sizes of the parts of an output packet, in their order; none: one part, ``output``.
+    reads : sequence of int
+        For each layer of how many ones before it the results are its input, one behind the other: what goes around
+        layers, to be added or to stand beside their results, is in the weights of the layer behind. None: 1 of each.
     states : sequence of StateName
         What the model calls h and c of its layers, as far as it does.
 
     Raises
     ------
     ModelError
-        No layer that is more than linear, sizes that do not chain, parts of outputs that are not all of them, names of
-        states that there are not, or a bad calibration array.
+        No layer that is more than linear, sizes that do not chain, layers that read others than there are, parts of
+        outputs that are not all of them, names of states that there are not, or a bad calibration array.
     """
 
     layers: tuple[Layer, ...]
@@ -58,20 +60,26 @@ class Network:
     calibration: Array | None = None
     origin: str | None = None
     outputs: tuple[tuple[str, int], ...] = ()
+    reads: tuple[int, ...] = ()
     states: tuple[StateName, ...] = ()
 
     def __post_init__(self) -> None:
         outputs = tuple((name, size) for name, size in self.outputs)
-        set_fields(self, layers=tuple(self.layers), outputs=outputs, states=tuple(self.states))
+        reads = tuple(self.reads)
+        set_fields(self, layers=tuple(self.layers), outputs=outputs, reads=reads, states=tuple(self.states))
         if all(layer.linear is not None for layer in self.layers):
             what = "only linear layers, which are one matrix" if self.layers else "no layers"
             raise ModelError(f"network '{self.name}' has {what}; at least one LSTM, GRU or dense layer is needed")
         labels = list(self._labels())
-        for (before, source), (after, sink) in itertools.pairwise(zip(labels, self.layers)):
-            if source.output_size != sink.input_size:
-                raise ModelError(
-                    f"{after} takes {sink.input_size} inputs; expected {source.output_size}, the outputs of {before}"
-                )
+        if reads and len(reads) != len(labels):
+            raise ModelError(f"reads tells of {len(reads)} layers; expected {len(labels)}")
+        for number, (label, layer, count) in enumerate(zip(labels, self.layers, self.layer_reads)):
+            if not 1 <= count <= max(number, 1):
+                raise ModelError(f"{label} reads {count} layers; expected 1 to {max(number, 1)}: those before it")
+            given = sum(one.output_size for one in self.layers[max(number - count, 0) : number])
+            if number and given != layer.input_size:
+                before = " and ".join(labels[number - count : number])
+                raise ModelError(f"{label} takes {layer.input_size} inputs; expected {given}, the outputs of {before}")
         names, sizes = zip(*self.output_parts)
         if sum(sizes) != self.output_size or len(set(names)) != len(names):
             told = ", ".join(f"{name} {size}" for name, size in self.outputs)
@@ -138,28 +146,40 @@ class Network:
             count[layer.title] += 1
 
     @functools.cached_property
-    def _computed(self) -> tuple[tuple[Layer, ...], LinearLayer]:
-        """The layers as they are computed, and the last one, which is linear."""
-        hidden: list[Layer] = []
-        pending: LinearLayer | None = None
-        for layer in self.layers:
+    def _computed(self) -> tuple[tuple[tuple[Layer, int], ...], tuple[LinearLayer, int]]:
+        """The layers as they are computed, each with how many it reads; and the last one, which is linear."""
+        hidden: list[tuple[Layer, int]] = []
+        pending: tuple[LinearLayer, int] | None = None
+        kept = {
+            one for number, count in enumerate(self.layer_reads) if count > 1 for one in range(number - count, number)
+        }
+        for number, (layer, count) in enumerate(zip(self.layers, self.layer_reads)):
             if layer.linear is not None:
-                pending = layer.linear if pending is None else layer.linear.after(pending)
+                pending = (layer.linear, count) if pending is None else (layer.linear.after(pending[0]), pending[1])
+                if number in kept:
+                    hidden.append((_as_dense(pending[0]), pending[1]))
+                    pending = None
                 continue
             if pending is not None:
-                merged = _merged(pending, layer)
-                hidden += [DenseLayer(pending.weight, pending.bias), layer] if merged is None else [merged]
+                merged = _merged(pending[0], layer)
+                more = [(_as_dense(pending[0]), pending[1]), (layer, 1)] if merged is None else [(merged, pending[1])]
+                hidden += more
                 pending = None
             else:
-                hidden.append(layer)
-        return tuple(hidden), LinearLayer.identity(self.output_size) if pending is None else pending
+                hidden.append((layer, count))
+        return tuple(hidden), (LinearLayer.identity(self.output_size), 1) if pending is None else pending
+
+    @property
+    def layer_reads(self) -> tuple[int, ...]:
+        """:attr:`reads`, 1 of each layer unless told."""
+        return self.reads or (1,) * len(self.layers)
 
     @property
     def as_computed(self) -> "Network":
         """The network of :attr:`hidden_layers` and :attr:`output_layer`; itself if no layer is another one there."""
         if [layer for layer in self.layers if layer.linear is None] == list(self.hidden_layers):
             return self
-        return dataclasses.replace(self, layers=(*self.hidden_layers, self.output_layer))
+        return dataclasses.replace(self, layers=(*self.hidden_layers, self.output_layer), reads=self.computed_reads)
 
     @property
     def hidden_layers(self) -> tuple[Layer, ...]:
@@ -168,7 +188,13 @@ class Network:
         Linear layers are multiplied out in float64: with each other, and with the layer behind them where that takes no
         more multiplications. Otherwise they are dense layers.
         """
-        return self._computed[0]
+        return tuple(layer for layer, _ in self._computed[0])
+
+    @property
+    def computed_reads(self) -> tuple[int, ...]:
+        """How many layers each of these reads, and the output layer."""
+        hidden, output = self._computed
+        return tuple(count for _, count in (*hidden, output))
 
     @property
     def stateful_layers(self) -> tuple[Layer, ...]:
@@ -178,7 +204,7 @@ class Network:
     @property
     def output_layer(self) -> LinearLayer:
         """The linear layers at the end multiplied out as one, in float64; the identity if there is none."""
-        return self._computed[1]
+        return self._computed[1][0]
 
     @property
     def input_size(self) -> int:
@@ -231,6 +257,10 @@ class Network:
         if self.calibration is not None:
             tensors["calibration"] = self.calibration
         return tensors
+
+
+def _as_dense(linear: LinearLayer) -> DenseLayer:
+    return DenseLayer(linear.weight, linear.bias)
 
 
 def _merged(first: LinearLayer, layer: Layer) -> Layer | None:

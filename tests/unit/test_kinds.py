@@ -200,6 +200,66 @@ def test_states_by_name(keeps, config):
             compile_program([result], config)
 
 
+#: Layers, and how many each reads: two and three that lie one behind the other, and what a linear layer gives.
+AROUND = {
+    "an LSTM": (lambda: [lstm(1, 4, 6), lstm(2, 6, 6), linear(3, 12, 2)], (1, 1, 2)),
+    "a GRU between dense layers": (
+        lambda: [
+            dense(1, 4, 9, "tanh"),
+            gru(2, 9, 9),
+            dense(3, 18, 7, "relu"),
+            dense(4, 16, 5, "silu"),
+            linear(5, 5, 3),
+        ],
+        (1, 1, 2, 2, 1),
+    ),
+    "two layers": (lambda: [gru(1, 4, 7), lstm(2, 7, 7), dense(3, 14, 7, "elu"), lstm(4, 21, 5)], (1, 1, 2, 3)),
+    "one behind a linear layer": (
+        lambda: [lstm(1, 4, 5), linear(2, 5, 11), gru(3, 11, 11), linear(4, 22, 2)],
+        (1, 1, 1, 2),
+    ),
+    "of many slots": (lambda: [lstm(1, 4, 41), lstm(2, 41, 33), lstm(3, 74, 9)], (1, 1, 2)),
+}
+
+
+@pytest.mark.parametrize("make, reads", AROUND.values(), ids=AROUND)
+def test_what_goes_around_layers(make, reads, config, tmp_path):
+    """Layers that read several: in float64, in the virtual machine, in a file, and back to real numbers."""
+    network = Network(make(), reads=reads, calibration=np.random.default_rng(5).standard_normal((50, 4)))
+    # Written out by hand.
+    xs = zoo.inputs(network, 20)
+    states, expected = [layer.initial_state for layer in network.layers], []
+    for x in xs:
+        results = []
+        for number, (layer, count) in enumerate(zip(network.layers, reads)):
+            step = layer.step(np.concatenate(results[number - count :]) if number else x, *states[number])
+            states[number] = step.h, step.c
+            results.append(step.h)
+        expected.append(results[-1])
+    exact = Reference(network).run(xs)
+    np.testing.assert_array_equal(exact, expected)
+    np.testing.assert_allclose(Reference(network.as_computed).run(xs), exact, rtol=0, atol=1e-12)
+    program = compile_program([network], config, weight_formats="int16")
+    program.save(tmp_path / "p.spiccato")
+    program = Program.load(tmp_path / "p.spiccato")
+    assert rms(VirtualMachine(program).run(xs) - exact) < 1e-4 * max(1, rms(exact))
+    stored = quantised_network(program.model)
+    assert rms(Reference(stored).run(xs) - exact) < 1e-4 * max(1, rms(exact))
+
+
+def test_layers_that_read_what_there_is_not():
+    layers = [lstm(1, 4, 6), lstm(2, 6, 6), linear(3, 12, 2)]
+    for reads, message in (
+        ((1, 2, 1), "LSTM layer 1 reads 2 layers; expected 1 to 1: those before it"),
+        ((1, 0, 1), "LSTM layer 1 reads 0 layers; expected 1 to 1"),
+        ((1, 1), "reads tells of 2 layers; expected 3"),
+        ((1, 1, 1), "linear layer 0 takes 12 inputs; expected 6, the outputs of LSTM layer 1"),
+        ((1, 1, 3), "linear layer 0 reads 3 layers; expected 1 to 2"),
+    ):
+        with pytest.raises(ModelError, match=re.escape(message)):
+            Network(layers, reads=reads)
+
+
 def test_what_saturates_is_marked(config):
     """Results beyond four times the calibration inputs' saturate, and the output says so; below, it does not."""
     network = Network(

@@ -58,15 +58,15 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
             rule(tile not in done, f"tile {tile} is issued twice", cycle)
             done.add(tile)
             issued[chain] = issued.get(chain, 0) + 1
-            producer = matrix.producer
-            if producer is not None:
-                first, last = layout.turns_of_block(layout.layers[producer], block)
+            if (owner := layout.owner(matrix, block)) is not None:
+                layer, own_block = owner
+                first, last = layout.turns_of_block(layer, own_block)
                 for part in range(first, last + 1):
-                    rule(h_at.get((step, producer, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
-            else:
+                    rule(h_at.get((step, layer.number, part), _NEVER) <= cycle, f"tile {tile} reads h too early", cycle)
+            if not matrix.producers:
                 rule(block <= x_blocks, "blocks of x are first used out of order", cycle)
                 x_blocks = max(x_blocks, block + 1)
-            if producer is None and step == 0:
+            if not matrix.producers and step == 0:
                 arrival = (block + 1) * layout.config.beats_per_block - 1 + timing.input
                 rule(arrival <= cycle + result.first_cycle, f"tile {tile} reads x too early", cycle)
             source = Source(int(result.source[position]))

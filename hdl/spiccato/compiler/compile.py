@@ -65,6 +65,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
             LayerPlace(
                 kind=layer.kind.kind,
                 units=layer.units,
+                reads=layer.reads,
                 cells=layer.units * layer.kind.has_state,
                 state_is_h=layer.kind.state_is_h,
                 first_block=layer.first_block,
@@ -76,6 +77,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
             )
             for layer, low in zip(layout.hidden, lowered)
         ),
+        output_reads=layout.output.reads,
         weight_formats=tuple(formats),
         output_frac_bits=integers.output_frac_bits,
         spaced_latency=plan.spaced_latency,

@@ -1,6 +1,7 @@
 """Back from a model's integers to the real numbers that they stand for."""
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,6 +43,7 @@ def quantised_network(model: Model) -> Network:
     output = LayerPlace(
         kind=LinearLayer.kind,
         units=model.output_size,
+        reads=model.output_reads,
         cells=0,
         state_is_h=False,
         first_block=0,
@@ -52,26 +54,37 @@ def quantised_network(model: Model) -> Network:
         recurrent=False,
     )
     layers: list[Layer] = []
-    inputs, vector_from = model.input_size, VectorFrom.X
-    #: What the results that a layer reads are multiples of.
-    multiples: NDArray | float = 1.0
+    columns, vector_from = np.arange(model.input_size), VectorFrom.X
+    #: What each layer's results are multiples of.
+    multiples: list[NDArray] = []
     first_unit = 0
-    for place in (*model.layers, output):
+    for number, place in enumerate((*model.layers, output)):
         kind = kind_named(place.kind)
         frac_bits = model.output_frac_bits if kind.epilogue is None else GATE_FRAC_BITS
-        lowered = _lowered(model, place, kind, inputs, vector_from, frac_bits)
-        lowered = dataclasses.replace(lowered, input=lowered.input / multiples)
-        multiples = 1.0
+        if number:
+            columns, vector_from = _columns(model, model.layers[number - place.reads : number]), VectorFrom.H
+        lowered = _lowered(model, place, kind, columns, vector_from, frac_bits)
+        if number:
+            read = np.concatenate(multiples[-place.reads :])
+            lowered = dataclasses.replace(lowered, input=lowered.input / read)
+        own = np.ones(place.units)
         if place.activation is not None:
             log2_scale = model.log2_scales[first_unit : first_unit + place.units].astype(np.int64)
-            lowered, multiples = unscaled(dataclasses.replace(lowered, activation=place.activation), log2_scale)
+            lowered, own = unscaled(dataclasses.replace(lowered, activation=place.activation), log2_scale)
+        multiples.append(own)
         first_unit += place.units
         if model.has_initial and kind.epilogue is not None:
             h, c = _initial_state(model, place)
             lowered = dataclasses.replace(lowered, initial_h=h, initial_c=c)
         layers.append(kind.from_lowered(lowered))
-        inputs, vector_from = place.units, VectorFrom.H
-    return Network(tuple(layers), model.name, outputs=model.outputs)
+    reads = (*(place.reads for place in model.layers), model.output_reads)
+    return Network(tuple(layers), model.name, outputs=model.outputs, reads=reads)
+
+
+def _columns(model: Model, places: Sequence[LayerPlace]) -> NDArray[np.int64]:
+    """Which columns of a matrix that reads these layers meet their units."""
+    first = model.config.block * places[0].first_block
+    return np.concatenate([model.config.block * one.first_block - first + np.arange(one.units) for one in places])
 
 
 def _initial_state(model: Model, place: LayerPlace) -> tuple[NDArray, NDArray]:
@@ -87,7 +100,12 @@ def _initial_state(model: Model, place: LayerPlace) -> tuple[NDArray, NDArray]:
 
 
 def _lowered(
-    model: Model, place: LayerPlace, kind: type[Layer], inputs: int, vector_from: VectorFrom, frac_bits: int
+    model: Model,
+    place: LayerPlace,
+    kind: type[Layer],
+    columns: NDArray[np.int64],
+    vector_from: VectorFrom,
+    frac_bits: int,
 ) -> LoweredLayer:
     """A layer's rows, of sums with so many fraction bits."""
     shape = place.slots, model.config.cores, model.config.block
@@ -96,21 +114,21 @@ def _lowered(
         """(slots, cores, block, ...) to (units, rows per unit, ...)."""
         return rows_of(dealt, place.turns).reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
 
-    def matrix(recurrent: bool, columns: int, point: NDArray) -> tuple[NDArray, int]:
+    def matrix(recurrent: bool, columns: NDArray[np.int64], point: NDArray) -> tuple[NDArray, int]:
         tiles = _tiles(model, place, recurrent)
         exponents = point - model.shifts[int(recurrent), place.all_slots].astype(np.int64)
-        flat = tiles.reshape(*shape, -1)[..., :columns]
+        flat = tiles.reshape(*shape, -1)[..., columns]
         return rows(np.ldexp(flat, (exponents - WEIGHT_FRAC_BITS)[..., None])), tiles.shape[3]
 
-    weights, terms = matrix(False, inputs, row_point(kind.rows, shape, frac_bits, vector_from, 0))
+    weights, terms = matrix(False, columns, row_point(kind.rows, shape, frac_bits, vector_from, 0))
     if vector_from is VectorFrom.X:
         # Of each feature: log2 of what its mantissas are multiplied by, the scale that its weights carry included.
-        adjust = model.adjust.astype(np.int64).reshape(-1)[:inputs]
+        adjust = model.adjust.astype(np.int64).reshape(-1)[columns]
         weights = np.ldexp(weights, adjust - (EXPONENT_RANGE - 1 - FLOAT_BIAS))
     recurrent = None
     if kind.recurrent:
         point = row_point(kind.rows, shape, frac_bits, VectorFrom.H, 0)
-        recurrent, more = matrix(True, place.units, point)
+        recurrent, more = matrix(True, np.arange(place.units), point)
         terms += more
     # The compiler added half a unit for each term that is rounded down.
     bias = (model.biases[place.all_slots] - terms // 2).astype(np.float64)

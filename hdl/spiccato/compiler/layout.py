@@ -10,6 +10,7 @@ A *turn* is what the cores have of h at once, a quarter each. Units of one row a
 each other: unit ``cores * block / 4`` is the second one of the first lane.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -40,10 +41,10 @@ class Matrix:
     writes_vectors, sends_output : bool
         Where a slot goes when its last tile was added: through an epilogue to the vector file, or out.
     vector_from : VectorFrom
-    producer : int or None
-        Which layer's results its columns meet; None for the network's input.
+    producers : tuple of int
+        Which layers' results its columns meet, one behind the other; none for the network's input.
     first_block, blocks : int
-        Which blocks of the vector file these are.
+        Which blocks of the vector file these are, with what lies between them.
     first_slot, slots : int
     """
 
@@ -53,7 +54,7 @@ class Matrix:
     writes_vectors: bool
     sends_output: bool
     vector_from: VectorFrom
-    producer: int | None
+    producers: tuple[int, ...]
     first_block: int
     blocks: int
     first_slot: int
@@ -69,13 +70,14 @@ class Matrix:
 class PlacedLayer:
     """A layer's place: its slots, the blocks of its results if they are vectors, and its matrices.
 
-    ``turns`` of h come of each slot. ``allocated_blocks`` are those that whole slots write, ``blocks`` those that hold
-    units. ``settings`` are fields of the words that finish slots.
+    It ``reads`` so many layers before it. ``turns`` of h come of each slot. ``allocated_blocks`` are those that whole
+    slots write, ``blocks`` those that hold units. ``settings`` are fields of the words that finish slots.
     """
 
     number: int
     kind: type[Layer]
     units: int
+    reads: int
     first_slot: int
     slots: int
     turns: int
@@ -124,12 +126,11 @@ class Layout:
         self.has_initial = any(
             part is not None and part.any() for layer in lowered for part in (layer.initial_h, layer.initial_c)
         )
-        source: tuple[VectorFrom, int | None, int, int] = (VectorFrom.X, None, 0, self.input_blocks)
         for number, layer in enumerate(lowered):
             vectors, recurrent = layer.kind.epilogue is not None, layer.recurrent is not None
             slots = _divide_up(layer.units * len(layer.kind.rows), config.slot_rows)
             turns = GATES // len(layer.kind.rows) if vectors else 0
-            own = (VectorFrom.H, number, self.vector_blocks, _divide_up(layer.units, config.block))
+            own = (VectorFrom.H, (number,), self.vector_blocks, _divide_up(layer.units, config.block))
             start = Source.PREVIOUS if recurrent else Source.BIAS
             place = self.slots, slots
             self.layers.append(
@@ -137,6 +138,7 @@ class Layout:
                     number=number,
                     kind=layer.kind,
                     units=layer.units,
+                    reads=layer.reads,
                     first_slot=self.slots,
                     slots=slots,
                     turns=turns,
@@ -144,13 +146,20 @@ class Layout:
                     blocks=own[-1] if vectors else 0,
                     allocated_blocks=_divide_up(slots * turns * config.cores, QUARTERS),
                     settings=tuple(settings(layer).items()),
-                    input=Matrix(number, False, start, vectors, not vectors, *source, *place),
+                    input=Matrix(number, False, start, vectors, not vectors, *self._source(layer.reads), *place),
                     recurrent=Matrix(number, True, Source.BIAS, False, False, *own, *place) if recurrent else None,
                 )
             )
             self.slots += slots
             self.vector_blocks += self.layers[-1].allocated_blocks
-            source = own
+
+    def _source(self, reads: int) -> tuple[VectorFrom, tuple[int, ...], int, int]:
+        """What the next layer reads: where it is, which layers' results, their first block and how many there are."""
+        if not self.layers:
+            return VectorFrom.X, (), 0, self.input_blocks
+        first, last = self.layers[-reads], self.layers[-1]
+        producers = tuple(layer.number for layer in self.layers[-reads:])
+        return VectorFrom.H, producers, first.first_block, last.first_block + last.blocks - first.first_block
 
     @property
     def hidden(self) -> list[PlacedLayer]:
@@ -184,12 +193,31 @@ class Layout:
         last = min(first + self.config.block, layer.units) - 1
         return first // per_slot, last // per_slot
 
+    def owner(self, matrix: Matrix, block: int) -> tuple[PlacedLayer, int] | None:
+        """Whose results a matrix' block holds, and which one of that layer's it is; None: x, or what lies between."""
+        where = matrix.first_block + block
+        for layer in (self.layers[number] for number in matrix.producers):
+            if 0 <= where - layer.first_block < layer.blocks:
+                return layer, where - layer.first_block
+        return None
+
     def deal_out(self, array: NDArray, layer: PlacedLayer) -> NDArray:
         """Deal out a layer's rows (units, rows per unit, ...) to (slots, cores, block, ...), zero-padded."""
         rows = array.reshape(-1, *array.shape[2:])
         padded = np.zeros((layer.slots * self.config.slot_rows, *rows.shape[1:]), dtype=array.dtype)
         padded[: len(rows)] = rows
         return dealt(padded, layer.slots, self.config, layer.turns)
+
+    def columns_of(self, matrix: Matrix, array: NDArray) -> NDArray:
+        """Split the last axis, what a matrix' columns meet, into (blocks, block), zero-padded."""
+        if len(matrix.producers) <= 1:
+            return self.columns(array, matrix.blocks)
+        layers = [self.layers[number] for number in matrix.producers]
+        parts = np.split(array, np.cumsum([layer.units for layer in layers])[:-1], axis=-1)
+        blocks = [following.first_block - layer.first_block for layer, following in itertools.pairwise(layers)] + [
+            layers[-1].blocks
+        ]
+        return np.concatenate([self.columns(part, number) for part, number in zip(parts, blocks)], axis=-2)
 
     def columns(self, array: NDArray, blocks: int) -> NDArray:
         """Split the last axis into (blocks, block), zero-padded."""

@@ -100,10 +100,10 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
     for layer, place, name in zip(lowered, layout.layers, names):
         rows, bits = place.kind.rows, frac_bits if place.input.sends_output else GATE_FRAC_BITS
         if place.input.writes_vectors:
-            check_row_range(layer, network_input=place.input.producer is None, name=name)
+            check_row_range(layer, network_input=not place.input.producers, name=name)
         for matrix, array in zip(place.matrices, layer.matrices):
-            scaled = np.ldexp(array, scale.log2_scale) if matrix.producer is None else array
-            dealt = layout.columns(layout.deal_out(scaled, place), matrix.blocks)
+            scaled = np.ldexp(array, scale.log2_scale) if not matrix.producers else array
+            dealt = layout.columns_of(matrix, layout.deal_out(scaled, place))
             point = row_point(rows, dealt.shape[:3], bits, matrix.vector_from, scale.cap)
             quantised = quantise_matrix(dealt, point, formats[place.number] == "int8", name)
             result.mantissas[matrix] = quantised.mantissas

@@ -89,16 +89,17 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
         for slot in range(matrix.slots)
     ]
 
-    # When each block can first be issued, counted from the acceptance of the first input beat.
+    # When each block can first be issued, counted from the acceptance of the first input beat. Blocks that hold no
+    # units meet weights of zero.
     beats = config.beats_per_block
     x_ready = [(block + 1) * beats - 1 + timing.input for block in range(layout.input_blocks)]
-    h_ready = [[_NEVER] * layer.blocks for layer in layout.layers]
+    h_ready = [0] * layout.vector_blocks
+    for layer in layout.hidden:
+        h_ready[layer.first_block : layer.first_block + layer.blocks] = [_NEVER] * layer.blocks
     turn_done = [[_NEVER] * (layer.slots * layer.turns) for layer in layout.layers]
     #: Cycles in which h of some slot is there.
     h_taken: set[int] = set()
-    ready = []
-    for matrix in matrices:
-        ready.append(x_ready if matrix.producer is None else h_ready[matrix.producer])
+    ready = [h_ready if matrix.producers else x_ready for matrix in matrices]
 
     words: list[list | None] = []
     first_cycle = cycle = x_ready[0]
@@ -116,11 +117,11 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
     def pick(chains, cycle):
         """First tile that can be issued: (chain, index in its remaining blocks), or None."""
         for chain in chains:
-            times = ready[chain.number]
+            times, first = ready[chain.number], chain.matrix.first_block
             if chain is not current and cycle < chain.last + timing.reload:
                 continue
             for index, block in enumerate(chain.remaining):
-                if times[block] <= cycle:
+                if times[first + block] <= cycle:
                     if (
                         len(chain.remaining) == 1
                         and chain.matrix.sends_output
@@ -140,7 +141,8 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
         """Whether the open critical chain gets its next block before it could be reloaded."""
         if current is None or current.matrix.recurrent or not current.remaining:
             return False
-        return min(ready[current.number][block] for block in current.remaining) < current.last + timing.reload
+        times, first = ready[current.number], current.matrix.first_block
+        return min(times[first + block] for block in current.remaining) < current.last + timing.reload
 
     while critical or fill:
         choice = pick(critical, cycle)
@@ -203,9 +205,9 @@ def _finish_slot(layout, timing, turn_done, h_ready, chain, cycle):
         when = cycle + timing.dependency_of[layer.kind.epilogue] + turn
         turn_done[number][chain.slot * layer.turns + turn] = when
     for block in range(layer.blocks):
-        if h_ready[number][block] == _NEVER:
+        if h_ready[layer.first_block + block] == _NEVER:
             first, last = layout.turns_of_block(layer, block)
-            h_ready[number][block] = max(turn_done[number][first : last + 1])
+            h_ready[layer.first_block + block] = max(turn_done[number][first : last + 1])
 
 
 def _gap_before_repeat(layout, timing, words):

@@ -85,26 +85,24 @@ def scale_units(network: Network, lowered: Sequence[LoweredLayer]) -> list[Lower
         If how large a function's results are is not known, or is beyond what the hardware can hold.
     """
     layers = network.hidden_layers
-    seen = None if network.calibration is None else _largest_sums(layers, network.calibration)
-    #: What the elements of the vector that a layer reads are at most; None: not known.
-    bounds: Array | None = None
+    seen = None if network.calibration is None else _largest_sums(network, network.calibration)
     result: list[LoweredLayer] = []
-    scales: Array | None = None
+    #: What each layer's results are multiples of, and so at most: what the other kinds give is below 1 in magnitude.
+    scales: list[Array] = []
     for number, (layer, low) in enumerate(zip([*layers, network.output_layer], lowered)):
-        if scales is not None:
-            low = dataclasses.replace(low, input=low.input * scales)
-        scales = None
+        read = np.concatenate(scales[-low.reads :]) if number else None
+        if read is not None:
+            low = dataclasses.replace(low, input=low.input * read)
         if isinstance(layer, DenseLayer):
             name = f"{network.name}: layer {number}"
-            sums = None if bounds is None else np.abs(layer.weight) @ bounds + np.abs(layer.bias)
+            sums = None if read is None else np.abs(layer.weight) @ read + np.abs(layer.bias)
             if seen is not None:
                 likely = _HEADROOM * seen[number]
                 sums = likely if sums is None else np.minimum(sums, likely)
-            low, scales = _scaled(layer, low, sums, name)
-            bounds = scales
+            low, own = _scaled(layer, low, sums, name)
+            scales.append(own)
         else:
-            # What the other kinds give is below 1 in magnitude.
-            bounds = np.ones(low.units)
+            scales.append(np.ones(low.units))
         result.append(low)
     return result
 
@@ -190,16 +188,18 @@ def settings(low: LoweredLayer) -> dict[str, int]:
     }
 
 
-def _largest_sums(layers: Sequence, calibration: Array) -> list[NDArray[np.float64]]:
+def _largest_sums(network: Network, calibration: Array) -> list[NDArray[np.float64]]:
     """Largest magnitudes of each layer's sums before its function, over the calibration inputs (dense layers only)."""
+    layers = network.hidden_layers
     states = [layer.initial_state for layer in layers]
     largest = [np.zeros(layer.output_size) for layer in layers]
     for x in calibration:
-        for number, layer in enumerate(layers):
+        results = [x]
+        for number, (layer, reads) in enumerate(zip(layers, network.computed_reads)):
+            read = np.concatenate(results[-reads:])
             if isinstance(layer, DenseLayer):
-                sums = layer.weight @ x + layer.bias
-                largest[number] = np.maximum(largest[number], np.abs(sums))
-            step = layer.step(x, *states[number])
+                largest[number] = np.maximum(largest[number], np.abs(layer.weight @ read + layer.bias))
+            step = layer.step(read, *states[number])
             states[number] = step.h, step.c
-            x = step.h
+            results.append(step.h)
     return largest

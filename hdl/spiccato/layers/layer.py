@@ -53,6 +53,8 @@ class LoweredLayer:
         What sequences start from; None: zero.
     activation : (str, float or None), or None
         Name and parameter of a dense layer's function.
+    reads : int
+        Its input is the results of so many layers before it, one behind the other.
     log2_scale : int64 (units,), or None
         What its results are divided by, so that vectors hold them, which compilation chooses.
     """
@@ -64,6 +66,7 @@ class LoweredLayer:
     initial_h: Array | None = None
     initial_c: Array | None = None
     activation: tuple[str, float | None] | None = None
+    reads: int = 1
     log2_scale: NDArray[np.int64] | None = None
 
     @property

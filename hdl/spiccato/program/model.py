@@ -67,6 +67,8 @@ class LayerPlace:
         Its kind's name in :data:`spiccato.layers.KINDS`.
     units : int
         Elements of h, from vector block ``first_block`` on.
+    reads : int
+        Its input is the results of so many layers before it, one behind the other.
     cells : int
         Elements of c, from slot ``first_slot`` on: as many, or none.
     state_is_h : bool
@@ -82,6 +84,7 @@ class LayerPlace:
 
     kind: str
     units: int
+    reads: int
     cells: int
     state_is_h: bool
     first_block: int
@@ -110,6 +113,8 @@ class Model:
     outputs : tuple of (str, int)
         Names and sizes of the parts of the output packet.
     layers : tuple of LayerPlace
+    output_reads : int
+        How many layers' results the linear layer reads.
     weight_formats : tuple of "int16" or "int8", one for each of ``layers`` and one for the linear layer
     output_frac_bits : int
         Fraction bits of the output sums.
@@ -149,6 +154,7 @@ class Model:
     output_size: int
     outputs: tuple[tuple[str, int], ...]
     layers: tuple[LayerPlace, ...]
+    output_reads: int
     weight_formats: tuple[str, ...]
     output_frac_bits: int
     spaced_latency: int

@@ -57,16 +57,17 @@ class Reference:
         InputError
             If x has another shape, or holds something else than real numbers.
         """
-        y = self._rounding.vector(real_array(x, (self.network.input_size,), "x", finite=False))
+        results = [self._rounding.vector(real_array(x, (self.network.input_size,), "x", finite=False))]
         nothing, k = np.zeros(0), 0
-        for layer in self.network.layers:
+        for layer, reads in zip(self.network.layers, self.network.layer_reads):
+            read = np.concatenate(results[-reads:])
             if layer.epilogue is None:
-                y = layer.step(y, nothing, nothing, self._rounding).h
+                results.append(layer.step(read, nothing, nothing, self._rounding).h)
             else:
-                self.rows[k], y, self.c[k] = layer.step(y, self.h[k], self.c[k], self._rounding)
-                self.h[k] = y
+                self.rows[k], self.h[k], self.c[k] = layer.step(read, self.h[k], self.c[k], self._rounding)
+                results.append(self.h[k])
                 k += 1
-        return y
+        return results[-1]
 
     def run(self, xs: ArrayLike) -> Array:
         """All timesteps of xs (steps, input_size), from the present state; returns (steps, output_size).
