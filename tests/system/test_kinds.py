@@ -20,7 +20,16 @@ pytestmark = pytest.mark.simulates
 def config():
     #: An order in which no number is that of the name's own place elsewhere.
     return dataclasses.replace(
-        configuration("test4"), name="kinds", io_format="float32", epilogues=("dense", "lstm", "gru"), output_beats=32
+        configuration("test4"),
+        name="kinds",
+        io_format="float32",
+        weight_depth=2048,
+        slots=128,
+        state_slots=256,
+        vector_blocks=64,
+        program_depth=4096,
+        output_beats=32,
+        epilogues=("dense", "lstm", "gru"),
     )
 
 
