@@ -115,7 +115,7 @@ class Network:
         heads : {name: sequence of Layer}
             Linear and dense layers of each head.
         **fields
-            Others of the network.
+            Others of the network; ``reads`` of ``layers`` and of the heads' first ones, which is the same for all.
 
         Raises
         ------
@@ -136,6 +136,8 @@ class Network:
                 )
         joined = [_side_by_side(list(level), number > 0) for number, level in enumerate(zip(*chains.values()))]
         outputs = tuple((name, chain[-1].output_size) for name, chain in chains.items())
+        if fields.get("reads"):
+            fields["reads"] = (*fields["reads"], *[1] * (len(joined) - 1))
         return cls((*layers, *joined), outputs=outputs, **fields)
 
     def _labels(self):

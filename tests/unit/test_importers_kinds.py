@@ -352,6 +352,66 @@ def test_a_product_that_is_no_silu_is_refused():
         load_network(shifted)
 
 
+def twice(m, y):
+    return (y := y + m.l(y)[0]) + m.l2(y)[0]
+
+
+#: What goes around layers. Recurrent layers have 6 units.
+AROUND = {
+    "an LSTM": lambda m, x: m.fc((y := m.g(x)[0]) + m.l(y)[0]),
+    "an LSTM, the other way round": lambda m, x: m.fc(m.l(y := m.g(x)[0])[0] - y),
+    "a GRU behind a linear layer": lambda m, x: m.fc((y := m.p(x)) + m.g6(y)[0]),
+    "a dense layer": lambda m, x: m.fc((y := m.g(x)[0]) + torch.tanh(m.d(y))),
+    "two layers": lambda m, x: m.fc((y := m.g(x)[0]) + m.l2(m.l(y)[0])[0]),
+    "one layer, then another one": lambda m, x: m.fc(twice(m, m.g(x)[0])),
+    "one layer, in front of another": lambda m, x: m.fc(m.l2((y := m.g(x)[0]) + m.l(y)[0])[0]),
+    "the last layer": lambda m, x: (y := m.g(x)[0]) + m.l(y)[0],
+    "with constants": lambda m, x: m.l2(0.5 * ((y := m.g(x)[0]) + m.l(y)[0]) - 0.25)[0],
+    "with an activation": lambda m, x: m.fc(torch.relu((y := m.g(x)[0]) + m.l(y)[0])),
+    "some features": lambda m, x: ((y := m.g(x)[0]) + m.l(y)[0])[..., [4, 1]],
+    "two heads": lambda m, x: (m.fc(z := twice(m, m.g(x)[0])), m.d(z)),
+}
+
+
+@pytest.mark.parametrize("flow", AROUND.values(), ids=AROUND)
+def test_what_goes_around_layers(flow):
+    """In float64 what PyTorch gives, and as exactly as 16-bit weights do on the accelerator."""
+    torch.manual_seed(0)
+    module = Own(
+        flow, g=nn.GRU(5, 6), l=nn.LSTM(6, 6), l2=nn.LSTM(6, 6), g6=nn.GRU(6, 6), p=nn.Linear(5, 6), d=nn.Linear(6, 6),
+        fc=nn.Linear(6, 3),
+    ).eval().double()  # fmt: skip
+    xs = torch.randn(2, 20, 1, 5, dtype=torch.float32).double()
+    network = load_network(module, calibration=xs[:, :, 0].reshape(-1, 5).numpy())
+    assert max(network.layer_reads) > 1
+
+    def given(x):
+        y = module(x)
+        return torch.cat(y, -1).detach().numpy() if isinstance(y, tuple) else y.detach().numpy()
+
+    expected = np.array([given(x)[:, 0] for x in xs])
+    np.testing.assert_allclose(Reference(network).run(xs[0, :, 0].numpy()), expected[0], rtol=0, atol=1e-9)
+    assert_accurate(network, xs[:, :, 0].numpy(), expected, OF_ALL_KINDS)
+
+
+@pytest.mark.parametrize(
+    "flow, message",
+    [
+        (lambda m, x: m.fc(x + m.l(x)[0]), "combines the model's input with the result of nn.LSTM 'l'"),
+        (
+            lambda m, x: m.fc(m.l(x)[0] + m.l2(x)[0]),
+            "combines the result of nn.LSTM 'l' .* with the result of nn.LSTM 'l2'",
+        ),
+        (lambda m, x: m.fc((y := m.l(x)[0]) + m.l2(y)[0].flip(-1)), "combines"),
+        (lambda m, x: (m.fc(m.l2(y := m.l(x)[0])[0]), m.fc(y + m.l2(y)[0])), "read different sums of layers' results"),
+    ],
+)
+def test_sums_that_are_refused(flow, message):
+    module = Own(flow, l=nn.LSTM(6, 6), l2=nn.LSTM(6, 6), fc=nn.Linear(6, 3))
+    with pytest.raises(ModelError, match=message):
+        load_network(module)
+
+
 HEADS = {
     "two linear layers": (lambda m, x: (m.a(h := m.lstm(x)[0]), m.b(h)), {"output[0]": 3, "output[1]": 1}),
     "by name": (

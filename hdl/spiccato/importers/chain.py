@@ -7,7 +7,7 @@ Everything else is for the importer to refuse, so that no operation is overlooke
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -17,9 +17,7 @@ from ..layers import Layer, LinearLayer
 from .stages import Misfit, Names, Stage, Stages
 from .streaming import Labels, StatefulLayer
 
-__all__ = ["Chain"]
-
-_Kind = TypeVar("_Kind", bound=Layer)
+__all__ = ["Chain", "combined"]
 
 _VARYING = "are not the same at every step and in every sequence; supported: one for each feature"
 
@@ -59,12 +57,10 @@ class Chain(Stages):
             # The first recurrent layer tells which axis is time.
             axes = self._view(place, labels, source)
             self.time_axis = axes[0] if axes[0] is not None else self.time_axis
-        if source.constants is not None:
-            layer = self.after_constants(place, labels, source, layer)
         shape = (*labels.shape[:2], layer.output_size)
         initial = self._initial(place, before, shape[1:])
-        flags = {"is_arranged": True, "is_timed": True}
-        h = self.add_result(place, name, shape, layer=layer, parent=source, before=initial, **flags)
+        fed = self.fed(place, labels, source, layer)
+        h = self.add_result(place, name, shape, **fed, before=initial, is_arranged=True, is_timed=True)
         if "c" not in before:
             return h.labels, None
         c = self.add(f"the cell state of {place}", name, shape[1:], is_cell_state=True, parent=h)
@@ -144,11 +140,9 @@ class Chain(Stages):
             if labels.shape[-1:] != (layer.input_size,):
                 raise Misfit(f"{place} reads an array of shape {labels.shape}; expected (..., {layer.input_size})")
             axes = self._view(place, labels, source)[:-1]
-            if source.constants is not None:
-                layer = self.after_constants(place, labels, source, layer)
             shape = (*labels.shape[:-1], layer.output_size)
-            stage = self.add_result(place, name, shape, layer=layer, parent=source, axes=axes, is_arranged=True)
-            return stage.labels
+            fed = self.fed(place, labels, source, layer)
+            return self.add_result(place, name, shape, **fed, axes=axes, is_arranged=True).labels
         features = source.shape[-1]
         rows, feature = np.divmod(labels - source.first, features)
         steps = rows // source.shape[1] if source.is_timed else rows
@@ -161,30 +155,44 @@ class Chain(Stages):
             raise ModelError(f"{place} does not read all {features} features of {source.what} in order")
         if layer.input_size != features:
             raise ModelError(f"{place} takes {layer.input_size} inputs; expected {features}, {source.what}")
-        if source.constants is not None:
-            layer = self.after_constants(place, labels, source, layer)
-        stage = self.following(place, name, source, layer)
+        stage = self.following(place, name, labels, source, layer)
         return stage.first + rows[..., :1] * layer.output_size + np.arange(layer.output_size)
 
-    def following(self, place: str, name: str, source: Stage, layer: Layer) -> Stage:
-        """The stage of a layer on all rows of one whose features come last."""
+    def following(self, place: str, name: str, labels: Labels, source: Stage, layer: Layer) -> Stage:
+        """The stage of a layer on all rows of one whose features come last, the last axis of ``labels``."""
         return self.add_result(
             place,
             name,
             (*source.shape[:-1], layer.output_size),
-            layer=layer,
-            parent=source,
+            **self.fed(place, labels, source, layer),
             axes=source.axes,
             is_arranged=True,
             is_timed=source.is_timed,
         )
 
+    def fed(self, place: str, labels: Labels, source: Stage, layer: Layer) -> dict[str, Any]:
+        """How a layer gets ``labels`` of a stage: fields of its own, with constants and sums in its weights."""
+        if source.constants is not None:
+            layer = _after(layer, LinearLayer(*self.affine(place, labels, source)))
+        base = source.base
+        if not base.addends:
+            return {"layer": layer, "parent": source}
+        combination, reads = combined(base)
+        return {"layer": _after(layer, combination), "parent": base.parent, "reads": reads}
+
     def replacing(self, place: str, name: str, source: Stage, layer: Layer) -> Stage:
         """The stage of a layer that does what the one of ``source`` does, and more."""
-        stage = self.following(place, name or source.name, source, layer)
         names = Names(source.names.start, self.names.end)
-        self._stages[-1] = replace(stage, parent=source.parent, replaced=source, names=names)
+        stage = self.add_result(place, name or source.name, (*source.shape[:-1], layer.output_size))
+        fields = {"layer": layer, "replaced": source, "names": names, "is_arranged": True}
+        kept = {name: getattr(source, name) for name in ("parent", "reads", "axes", "is_timed")}
+        self._stages[-1] = replace(stage, **fields, **kept)
         return self._stages[-1]
+
+    def total(self, place: str, name: str, addends: Mapping[Stage, float], top: Stage) -> Stage:
+        """The stage of a sum of stages on the path of ``top``, each times a number."""
+        fields = {"axes": top.axes, "is_arranged": top.is_arranged, "is_timed": top.is_timed}
+        return self.add_result(place, name, top.shape, parent=top, addends=tuple(addends.items()), **fields)
 
     def constants(
         self, place: str, name: str, labels: Labels, factor: ArrayLike = 1.0, offset: ArrayLike = 0.0
@@ -260,12 +268,10 @@ class Chain(Stages):
             self._stages[-1] = replace(stage, replaced=source, names=Names(source.names.start, self.names.end))
         return self._stages[-1]
 
-    def after_constants(self, place: str, labels: Labels, source: Stage, layer: _Kind) -> _Kind:
-        """The layer, with the constants of the stage that it reads in its input weights."""
+    def affine(self, place: str, labels: Labels, source: Stage) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """A stage's constants as weights and bias, for the last axis of ``labels``."""
         factor, offset = self.columns(place, labels, source)
-        after = layer.after(LinearLayer(np.diag(factor), offset))
-        assert after is not None  # all kinds that are made from models can
-        return after
+        return np.diag(factor), offset
 
     def columns(self, place: str, labels: Labels, source: Stage) -> list[NDArray[np.float64]]:
         """Factor and offset for each feature, the last axis of ``labels``."""
@@ -281,3 +287,20 @@ class Chain(Stages):
         """Steps of the last recurrent layer that was applied; None if there was none."""
         recurrent = [stage for stage in self if stage.layer is not None and stage.layer.recurrent]
         return recurrent[-1].shape[0] if recurrent else None
+
+
+def combined(stage: Stage) -> tuple[LinearLayer, int]:
+    """The linear layer that gives a sum's values, and how many layers it reads: from the first addend to the last."""
+    addends = dict(stage.addends)
+    assert stage.parent is not None
+    path = stage.parent.path()
+    span = path[min(path.index(one) for one in addends) :]
+    size = stage.shape[-1]
+    parts = [addends.get(one, 0.0) * np.eye(size, one.shape[-1]) for one in span]
+    return LinearLayer(np.concatenate(parts, axis=1)), len(span)
+
+
+def _after(layer: Layer, first: LinearLayer) -> Layer:
+    after = layer.after(first)
+    assert after is not None  # all kinds that are made from models can
+    return after

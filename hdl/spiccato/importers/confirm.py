@@ -81,8 +81,9 @@ def confirm(
 
 
 def _are_same(network: Network, other: Network) -> bool:
-    """Whether two networks have the same layers."""
-    return len(network.layers) == len(other.layers) and all(map(_is_same, network.layers, other.layers))
+    """Whether two networks have the same layers, which read the same ones."""
+    same_chain = len(network.layers) == len(other.layers) and network.layer_reads == other.layer_reads
+    return same_chain and all(map(_is_same, network.layers, other.layers))
 
 
 def _is_same(layer: Layer, other: Layer) -> bool:

@@ -36,9 +36,7 @@ def _activated(chain: Chain, place: str, name: str, labels: Labels, function: Fu
                 "a layer"
             )
         layer = DenseLayer(np.eye(source.shape[-1]), activation=function.name, alpha=function.alpha)
-        if source.constants is not None:
-            layer = chain.after_constants(place, source.labels, source, layer)
-        stage = chain.following(place, name, source, layer)
+        stage = chain.following(place, name, source.labels, source, layer)
     return stage.first + labels - source.first
 
 
@@ -62,7 +60,7 @@ def _is_sigmoid_of(gate: Stage, source: Stage) -> bool:
 
 
 def added(chain: Chain, place: str, name: str, labels: Labels, others: Labels, *, sign: float = 1.0) -> Labels:
-    """A result plus ``sign`` times another: of linear layers that read the same, or of one and what it reads."""
+    """A result plus ``sign`` times another: of linear layers that read the same, or of layers one behind the other."""
     pairs = ((labels, 1.0, others, sign), (others, sign, labels, 1.0))
     for one, factor, other, other_factor in pairs:
         source, beside = chain.source(place, one), chain.source(place, other)
@@ -77,7 +75,22 @@ def added(chain: Chain, place: str, name: str, labels: Labels, others: Labels, *
             continue
         stage = chain.replacing(place, name, source, layer)
         return stage.first + one - source.first
+    source, beside = chain.source(place, labels), chain.source(place, others)
+    if _aligned(labels, source, others, beside) and (top := _top(source, beside)) is not None:
+        addends = dict(source.addends or ((source, 1.0),))
+        for stage, factor in beside.addends or ((beside, 1.0),):
+            addends[stage] = addends.get(stage, 0.0) + sign * factor
+        return chain.total(place, name, addends, top).first + labels - source.first
     raise _combined(chain, place, labels, others)
+
+
+def _top(*stages: Stage) -> Stage | None:
+    """The layer behind all others that these stages are sums of, if they are such and lie one behind the other."""
+    layers = [one for stage in stages for one, _ in stage.addends or ((stage, 1.0),)]
+    if any(one.layer is None for one in layers):
+        return None
+    top = max(layers, key=lambda one: len(one.path()))
+    return top if set(layers) <= set(top.path()) else None
 
 
 def _aligned(one: Labels, source: Stage, other: Labels, beside: Stage) -> bool:
@@ -88,6 +101,6 @@ def _aligned(one: Labels, source: Stage, other: Labels, beside: Stage) -> bool:
 
 def _combined(chain: Chain, place: str, labels: Labels, others: Labels) -> ModelError:
     return ModelError(
-        f"{place} combines {chain.what(labels)} with {chain.what(others)}; supported: with a constant, or the sum of a "
-        "linear layer's result and what it reads, or of the results of two linear layers that read the same"
+        f"{place} combines {chain.what(labels)} with {chain.what(others)}; supported: with a constant, or a sum of the "
+        "results of layers one behind the other, or of two linear layers that read the same"
     )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from ..errors import ModelError
 from ..layers import DenseLayer, Layer, LinearLayer
 from ..network import Network
-from .chain import Chain
+from .chain import Chain, combined
 from .stages import Stage
 from .streaming import Labels
 
@@ -99,10 +99,14 @@ def network_of_heads(chain: Chain, heads: Sequence[Head], name: str, origin: str
     shared = 0
     while len({id(path[shared]) if shared < len(path) else None for path in paths}) == 1 and shared < len(paths[0]):
         shared += 1
-    common = [stage.layer for stage in paths[0][:shared] if stage.layer is not None]
+    trunk = [(stage.layer, stage.reads) for stage in paths[0][:shared] if stage.layer is not None]
+    common, reads = [layer for layer, _ in trunk], [count for _, count in trunk]
     branches = [_branch(chain, head, path[shared:]) for head, path in zip(heads, paths)]
     if len(branches) == 1:
-        return Network(tuple(common + branches[0]), name, origin=origin)
+        layers = [*trunk, *branches[0]]
+        return Network(
+            tuple(layer for layer, _ in layers), name, origin=origin, reads=tuple(count for _, count in layers)
+        )
     if not common:
         raise ModelError(
             f"the model gives {' and '.join(_names(heads))}, which read its input each for itself; supported: results "
@@ -110,10 +114,17 @@ def network_of_heads(chain: Chain, heads: Sequence[Head], name: str, origin: str
         )
     whole = LinearLayer.identity(common[-1].output_size)
     # Parts of one result, side by side, are heads of their own until all are joined.
-    chains = {f"{number}, {head.name}": branch or [whole] for number, (head, branch) in enumerate(zip(heads, branches))}
+    first = {branch[0][1] if branch else 1 for branch in branches}
+    if len(first) > 1 or any(count > 1 for branch in branches for _, count in branch[1:]):
+        raise ModelError(
+            f"the model gives {' and '.join(_names(heads))}, which read different sums of layers' results; supported: "
+            "the same one in front of all"
+        )
+    own = [[layer for layer, _ in branch] or [whole] for branch in branches]
+    chains = {f"{number}, {head.name}": branch for number, (head, branch) in enumerate(zip(heads, own))}
     if len(_names(heads)) == len(heads):
         chains = {head.name: branch for head, branch in zip(heads, chains.values())}
-    network = Network.with_heads(common, chains, name=name, origin=origin)
+    network = Network.with_heads(common, chains, name=name, origin=origin, reads=(*reads, *first))
     sizes = [
         (one, sum(head.size for head in heads if head.name == one))
         for one in dict.fromkeys(head.name for head in heads)
@@ -125,19 +136,27 @@ def _names(heads: Sequence[Head]) -> list[str]:
     return [repr(name) for name in dict.fromkeys(head.name for head in heads)]
 
 
-def _branch(chain: Chain, head: Head, path: Sequence[Stage]) -> list[Layer]:
-    """The layers of a head behind those that all share."""
-    layers = [stage.layer for stage in path if stage.layer is not None]
-    last = layers[-1] if layers else None
-    if head.last.constants is not None:
-        # No layer follows that could take the constants up.
-        factor, offset = chain.columns(f"the model's result '{head.name}'", head.labels, head.last)
-        return [*layers, LinearLayer(factor[:, None] * _selection(head), offset)]
+def _branch(chain: Chain, head: Head, path: Sequence[Stage]) -> list[tuple[Layer, int]]:
+    """The layers of a head behind those that all share, and how many each reads."""
+    layers = [(stage.layer, stage.reads) for stage in path if stage.layer is not None]
+    last, reads = layers[-1] if layers else (None, 1)
+    if head.last.constants is not None or head.last.addends:
+        # No layer follows that could take constants and sums up.
+        selected = LinearLayer(_selection(head))
+        if head.last.constants is not None:
+            factor, offset = chain.columns(f"the model's result '{head.name}'", head.labels, head.last)
+            selected = LinearLayer(factor[:, None] * selected.weight, offset)
+        count = 1
+        if head.last.base.addends:
+            combination, count = combined(head.last.base)
+            selected = selected.after(combination)
+        return [*layers, (selected, count)]
     if head.features is None:
         return layers
     if isinstance(last, (LinearLayer, DenseLayer)):
-        return [*layers[:-1], replace(last, weight=last.weight[head.features], bias=last.bias[head.features])]
-    return [*layers, LinearLayer(_selection(head))]
+        some = replace(last, weight=last.weight[head.features], bias=last.bias[head.features])
+        return [*layers[:-1], (some, reads)]
+    return [*layers, (LinearLayer(_selection(head)), 1)]
 
 
 def _selection(head: Head) -> NDArray[np.float64]:

@@ -57,6 +57,10 @@ class Stage:
     constants : two float64 arrays, or None
         The values are those of ``parent``, each times the first, plus the second: one number for each label, NaN where
         the model applied none.
+    addends : tuple of (Stage, float)
+        The values are sums of these stages', each times a number; all are on the path of ``parent``.
+    reads : int
+        ``layer`` reads so many layers of that path, one behind the other.
     axes : tuple
         Of the model's input, the axis that each axis of ``shape`` is; None for those that are none.
     before : dict, or None
@@ -73,6 +77,8 @@ class Stage:
     layer: Layer | None = None
     parent: "Stage | None" = None
     constants: tuple[NDArray[np.float64], NDArray[np.float64]] | None = None
+    addends: "tuple[tuple[Stage, float], ...]" = ()
+    reads: int = 1
     axes: tuple[int | None, ...] = ()
     before: dict[str, Labels] | None = None
     replaced: "Stage | None" = None

@@ -186,6 +186,13 @@ class Model:
         return self.layers[-1].all_slots.stop
 
     @property
+    def layer_inputs(self) -> tuple[int, ...]:
+        """How many elements each layer reads, and the linear one at the end."""
+        reads = [*(layer.reads for layer in self.layers), self.output_reads]
+        units = [layer.units for layer in self.layers]
+        return self.input_size, *(sum(units[n - reads[n] : n]) for n in range(1, len(reads)))
+
+    @property
     def stateful_layers(self) -> tuple[LayerPlace, ...]:
         """Those that have a state."""
         return tuple(layer for layer in self.layers if layer.cells)

@@ -351,7 +351,7 @@ def _layer_multiplications(layer, inputs):
 
 
 def _multiplications(compiled):
-    sizes = [compiled.input_size, *(layer.units for layer in compiled.layers)]
+    sizes = compiled.layer_inputs
     return (
         sum(_layer_multiplications(layer, inputs) for layer, inputs in zip(compiled.layers, sizes))
         + sizes[-1] * compiled.output_size
@@ -359,7 +359,7 @@ def _multiplications(compiled):
 
 
 def _layer_table(compiled):
-    sizes = [compiled.input_size, *(layer.units for layer in compiled.layers)]
+    sizes = compiled.layer_inputs
     rows = [
         [
             name,
