@@ -37,7 +37,9 @@ def config():
 @pytest.mark.parametrize("kinds", [("gru",), ("dense",), ("lstm", "gru", "dense")])
 def test_random_networks(kinds, seed, config, build_folder):
     rng = np.random.default_rng(seed)
-    network = zoo.random_network(rng, layers=3, linear=seed % 2, max_size=20, kinds=kinds, scale=1 + seed % 3)
+    network = zoo.random_network(
+        rng, layers=3, linear=seed % 2, max_size=20, kinds=kinds, scale=1 + seed % 3, around=seed > 1
+    )
     formats = [str(one) for one in rng.choice(["int16", "int8"], len(network.hidden_layers) + 1)]
     program = compile_program([network], config, weight_formats=[formats])
     result = simulate(program, zoo.inputs(network, 12, seed), spaced=4, preload=False, build_folder=build_folder)

@@ -174,6 +174,7 @@ def _model(rng: np.random.Generator, config: Config, number: int) -> Model:
         scale=float(rng.choice([1, 3])),
         name=f"m{number}",
         kinds=config.epilogues,
+        around=True,
     )
     if rng.integers(3) == 0:
         network = _with_initial(rng, network)

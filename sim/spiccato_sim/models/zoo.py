@@ -42,6 +42,8 @@ TRAINED = tuple(TASKS)
 
 # Weights, inputs and calibration inputs of one seed are independent streams of random numbers.
 _WEIGHTS, _INPUTS, _CALIBRATION = range(3)
+# Of random networks' layers.
+_MOST_READ = 3
 
 
 @dataclass(frozen=True)
@@ -137,6 +139,7 @@ def _initialised(
     scale: float,
     name: str,
     activations: Iterable[str] = itertools.repeat("relu"),
+    reads: Sequence[int] = (),
 ) -> Network:
     """A network with PyTorch's initialisation: uniform in +-scale/sqrt(units; linear and dense: inputs).
 
@@ -150,6 +153,8 @@ def _initialised(
         Outputs of each linear layer.
     activations
         Of the dense layers.
+    reads
+        Of how many layers before it each one, linear ones included, reads the results; none: 1 of each.
     """
 
     def uniform(fan: int, *shape: int) -> Array:
@@ -163,11 +168,11 @@ def _initialised(
         return make(*(uniform(h, *shape) for shape in ((gates * h, i), (gates * h, h), (gates * h,), (gates * h,))))
 
     functions = iter(activations)
-    hidden = [layer(*one) for one in zip(kinds, hidden_sizes, hidden_sizes[1:])]
-    linear = [
-        LinearLayer(uniform(i, o, i), uniform(i, o)) for i, o in zip([hidden_sizes[-1], *linear_sizes], linear_sizes)
-    ]
-    return Network((*hidden, *linear), name)
+    sizes = [*hidden_sizes, *linear_sizes]
+    read = [sum(sizes[number + 1 - count : number + 1]) for number, count in enumerate(reads)] or sizes
+    hidden = [layer(*one) for one in zip(kinds, [sizes[0], *read[1:]], hidden_sizes[1:])]
+    linear = [LinearLayer(uniform(i, o, i), uniform(i, o)) for i, o in zip(read[len(hidden) :], linear_sizes)]
+    return Network((*hidden, *linear), name, reads=tuple(reads))
 
 
 def random_network(
@@ -180,6 +185,7 @@ def random_network(
     scale: float = 1.0,
     name: str = "random",
     kinds: Sequence[str] = ("lstm",),
+    around: bool = False,
 ) -> Network:
     """A network for tests, every size drawn for itself from `min_size` to `max_size`, both included.
 
@@ -192,13 +198,17 @@ def random_network(
     kinds
         Of which each layer's is drawn, and of a dense one its activation. With dense layers there are calibration
         inputs, too.
+    around
+        Some layers read the results of several before them.
     """
     sizes = rng.integers(min_size, max_size + 1, 1 + layers + linear).tolist()
-    if tuple(kinds) == ("lstm",):
+    if tuple(kinds) == ("lstm",) and not around:
         return _initialised(rng, sizes[: layers + 1], ["lstm"] * layers, sizes[layers + 1 :], scale, name)
     drawn = [str(kind) for kind in rng.choice(list(kinds), layers)]
     activations = [str(one) for one in rng.choice([one for one in ACTIVATIONS if one != "identity"], layers)]
-    network = _initialised(rng, sizes[: layers + 1], drawn, sizes[layers + 1 :], scale, name, activations)
+    most = [min(number, _MOST_READ) if around and rng.integers(2) else 1 for number in range(layers + linear)]
+    reads = [int(rng.integers(1, max(most_read, 1) + 1)) for most_read in most] if around else []
+    network = _initialised(rng, sizes[: layers + 1], drawn, sizes[layers + 1 :], scale, name, activations, reads)
     return _calibrated(network, int(rng.integers(1 << 16))) if "dense" in drawn else network
 
 
