@@ -78,8 +78,8 @@ REFUSED = {
         r"nn.LayerNorm 'norm' .*: layer_norm on .*takes its mean or variance from the values of each step",
         {"to": "lstm"},
     ),
-    "residual": (
-        lambda: Own(lambda m, x: m.fc(m.more(h := m.lstm(x)[0])[0] + h), more=nn.LSTM(7, 7, batch_first=True)),
+    "product of layers": (
+        lambda: Own(lambda m, x: m.fc(m.more(h := m.lstm(x)[0])[0] * h), more=nn.LSTM(7, 7, batch_first=True)),
         torch.randn(1, 6, 5),
         "combines the result of nn.LSTM 'more'",
         {"to": "more"},

@@ -302,18 +302,18 @@ REFUSED = {
         graph([lstm(), SQUEEZE, *LINEAR[:1], node("Erf", ["v"], ["y"])], constants=[ONE]),
         "node 'erf_1' (Erf) on the result of node 'matmul_1' (MatMul): this operator is not supported here",
     ),
-    "residual": (
+    "product of layers": (
         graph(
             [
                 lstm(),
                 SQUEEZE,
                 helper.make_node("LSTM", ["s", "R2", "R", "B"], ["k"], name="second", hidden_size=4),
                 node("Squeeze", ["k", "one"], ["l"]),
-                node("Add", ["s", "l"], ["y"]),
+                node("Mul", ["s", "l"], ["y"]),
             ],
             constants=[ONE, ("R2", np.ones((1, 16, 4), np.float32))],
         ),
-        "node 'add_1' (Add) combines the result of node 'rnn' (LSTM) with the result of node 'second'",
+        "node 'mul_1' (Mul) combines the result of node 'rnn' (LSTM) with the result of node 'second'",
     ),
     "division by h": (
         graph([lstm(), SQUEEZE, node("Div", ["one", "s"], ["y"])], constants=[ONE]),

@@ -149,6 +149,14 @@ GRAPHS = {
     "an activation on h": model([GRU, SQUEEZE, node("Relu", "s", "r"), node("MatMul", "r V2", "y")]),
     "a linear layer and what it reads": model([GRU, SQUEEZE, node("MatMul", "s S", "u"), node("Add", "u s", "y")]),
     "what a linear layer reads less it": model([GRU, SQUEEZE, node("MatMul", "s S", "u"), node("Sub", "s u", "y")]),
+    "an LSTM and what it reads": model(
+        [
+            *(GRU, SQUEEZE, node("LSTM", "s W6 R6", "h", hidden_size=6), node("Squeeze", "h one", "t")),
+            *(node("Add", "s t", "u"), node("MatMul", "u V2", "y")),
+        ],
+        W6=np.random.default_rng(1).standard_normal((1, 24, 6)).astype(np.float32),
+        R6=np.random.default_rng(2).standard_normal((1, 24, 6)).astype(np.float32),
+    ),
     "two linear layers on the same": model(
         [GRU, SQUEEZE, node("MatMul", "s S", "u"), node("MatMul", "s S2", "t"), node("Sub", "u t", "y")],
         S2=np.float32(np.eye(6)[::-1]),

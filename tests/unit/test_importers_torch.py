@@ -110,7 +110,7 @@ def test_forms_of_a_module():
 
 
 REFUSED = {
-    "residual": (
+    "sum of branches": (
         lambda m, x: m.more[0](m.lstm(x)[0])[0] + m.lstm(x)[0],
         r"Parts \(test_importers_torch.py:\d+\): "
         r"combines the result of nn.LSTM 'more.0' .* with the result of nn.LSTM 'lstm' .*; supported: with a constant",
