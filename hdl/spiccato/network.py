@@ -11,12 +11,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
-import numpy as np
-
 from .arrays import fixed_array
 from .errors import ModelError
 from .layers import DenseLayer, Layer, LinearLayer
 from .layers.arithmetic import Array
+from .layers.heads import side_by_side
 from .layers.layer import set_fields
 from .program import StateName
 
@@ -122,20 +121,7 @@ class Network:
         ModelError
             Also if the heads cannot be computed side by side.
         """
-        chains = {name: _head(name, head) for name, head in heads.items()}
-        ways = {name: [(one.activation, one.alpha) for one in chain] for name, chain in chains.items()}
-        first = next(iter(ways), None)
-        if first is None:
-            raise ModelError("heads: expected one at least")
-        for name, way in ways.items():
-            if way != ways[first]:
-                told = [" ".join(one for one, _ in ways[which]) for which in (first, name)]
-                raise ModelError(
-                    f"heads {first!r} ({told[0]}) and {name!r} ({told[1]}) have other activations; supported: the same "
-                    "ones one after the other, others outside"
-                )
-        joined = [_side_by_side(list(level), number > 0) for number, level in enumerate(zip(*chains.values()))]
-        outputs = tuple((name, chain[-1].output_size) for name, chain in chains.items())
+        joined, outputs = side_by_side(heads)
         if fields.get("reads"):
             fields["reads"] = (*fields["reads"], *[1] * (len(joined) - 1))
         return cls((*layers, *joined), outputs=outputs, **fields)
@@ -272,44 +258,3 @@ def _merged(first: LinearLayer, layer: Layer) -> Layer | None:
         return None
     alone = first.weight.size + sum(matrix.size for matrix in layer.matrices.values())
     return merged if sum(matrix.size for matrix in merged.matrices.values()) <= alone else None
-
-
-def _head(name: str, layers: Sequence[Layer]) -> list[DenseLayer]:
-    """A head's layers, linear ones multiplied out; the last one is linear."""
-    chain: list[DenseLayer] = []
-    for layer in layers:
-        linear = layer.linear
-        if linear is not None:
-            layer = DenseLayer(linear.weight, linear.bias)
-        if not isinstance(layer, DenseLayer):
-            raise ModelError(f"head {name!r} has a {layer.title}; supported: linear and dense layers")
-        if chain and chain[-1].output_size != layer.input_size:
-            raise ModelError(
-                f"head {name!r}: a {layer.title} takes {layer.input_size} inputs; expected {chain[-1].output_size}"
-            )
-        before = chain[-1].linear if chain else None
-        if before is not None:
-            chain[-1] = layer.after(before)
-        else:
-            chain.append(layer)
-    if not chain:
-        raise ModelError(f"head {name!r} has no layers")
-    if chain[-1].linear is None:
-        chain.append(DenseLayer(np.eye(chain[-1].output_size)))
-    return chain
-
-
-def _side_by_side(layers: Sequence[DenseLayer], apart: bool) -> DenseLayer:
-    """Layers of one activation as one: of the same inputs, or, ``apart``, of one's behind the other's."""
-    weight = np.concatenate([layer.weight for layer in layers]) if not apart else _block_diagonal(layers)
-    bias = np.concatenate([layer.bias for layer in layers])
-    return DenseLayer(weight, bias, layers[0].activation, layers[0].alpha)
-
-
-def _block_diagonal(layers: Sequence[DenseLayer]) -> Array:
-    weight = np.zeros((sum(layer.output_size for layer in layers), sum(layer.input_size for layer in layers)))
-    row = column = 0
-    for layer in layers:
-        weight[row : row + layer.output_size, column : column + layer.input_size] = layer.weight
-        row, column = row + layer.output_size, column + layer.input_size
-    return weight

@@ -8,7 +8,8 @@ import pytest
 from rtl_bench import WithTables, make_config, play, random_signed
 from spiccato.isa.activation import Function
 from spiccato.numbers import ACC_BITS, C_BITS, GATE_FRAC, GATE_FRAC_BITS, VECTOR_BITS, join_remainder, split_remainder
-from spiccato.rtl.cell import GRU, CellUnit, Dense
+from spiccato.rtl.cell import CellUnit
+from spiccato.rtl.cell_kinds import GRU, Dense
 
 pytestmark = pytest.mark.fast
 

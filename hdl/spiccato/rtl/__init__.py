@@ -1,3 +1,3 @@
 """The hardware, one module per block."""
 
-from . import cell as _lstm_cell  # noqa: F401  # registers the epilogue
+from . import cell_kinds as _cell_kinds  # noqa: F401  # registers the epilogues

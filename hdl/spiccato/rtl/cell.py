@@ -18,7 +18,6 @@ from ..numbers import (
     TANH_BITS,
     VECTOR_BITS,
     saturate,
-    split_remainder,
 )
 from .activation import ActivationTable, Interpolate, argument_bits
 from .broadcast import DelayLine, chosen, copies
@@ -28,20 +27,20 @@ from .epilogue import Epilogue, register
 from .memory import Rom
 from .part import place
 
-__all__ = ["CellUnit", "Dense", "GRU"]
+__all__ = ["CellUnit", "HALF_N", "HALF_REMAINDER", "N_BITS", "ONE", "UPDATE_SHIFT"]
 
 _HALF_C = 1 << (C_SUM_FRAC_BITS - C_FRAC_BITS - 1)
 _HALF_H = 1 << (GATE_FRAC - 1)
 _GATE, _TANH, _C = unsigned(SIGMOID_BITS), signed(TANH_BITS), signed(C_BITS)
 _C_SUM_BITS = SIGMOID_BITS + C_BITS + 1
 #: A GRU's input part of n: so many bits of its sum that the recurrent part can be added.
-_N_BITS = _C_SUM_BITS - 1 - (C_SUM_FRAC_BITS - GATE_FRAC_BITS)
-_HALF_N = 1 << (GATE_FRAC_BITS - C_FRAC_BITS - 1)
+N_BITS = _C_SUM_BITS - 1 - (C_SUM_FRAC_BITS - GATE_FRAC_BITS)
+HALF_N = 1 << (GATE_FRAC_BITS - C_FRAC_BITS - 1)
 #: (1 - z) n + z h in products of 17 fraction bits, and what of it is kept.
 _UPDATE_BITS = SIGMOID_BITS + VECTOR_BITS
-_UPDATE_SHIFT = GATE_FRAC - REMAINDER_BITS
-_HALF_REMAINDER = 1 << (REMAINDER_BITS - 1)
-_ONE = 1 << GATE_FRAC
+UPDATE_SHIFT = GATE_FRAC - REMAINDER_BITS
+HALF_REMAINDER = 1 << (REMAINDER_BITS - 1)
+ONE = 1 << GATE_FRAC
 
 
 @register
@@ -108,7 +107,7 @@ class CellUnit(Epilogue):
                 a=_GATE,
                 b=signed(VECTOR_BITS),
                 c=unsigned(REMAINDER_BITS),
-                c_shift=_UPDATE_SHIFT,
+                c_shift=UPDATE_SHIFT,
                 p_shift=0,
                 p_bits=_UPDATE_BITS,
                 registers=registers,
@@ -119,7 +118,7 @@ class CellUnit(Epilogue):
                 a=_GATE,
                 b=_TANH,
                 c=signed(_UPDATE_BITS),
-                p_shift=_UPDATE_SHIFT,
+                p_shift=UPDATE_SHIFT,
                 p_bits=C_BITS,
                 registers=registers,
             )
@@ -240,7 +239,7 @@ class CellUnit(Epilogue):
         new_c = c
         if gru is not None:
             lstm_c = DelayLine(m, "lstm_c", c, self._sum_cycle + 1).at(self.latency)
-            new_c = self._chosen(gru, self.latency, "c_of_gru", product_h.p ^ _HALF_REMAINDER, lstm_c).as_signed()
+            new_c = self._chosen(gru, self.latency, "c_of_gru", product_h.p ^ HALF_REMAINDER, lstm_c).as_signed()
         m.d.comb += [self.h.eq(product_h.p[REMAINDER_BITS:].as_signed()), self.c.eq(new_c)]
         return m
 
@@ -248,13 +247,13 @@ class CellUnit(Epilogue):
         """What tanh's result is multiplied with, and what is added: o and half of what is cut, or 1 - z and z h_old."""
         complement = gru.spread(self._gates, 2, "weight_of_gru")
         weight = Signal(_GATE, name="n_weight", reset_less=True)
-        m.d.sync += weight.eq(Mux(complement[0], _ONE, o) - Mux(complement[1], z, 0))
+        m.d.sync += weight.eq(Mux(complement[0], ONE, o) - Mux(complement[1], z, 0))
         product_zh = place(m, "product_zh", self._product_zh)
         state = DelayLine(m, "h_old", self.c_old, self.gate_latency).at(self._gates)
         m.d.comb += [
             product_zh.a.eq(z),
             product_zh.b.eq(state[REMAINDER_BITS:].as_signed()),
-            product_zh.c.eq(state[:REMAINDER_BITS] ^ _HALF_REMAINDER),
+            product_zh.c.eq(state[:REMAINDER_BITS] ^ HALF_REMAINDER),
         ]
         known = self._gates + product_zh.latency
         kept = Signal(signed(_UPDATE_BITS), name="kept", reset_less=True)
@@ -300,7 +299,7 @@ class CellUnit(Epilogue):
         rounded = Signal(signed(ACC_BITS + 1 - (GATE_FRAC_BITS - C_FRAC_BITS)), name="n_rounded", reset_less=True)
         recurrent = Signal(_C, name="n_recurrent", reset_less=True)
         m.d.sync += [
-            rounded.eq((self.acc_o + _HALF_N) >> (GATE_FRAC_BITS - C_FRAC_BITS)),
+            rounded.eq((self.acc_o + HALF_N) >> (GATE_FRAC_BITS - C_FRAC_BITS)),
             recurrent.eq(saturated(rounded, C_BITS)),
         ]
         factor = Signal(_C, name="second_factor", reset_less=True)
@@ -310,8 +309,8 @@ class CellUnit(Epilogue):
 
     def _addend(self, m, gru, product):
         """What is added to that product: i g, or a GRU's input part of n."""
-        from_input = Signal(signed(_N_BITS), name="n_input", reset_less=True)
-        m.d.sync += from_input.eq(saturated(self.acc_g, _N_BITS))
+        from_input = Signal(signed(N_BITS), name="n_input", reset_less=True)
+        m.d.sync += from_input.eq(saturated(self.acc_g, N_BITS))
         cycle = self._gates + self._product_fc.latency
         aligned = Signal(signed(_C_SUM_BITS), name="n_aligned")
         other = Signal(signed(_C_SUM_BITS), name="lstm_addend")
@@ -324,42 +323,3 @@ class CellUnit(Epilogue):
     def _chosen(self, gru, cycle, name, if_gru, otherwise):
         # Half the reach: some of what follows has copies.
         return chosen(gru, cycle, name, if_gru, otherwise, self._reach // 2)
-
-
-@register
-class GRU(CellUnit):
-    """The cell unit as a GRU's. c is h: h as it is in the vector, and the remainder below it."""
-
-    name = "gru"
-
-    @staticmethod
-    def compute(acc, c_old, **settings):
-        """Integer model: ``acc`` (4, ...) of z, r, and n's input and recurrent part, and ``c_old``, to ``(c, h)``."""
-        z, r = (ActivationTable.compute("sigmoid", acc[k], GATE_FRAC_BITS) for k in (0, 1))
-        recurrent = saturate((np.asarray(acc[3]) + _HALF_N) >> (GATE_FRAC_BITS - C_FRAC_BITS), C_BITS)
-        total = (saturate(acc[2], _N_BITS) << (C_SUM_FRAC_BITS - GATE_FRAC_BITS)) + r * recurrent
-        n = ActivationTable.compute("tanh", total, C_SUM_FRAC_BITS)
-        h_old, remainder = split_remainder(c_old)
-        kept = z * h_old + ((remainder + _HALF_REMAINDER) << _UPDATE_SHIFT)
-        p = ((_ONE - z) * n + kept) >> _UPDATE_SHIFT
-        return p ^ _HALF_REMAINDER, p >> REMAINDER_BITS
-
-
-@register
-class Dense(CellUnit):
-    """The cell unit as a dense layer's: an accumulator is a unit, whose h takes its turn."""
-
-    name = "dense"
-    has_state = False
-    turns = GATES
-    settings = tuple(DENSE_FIELDS)
-
-    @staticmethod
-    def compute(acc, c_old, **settings):
-        """Integer model: ``acc`` (4, ...) and the settings, to ``(None, h (4, ...))``."""
-        return None, DenseUnit.compute(acc, **{name: settings[name] for name in ("function", "shift", "factor")})
-
-    @staticmethod
-    def saturates(acc, **settings):
-        """Integer model: whether a unit's scaled sum is beyond what h can hold."""
-        return DenseUnit.saturates(acc, **{name: settings[name] for name in ("function", "shift", "marks")})
