@@ -64,14 +64,15 @@ class Network:
 
     def __post_init__(self) -> None:
         outputs = tuple((name, size) for name, size in self.outputs)
-        reads = tuple(self.reads)
+        if self.reads and len(self.reads) != len(self.layers):
+            raise ModelError(f"reads tells of {len(self.reads)} layers; expected {len(self.layers)}")
+        # What is usual stays untold, so that layers may be replaced by more or fewer.
+        reads = tuple(self.reads) if set(self.reads) != {1} else ()
         set_fields(self, layers=tuple(self.layers), outputs=outputs, reads=reads, states=tuple(self.states))
         if all(layer.linear is not None for layer in self.layers):
             what = "only linear layers, which are one matrix" if self.layers else "no layers"
             raise ModelError(f"network '{self.name}' has {what}; at least one LSTM, GRU or dense layer is needed")
         labels = list(self._labels())
-        if reads and len(reads) != len(labels):
-            raise ModelError(f"reads tells of {len(reads)} layers; expected {len(labels)}")
         for number, (label, layer, count) in enumerate(zip(labels, self.layers, self.layer_reads)):
             if not 1 <= count <= max(number, 1):
                 raise ModelError(f"{label} reads {count} layers; expected 1 to {max(number, 1)}: those before it")

@@ -152,6 +152,9 @@ def _require_known(chain: Sequence[_Link], found: str, cuts: Sequence[Cut]) -> N
             "module itself or an ONNX file would tell what it does",
             cuts,
         )
+    for link in chain:
+        if isinstance(link, StateModule) and not link.layers:
+            BUILDERS[link.kind](link)  # tells what its tensors lack
 
 
 # Order.
@@ -180,7 +183,7 @@ def _cuts(modules: Sequence[StateModule], cut: Cut) -> list[Cut]:
         )
         for size in range(count - 1, 0, -1)
         for first in range(count - size + 1)
-        if all(module.kind in BUILDERS for module in modules[first : first + size])
+        if all(module.layers for module in modules[first : first + size])
     ]
     return [one for one in cuts if one != cut]
 
