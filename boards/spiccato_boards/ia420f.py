@@ -67,7 +67,8 @@ _DEFAULT = Config(
 )
 # Half the weights for 3.6 times the contexts: for sliding windows of a hundred steps.
 _WINDOWS = dataclasses.replace(_DEFAULT, name="ia420f-windows", weight_depth=512, state_slots=1600)
-_KINDS = dataclasses.replace(_DEFAULT, name="ia420f-kinds", epilogues=ALL_KINDS)
+# State memories half as deep, for the tables of the dense layers' functions.
+_KINDS = dataclasses.replace(_DEFAULT, name="ia420f-kinds", epilogues=ALL_KINDS, state_slots=192)
 
 BOARD = Board(
     configurations={"default": _DEFAULT, "windows": _WINDOWS, "kinds": _KINDS},

@@ -142,7 +142,9 @@ def test_a_refusal_names_a_part_that_runs(make, x, message, cut):
     network = load_network(make(), **cut)
     start, end = between(make(), x, cut)
     ys = Reference(network).run(start.reshape(-1, network.input_size))
-    np.testing.assert_allclose(ys, end.reshape(-1, network.output_size), rtol=0, atol=1e-6)
+    expected = end.reshape(-1, network.output_size)
+    # Some give their result for the last step only.
+    np.testing.assert_allclose(ys[-len(expected) :], expected, rtol=0, atol=1e-6)
     assert "; outside stay: before it " in network.origin
 
 

@@ -104,15 +104,19 @@ def missing_epilogues(layout: Layout) -> list[str]:
     return [f"epilogue {name!r} for a {title} (built: {', '.join(built)})" for name, title in missing.items()]
 
 
-def suited(lowered: Sequence[LoweredLayer], configs: Iterable[Config]) -> list[Config]:
-    """Of configurations that differ in their epilogues alone, the first that has those of the layers, else the first.
+#: Fields of configurations that make a single network neither faster nor slower.
+_BESIDE = ("name", "epilogues", "state_slots")
 
-    What a network's layers do not ask for makes it neither faster nor slower.
+
+def suited(lowered: Sequence[LoweredLayer], configs: Iterable[Config]) -> list[Config]:
+    """Of configurations that differ in epilogues and room for states alone, the first that has those of the layers.
+
+    If none has, it is the first of them. What a network's layers do not ask for makes it neither faster nor slower.
     """
     needed = {layer.kind.epilogue for layer in lowered} - {None}
     alike: dict[str, list[Config]] = {}
     for config in configs:
-        rest = {name: value for name, value in config.to_dict().items() if name not in ("name", "epilogues")}
+        rest = {name: value for name, value in config.to_dict().items() if name not in _BESIDE}
         alike.setdefault(json.dumps(rest, sort_keys=True), []).append(config)
     return [next((one for one in group if needed <= {*one.epilogues}), group[0]) for group in alike.values()]
 
