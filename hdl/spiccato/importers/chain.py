@@ -184,8 +184,8 @@ class Chain(Stages):
         """The stage of a layer that does what the one of ``source`` does, and more."""
         names = Names(source.names.start, self.names.end)
         stage = self.add_result(place, name or source.name, (*source.shape[:-1], layer.output_size))
-        fields = {"layer": layer, "replaced": source, "names": names, "is_arranged": True}
-        kept = {name: getattr(source, name) for name in ("parent", "reads", "axes", "is_timed")}
+        fields: dict[str, Any] = {"layer": layer, "replaced": source, "names": names, "is_arranged": True}
+        kept = {field: getattr(source, field) for field in ("parent", "reads", "axes", "is_timed")}
         self._stages[-1] = replace(stage, **fields, **kept)
         return self._stages[-1]
 
