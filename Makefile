@@ -26,7 +26,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv check verilog project bitstream sim demo report test fuzz gates mutate lint equivalence timing bench scaling explore docs clean
+.PHONY: help venv check verilog project bitstream sim demo report test fuzz windows gates mutate lint equivalence timing bench scaling explore docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [PROFILE=] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -75,6 +75,9 @@ test: $(STAMP) ## Run all tests
 
 fuzz: $(STAMP) ## Compare random models and contexts on the RTL with all predictions (long; resumes), or only SEED's
 	@$(BIN)/python -m spiccato_sim.checks.fuzz --workers $(WORKERS) $(if $(SEED),--seed $(SEED))
+
+windows: $(STAMP) ## Measure sliding windows on the RTL of whole boards (minutes)
+	@$(BIN)/python -m spiccato_sim.checks.windows
 
 gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
 	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/system/test_gates.py
