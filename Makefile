@@ -3,8 +3,8 @@
 # Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), PROFILE (aggressive,
 # conservative; else the board's own), MODEL (a benchmark or example by name, or a file), STEPS, SEED, WAVES=1, PORT (of
 # a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the virtual environment), SEEDS (of the placer,
-# for scaling), CONTEXTS (of sim, demo: of every model, or one number for each, with commas; of explore: each number that is
-# tried), SEED=N of fuzz (only that one).
+# for scaling), CONTEXTS (of sim, demo: of every model, or one number for each, with commas; of explore: each number
+# that is tried), SEED=N of fuzz (only that one).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
