@@ -10,7 +10,7 @@ from spiccato.registry import Target
 
 from .flows.flow import Flow
 from .shells.serial import Serial
-from .shells.shell import Shell
+from .shells.shell import BoardDesign, Shell
 
 __all__ = ["Board", "Resources", "RECALLED"]
 
@@ -128,6 +128,12 @@ class Board(Target):
     def verilog_family(self):
         """Its own."""
         return self.config.family
+
+    @property
+    def top(self):
+        """What its first shell builds, where that is a design for pins."""
+        shell = self.shells[0]
+        return shell.design(self.config).part if isinstance(shell, BoardDesign) else None
 
     @property
     def baud(self):

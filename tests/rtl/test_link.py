@@ -54,7 +54,8 @@ class Board(Line):
         self.ports = {name: value for name, (_, value) in ports(self.link).items()}
         self.rng = rng
         self.to_device, self.from_device = bytearray(), bytearray()
-        self.cycle, self.next_byte = 0, 0
+        # No byte has arrived as soon as the clock runs.
+        self.cycle, self.next_byte = 0, FrameReceiver.byte_cycles
         self.stuck = False
         self.inputs_set = {}
         self.faults = 0
@@ -64,7 +65,7 @@ class Board(Line):
         self.registers = {READ_ONLY: 0x1234C0DB, SCRATCH: 0}
         self.writes, self.inputs, self.outputs, self.beat_cycles = [], [], [], []
         self.aw = self.w = None
-        self.answered = False
+        self.answered = self.read_taken = False
         self.packet, self.named = b"", []
         self.steps = 0
         self.output_beats = None
@@ -135,19 +136,20 @@ class Board(Line):
                 self.writes.append(self.w)
             self.set(m_axil_bvalid=1, m_axil_bresp=0 if good else 2)
             self.aw = self.w = None
-        if self.get("m_axil_rvalid"):
+        if self.read_taken:
             self.set(m_axil_rvalid=0)
         for channel, payload in (("aw", "awaddr"), ("w", "wdata")):
             ready = getattr(self, channel) is None and self.chance() and not self.stuck
             self.set(**{f"m_axil_{channel}ready": ready})
             if ready and self.get(f"m_axil_{channel}valid"):
                 setattr(self, channel, self.get(f"m_axil_{payload}"))
-        ready = self.chance() and not self.stuck
+        ready = self.chance() and not self.stuck and not self.get("m_axil_rvalid")
         self.set(m_axil_arready=ready)
         if ready and self.get("m_axil_arvalid"):
             value = self.registers.get(self.get("m_axil_araddr"))
             self.set(m_axil_rvalid=1, m_axil_rdata=value or 0, m_axil_rresp=0 if value is not None else 2)
         self.answered = self.get("m_axil_bvalid") and self.get("m_axil_bready")
+        self.read_taken = self.get("m_axil_rvalid") and self.get("m_axil_rready")
 
     def serve_streams(self):
         ready = self.chance() and not self.stuck

@@ -64,7 +64,7 @@ class SerialDesign(Elaboratable):
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.d.comb += [self.part.rx.eq(rx.i), tx.o.eq(self.part.tx)]
         # Counts 2**25 cycles: a third of a second at 100 MHz.
-        alive = Signal(26)
+        alive = Signal(26, reset_less=True)
         m.d.sync += alive.eq(alive + 1)
         lights = (
             alive[-1],

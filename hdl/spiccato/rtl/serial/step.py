@@ -1,0 +1,284 @@
+"""STEP: an input packet to the accelerator, and the output packet that it leads to.
+
+Beats are wide, and what moves them has to reach all of their bits: they are cut into lanes, each of which has registers
+of its own for that.
+"""
+
+from amaranth.hdl import Cat, Const, Module, Signal
+from amaranth.lib.wiring import In, Out
+
+from ...isa.frames import STEP_HEADER_BYTES, TID_BYTES, Status
+from ...isa.marks import marks_word, request_word
+from ..axi import AxiStream
+from ..broadcast import equal_register, held_reset
+from ..part import Part, place
+from ..words import layout
+from .execution import Execution, Outcome
+from .lane import Lane
+
+__all__ = ["Step"]
+
+
+def _input_stream(config):
+    return AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))
+
+
+def _output_stream(config):
+    return AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
+
+
+class Step(Part):
+    """STEP: see :class:`StepInput` and :class:`StepOutput`.
+
+    Parameters
+    ----------
+    config : Config
+
+    Attributes
+    ----------
+    link : :class:`.execution.Execution`
+    m_axis_input : out, s_axis_output : in, to and from the accelerator; beats are passed on whole, whatever ``tkeep``
+        says
+    """
+
+    def __init__(self, config):
+        self.config = config
+        super().__init__(
+            "link_step",
+            {
+                "link": Out(Execution()),
+                "m_axis_input": Out(_input_stream(config)),
+                "s_axis_output": In(_output_stream(config)),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        link, request, answer = self.link, self.m_axis_input, self.s_axis_output
+        sending = place(m, "input", StepInput(self.config), reset=held_reset(m, "input"))
+        receiving = place(m, "output", StepOutput(self.config), reset=held_reset(m, "output"))
+        m.d.comb += [
+            *(part.link.overdue.eq(link.overdue) for part in (sending, receiving)),
+            *(getattr(sending.link, name).eq(getattr(link, name)) for name in ("go", "byte", "settled", "more")),
+            receiving.link.go.eq(sending.receive),
+            link.take.eq(sending.link.take),
+            *(getattr(link, name).eq(getattr(receiving.link, name)) for name in ("reply_en", "reply")),
+            *(
+                getattr(link, name).eq(getattr(sending.link, name) | getattr(receiving.link, name))
+                for name in ("waiting", "done", "status")
+            ),
+        ]
+        # Beats are the lanes'.
+        for name in ("tid", "tuser", "tlast", "tvalid"):
+            m.d.comb += [
+                getattr(request, name).eq(getattr(sending.axis, name)),
+                getattr(receiving.axis, name).eq(getattr(answer, name)),
+            ]
+        m.d.comb += [sending.axis.tready.eq(request.tready), answer.tready.eq(receiving.axis.tready)]
+        lanes = [
+            place(m, f"lane_{i}", Lane(sending.largest_packet), reset=Const(0))
+            for i in range(self.config.beat_bits // Lane.width)
+        ]
+        # Bytes go from each lane to the one below.
+        for i, (lane, upper) in enumerate(zip(lanes, [*(lane.lower for lane in lanes[1:]), link.byte])):
+            bits = slice(i * Lane.width, (i + 1) * Lane.width)
+            m.d.comb += [
+                lane.shift.eq(sending.shift | receiving.shift),
+                lane.load.eq(receiving.load),
+                lane.write.eq(sending.write),
+                lane.rewind.eq(sending.rewind),
+                lane.sent.eq(sending.sent),
+                lane.upper.eq(upper),
+                lane.beat.eq(answer.tdata[bits]),
+                request.tdata[bits].eq(lane.tdata),
+            ]
+        m.d.comb += receiving.lower.eq(lanes[0].lower)
+        return m
+
+
+class StepInput(Part):
+    """Collects an input packet, so that its beats follow each other as in any other design, and sends it.
+
+    Parameters
+    ----------
+    config : Config
+
+    Attributes
+    ----------
+    link : :class:`.execution.Execution`; ``done`` if there is to be no output, or at once if the time is over
+    axis : out, the packet, but for ``tdata``
+    shift, write, rewind, sent : out, to the lanes
+    receive : out, a pulse: the packet is sent, and is to be answered
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.beat_bytes = config.beat_bits // 8
+        self.largest_packet = config.input_blocks * config.beats_per_block
+        super().__init__(
+            "link_step_input",
+            {
+                "link": Out(Execution()),
+                "axis": Out(_input_stream(config)),
+                "shift": Out(1),
+                "write": Out(1),
+                "rewind": Out(1),
+                "sent": Out(1),
+                "receive": Out(1),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        link, axis = self.link, self.axis
+        outcome = Outcome(m, link, after=1)
+        header = Signal(8 * STEP_HEADER_BYTES, reset_less=True)
+        asked = Signal(layout(request_word))
+        index = Signal(range(self.beat_bytes), reset_less=True)
+        to_come = Signal(range(self.largest_packet + 1), reset_less=True)
+        heads, begins = (Signal(name=name) for name in ("heads", "begins"))
+        m.d.comb += [
+            asked.eq(header[8 * TID_BYTES :]),
+            axis.tid.eq(header),
+            axis.tuser.eq(asked),
+            self.sent.eq(axis.tvalid & axis.tready),
+        ]
+        m.d.sync += (pulse.eq(0) for pulse in (heads, begins, self.shift, self.write, self.rewind, self.receive))
+        with m.If(heads):
+            m.d.sync += header.eq(Cat(header[8:], link.byte))
+        with m.If(begins):
+            m.d.sync += [axis.tvalid.eq(1), axis.tlast.eq(to_come == 1)]
+        with m.If(self.sent):
+            m.d.sync += [axis.tvalid.eq(~axis.tlast), axis.tlast.eq(to_come == 2), to_come.eq(to_come - 1)]
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [index.eq(0), to_come.eq(0)]
+                with m.If(link.go):
+                    m.d.sync += self.rewind.eq(1)
+                    m.next = "HEADER"
+            with m.State("HEADER"):
+                with m.If(link.settled):
+                    m.d.sync += [heads.eq(1), index.eq(index + 1)]
+                    m.d.comb += link.take.eq(1)
+                    with m.If(index == STEP_HEADER_BYTES - 1):
+                        m.d.sync += index.eq(0)
+                        m.next = "BEAT"
+            with m.State("BEAT"):
+                with m.If(link.settled):
+                    m.d.sync += [self.shift.eq(1), index.eq(index + 1)]
+                    m.d.comb += link.take.eq(1)
+                    with m.If(index.all()):
+                        m.next = "BEAT END"
+            with m.State("BEAT END"):
+                with m.If(link.settled):
+                    m.d.sync += [self.write.eq(1), to_come.eq(to_come + 1)]
+                    m.next = "BEAT"
+                    with m.If(~link.more):
+                        m.next = "REWIND"
+            with m.State("REWIND"):
+                m.d.sync += self.rewind.eq(1)
+                m.next = "BEGIN"
+            with m.State("BEGIN"):
+                # The lanes are at the first beat when it can be seen.
+                m.d.sync += begins.eq(1)
+                m.next = "SEND"
+            with m.State("SEND"):
+                m.d.comb += link.waiting.eq(1)
+                with m.If(self.sent & axis.tlast):
+                    m.next = "IDLE"
+                    with m.If(asked.quiet):
+                        outcome.is_(Status.OK)
+                    with m.Else():
+                        m.d.sync += self.receive.eq(1)
+                with m.If(link.overdue):
+                    m.d.sync += [axis.tvalid.eq(0), self.receive.eq(0)]
+                    outcome.is_(Status.TIMEOUT)
+                    m.next = "IDLE"
+        return m
+
+
+class StepOutput(Part):
+    """Receives an output packet, and makes it the response's payload.
+
+    Parameters
+    ----------
+    config : Config
+
+    Attributes
+    ----------
+    link : :class:`.execution.Execution`, without payload
+    axis : in, the packet, but for ``tdata``
+    load, shift : out, to the lanes
+    lower : in, the lowest byte in the lanes
+    """
+
+    def __init__(self, config):
+        self.config = config
+        self.beat_bytes = config.beat_bits // 8
+        super().__init__(
+            "link_step_output",
+            {
+                "link": Out(Execution()),
+                "axis": In(_output_stream(config)),
+                "load": Out(1),
+                "shift": Out(1),
+                "lower": In(8),
+            },
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        link, axis = self.link, self.axis
+        # A reply is three registers behind the state: the lanes' commands, their own, and the reply.
+        outcome = Outcome(m, link, after=3)
+        ends = Signal(reset_less=True)
+        trailer = Signal(8 * (1 + TID_BYTES), reset_less=True)
+        index = Signal(range(self.beat_bytes), reset_less=True)
+        beats_left = Signal(range(self.config.output_beats), reset_less=True)
+        trails, shifts, trailing = (Signal(name=name) for name in ("trails", "shifts", "trailing"))
+        # High in the cycle in which the lanes take the beat.
+        ready, loads = (equal_register(name, resettable=True) for name in ("ready", "loads"))
+        m.d.comb += axis.tready.eq(ready)
+        m.d.sync += [
+            *(pulse.eq(0) for pulse in (self.load, self.shift, trails)),
+            ready.eq(self.load),
+            loads.eq(self.load),
+            shifts.eq(self.shift),
+            trailing.eq(trails),
+            link.reply_en.eq(shifts | trailing),
+            link.reply.eq(self.lower),
+        ]
+        with m.If(trailing):
+            m.d.sync += [link.reply.eq(trailer[:8]), trailer[:-8].eq(trailer[8:])]
+        with m.If(loads):
+            m.d.sync += trailer.eq(Cat(axis.tuser.as_value() | Const(0, 8), axis.tid))
+        with m.FSM():
+            with m.State("IDLE"):
+                m.d.sync += [index.eq(0), beats_left.eq(self.config.output_beats - 1)]
+                with m.If(link.go):
+                    m.next = "RECEIVE"
+            with m.State("RECEIVE"):
+                m.d.comb += link.waiting.eq(1)
+                with m.If(axis.tvalid):
+                    m.d.sync += [self.load.eq(1), ends.eq(axis.tlast)]
+                    m.next = "BEAT"
+                with m.If(link.overdue):
+                    outcome.is_(Status.TIMEOUT)
+                    m.next = "IDLE"
+            with m.State("BEAT"):
+                m.d.sync += [self.shift.eq(1), index.eq(index + 1)]
+                with m.If(index.all()):
+                    m.d.sync += beats_left.eq(beats_left - 1)
+                    m.next = "RECEIVE"
+                    with m.If(ends):
+                        m.next = "TRAILER"
+                    with m.Elif(beats_left == 0):
+                        # More than the accelerator's queue holds: this will never end.
+                        outcome.is_(Status.TIMEOUT)
+                        m.next = "IDLE"
+            with m.State("TRAILER"):
+                m.d.sync += [trails.eq(1), index.eq(index + 1)]
+                with m.If(index == TID_BYTES):
+                    outcome.is_(Status.OK)
+                    m.next = "IDLE"
+        return m
