@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from spiccato.families import FAMILIES
-from spiccato.registry import configuration, find, targets
+from spiccato.registry import find, targets
 from spiccato_sim.models.zoo import MODELS
 
 from .options import board_option, boards_option, profile_option
@@ -66,15 +66,16 @@ def timing(boards, profile):
 @profile_option
 @reports_errors
 def lint(board, profile):
-    """Have Verilator and yosys check the Verilog of a board."""
+    """Have Verilator and yosys check the Verilog of a board, with what its design has around the accelerator."""
     from spiccato.verilog import write_verilog
     from spiccato_sim.checks.lint import lint as check
 
     # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
-    config = configuration(board, profile=profile)
+    design = find(board, profile)
+    config = design.config
     folder = Path("build") / "lint" / config.label
     with status(f"{config.label}: elaborating and checking"):
-        write_verilog(config, folder)
+        write_verilog(config, folder, top=design.top)
         check(folder)
     console.print(f"{config.label}: no warnings")
 

@@ -6,17 +6,7 @@ what they are for (:class:`spiccato.families.Reach`).
 
 from amaranth.hdl import Array, Signal
 
-__all__ = [
-    "DelayLine",
-    "batches",
-    "copies",
-    "equal_register",
-    "held_reset",
-    "power_of_two",
-    "select",
-    "slices",
-    "take",
-]
+__all__ = ["DelayLine", "batches", "copies", "equal_register", "held_reset", "power_of_two", "select", "slices", "take"]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8

@@ -10,7 +10,7 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..isa.marks import MARKS, marks_word
-from .axi import AxiStream
+from .axi import output_stream
 from .broadcast import DelayLine, batches, copies, equal_register
 from .memory import DistributedRam
 from .part import Part, place
@@ -55,7 +55,7 @@ class OutputQueue(Part):
                 "tid": In(config.tid_bits),
                 "last_values": In((config.beat_values - 1).bit_length()),
                 "clear": In(1),
-                "axis": Out(AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))),
+                "axis": Out(output_stream(config)),
                 "taken": Out(1),
             },
         )

@@ -9,7 +9,7 @@ from amaranth.lib.wiring import In, Out, Signature
 
 from ...isa.frames import LINK_VERSION, WORD_BYTES, Status
 from ...isa.registers import ADDRESS_BITS
-from ..axi import AxiLite
+from ..axi import AxiLiteReads, AxiLiteWrites
 from ..broadcast import DelayLine, equal_register
 from ..part import Part
 
@@ -117,11 +117,11 @@ class Read(Part):
     Attributes
     ----------
     link : :class:`Execution`
-    axil : out, the manager's end of AXI4-Lite, of which it drives what belongs to reads
+    axil : out, to the accelerator's control
     """
 
     def __init__(self):
-        super().__init__("link_read", {"link": Out(Execution()), "axil": Out(AxiLite())})
+        super().__init__("link_read", {"link": Out(Execution()), "axil": Out(AxiLiteReads())})
 
     def elaborate(self, platform):
         m = Module()
@@ -177,11 +177,11 @@ class Write(Part):
     Attributes
     ----------
     link : :class:`Execution`
-    axil : out, the manager's end of AXI4-Lite, of which it drives what belongs to writes
+    axil : out, to the accelerator's control
     """
 
     def __init__(self):
-        super().__init__("link_write", {"link": Out(Execution()), "axil": Out(AxiLite())})
+        super().__init__("link_write", {"link": Out(Execution()), "axil": Out(AxiLiteWrites())})
 
     def elaborate(self, platform):
         m = Module()

@@ -23,13 +23,12 @@ from ...isa.frames import (
     Command,
     Status,
 )
-from ...isa.marks import marks_word, request_word
-from ..axi import AxiLite, AxiStream
+from ..axi import AxiLite, input_stream, output_stream
 from ..broadcast import equal_register, held_reset
 from ..memory import Ram
 from ..part import Part, place
-from ..words import layout
 from .execution import Open, Read, Write
+from .header import RequestHeader
 from .reader import Reader
 from .receiver import FrameReceiver
 from .sender import FrameSender
@@ -69,19 +68,17 @@ class Link(Part):
         if not isinstance(watchdog, int) or watchdog < 2:
             raise ValueError(f"watchdog must be an integer of at least 2, not {watchdog!r}")
         self.config, self.watchdog = config, watchdog
-        self.beat_bytes = config.beat_bits // 8
-        #: Beats that an input packet may have.
-        self.largest_packet = config.input_blocks * config.beats_per_block
+        beat_bytes = config.beat_bits // 8
         self.capacity = _power_of_two(
             max(
                 self.least_capacity,
-                REQUEST_HEADER_BYTES + STEP_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES,
+                REQUEST_HEADER_BYTES + STEP_HEADER_BYTES + config.input_beats * beat_bytes + CRC_BYTES,
             )
         )
         #: Bytes of payload that a request may have.
         self.largest_payload = self.capacity - REQUEST_HEADER_BYTES - CRC_BYTES
         # The packet, its marks and tid, or what OPEN is answered.
-        self.reply_capacity = _power_of_two(max(config.output_beats * self.beat_bytes + 1 + TID_BYTES, NONCE_BYTES + 3))
+        self.reply_capacity = _power_of_two(max(config.output_beats * beat_bytes + 1 + TID_BYTES, NONCE_BYTES + 3))
         super().__init__(
             "link",
             {
@@ -90,10 +87,8 @@ class Link(Part):
                 "rx_error": In(1),
                 "tx": Out(stream.Signature(8)),
                 "m_axil": Out(AxiLite()),
-                "m_axis_input": Out(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
-                "s_axis_output": In(
-                    AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
-                ),
+                "m_axis_input": Out(input_stream(config)),
+                "s_axis_output": In(output_stream(config)),
                 "accelerator_rst": Out(1, init=1),
                 "opened": Out(1),
                 "fault": Out(1),
@@ -132,6 +127,7 @@ class Link(Part):
         }
         self._connect_accelerator(m, *(executions[name] for name in (Command.READ, Command.WRITE, Command.STEP)))
         links = [executions[name].link for name in sorted(executions)]
+        self._watch(m, links)
 
         # The request, byte by byte. `left` counts its payload; `more` is up to date whenever `settled` is set.
         reader = Reader(m, requests.r_addr, users=1 + len(links))
@@ -149,49 +145,21 @@ class Link(Part):
         with m.If(takes):
             reader.advance()
         for link, there in zip(links, settled_elsewhere):
-            m.d.comb += link.settled.eq(there)
+            m.d.comb += [link.byte.eq(requests.r_data), link.settled.eq(there), link.more.eq(more)]
 
-        # Counts while the link waits for the accelerator.
-        overdue_in = Signal(range(-1, self.watchdog - 1), reset_less=True)
-        overdue = overdue_in[-1]
-        waiting = Signal(reset_less=True)
-        m.d.sync += waiting.eq(Cat(link.waiting for link in links).any())
-        with m.If(~waiting):
-            m.d.sync += overdue_in.eq(self.watchdog - 2)
-        with m.Elif(~overdue):
-            m.d.sync += overdue_in.eq(overdue_in - 1)
-        for link in links:
-            m.d.comb += [link.byte.eq(requests.r_data), link.more.eq(more), link.overdue.eq(overdue)]
-
-        # The request's header, taken in the cycle after that is decided, and what is known of it one cycle later.
-        sequence = Signal(8, reset_less=True)
-        command = Signal(8, reset_less=True)
-        takes_sequence, takes_command, accepts = (
-            Signal(name=name) for name in ("takes_sequence", "takes_command", "accepts")
+        # Its header, taken in the cycle after that is decided.
+        request = place(m, "header", RequestHeader(self.config, receiver.payload.shape()), reset=Const(0))
+        takes_number, takes_command, accepts = (
+            Signal(name=name) for name in ("takes_number", "takes_command", "accepts")
         )
-        last = Signal(8, reset_less=True)
-        m.d.sync += [takes_sequence.eq(0), takes_command.eq(0), accepts.eq(0)]
-        for takes_it, target, value in (
-            (takes_sequence, sequence, requests.r_data),
-            (takes_command, command, requests.r_data),
-            (accepts, last, sequence),
-        ):
-            with m.If(takes_it):
-                m.d.sync += target.eq(value)
-        is_response, is_open, is_unknown, repeated, following = (
-            Signal(name=name, reset_less=True)
-            for name in ("is_response", "is_open", "is_unknown", "repeated", "following")
-        )
-        expected = Signal(8, reset_less=True)
-        m.d.sync += [
-            is_response.eq(command[7]),
-            is_open.eq(command == Command.OPEN),
-            is_unknown.eq(command[2:7].any()),
-            expected.eq(last + 1),
-            repeated.eq(sequence == last),
-            following.eq(sequence == expected),
+        m.d.sync += [takes_number.eq(0), takes_command.eq(0), accepts.eq(0)]
+        m.d.comb += [
+            request.byte.eq(requests.r_data),
+            request.payload.eq(receiver.payload),
+            request.takes_number.eq(takes_number),
+            request.takes_command.eq(takes_command),
+            request.accepts.eq(accepts),
         ]
-        good_length = self._good_length(m, command, receiver.payload)
 
         # The response. The last one that belongs to a request carried out is kept, to be sent again.
         status = Signal.like(links[0].status, reset_less=True)
@@ -203,10 +171,10 @@ class Link(Part):
         refused_header, refused_payload = (equal_register(f"refused_{name}") for name in ("header", "payload"))
         refuses = Signal()
         starts_sending = Signal()
-        header = Cat(sequence, command | RESPONSE, status | Const(0, 8))
+        header = Cat(request.number, request.command | RESPONSE, status | Const(0, 8))
         m.d.sync += [
             reply_en.eq(Cat(link.reply_en for link in links).any()),
-            reply.eq(_selected((link.reply_en, link.reply) for link in links)),
+            reply.eq(functools.reduce(operator.or_, (Mux(link.reply_en, link.reply, 0) for link in links))),
             starts_sending.eq(0),
             keeps.eq(0),
             refuses.eq(0),
@@ -250,7 +218,7 @@ class Link(Part):
             with m.State("SEQUENCE"):
                 m.d.sync += status.eq(Status.OK)
                 with m.If(settled):
-                    m.d.sync += takes_sequence.eq(1)
+                    m.d.sync += takes_number.eq(1)
                     reader.advance()
                     m.next = "COMMAND"
             with m.State("COMMAND"):
@@ -259,42 +227,42 @@ class Link(Part):
                     reader.advance()
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                # Also long enough for all that is known up to three cycles after the header.
+                # Also long enough for all that is known of the header.
                 with m.If(settled):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
-                with m.If(is_response):
+                with m.If(request.is_response):
                     # One's own, if the line is looped back.
                     m.next = "RELEASE"
-                with m.Elif(is_open):
-                    with m.If(good_length):
+                with m.Elif(request.is_open):
+                    with m.If(request.good_length):
                         m.d.sync += [self.opened.eq(0), accepts.eq(1)]
                         m.next = "EXECUTE"
                     with m.Else():
                         refuse(Status.LENGTH)
                 with m.Elif(~self.opened):
                     refuse(Status.CLOSED)
-                with m.Elif(repeated):
+                with m.Elif(request.repeated):
                     m.next = "ANSWER"
-                with m.Elif(~following):
+                with m.Elif(~request.following):
                     refuse(Status.SEQUENCE)
                 with m.Else():
                     m.d.sync += accepts.eq(1)
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
                 m.next = "KEEP"
-                with m.If(is_unknown):
+                with m.If(request.is_unknown):
                     m.d.sync += status.eq(Status.COMMAND)
-                with m.Elif(~good_length):
+                with m.Elif(~request.good_length):
                     m.d.sync += status.eq(Status.LENGTH)
                 with m.Else():
-                    m.d.sync += gos.bit_select(command[:2], 1).eq(1)
+                    m.d.sync += gos.bit_select(request.command[:2], 1).eq(1)
                     m.next = "WAIT"
             with m.State("WAIT"):
                 with m.If(done):
                     m.d.sync += status.eq(ended)
                     m.next = "KEEP"
-                    with m.If(is_open):
+                    with m.If(request.is_open):
                         # Until now the accelerator was in reset.
                         m.d.sync += self.opened.eq(1)
                     with m.If(ended == Status.TIMEOUT):
@@ -313,48 +281,27 @@ class Link(Part):
                 m.next = "IDLE"
         return m
 
-    def _good_length(self, m, command, payload):
-        """Whether a payload is as long as its command asks for: two cycles after both are known."""
-        good_length = Signal(reset_less=True)
-        whole_beats, some_beats, fits = (
-            Signal(name=name, reset_less=True) for name in ("whole_beats", "some_beats", "fits")
-        )
-        beat_number = (self.beat_bytes - 1).bit_length()
-        m.d.sync += [
-            whole_beats.eq(payload[:beat_number] == STEP_HEADER_BYTES),
-            some_beats.eq(payload[beat_number:].any()),
-            fits.eq(payload <= STEP_HEADER_BYTES + self.largest_packet * self.beat_bytes),
-        ]
-        with m.Switch(command[:2]):
-            with m.Case(Command.OPEN):
-                m.d.sync += good_length.eq(payload == NONCE_BYTES)
-            with m.Case(Command.READ):
-                m.d.sync += good_length.eq(payload == 1)
-            with m.Case(Command.WRITE):
-                m.d.sync += good_length.eq((payload[:2] == 1) & payload[2:].any())
-            with m.Case(Command.STEP):
-                m.d.sync += good_length.eq(whole_beats & some_beats & fits)
-        return good_length
-
     def _connect_accelerator(self, m, read, write, step):
         """The accelerator's ports to the parts that drive them."""
-        for part, outputs, inputs in (
-            (read, ("araddr", "arprot", "arvalid", "rready"), ("arready", "rdata", "rresp", "rvalid")),
-            (
-                write,
-                ("awaddr", "awprot", "awvalid", "wdata", "wstrb", "wvalid", "bready"),
-                ("awready", "wready", "bresp", "bvalid"),
-            ),
-        ):
-            m.d.comb += [getattr(self.m_axil, name).eq(getattr(part.axil, name)) for name in outputs]
-            m.d.comb += [getattr(part.axil, name).eq(getattr(self.m_axil, name)) for name in inputs]
+        for part in (read, write):
+            for name, member in part.axil.signature.members.items():
+                outer, inner = getattr(self.m_axil, name), getattr(part.axil, name)
+                m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
         connect(m, step.m_axis_input, flipped(self.m_axis_input))
         connect(m, flipped(self.s_axis_output), step.s_axis_output)
 
-
-def _selected(choices):
-    """The value that is enabled, of (enable, value), or 0."""
-    return functools.reduce(operator.or_, (Mux(enable, value, 0) for enable, value in choices))
+    def _watch(self, m, links):
+        """Tell executions when they have waited too long for the accelerator."""
+        overdue_in = Signal(range(-1, self.watchdog - 1), reset_less=True)
+        # Below zero the time is over.
+        overdue = overdue_in[-1]
+        waiting = Signal(reset_less=True)
+        m.d.comb += (link.overdue.eq(overdue) for link in links)
+        m.d.sync += waiting.eq(Cat(link.waiting for link in links).any())
+        with m.If(~waiting):
+            m.d.sync += overdue_in.eq(self.watchdog - 2)
+        with m.Elif(~overdue):
+            m.d.sync += overdue_in.eq(overdue_in - 1)
 
 
 def _power_of_two(least):

@@ -8,8 +8,8 @@ from amaranth.hdl import Cat, Const, Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from ...isa.frames import STEP_HEADER_BYTES, TID_BYTES, Status
-from ...isa.marks import marks_word, request_word
-from ..axi import AxiStream
+from ...isa.marks import request_word
+from ..axi import input_stream, output_stream
 from ..broadcast import equal_register, held_reset
 from ..part import Part, place
 from ..words import layout
@@ -17,14 +17,6 @@ from .execution import Execution, Outcome
 from .lane import Lane
 
 __all__ = ["Step"]
-
-
-def _input_stream(config):
-    return AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))
-
-
-def _output_stream(config):
-    return AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
 
 
 class Step(Part):
@@ -47,8 +39,8 @@ class Step(Part):
             "link_step",
             {
                 "link": Out(Execution()),
-                "m_axis_input": Out(_input_stream(config)),
-                "s_axis_output": In(_output_stream(config)),
+                "m_axis_input": Out(input_stream(config)),
+                "s_axis_output": In(output_stream(config)),
             },
         )
 
@@ -76,7 +68,7 @@ class Step(Part):
             ]
         m.d.comb += [sending.axis.tready.eq(request.tready), answer.tready.eq(receiving.axis.tready)]
         lanes = [
-            place(m, f"lane_{i}", Lane(sending.largest_packet), reset=Const(0))
+            place(m, f"lane_{i}", Lane(self.config.input_beats), reset=Const(0))
             for i in range(self.config.beat_bits // Lane.width)
         ]
         # Bytes go from each lane to the one below.
@@ -114,12 +106,11 @@ class StepInput(Part):
     def __init__(self, config):
         self.config = config
         self.beat_bytes = config.beat_bits // 8
-        self.largest_packet = config.input_blocks * config.beats_per_block
         super().__init__(
             "link_step_input",
             {
                 "link": Out(Execution()),
-                "axis": Out(_input_stream(config)),
+                "axis": Out(input_stream(config)),
                 "shift": Out(1),
                 "write": Out(1),
                 "rewind": Out(1),
@@ -135,7 +126,7 @@ class StepInput(Part):
         header = Signal(8 * STEP_HEADER_BYTES, reset_less=True)
         asked = Signal(layout(request_word))
         index = Signal(range(self.beat_bytes), reset_less=True)
-        to_come = Signal(range(self.largest_packet + 1), reset_less=True)
+        to_come = Signal(range(self.config.input_beats + 1), reset_less=True)
         heads, begins = (Signal(name=name) for name in ("heads", "begins"))
         m.d.comb += [
             asked.eq(header[8 * TID_BYTES :]),
@@ -219,7 +210,7 @@ class StepOutput(Part):
             "link_step_output",
             {
                 "link": Out(Execution()),
-                "axis": In(_output_stream(config)),
+                "axis": In(output_stream(config)),
                 "load": Out(1),
                 "shift": Out(1),
                 "lower": In(8),
