@@ -131,9 +131,9 @@ class Board(Target):
 
     @property
     def top(self):
-        """What its first shell builds, where that is a design for pins."""
+        """What becomes Verilog of its first shell, if that is a design for pins."""
         shell = self.shells[0]
-        return shell.design(self.config).part if isinstance(shell, BoardDesign) else None
+        return shell.part(self.config) if isinstance(shell, BoardDesign) else None
 
     @property
     def baud(self):

@@ -8,7 +8,7 @@ from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 
 from spiccato.config import Config
-from spiccato.rtl.part import module_instance
+from spiccato.rtl.part import Part, module_instance
 from spiccato.rtl.serial.system import SerialSystem
 
 from .shell import BoardDesign
@@ -34,6 +34,10 @@ class Serial(BoardDesign):
     add_clock: Callable
     baud: int
 
+    def part(self, config: Config) -> Part:
+        """The serial system."""
+        return SerialSystem(config, clocks_per_bit=round(config.clock_mhz * 1e6 / self.baud))
+
     def design(self, config: Config) -> Elaboratable:
         """The design."""
         return SerialDesign(self, config)
@@ -53,7 +57,7 @@ class SerialDesign(Elaboratable):
 
     def __init__(self, shell: Serial, config: Config):
         self.shell, self.config = shell, config
-        self.part = SerialSystem(config, clocks_per_bit=round(config.clock_mhz * 1e6 / shell.baud))
+        self.part = shell.part(config)
 
     def elaborate(self, platform):
         m = Module()
