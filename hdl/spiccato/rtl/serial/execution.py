@@ -53,8 +53,10 @@ class Outcome:
     def __init__(self, m, link, after):
         self._m = m
         self._done, self._status = Signal(name="ends"), Signal.like(link.status, name="ends_with")
-        outcome = DelayLine(m, "outcome", Cat(self._done, self._status), resettable=True).at(after)
-        m.d.comb += Cat(link.done, link.status).eq(outcome)
+        m.d.comb += [
+            link.done.eq(DelayLine(m, "done", self._done, resettable=True).at(after)),
+            link.status.eq(DelayLine(m, "status", self._status).at(after)),
+        ]
 
     def is_(self, status):
         """In the present state and cycle; the last one that is said counts."""

@@ -24,7 +24,7 @@ from ...isa.frames import (
     Status,
 )
 from ..axi import AxiLite, input_stream, output_stream
-from ..broadcast import equal_register, held_reset
+from ..broadcast import copies, equal_register, held_reset
 from ..memory import Ram
 from ..part import Part, place
 from .execution import Open, Read, Write
@@ -125,9 +125,10 @@ class Link(Part):
             Command.WRITE: add("write", Write()),
             Command.STEP: add("step", Step(self.config)),
         }
-        self._connect_accelerator(m, *(executions[name] for name in (Command.READ, Command.WRITE, Command.STEP)))
+        users = [executions[name] for name in (Command.READ, Command.WRITE, Command.STEP)]
+        self._connect_accelerator(m, *users)
+        self._watch(m, [user.link for user in users])
         links = [executions[name].link for name in sorted(executions)]
-        self._watch(m, links)
 
         # The request, byte by byte. `left` counts its payload; `more` is up to date whenever `settled` is set.
         reader = Reader(m, requests.r_addr, users=1 + len(links))
@@ -295,8 +296,9 @@ class Link(Part):
         overdue_in = Signal(range(-1, self.watchdog - 1), reset_less=True)
         # Below zero the time is over.
         overdue = overdue_in[-1]
+        copied = copies(m, "overdue", overdue, len(links))
         waiting = Signal(reset_less=True)
-        m.d.comb += (link.overdue.eq(overdue) for link in links)
+        m.d.comb += (link.overdue.eq(copy) for link, copy in zip(links, copied))
         m.d.sync += waiting.eq(Cat(link.waiting for link in links).any())
         with m.If(~waiting):
             m.d.sync += overdue_in.eq(self.watchdog - 2)

@@ -31,7 +31,8 @@ class Reader:
     def __init__(self, m, addr, users=1):
         self._m = m
         self._rewinds, self._advances = Signal(name="rewinds"), Signal(name="advances")
-        rewinding, advancing = Signal(name="rewinding"), Signal(name="advancing")
+        # Who moves it may have registers that are equal to these.
+        rewinding, advancing = (equal_register(name, resettable=True) for name in ("rewinding", "advancing"))
         at = Signal.like(addr, name="reads_at", reset_less=True)
         since = Signal(Ram.latency, name="settling", reset_less=True)
         self.settled = [equal_register(f"settled_{i}") for i in range(users)]

@@ -127,25 +127,33 @@ class StepInput(Part):
         asked = Signal(layout(request_word))
         index = Signal(range(self.beat_bytes), reset_less=True)
         to_come = Signal(range(self.config.input_beats + 1), reset_less=True)
-        heads, begins = (Signal(name=name) for name in ("heads", "begins"))
+        clears, heads, begins = (Signal(name=name) for name in ("clears", "heads", "begins"))
         m.d.comb += [
             asked.eq(header[8 * TID_BYTES :]),
             axis.tid.eq(header),
             axis.tuser.eq(asked),
             self.sent.eq(axis.tvalid & axis.tready),
         ]
-        m.d.sync += (pulse.eq(0) for pulse in (heads, begins, self.shift, self.write, self.rewind, self.receive))
+        m.d.sync += (
+            pulse.eq(0) for pulse in (clears, heads, begins, self.shift, self.write, self.rewind, self.receive)
+        )
         with m.If(heads):
             m.d.sync += header.eq(Cat(header[8:], link.byte))
         with m.If(begins):
             m.d.sync += [axis.tvalid.eq(1), axis.tlast.eq(to_come == 1)]
         with m.If(self.sent):
-            m.d.sync += [axis.tvalid.eq(~axis.tlast), axis.tlast.eq(to_come == 2), to_come.eq(to_come - 1)]
+            m.d.sync += [axis.tvalid.eq(~axis.tlast), axis.tlast.eq(to_come == 2)]
+        with m.If(clears):
+            m.d.sync += to_come.eq(0)
+        with m.Elif(self.write):
+            m.d.sync += to_come.eq(to_come + 1)
+        with m.Elif(self.sent):
+            m.d.sync += to_come.eq(to_come - 1)
         with m.FSM():
             with m.State("IDLE"):
-                m.d.sync += [index.eq(0), to_come.eq(0)]
+                m.d.sync += index.eq(0)
                 with m.If(link.go):
-                    m.d.sync += self.rewind.eq(1)
+                    m.d.sync += [clears.eq(1), self.rewind.eq(1)]
                     m.next = "HEADER"
             with m.State("HEADER"):
                 with m.If(link.settled):
@@ -162,7 +170,7 @@ class StepInput(Part):
                         m.next = "BEAT END"
             with m.State("BEAT END"):
                 with m.If(link.settled):
-                    m.d.sync += [self.write.eq(1), to_come.eq(to_come + 1)]
+                    m.d.sync += self.write.eq(1)
                     m.next = "BEAT"
                     with m.If(~link.more):
                         m.next = "REWIND"

@@ -79,8 +79,10 @@ class SerialSystem(Part):
         for led, event in ((self.led_rx, receiver.valid), (self.led_tx, link.tx.valid), (self.led_fault, link.fault)):
             # Below zero the time is over.
             left = Signal(range(-1, self.parameters["led_cycles"]), init=-1, reset_less=True, name=f"{led.name}_left")
-            m.d.sync += led.eq(~left[-1])
-            with m.If(event):
+            # What it comes from drives enough already.
+            seen = Signal(name=f"{led.name}_seen", reset_less=True)
+            m.d.sync += [led.eq(~left[-1]), seen.eq(event)]
+            with m.If(seen):
                 m.d.sync += left.eq(self.parameters["led_cycles"] - 1)
             with m.Elif(~left[-1]):
                 m.d.sync += left.eq(left - 1)
