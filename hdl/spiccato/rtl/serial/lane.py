@@ -3,7 +3,7 @@
 from amaranth.hdl import Cat, Module, Signal
 from amaranth.lib.wiring import In, Out
 
-from ..broadcast import copies, equal_register
+from ..broadcast import copies
 from ..memory import DistributedRam
 from ..part import Part, place
 
@@ -13,7 +13,7 @@ __all__ = ["Lane"]
 class Lane(Part):
     """Some bytes of the beats: a shift register for one beat, and the packet's memory.
 
-    Its commands take effect in the cycle after they are given.
+    Its commands, and the address, take effect in the cycle after they are given.
 
     Parameters
     ----------
@@ -26,12 +26,13 @@ class Lane(Part):
     ----------
     shift : in, take ``upper`` (8), the byte of the lane above, and give ``lower`` (8) to the one below
     load : in, take ``beat`` instead
-    write : in, put the beat into the packet; rewind : in, go to the first beat of the packet
-    sent : in, without a register: go to the packet's next beat
-    tdata : out, the packet's present beat
+    write : in, put the beat into the packet
+    at : in, which beat of the packet
+    tdata : out, that beat, ``latency`` cycles after ``at``
     """
 
     width = 32
+    latency = 2
 
     def __init__(self, depth):
         self.depth = depth
@@ -41,8 +42,7 @@ class Lane(Part):
                 "shift": In(1),
                 "load": In(1),
                 "write": In(1),
-                "rewind": In(1),
-                "sent": In(1),
+                "at": In(range(depth)),
                 "upper": In(8),
                 "lower": Out(8),
                 "beat": In(self.width),
@@ -53,27 +53,24 @@ class Lane(Part):
     def elaborate(self, platform):
         m = Module()
         packet = place(m, "packet", DistributedRam("ram_packet", width=self.width, depth=self.depth))
-        shift, load, write, rewind = (
+        shift, load, write, at = (
             copy
-            for name in ("shift", "load", "write", "rewind")
-            for copy in copies(m, f"{name}s", getattr(self, name), 1)
+            for name, port in (("shifts", self.shift), ("loads", self.load), ("writes", self.write), ("here", self.at))
+            for copy in copies(m, name, port, 1)
         )
         beat = Signal(self.width, reset_less=True)
-        at = equal_register("packet_at", packet.addr_bits)
+        shown = Signal(self.width, reset_less=True)
+        m.d.sync += shown.eq(packet.r_data)
         m.d.comb += [
             self.lower.eq(beat),
             packet.w_en.eq(write),
             packet.w_addr.eq(at),
             packet.w_data.eq(beat),
             packet.r_addr.eq(at),
-            self.tdata.eq(packet.r_data),
+            self.tdata.eq(shown),
         ]
         with m.If(load):
             m.d.sync += beat.eq(self.beat)
         with m.Elif(shift):
             m.d.sync += beat.eq(Cat(beat[8:], self.upper))
-        with m.If(rewind):
-            m.d.sync += at.eq(0)
-        with m.Elif(write | self.sent):
-            m.d.sync += at.eq(at + 1)
         return m

@@ -10,7 +10,7 @@ from amaranth.lib.wiring import In, Out
 from ...isa.frames import STEP_HEADER_BYTES, TID_BYTES, Status
 from ...isa.marks import request_word
 from ..axi import input_stream, output_stream
-from ..broadcast import equal_register, held_reset
+from ..broadcast import DelayLine, equal_register, held_reset
 from ..part import Part, place
 from ..words import layout
 from .execution import Execution, Outcome
@@ -78,8 +78,7 @@ class Step(Part):
                 lane.shift.eq(sending.shift | receiving.shift),
                 lane.load.eq(receiving.load),
                 lane.write.eq(sending.write),
-                lane.rewind.eq(sending.rewind),
-                lane.sent.eq(sending.sent),
+                lane.at.eq(sending.at),
                 lane.upper.eq(upper),
                 lane.beat.eq(answer.tdata[bits]),
                 request.tdata[bits].eq(lane.tdata),
@@ -91,15 +90,18 @@ class Step(Part):
 class StepInput(Part):
     """Collects an input packet, so that its beats follow each other as in any other design, and sends it.
 
+    It begins when the accelerator is ready for a packet, which then takes one beat a cycle. What tells so reaches
+    nothing but a register: a beat that was not taken is noticed when it is too late, and ends the session.
+
     Parameters
     ----------
     config : Config
 
     Attributes
     ----------
-    link : :class:`.execution.Execution`; ``done`` if there is to be no output, or at once if the time is over
+    link : :class:`.execution.Execution`; ``done`` if there is to be no output, or at once if the packet was not taken
     axis : out, the packet, but for ``tdata``
-    shift, write, rewind, sent : out, to the lanes
+    shift, write, at : out, to the lanes
     receive : out, a pulse: the packet is sent, and is to be answered
     """
 
@@ -113,8 +115,7 @@ class StepInput(Part):
                 "axis": Out(input_stream(config)),
                 "shift": Out(1),
                 "write": Out(1),
-                "rewind": Out(1),
-                "sent": Out(1),
+                "at": Out(range(config.input_beats)),
                 "receive": Out(1),
             },
         )
@@ -126,34 +127,42 @@ class StepInput(Part):
         header = Signal(8 * STEP_HEADER_BYTES, reset_less=True)
         asked = Signal(layout(request_word))
         index = Signal(range(self.beat_bytes), reset_less=True)
+        at = Signal.like(self.at, name="packet_at", reset_less=True)
         to_come = Signal(range(self.config.input_beats + 1), reset_less=True)
-        clears, heads, begins = (Signal(name=name) for name in ("clears", "heads", "begins"))
+        clears, rewinds, heads, runs = (Signal(name=name) for name in ("clears", "rewinds", "heads", "runs"))
+        ends = Signal(name="runs_last")
+        # As it was when the accelerator saw them, whether it took the beat.
+        ready, sent, sent_last = (Signal(name=name, reset_less=True) for name in ("ready", "sent", "sent_last"))
         m.d.comb += [
             asked.eq(header[8 * TID_BYTES :]),
             axis.tid.eq(header),
             axis.tuser.eq(asked),
-            self.sent.eq(axis.tvalid & axis.tready),
+            axis.tvalid.eq(DelayLine(m, "runs", runs, resettable=True).at(Lane.latency)),
+            axis.tlast.eq(DelayLine(m, "runs_last", ends).at(Lane.latency)),
+            self.at.eq(at),
+            ends.eq(to_come == 1),
         ]
-        m.d.sync += (
-            pulse.eq(0) for pulse in (clears, heads, begins, self.shift, self.write, self.rewind, self.receive)
-        )
+        m.d.sync += (pulse.eq(0) for pulse in (clears, rewinds, heads, self.shift, self.write, self.receive))
+        m.d.sync += [ready.eq(axis.tready), sent.eq(axis.tvalid), sent_last.eq(axis.tlast)]
         with m.If(heads):
             m.d.sync += header.eq(Cat(header[8:], link.byte))
-        with m.If(begins):
-            m.d.sync += [axis.tvalid.eq(1), axis.tlast.eq(to_come == 1)]
-        with m.If(self.sent):
-            m.d.sync += [axis.tvalid.eq(~axis.tlast), axis.tlast.eq(to_come == 2)]
         with m.If(clears):
             m.d.sync += to_come.eq(0)
         with m.Elif(self.write):
             m.d.sync += to_come.eq(to_come + 1)
-        with m.Elif(self.sent):
+        with m.Elif(runs):
             m.d.sync += to_come.eq(to_come - 1)
+        with m.If(clears | rewinds):
+            m.d.sync += at.eq(0)
+        with m.Elif(self.write | runs):
+            m.d.sync += at.eq(at + 1)
+        with m.If(ends):
+            m.d.sync += runs.eq(0)
         with m.FSM():
             with m.State("IDLE"):
                 m.d.sync += index.eq(0)
                 with m.If(link.go):
-                    m.d.sync += [clears.eq(1), self.rewind.eq(1)]
+                    m.d.sync += clears.eq(1)
                     m.next = "HEADER"
             with m.State("HEADER"):
                 with m.If(link.settled):
@@ -175,22 +184,26 @@ class StepInput(Part):
                     with m.If(~link.more):
                         m.next = "REWIND"
             with m.State("REWIND"):
-                m.d.sync += self.rewind.eq(1)
+                m.d.sync += rewinds.eq(1)
                 m.next = "BEGIN"
             with m.State("BEGIN"):
-                # The lanes are at the first beat when it can be seen.
-                m.d.sync += begins.eq(1)
-                m.next = "SEND"
-            with m.State("SEND"):
                 m.d.comb += link.waiting.eq(1)
-                with m.If(self.sent & axis.tlast):
+                with m.If(ready):
+                    m.d.sync += runs.eq(1)
+                    m.next = "SEND"
+                with m.If(link.overdue):
+                    m.d.sync += runs.eq(0)
+                    outcome.is_(Status.TIMEOUT)
+                    m.next = "IDLE"
+            with m.State("SEND"):
+                with m.If(sent & sent_last):
                     m.next = "IDLE"
                     with m.If(asked.quiet):
                         outcome.is_(Status.OK)
                     with m.Else():
                         m.d.sync += self.receive.eq(1)
-                with m.If(link.overdue):
-                    m.d.sync += [axis.tvalid.eq(0), self.receive.eq(0)]
+                with m.If(sent & ~ready):
+                    m.d.sync += [runs.eq(0), self.receive.eq(0)]
                     outcome.is_(Status.TIMEOUT)
                     m.next = "IDLE"
         return m
