@@ -3,8 +3,8 @@
 # Variables: BOARD (ia420f, ia840f, v80; test4, test8 are small ones for tests; or a board's file), PROFILE (aggressive,
 # conservative; else the board's own), MODEL (a benchmark or example by name, or a file), STEPS, SEED, WAVES=1, PORT (of
 # a board: /dev/ttyUSB0, or sim), WORKERS (parallel tests), PYTHON (of the virtual environment), SEEDS (of the placer,
-# for scaling), CONTEXTS (of sim, demo: of every model, or one number for each, with commas; of explore: each number that is
-# tried), SEED=N of fuzz (only that one).
+# for scaling), CONTEXTS (of sim, demo: of every model, or one number for each, with commas; of explore: each number
+# that is tried), SEED=N of fuzz (only that one).
 
 PYTHON ?= python3
 WORKERS ?= $(shell nproc)
@@ -26,7 +26,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DELETE_ON_ERROR:
-.PHONY: help venv check verilog project bitstream sim demo report test fuzz gates mutate lint equivalence timing bench scaling explore docs clean
+.PHONY: help venv check verilog project bitstream sim demo report test fuzz windows gates mutate lint equivalence timing bench scaling explore docs clean
 
 help: ## List the targets
 	@echo "make TARGET [BOARD=$(BOARD)] [PROFILE=] [MODEL=$(MODEL)] [STEPS=] [SEED=] [WAVES=1]"
@@ -75,6 +75,9 @@ test: $(STAMP) ## Run all tests
 
 fuzz: $(STAMP) ## Compare random models and contexts on the RTL with all predictions (long; resumes), or only SEED's
 	@$(BIN)/python -m spiccato_sim.checks.fuzz --workers $(WORKERS) $(if $(SEED),--seed $(SEED))
+
+windows: $(STAMP) ## Measure sliding windows on the RTL of whole boards (minutes)
+	@$(BIN)/python -m spiccato_sim.checks.windows
 
 gates: $(STAMP) ## Simulate the netlist that yosys makes for an ECP5 in the place of the RTL (many minutes)
 	@$(BIN)/python -m pytest -q -m slow --require-simulation tests/system/test_gates.py

@@ -10,7 +10,7 @@ from spiccato.registry import Target
 
 from .flows.flow import Flow
 from .shells.serial import Serial
-from .shells.shell import Shell
+from .shells.shell import BoardDesign, Shell
 
 __all__ = ["ALL_KINDS", "Board", "Resources", "RECALLED"]
 
@@ -130,6 +130,12 @@ class Board(Target):
     def verilog_family(self):
         """Its own."""
         return self.config.family
+
+    @property
+    def top(self):
+        """What becomes Verilog of its first shell, if that is a design for pins."""
+        shell = self.shells[0]
+        return shell.part(self.config) if isinstance(shell, BoardDesign) else None
 
     @property
     def baud(self):

@@ -123,7 +123,7 @@ class Config:
             f"io_format must be one of {', '.join(IO_FORMATS)}, not {self.io_format!r}",
         )
         require(
-            self.input_blocks * self.beats_per_block <= 64,
+            self.input_beats <= 64,
             f"input_blocks must be at most {64 // self.beats_per_block} with {self.io_format} streams, "
             f"not {self.input_blocks!r}",
         )
@@ -244,6 +244,11 @@ class Config:
     def beats_per_block(self):
         """Input beats that make one vector block."""
         return self.block // self.beat_values
+
+    @property
+    def input_beats(self):
+        """Beats of the largest input packet."""
+        return self.input_blocks * self.beats_per_block
 
     def to_dict(self):
         """Plain data, as written to files."""

@@ -17,6 +17,7 @@ import sys
 import types
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from .config import Config
 from .errors import BoardError
@@ -118,6 +119,11 @@ class Target:
     def verilog_family(self) -> str:
         """The family for which its Verilog is written; see :func:`spiccato.verilog.generate_verilog`."""
         return "portable"
+
+    @property
+    def top(self) -> Any:
+        """The accelerator with what is built around it, a :class:`spiccato.rtl.part.Part`; None if nothing is."""
+        return None
 
     @property
     def baud(self) -> int | None:

@@ -8,7 +8,7 @@ import click
 from rich.console import Console
 
 from spiccato.families import FAMILIES
-from spiccato.registry import configuration, targets
+from spiccato.registry import find, targets
 from spiccato_sim.models.zoo import KINDS, MODELS
 
 from .options import board_option, boards_option, profile_option
@@ -24,30 +24,32 @@ __all__ = ["VERBS"]
 def timing(boards, profile):
     """Measure the logic depth between registers and what each of them reaches, and check both.
 
-    The depth against the clock discipline, the reach against the profile. Without --board, of all boards, and unless
-    --profile is given, in all profiles.
+    The depth against the clock discipline, the reach against the profile: of the accelerator, and of what a
+    board's design has around it. Without --board, of all boards, and unless --profile is given, in all profiles.
     """
+    from spiccato.rtl.accelerator import Accelerator
     from spiccato.verilog import write_verilog
     from spiccato_sim.checks.depth import judge, print_report, synthesise
     from spiccato_sim.checks.reach import count, print_reach
 
     if boards:
-        configs = [configuration(board, profile=profile) for board in boards]
+        designs = [find(board, profile) for board in boards]
     else:
-        configs = [
-            configuration(board, profile=name)
+        designs = [
+            board.in_profile(name)
             for board in targets().values()
             for name in ([profile] if profile else FAMILIES[board.config.family].profiles)
         ]
     # Of files and pipes none is known: as much as leaves names whole.
     wide = Console(width=None if console.is_terminal else 200)
     broken = []
-    for config in configs:
+    for design in designs:
+        config, top = design.config, design.top or Accelerator(design.config)
         with tempfile.TemporaryDirectory() as folder, status(f"{config.label}: elaborating and mapping"):
-            written = write_verilog(config, Path(folder) / config.label)
-            netlist = synthesise(written["files"], "spiccato_accelerator")
-            depth = judge(netlist, "spiccato_accelerator")
-            reach = count(netlist, "spiccato_accelerator", FAMILIES[config.family], config.stages)
+            written = write_verilog(config, Path(folder) / config.label, top=top)
+            netlist = synthesise(written["files"], top.module)
+            depth = judge(netlist, top.module)
+            reach = count(netlist, top.module, FAMILIES[config.family], config.stages)
         console.rule(config.label)
         print_report(depth, wide)
         print_reach(reach, wide)
@@ -56,7 +58,7 @@ def timing(boards, profile):
     if broken:
         console.print(f"FAIL: {', '.join(broken)}", soft_wrap=True)
         sys.exit(1)
-    console.print(f"PASS: {', '.join(config.label for config in configs)}", soft_wrap=True)
+    console.print(f"PASS: {', '.join(design.config.label for design in designs)}", soft_wrap=True)
 
 
 @click.command()
@@ -64,15 +66,16 @@ def timing(boards, profile):
 @profile_option
 @reports_errors
 def lint(board, profile):
-    """Have Verilator and yosys check the Verilog of a board."""
+    """Have Verilator and yosys check the Verilog of a board, with what its design has around the accelerator."""
     from spiccato.verilog import write_verilog
     from spiccato_sim.checks.lint import lint as check
 
     # Below the working directory: the sandbox of yosys does not see the system's temporary folder.
-    config = configuration(board, profile=profile)
+    design = find(board, profile)
+    config = design.config
     folder = Path("build") / "lint" / config.label
     with status(f"{config.label}: elaborating and checking"):
-        write_verilog(config, folder)
+        write_verilog(config, folder, top=design.top)
         check(folder)
     console.print(f"{config.label}: no warnings")
 

@@ -54,8 +54,9 @@ class Board(Line):
         self.ports = {name: value for name, (_, value) in ports(self.link).items()}
         self.rng = rng
         self.to_device, self.from_device = bytearray(), bytearray()
-        self.cycle, self.next_byte = 0, 0
-        self.stuck = False
+        # No byte has arrived as soon as the clock runs.
+        self.cycle, self.next_byte = 0, FrameReceiver.byte_cycles
+        self.stuck, self.stops_after = False, None
         self.inputs_set = {}
         self.faults = 0
         self.reset_accelerator()
@@ -64,8 +65,8 @@ class Board(Line):
         self.registers = {READ_ONLY: 0x1234C0DB, SCRATCH: 0}
         self.writes, self.inputs, self.outputs, self.beat_cycles = [], [], [], []
         self.aw = self.w = None
-        self.answered = False
-        self.packet, self.named = b"", []
+        self.answered = self.read_taken = False
+        self.packet, self.named, self.accepts = b"", [], False
         self.steps = 0
         self.output_beats = None
 
@@ -135,22 +136,25 @@ class Board(Line):
                 self.writes.append(self.w)
             self.set(m_axil_bvalid=1, m_axil_bresp=0 if good else 2)
             self.aw = self.w = None
-        if self.get("m_axil_rvalid"):
+        if self.read_taken:
             self.set(m_axil_rvalid=0)
         for channel, payload in (("aw", "awaddr"), ("w", "wdata")):
             ready = getattr(self, channel) is None and self.chance() and not self.stuck
             self.set(**{f"m_axil_{channel}ready": ready})
             if ready and self.get(f"m_axil_{channel}valid"):
                 setattr(self, channel, self.get(f"m_axil_{payload}"))
-        ready = self.chance() and not self.stuck
+        ready = self.chance() and not self.stuck and not self.get("m_axil_rvalid")
         self.set(m_axil_arready=ready)
         if ready and self.get("m_axil_arvalid"):
             value = self.registers.get(self.get("m_axil_araddr"))
             self.set(m_axil_rvalid=1, m_axil_rdata=value or 0, m_axil_rresp=0 if value is not None else 2)
         self.answered = self.get("m_axil_bvalid") and self.get("m_axil_bready")
+        self.read_taken = self.get("m_axil_rvalid") and self.get("m_axil_rready")
 
     def serve_streams(self):
-        ready = self.chance() and not self.stuck
+        # Once there is room for a packet, all of it is taken; unless that is what is wrong.
+        self.accepts = (self.accepts or self.chance()) and not self.stuck
+        ready = self.accepts and len(self.named) != self.stops_after
         self.set(m_axis_input_tready=ready)
         if self.get("s_axis_output_tvalid") and self.taken:
             self.outputs.pop(0)
@@ -169,7 +173,7 @@ class Board(Line):
                 self.outputs += [
                     (echo[BEAT * i : BEAT * (i + 1)] or bytes(BEAT), i == count - 1, tid) for i in range(count)
                 ]
-                self.packet, self.named = b"", []
+                self.packet, self.named, self.accepts = b"", [], False
         if self.outputs:
             beat, last, tid = self.outputs[0]
             self.set(
@@ -445,6 +449,25 @@ def test_watchdog(command, payload):
             Status.OK,
             (0x1234C0DB).to_bytes(4, "little"),
         )
+
+    Board().simulate(script)
+
+
+@pytest.mark.parametrize("beats", [1, 2, 3])
+def test_a_packet_that_is_not_taken(beats):
+    """The accelerator stops in the middle: TIMEOUT, even if there is no answer to wait for; the next session works."""
+
+    async def script(board):
+        await board.opened()
+        board.stops_after = beats
+        request = request_of(step_packet(0, 4, user=QUIET))
+        assert await board.request(1, Command.STEP.value, request) == (Status.TIMEOUT, b"")
+        assert not board.get("opened") and board.get("accelerator_rst") and not board.steps
+        board.stops_after = None
+        await board.opened(sequence=9)
+        packet = step_packet(1, 4)
+        answer = Status.OK, response_of(echo(packet, 1))
+        assert await board.request(10, Command.STEP.value, request_of(packet)) == answer
 
     Board().simulate(script)
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from amaranth.hdl import ClockDomain, Elaboratable, Module, Signal
 
+from spiccato import registry
 from spiccato.config import Config
 from spiccato.errors import BoardError, ConfigError
 from spiccato.families import FAMILIES
@@ -17,6 +18,7 @@ from spiccato.numbers import VECTOR_BITS
 from spiccato.registry import configuration
 from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
 from spiccato.rtl.memory import Ram, Rom
+from spiccato.rtl.serial.system import SerialSystem
 from spiccato.verilog import generate_verilog
 from spiccato_boards import boards, find
 from spiccato_boards.board import RECALLED, Board, Resources
@@ -35,6 +37,13 @@ def test_facts(board):
     assert all(count > 0 for count in board.resources.counts.values())
     assert board.part == board.platform.part
     assert set(board.recalled) == {fact for fact, source in board.sources.items() if source == RECALLED}
+
+
+def test_top():
+    """What has pins of its own around the accelerator is judged with it, in the profile that is asked for."""
+    serial = find("ulx3s", "conservative").top
+    assert isinstance(serial, SerialSystem) and serial.config == configuration("ulx3s", profile="conservative")
+    assert registry.find("test4").top is find("ia420f").top is find("v80").top is None
 
 
 @pytest.mark.parametrize("board", boards().values(), ids=boards())

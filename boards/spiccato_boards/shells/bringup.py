@@ -14,7 +14,7 @@ from spiccato.config import Config
 from spiccato.isa.registers import IDENTITY, REGISTERS
 from spiccato.rtl.accelerator import Accelerator
 from spiccato.rtl.axi import AxiLite, Response
-from spiccato.rtl.part import module_instance
+from spiccato.rtl.part import Part, module_instance
 
 from .shell import BoardDesign
 
@@ -31,9 +31,13 @@ class Bringup(BoardDesign):
         """The default clock's, straight from the pin."""
         return board.platform().default_clk_frequency / 1e6
 
+    def part(self, config: Config) -> Part:
+        """The accelerator."""
+        return Accelerator(config)
+
     def design(self, config: Config) -> Elaboratable:
         """The design."""
-        return BringupDesign(config)
+        return BringupDesign(self.part(config))
 
 
 class IdentityReader(wiring.Component):
@@ -68,8 +72,8 @@ class BringupDesign(Elaboratable):
     identity, and stands still otherwise. So it does not matter whether they light at one or at zero.
     """
 
-    def __init__(self, config):
-        self.part = Accelerator(config)
+    def __init__(self, part):
+        self.part = part
 
     def elaborate(self, platform):
         m = Module()

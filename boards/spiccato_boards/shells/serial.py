@@ -8,7 +8,7 @@ from amaranth.hdl import Elaboratable, Module, ResetSignal, Signal
 from amaranth.lib import io
 
 from spiccato.config import Config
-from spiccato.rtl.part import module_instance
+from spiccato.rtl.part import Part, module_instance
 from spiccato.rtl.serial.system import SerialSystem
 
 from .shell import BoardDesign
@@ -34,6 +34,10 @@ class Serial(BoardDesign):
     add_clock: Callable
     baud: int
 
+    def part(self, config: Config) -> Part:
+        """The serial system."""
+        return SerialSystem(config, clocks_per_bit=round(config.clock_mhz * 1e6 / self.baud))
+
     def design(self, config: Config) -> Elaboratable:
         """The design."""
         return SerialDesign(self, config)
@@ -53,7 +57,7 @@ class SerialDesign(Elaboratable):
 
     def __init__(self, shell: Serial, config: Config):
         self.shell, self.config = shell, config
-        self.part = SerialSystem(config, clocks_per_bit=round(config.clock_mhz * 1e6 / shell.baud))
+        self.part = shell.part(config)
 
     def elaborate(self, platform):
         m = Module()
@@ -64,7 +68,7 @@ class SerialDesign(Elaboratable):
         m.submodules.tx = tx = io.Buffer("o", uart.tx)
         m.d.comb += [self.part.rx.eq(rx.i), tx.o.eq(self.part.tx)]
         # Counts 2**25 cycles: a third of a second at 100 MHz.
-        alive = Signal(26)
+        alive = Signal(26, reset_less=True)
         m.d.sync += alive.eq(alive + 1)
         lights = (
             alive[-1],

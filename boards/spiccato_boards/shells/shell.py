@@ -8,6 +8,7 @@ from amaranth.build import Platform
 from amaranth.hdl import Elaboratable
 
 from spiccato.config import Config
+from spiccato.rtl.part import Part
 
 __all__ = ["BoardDesign", "Shell"]
 
@@ -51,5 +52,9 @@ class BoardDesign(Shell, ABC):
         return ["default_clk"] * (platform.default_clk is None) + [name for name in self.needs if name not in known]
 
     @abstractmethod
+    def part(self, config: Config) -> Part:
+        """What of the design does not depend on the platform: it becomes Verilog by itself."""
+
+    @abstractmethod
     def design(self, config: Config) -> Elaboratable:
-        """The design. Its ``part`` is the :class:`~spiccato.rtl.part.Part` in it that becomes Verilog by itself."""
+        """The design, around the ``part`` that it has."""

@@ -64,6 +64,10 @@ class Shifted(BoardDesign):
 
     add_clock: Callable
 
+    def part(self, config: Config) -> Part:
+        """The accelerator between shift registers."""
+        return ShiftedAccelerator(config)
+
     def design(self, config: Config) -> Elaboratable:
         """The design."""
         return ShiftedDesign(self, config)
@@ -80,7 +84,7 @@ class ShiftedDesign(Elaboratable):
 
     def __init__(self, shell: Shifted, config: Config):
         self.shell, self.config = shell, config
-        self.part = ShiftedAccelerator(config)
+        self.part = shell.part(config)
 
     def elaborate(self, platform):
         m = Module()

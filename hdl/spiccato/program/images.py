@@ -95,8 +95,7 @@ def _tables(program: "Program") -> Iterator[Record]:
         known = number if number < len(program.models) else 0
         model, place = program.models[known], program.places[known]
         # An address is the model's number above that of a beat, or a word.
-        beats = config.input_blocks * config.beats_per_block
-        yield Record(RecordKind.FEATURES, _features(model), addr=number * beats)
+        yield Record(RecordKind.FEATURES, _features(model), addr=number * config.input_beats)
         heads = program.words(known)[: program.head_words]
         yield Record(RecordKind.HEADS, heads, addr=number << (program.head_words - 1).bit_length())
         entries.append(_model_entry(program, model, place))

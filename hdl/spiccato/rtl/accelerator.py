@@ -5,8 +5,8 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ..isa.load import RecordKind
-from ..isa.marks import MARKS, marks_word, request_word
-from .axi import AxiLite, AxiStream
+from ..isa.marks import MARKS, marks_word
+from .axi import AxiLite, input_stream, output_stream
 from .broadcast import DelayLine, copies, equal_register, select
 from .contexts import Contexts
 from .control import Control
@@ -74,10 +74,8 @@ class Accelerator(Part):
         super().__init__(
             "accelerator",
             {
-                "s_axis_input": In(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
-                "m_axis_output": Out(
-                    AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
-                ),
+                "s_axis_input": In(input_stream(config)),
+                "m_axis_output": Out(output_stream(config)),
                 "s_axil": In(AxiLite()),
             },
         )

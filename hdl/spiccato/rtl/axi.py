@@ -9,10 +9,12 @@ import enum
 
 from amaranth.lib.wiring import In, Out, Signature
 
+from ..isa.marks import marks_word, request_word
 from ..isa.registers import ADDRESS_BITS
 from ..isa.word import WORD_BITS
+from .words import layout
 
-__all__ = ["AxiLite", "AxiStream", "Response"]
+__all__ = ["AxiLite", "AxiLiteReads", "AxiLiteWrites", "AxiStream", "Response", "input_stream", "output_stream"]
 
 
 class Response(enum.IntEnum):
@@ -22,32 +24,49 @@ class Response(enum.IntEnum):
     SLVERR = 2
 
 
-class AxiLite(Signature):
-    """AXI4-Lite with words of 32 bits.
+class AxiLiteReads(Signature):
+    """The channels by which AXI4-Lite reads words of 32 bits.
 
-    Parameters
+    Attributes
     ----------
-    address_bits : int
-        By default as many as the accelerator's registers need.
+    araddr, arprot, arvalid : out, arready : in
+        Address.
+    rdata, rresp, rvalid : in, rready : out
+        Its word, and the response, one of :class:`Response`.
+    """
+
+    def __init__(self):
+        super().__init__(
+            {
+                "araddr": Out(ADDRESS_BITS),
+                "arprot": Out(3),
+                "arvalid": Out(1),
+                "arready": In(1),
+                "rdata": In(WORD_BITS),
+                "rresp": In(2),
+                "rvalid": In(1),
+                "rready": Out(1),
+            }
+        )
+
+
+class AxiLiteWrites(Signature):
+    """The channels by which AXI4-Lite writes words of 32 bits.
 
     Attributes
     ----------
     awaddr, awprot, awvalid : out, awready : in
-        Address of a write.
+        Address.
     wdata, wstrb, wvalid : out, wready : in
         Its word, and which bytes of it count.
     bresp, bvalid : in, bready : out
-        Its response, one of :class:`Response`.
-    araddr, arprot, arvalid : out, arready : in
-        Address of a read.
-    rdata, rresp, rvalid : in, rready : out
-        Its word and response.
+        The response, one of :class:`Response`.
     """
 
-    def __init__(self, address_bits: int = ADDRESS_BITS):
+    def __init__(self):
         super().__init__(
             {
-                "awaddr": Out(address_bits),
+                "awaddr": Out(ADDRESS_BITS),
                 "awprot": Out(3),
                 "awvalid": Out(1),
                 "awready": In(1),
@@ -58,16 +77,15 @@ class AxiLite(Signature):
                 "bresp": In(2),
                 "bvalid": In(1),
                 "bready": Out(1),
-                "araddr": Out(address_bits),
-                "arprot": Out(3),
-                "arvalid": Out(1),
-                "arready": In(1),
-                "rdata": In(WORD_BITS),
-                "rresp": In(2),
-                "rvalid": In(1),
-                "rready": Out(1),
             }
         )
+
+
+class AxiLite(Signature):
+    """AXI4-Lite: the members of :class:`AxiLiteWrites` and of :class:`AxiLiteReads`."""
+
+    def __init__(self):
+        super().__init__({**AxiLiteWrites().members, **AxiLiteReads().members})
 
 
 class AxiStream(Signature):
@@ -108,3 +126,13 @@ class AxiStream(Signature):
                 "tready": In(1),
             }
         )
+
+
+def input_stream(config):
+    """The stream of input packets, an :class:`AxiStream`."""
+    return AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))
+
+
+def output_stream(config):
+    """The stream of output packets, an :class:`AxiStream`."""
+    return AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))

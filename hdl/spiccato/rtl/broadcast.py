@@ -6,7 +6,18 @@ what they are for (:class:`spiccato.families.Reach`).
 
 from amaranth.hdl import Array, Cat, Mux, Signal, Value
 
-__all__ = ["DelayLine", "batches", "chosen", "copies", "equal_register", "power_of_two", "select", "slices", "take"]
+__all__ = [
+    "DelayLine",
+    "batches",
+    "chosen",
+    "copies",
+    "equal_register",
+    "held_reset",
+    "power_of_two",
+    "select",
+    "slices",
+    "take",
+]
 
 #: What a register of a tree drives, unless the schedule leaves less time than that takes.
 _BRANCHES = 8
@@ -25,6 +36,18 @@ def equal_register(name, shape=1, *, init=None, resettable=False):
     Signal
     """
     return Signal(shape, name=name, init=init, reset_less=not resettable, attrs={"keep": "true"})
+
+
+def held_reset(m, name):
+    """A register that is high in the cycle after each one in which the domain is in reset: the reset of a part.
+
+    Returns
+    -------
+    Signal
+    """
+    register = equal_register(f"reset_{name}", init=1, resettable=True)
+    m.d.sync += register.eq(0)
+    return register
 
 
 def copies(m, name, value, number, *, resettable=False):

@@ -150,7 +150,7 @@ class Core(Part):
         m.d.comb += [
             memory.index.eq(self.index),
             memory.r_addr.eq(Cat(word["slot"].at(t.shift_addr), word["recurrent"].at(t.shift_addr))),
-            memory.w_en.eq(self._load.enable(RecordKind.SHIFTS)),
+            memory.w_en.eq(self._load.enables(RecordKind.SHIFTS, 1)[0]),
             memory.w_addr.eq(self._load.addresses(1, "shifts_load_addr")[0]),
             memory.w_data.eq(self._load.data(width, 1, "shifts_load_data")[0]),
         ]
@@ -330,7 +330,7 @@ class Core(Part):
         writes, takes = update[:number], update[number:]
         load_addr = self._load.addresses(number, f"{name}_load_addr")
         (load_data,) = self._load.data(bits * lanes, 1, f"{name}_load_data")
-        load_enable = self._load.enable(target)
+        load_enables = self._load.enables(target, number)
         if starts:
             zero = DelayLine(m, f"zero_{letter}", self.access.zero, known).spread(
                 t.c_old - 1, lanes // self._copies.lanes
@@ -342,7 +342,7 @@ class Core(Part):
                 m,
                 memory,
                 f"{name}_{i}",
-                enable=writes[i] | load_enable,
+                enable=writes[i] | load_enables[i],
                 addr=Mux(writes[i], news[i], load_addr[i]),
                 data=Cat(
                     Mux(takes[lane], values[lane].as_unsigned(), load_data.word_select(lane, bits)) for lane in mine

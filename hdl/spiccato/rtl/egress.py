@@ -13,7 +13,7 @@ from amaranth.lib.wiring import In, Out, connect, flipped
 from ..isa.issue import issue_word
 from ..isa.marks import marks_word
 from ..numbers import ACC_BITS, FLOAT_EXPONENT_BITS
-from .axi import AxiStream
+from .axi import output_stream
 from .broadcast import DelayLine, equal_register
 from .output_lane import OutputLane
 from .output_queue import OutputQueue
@@ -79,7 +79,7 @@ class Egress(Part):
                 "event": In(output_event_layout(config)),
                 "acc": In(data.ArrayLayout(data.ArrayLayout(signed(ACC_BITS), config.block), config.cores)),
                 "now": In(32),
-                "axis": Out(AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))),
+                "axis": Out(output_stream(config)),
                 "taken": Out(1),
                 "done": Out(1),
                 "cycles": Out(32),

@@ -22,7 +22,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..formats import mantissa_bits
 from ..isa.load import feature_word, model_word
-from ..isa.marks import MARKS, marks_word, request_word
+from ..isa.marks import MARKS, marks_word
 from ..numbers import (
     EXPONENT_BITS,
     EXPONENT_RANGE,
@@ -32,7 +32,7 @@ from ..numbers import (
     MANTISSA_BITS,
     VECTOR_BITS,
 )
-from .axi import AxiStream
+from .axi import input_stream
 from .broadcast import DelayLine, copies
 from .contexts import packet_layout
 from .features import Features
@@ -91,12 +91,12 @@ class Ingress(Part):
             raise ValueError(f"a block cannot be announced {lead} cycles ahead")
         #: By then nothing that was taken before, or in the first cycle of ``drop``, is still to be announced.
         self.drop_cycles = self.ready_cycle + 1
-        self._beat_bits = beat_index_bits = max(1, (config.input_blocks * config.beats_per_block - 1).bit_length())
+        self._beat_bits = beat_index_bits = max(1, (config.input_beats - 1).bit_length())
         self.feature_bits = feature_word.size * config.beat_values
         super().__init__(
             "ingress",
             {
-                "axis": In(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
+                "axis": In(input_stream(config)),
                 "models": In(layout(model_word(config))).array(config.models),
                 "packet": Out(packet_layout(config)).array(2),
                 "model": Out(config.model_bits).array(2),

@@ -58,9 +58,9 @@ class LoadTree:
         self._m.d.sync += hit.eq(self._enable & (self._core == self._index) & (self._target == kind))
         return DelayLine(self._m, name, hit, 2)
 
-    def enable(self, kind):
-        """Write enable of the memory that holds ``kind``."""
-        return self._hit(kind).at(self.latency)
+    def enables(self, kind, number):
+        """Equal write enables for ``number`` memories that hold ``kind``."""
+        return self._hit(kind).spread(self.latency, number)
 
     def row_enables(self, kind, rows, number=1):
         """Write enables of each row's memory of this kind, ``number`` equal ones: a list for each row."""

@@ -2,7 +2,8 @@
 
 Beats are written to the banks alternately, and shown alternately, straight from memory. A beat that the host takes only
 turns to the other bank's beat, which is there already; its own bank goes on one cycle later, from a register. So
-``tready`` decides about one bit for every ``_SHOWN_BITS`` bits of a beat, and a beat can leave in every cycle.
+``tready`` decides about one bit for every slice of a beat, and a beat can leave in every cycle. Slices are as narrow as
+the reach allows, for there is a register behind each bit of the stream.
 """
 
 from amaranth.hdl import Cat, Module, Mux, Signal
@@ -10,16 +11,13 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..isa.marks import MARKS, marks_word
-from .axi import AxiStream
-from .broadcast import DelayLine, batches, copies, equal_register
+from .axi import output_stream
+from .broadcast import DelayLine, batches, copies, equal_register, power_of_two
 from .memory import DistributedRam
 from .part import Part, place
 from .words import layout
 
 __all__ = ["OutputQueue"]
-
-#: Bits of the stream that one register turns from bank to bank.
-_SHOWN_BITS = 64
 
 
 class OutputQueue(Part):
@@ -55,7 +53,7 @@ class OutputQueue(Part):
                 "tid": In(config.tid_bits),
                 "last_values": In((config.beat_values - 1).bit_length()),
                 "clear": In(1),
-                "axis": Out(AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))),
+                "axis": Out(output_stream(config)),
                 "taken": Out(1),
             },
         )
@@ -64,10 +62,15 @@ class OutputQueue(Part):
         m = Module()
         config = self.config
         reach = config.stages.reach.registers
-        slice_values = min(config.beat_values, reach // config.io_bits)
-        slices = config.beat_values // slice_values
         depth = -(-config.output_beats // 2)
         addr_bits = max(1, (depth - 1).bit_length())
+        # Each has a read address in each bank, which drives itself and what is behind the port.
+        slice_values = max(
+            power_of_two(config.beat_values, (reach - addr_bits) // config.io_bits), config.beat_values // reach
+        )
+        slices = config.beat_values // slice_values
+        # Turned from bank to bank by a register each: half of what `tready` may reach.
+        turned_values = max(slice_values, 2 * config.beat_bits // reach // config.io_bits)
         level_bits = depth.bit_length()
         cleared = []
 
@@ -96,32 +99,35 @@ class OutputQueue(Part):
         lasts = DelayLine(m, "last", self.last, 0).spread(self.lead, slices)
 
         # Banks: whether the first beat is there, unless it was taken just now: then the other bank is shown.
-        turned = [equal_register(f"turned_{i}") for i in range(-(-config.beat_bits // _SHOWN_BITS))]
+        turned, *turned_slices = (equal_register(f"turned_{i}") for i in range(1 + config.beat_values // turned_values))
         there = [Signal(name=f"there_{bank}") for bank in range(2)]
         levels = [Signal(level_bits, name=f"level_{bank}", reset_less=True) for bank in range(2)]
-        m.d.sync += [bit.eq(bit ^ (self.axis.tready & Mux(bit, there[1], there[0]))) for bit in turned]
-        m.d.comb += self.axis.tvalid.eq(Mux(turned[0], there[1], there[0]))
+        m.d.sync += [
+            bit.eq(bit ^ (self.axis.tready & Mux(bit, there[1], there[0]))) for bit in (turned, *turned_slices)
+        ]
+        m.d.comb += self.axis.tvalid.eq(Mux(turned, there[1], there[0]))
         taken = Signal(name="beat_taken", reset_less=True)
         m.d.sync += taken.eq(self.axis.tvalid & self.axis.tready)
         m.d.comb += self.taken.eq(taken)
-        cleared += [*turned, *levels, taken]
+        cleared += [turned, *turned_slices, *levels, taken]
         pointer_slices = max(1, (reach - level_bits - 1) // addr_bits)
         r_addr = []
         for bank in range(2):
-            shown = turned[0] if bank else ~turned[0]
-            pops = copies(m, f"pop_{bank}", self.axis.tready & shown & there[bank], -(-slices // pointer_slices))
+            shown = turned if bank else ~turned
+            # One more read address for the marks.
+            pops = copies(m, f"pop_{bank}", self.axis.tready & shown & there[bank], -(-(slices + 1) // pointer_slices))
             push, pop, level = writes[bank][-1], pops[0], levels[bank]
             change = Cat(push ^ pop, (pop & ~push).replicate(len(level) - 1))
             m.d.sync += [level.eq(level + change), there[bank].eq(push | level[1:].any() | (level[0] & ~pop))]
-            pointers = [equal_register(f"read_{bank}_{i}", addr_bits) for i in range(slices)]
+            pointers = [equal_register(f"read_{bank}_{i}", addr_bits) for i in range(slices + 1)]
             for i, pointer in enumerate(pointers):
                 with m.If(pops[i // pointer_slices]):
                     m.d.sync += pointer.eq(following(pointer))
             cleared += [*pops, *pointers]
             r_addr.append(pointers)
 
-        def queue(name, kind, width, number, w_data):
-            """Both banks of one slice; returns what the one that is shown reads."""
+        def queue(name, kind, width, number, w_data, pointer):
+            """Both banks of one slice; returns what each of them reads."""
             read = []
             for bank in range(2):
                 memory = place(m, f"{name}_{bank}", DistributedRam(kind, width=width, depth=depth))
@@ -129,7 +135,7 @@ class OutputQueue(Part):
                     memory.w_en.eq(writes[bank][number]),
                     memory.w_addr.eq(w_addr[2 * number + bank]),
                     memory.w_data.eq(w_data),
-                    memory.r_addr.eq(r_addr[bank][number]),
+                    memory.r_addr.eq(r_addr[bank][pointer]),
                 ]
                 read.append(memory.r_data)
             return read
@@ -144,13 +150,14 @@ class OutputQueue(Part):
                 slice_values * (config.io_bits + 1),
                 number,
                 Cat(*(self.values[i] for i in places), *(~lasts[number] | within[i] for i in places)),
+                number,
             )
-            shown = Mux(turned[number * slice_values * config.io_bits // _SHOWN_BITS], read[1], read[0])
+            shown = Mux(turned_slices[number * slice_values // turned_values], read[1], read[0])
             values.append(shown[: slice_values * config.io_bits])
             kept += [bit.replicate(bytes_per_value) for bit in shown[slice_values * config.io_bits :]]
         width = 1 + len(MARKS) + config.tid_bits
-        read = queue("marks", "ram_output_marks", width, 0, Cat(lasts[0], self.flags.as_value(), self.tid))
-        marks = Mux(turned[0], read[1], read[0])
+        read = queue("marks", "ram_output_marks", width, 0, Cat(lasts[0], self.flags.as_value(), self.tid), slices)
+        marks = Mux(turned, read[1], read[0])
         m.d.comb += [
             self.axis.tdata.eq(Cat(values)),
             self.axis.tkeep.eq(Cat(kept)),

@@ -12,7 +12,7 @@ from spiccato.program import Program
 
 from .timeline import Packet, Timeline
 
-__all__ = ["Windows", "windows"]
+__all__ = ["Windows", "window_packets", "windows"]
 
 
 class Windows(NamedTuple):
@@ -39,16 +39,7 @@ def windows(program: Program) -> Windows:
 
     def on_time(distance: int) -> bool:
         """Whether the answers to the second and third input come as soon as one that comes alone."""
-        packets = []
-        previous = 0
-        for number in range(3):
-            one = [Packet(0, (number + stream) % contexts, quiet=stream > 0) for stream in range(contexts)]
-            # Behind the last packet of the input before, which was taken ``previous`` cycles after that input's first.
-            one[0] = dataclasses.replace(one[0], spacing=max(0, distance - previous) if number else 0)
-            packets += one
-            passages = timeline.stream(packets)
-            previous = passages[-1].accepted - passages[-contexts].accepted
-        due = passages[::contexts]
+        due = timeline.stream(window_packets(program, 3, distance))[::contexts]
         apart = [after.accepted - before.accepted for before, after in zip(due, due[1:])]
         return max(apart) <= distance and all(
             passage.finished is not None and passage.finished - passage.accepted == model.spaced_latency
@@ -62,3 +53,19 @@ def windows(program: Program) -> Windows:
         middle = (low + high) // 2
         low, high = (low, middle) if on_time(middle) else (middle, high)
     return Windows(contexts, model.spaced_latency, high)
+
+
+def window_packets(program: Program, inputs: int, distance: int) -> list[Packet]:
+    """Packets of ``inputs`` timesteps, ``distance`` cycles apart: of each one first the due, then the quiet ones."""
+    (contexts,) = program.streams
+    timeline = Timeline(program)
+    packets: list[Packet] = []
+    previous = 0
+    for number in range(inputs):
+        one = [Packet(0, (number + stream) % contexts, quiet=stream > 0) for stream in range(contexts)]
+        # Behind the last packet of the input before, which was taken ``previous`` cycles after that input's first.
+        one[0] = dataclasses.replace(one[0], spacing=max(0, distance - previous) if number else 0)
+        packets += one
+        passages = timeline.stream(packets)
+        previous = passages[-1].accepted - passages[-contexts].accepted
+    return packets

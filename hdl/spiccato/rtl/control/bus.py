@@ -39,7 +39,7 @@ class RegisterBus(Part):
                 "axil": In(AxiLite()),
                 "write": Out(Signature({name: Out(1) for name in _WRITABLE if name != "control"})),
                 "command": Out(Signature({name: Out(1) for name in REGISTERS["control"].fields})),
-                "value": Out(WORD_BITS).array(2),
+                "value": Out(WORD_BITS).array(3),
                 "contents": In(Signature({name: Out(WORD_BITS) for name in _READABLE})),
             },
         )

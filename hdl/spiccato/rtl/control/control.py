@@ -124,7 +124,7 @@ class Control(Part):
             loader.reset_state.eq(bus.command.reset_state),
             loader.reset.eq(bus.command.reset),
             loader.reset_ends.eq(reset_ends),
-            transfers.value.eq(bus.value[1]),
+            transfers.value.eq(bus.value[2]),
             transfers.choose.eq(bus.write.context),
             transfers.start.eq(bus.write.transfer),
             transfers.data.eq(bus.write.state_data),
@@ -153,7 +153,7 @@ class Control(Part):
             Cat(*(bus[name] for name in common), bus.data[:width]) for bus in (load, loader.load, transfers.load)
         )
         parts = slices(len(wanted), config.stages.reach.registers)
-        for bits, from_loader in zip(parts, copies(m, "from_loader", ~loader.loaded[-1], len(parts))):
+        for bits, from_loader in zip(parts, copies(m, "from_loader", ~loader.loaded[2], len(parts))):
             m.d.sync += wanted[bits].eq(Mux(from_loader, of_loader[bits], of_transfers[bits]))
         m.d.sync += load.data[width:].eq(loader.load.data[width:])
         m.d.comb += self.load.eq(load)

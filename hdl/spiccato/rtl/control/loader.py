@@ -109,7 +109,7 @@ class Loader(Part):
                 "parameters": Out(layout(parameters_word)),
                 "loading": Out(1),
                 "whole": Out(1),
-                "loaded": Out(1).array(3),
+                "loaded": Out(1).array(4),
                 "drop": Out(1).array(2),
                 "forget": Out(1),
                 "error": Out(Signature({name: Out(1) for name in LOAD_ERRORS})),

@@ -5,31 +5,34 @@ only if its sequence number is the one after the last; the last one again gets t
 carried out again.
 """
 
-from amaranth.hdl import Cat, Const, Module, Signal
+import functools
+import operator
+
+from amaranth.hdl import Cat, Const, Module, Mux, Signal
 from amaranth.lib import stream
 from amaranth.lib.wiring import In, Out, connect, flipped
 
 from ...isa.frames import (
     CRC_BYTES,
-    LINK_VERSION,
     NONCE_BYTES,
     REQUEST_HEADER_BYTES,
     RESPONSE,
     RESPONSE_HEADER_BYTES,
     STEP_HEADER_BYTES,
     TID_BYTES,
-    WORD_BYTES,
     Command,
     Status,
 )
-from ...isa.marks import marks_word, request_word
-from ...isa.registers import ADDRESS_BITS
-from ..axi import AxiLite, AxiStream
-from ..memory import DistributedRam, Ram
+from ..axi import AxiLite, input_stream, output_stream
+from ..broadcast import copies, equal_register, held_reset
+from ..memory import Ram
 from ..part import Part, place
-from ..words import layout
+from .execution import Open, Read, Write
+from .header import RequestHeader
+from .reader import Reader
 from .receiver import FrameReceiver
-from .sender import FrameSender, Reader
+from .sender import FrameSender
+from .step import Step
 
 __all__ = ["Link"]
 
@@ -65,19 +68,17 @@ class Link(Part):
         if not isinstance(watchdog, int) or watchdog < 2:
             raise ValueError(f"watchdog must be an integer of at least 2, not {watchdog!r}")
         self.config, self.watchdog = config, watchdog
-        self.beat_bytes = config.beat_bits // 8
-        #: Beats that an input packet may have.
-        self.largest_packet = config.input_blocks * config.beats_per_block
+        beat_bytes = config.beat_bits // 8
         self.capacity = _power_of_two(
             max(
                 self.least_capacity,
-                REQUEST_HEADER_BYTES + STEP_HEADER_BYTES + self.largest_packet * self.beat_bytes + CRC_BYTES,
+                REQUEST_HEADER_BYTES + STEP_HEADER_BYTES + config.input_beats * beat_bytes + CRC_BYTES,
             )
         )
         #: Bytes of payload that a request may have.
         self.largest_payload = self.capacity - REQUEST_HEADER_BYTES - CRC_BYTES
         # The packet, its marks and tid, or what OPEN is answered.
-        self.reply_capacity = _power_of_two(max(config.output_beats * self.beat_bytes + 1 + TID_BYTES, NONCE_BYTES + 3))
+        self.reply_capacity = _power_of_two(max(config.output_beats * beat_bytes + 1 + TID_BYTES, NONCE_BYTES + 3))
         super().__init__(
             "link",
             {
@@ -86,10 +87,8 @@ class Link(Part):
                 "rx_error": In(1),
                 "tx": Out(stream.Signature(8)),
                 "m_axil": Out(AxiLite()),
-                "m_axis_input": Out(AxiStream(config.beat_bits, id_bits=config.tid_bits, user=layout(request_word))),
-                "s_axis_output": In(
-                    AxiStream(config.beat_bits, keep=True, id_bits=config.tid_bits, user=layout(marks_word))
-                ),
+                "m_axis_input": Out(input_stream(config)),
+                "s_axis_output": In(output_stream(config)),
                 "accelerator_rst": Out(1, init=1),
                 "opened": Out(1),
                 "fault": Out(1),
@@ -98,8 +97,12 @@ class Link(Part):
 
     def elaborate(self, platform):
         m = Module()
-        receiver = place(m, "receiver", FrameReceiver(self.capacity))
-        sender = place(m, "sender", FrameSender(self.reply_capacity))
+
+        def add(name, part):
+            return place(m, name, part, reset=held_reset(m, name))
+
+        receiver = add("receiver", FrameReceiver(self.capacity))
+        sender = add("sender", FrameSender(self.reply_capacity))
         requests = place(m, "requests", Ram("ram_requests", width=8, depth=self.capacity))
         replies = place(m, "replies", Ram("ram_replies", width=8, depth=self.reply_capacity))
         m.d.comb += [
@@ -115,344 +118,192 @@ class Link(Part):
         connect(m, sender.bytes, flipped(self.tx))
         m.d.sync += self.accelerator_rst.eq(~self.opened)
 
+        # What carries out the commands, in the order of their codes.
+        executions = {
+            Command.OPEN: add("open", Open(self.largest_payload)),
+            Command.READ: add("read", Read()),
+            Command.WRITE: add("write", Write()),
+            Command.STEP: add("step", Step(self.config)),
+        }
+        users = [executions[name] for name in (Command.READ, Command.WRITE, Command.STEP)]
+        self._connect_accelerator(m, *users)
+        self._watch(m, [user.link for user in users])
+        links = [executions[name].link for name in sorted(executions)]
+
         # The request, byte by byte. `left` counts its payload; `more` is up to date whenever `settled` is set.
-        reader = Reader(m, requests.r_addr)
-        byte = requests.r_data
+        reader = Reader(m, requests.r_addr, users=1 + len(links))
+        settled, *settled_elsewhere = reader.settled
         left = Signal.like(receiver.payload, reset_less=True)
         more = Signal(reset_less=True)
         fresh = Signal()
         taken = Signal()
-        m.d.sync += [more.eq(left.any()), fresh.eq(0), taken.eq(0)]
+        takes = Cat(link.take for link in links).any()
+        m.d.sync += [more.eq(left.any()), fresh.eq(0), taken.eq(takes)]
         with m.If(fresh):
             m.d.sync += left.eq(receiver.payload)
         with m.Elif(taken):
             m.d.sync += left.eq(left - 1)
-
-        def take():
+        with m.If(takes):
             reader.advance()
-            m.d.sync += taken.eq(1)
+        for link, there in zip(links, settled_elsewhere):
+            m.d.comb += [link.byte.eq(requests.r_data), link.settled.eq(there), link.more.eq(more)]
 
-        # Its header, and what is known of it one cycle later.
-        sequence = Signal(8, reset_less=True)
-        command = Signal(8, reset_less=True)
-        last = Signal(8, reset_less=True)
-        is_response, is_open, repeated, following = (
-            Signal(name=name, reset_less=True) for name in ("is_response", "is_open", "repeated", "following")
+        # Its header, taken in the cycle after that is decided.
+        request = place(m, "header", RequestHeader(self.config, receiver.payload.shape()), reset=Const(0))
+        takes_number, takes_command, accepts = (
+            Signal(name=name) for name in ("takes_number", "takes_command", "accepts")
         )
-        expected = Signal(8, reset_less=True)
-        good_length = Signal(reset_less=True)
-        whole_beats, some_beats, fits = (
-            Signal(name=name, reset_less=True) for name in ("whole_beats", "some_beats", "fits")
-        )
-        beat_number = (self.beat_bytes - 1).bit_length()
-        m.d.sync += [
-            is_response.eq(command[7]),
-            is_open.eq(command == Command.OPEN),
-            expected.eq(last + 1),
-            repeated.eq(sequence == last),
-            following.eq(sequence == expected),
-            whole_beats.eq(receiver.payload[:beat_number] == STEP_HEADER_BYTES),
-            some_beats.eq(receiver.payload[beat_number:].any()),
-            fits.eq(receiver.payload <= STEP_HEADER_BYTES + self.largest_packet * self.beat_bytes),
+        m.d.sync += [takes_number.eq(0), takes_command.eq(0), accepts.eq(0)]
+        m.d.comb += [
+            request.byte.eq(requests.r_data),
+            request.payload.eq(receiver.payload),
+            request.takes_number.eq(takes_number),
+            request.takes_command.eq(takes_command),
+            request.accepts.eq(accepts),
         ]
-        with m.Switch(command[:2]):
-            with m.Case(Command.OPEN):
-                m.d.sync += good_length.eq(receiver.payload == NONCE_BYTES)
-            with m.Case(Command.READ):
-                m.d.sync += good_length.eq(receiver.payload == 1)
-            with m.Case(Command.WRITE):
-                m.d.sync += good_length.eq((receiver.payload[:2] == 1) & receiver.payload[2:].any())
-            with m.Case(Command.STEP):
-                m.d.sync += good_length.eq(whole_beats & some_beats & fits)
 
         # The response. The last one that belongs to a request carried out is kept, to be sent again.
-        status = Signal(8)
+        status = Signal.like(links[0].status, reset_less=True)
         kept_header = Signal(8 * RESPONSE_HEADER_BYTES, reset_less=True)
+        keeps = Signal()
         written = Signal.like(sender.payload, reset_less=True)
-        rewrite = Signal()
-        m.d.comb += replies.w_addr.eq(written)
-        m.d.sync += [replies.w_en.eq(0), rewrite.eq(0), sender.start.eq(0), self.fault.eq(receiver.bad | self.rx_error)]
-        with m.If(rewrite):
+        reply, reply_en = Signal(8, reset_less=True), Signal()
+        # It is refused: this header, no payload.
+        refused_header, refused_payload = (equal_register(f"refused_{name}") for name in ("header", "payload"))
+        refuses = Signal()
+        starts_sending = Signal()
+        header = Cat(request.number, request.command | RESPONSE, status | Const(0, 8))
+        m.d.sync += [
+            reply_en.eq(Cat(link.reply_en for link in links).any()),
+            reply.eq(functools.reduce(operator.or_, (Mux(link.reply_en, link.reply, 0) for link in links))),
+            starts_sending.eq(0),
+            keeps.eq(0),
+            refuses.eq(0),
+            self.fault.eq(receiver.bad | self.rx_error | refuses | keeps & status.any()),
+        ]
+        m.d.comb += [
+            replies.w_addr.eq(written),
+            replies.w_data.eq(reply),
+            replies.w_en.eq(reply_en),
+            sender.start.eq(starts_sending),
+            sender.header.eq(Mux(refused_header, header, kept_header)),
+            sender.payload.eq(Mux(refused_payload, 0, written)),
+        ]
+        with m.If(keeps):
+            m.d.sync += kept_header.eq(header)
+        with m.If(accepts):
             m.d.sync += written.eq(0)
-        with m.Elif(replies.w_en):
+        with m.Elif(reply_en):
             m.d.sync += written.eq(written + 1)
-        header = Cat(sequence, command | RESPONSE, status)
 
-        def send(frame_header, payload):
-            m.d.sync += [sender.header.eq(frame_header), sender.payload.eq(payload), sender.start.eq(1)]
+        def refuse(reason):
+            m.d.sync += status.eq(reason)
+            m.next = "REFUSE"
 
-        def write_reply(value):
-            m.d.sync += [replies.w_en.eq(1), replies.w_data.eq(value)]
+        def send(is_refused):
+            m.d.sync += [starts_sending.eq(1), refused_header.eq(is_refused), refused_payload.eq(is_refused)]
+            m.next = "RELEASE"
 
-        # Counts while the link waits for the accelerator.
-        overdue_in = Signal(range(-1, self.watchdog - 1), reset_less=True)
-        overdue = overdue_in[-1]
-        waiting = Signal()
-        with m.If(~waiting):
-            m.d.sync += overdue_in.eq(self.watchdog - 2)
-        with m.Elif(~overdue):
-            m.d.sync += overdue_in.eq(overdue_in - 1)
-
-        def give_up_if(condition):
-            """Last in a state that waits for the accelerator: then no answer counts any more."""
-            m.d.comb += waiting.eq(1)
-            with m.If(condition):
-                m.next = "GIVE UP"
-
-        word = Signal(8 * WORD_BYTES, reset_less=True)
-        beat = Signal(self.config.beat_bits, reset_less=True)
-        # What comes before the beats of an input packet, and behind those of an output packet.
-        header_in = Signal(8 * STEP_HEADER_BYTES, reset_less=True)
-        asked = Signal(layout(request_word))
-        trailer = Signal(8 * (1 + TID_BYTES), reset_less=True)
-        ends = Signal(reset_less=True)
-        index = Signal(range(self.beat_bytes))
-        word_end, beat_end = index[:2].all(), index.all()
-        beats_left = Signal(range(self.config.output_beats), reset_less=True)
-        m.d.comb += [
-            self.m_axil.wstrb.eq(0b1111),
-            self.m_axil.wdata.eq(word),
-            self.m_axil.bready.eq(reader.settled),
-            self.m_axil.rready.eq(1),
-        ]
-        # An input packet is collected here, so that its beats follow each other as in any other design.
-        packet = place(
-            m, "packet", DistributedRam("ram_packet", width=self.config.beat_bits, depth=self.largest_packet)
-        )
-        packet_at = Signal(packet.addr_bits, reset_less=True)
-        to_come = Signal(range(self.largest_packet + 1), reset_less=True)
-        next_is_last = Signal(reset_less=True)
-        m.d.comb += [packet.w_addr.eq(packet_at), packet.r_addr.eq(packet_at), packet.w_data.eq(beat)]
-        m.d.comb += [
-            asked.eq(header_in[8 * TID_BYTES :]),
-            self.m_axis_input.tid.eq(header_in),
-            self.m_axis_input.tuser.eq(asked),
-        ]
-
-        def put_beat(last):
-            m.d.sync += [
-                self.m_axis_input.tvalid.eq(1),
-                self.m_axis_input.tdata.eq(packet.r_data),
-                self.m_axis_input.tlast.eq(last),
-                next_is_last.eq(to_come == 2),
-                to_come.eq(to_come - 1),
-                packet_at.eq(packet_at + 1),
-            ]
-
-        for ready, valid in (
-            (self.m_axil.awready, self.m_axil.awvalid),
-            (self.m_axil.wready, self.m_axil.wvalid),
-            (self.m_axil.arready, self.m_axil.arvalid),
-        ):
-            with m.If(ready):
-                m.d.sync += valid.eq(0)
-
+        gos = Signal(len(links))
+        m.d.sync += gos.eq(0)
+        m.d.comb += Cat(link.go for link in links).eq(gos)
+        done = Cat(link.done for link in links).any()
+        # Those that are not done say nothing.
+        ended = functools.reduce(operator.or_, (link.status for link in links))
         with m.FSM():
             with m.State("IDLE"):
                 reader.rewind()
-                m.d.sync += [fresh.eq(1), status.eq(Status.OK), index.eq(0), packet_at.eq(0), to_come.eq(0)]
+                m.d.sync += fresh.eq(1)
                 with m.If(receiver.full & ~sender.busy):
                     m.next = "SEQUENCE"
             with m.State("SEQUENCE"):
-                with m.If(reader.settled):
-                    m.d.sync += sequence.eq(byte)
+                m.d.sync += status.eq(Status.OK)
+                with m.If(settled):
+                    m.d.sync += takes_number.eq(1)
                     reader.advance()
                     m.next = "COMMAND"
             with m.State("COMMAND"):
-                with m.If(reader.settled):
-                    m.d.sync += command.eq(byte)
+                with m.If(settled):
+                    m.d.sync += takes_command.eq(1)
                     reader.advance()
                     m.next = "SETTLE"
             with m.State("SETTLE"):
-                # Also long enough for all that is known one or two cycles after the header.
-                with m.If(reader.settled):
+                # Also long enough for all that is known of the header.
+                with m.If(settled):
                     m.next = "DECIDE"
             with m.State("DECIDE"):
-                with m.If(is_response):
+                with m.If(request.is_response):
                     # One's own, if the line is looped back.
                     m.next = "RELEASE"
-                with m.Elif(is_open):
-                    m.d.sync += status.eq(Status.LENGTH)
-                    m.next = "REFUSE"
-                    with m.If(good_length):
-                        m.d.sync += [status.eq(Status.OK), self.opened.eq(0), last.eq(sequence), rewrite.eq(1)]
-                        m.next = "OPEN"
+                with m.Elif(request.is_open):
+                    with m.If(request.good_length):
+                        m.d.sync += [self.opened.eq(0), accepts.eq(1)]
+                        m.next = "EXECUTE"
+                    with m.Else():
+                        refuse(Status.LENGTH)
                 with m.Elif(~self.opened):
-                    m.d.sync += status.eq(Status.CLOSED)
-                    m.next = "REFUSE"
-                with m.Elif(repeated):
+                    refuse(Status.CLOSED)
+                with m.Elif(request.repeated):
                     m.next = "ANSWER"
-                with m.Elif(~following):
-                    m.d.sync += status.eq(Status.SEQUENCE)
-                    m.next = "REFUSE"
+                with m.Elif(~request.following):
+                    refuse(Status.SEQUENCE)
                 with m.Else():
-                    m.d.sync += [last.eq(sequence), rewrite.eq(1)]
+                    m.d.sync += accepts.eq(1)
                     m.next = "EXECUTE"
             with m.State("EXECUTE"):
-                with m.If(~good_length):
-                    m.d.sync += status.eq(Status.LENGTH)
-                    m.next = "KEEP"
-                with m.Else():
-                    with m.Switch(command):
-                        with m.Case(Command.READ):
-                            m.next = "READ"
-                        with m.Case(Command.WRITE):
-                            m.next = "WRITE"
-                        with m.Case(Command.STEP):
-                            m.next = "STEP HEADER"
-                with m.If(command[2:7].any()):
-                    m.d.sync += status.eq(Status.COMMAND)
-                    m.next = "KEEP"
-
-            # The accelerator is in reset until the nonce has been copied: three cycles a byte.
-            with m.State("OPEN"):
-                with m.If(reader.settled):
-                    with m.If(more):
-                        write_reply(byte)
-                        take()
-                    with m.Else():
-                        m.next = "OPEN VERSION"
-            with m.State("OPEN VERSION"):
-                write_reply(LINK_VERSION)
-                m.next = "OPEN LOW"
-            with m.State("OPEN LOW"):
-                write_reply(self.largest_payload & 0xFF)
-                m.next = "OPEN HIGH"
-            with m.State("OPEN HIGH"):
-                write_reply(self.largest_payload >> 8)
-                m.d.sync += self.opened.eq(1)
                 m.next = "KEEP"
-
-            with m.State("READ"):
-                with m.If(reader.settled):
-                    m.d.sync += [self.m_axil.araddr.eq(byte[:ADDRESS_BITS]), self.m_axil.arvalid.eq(1)]
-                    m.next = "READ WAIT"
-            with m.State("READ WAIT"):
-                with m.If(self.m_axil.rvalid):
-                    m.d.sync += [word.eq(self.m_axil.rdata), index.eq(0)]
-                    m.next = "READ REPLY"
-                    with m.If(self.m_axil.rresp.any()):
-                        m.d.sync += status.eq(Status.BUS)
-                        m.next = "KEEP"
-                give_up_if(overdue)
-            with m.State("READ REPLY"):
-                write_reply(word[:8])
-                m.d.sync += [word.eq(word >> 8), index.eq(index + 1)]
-                with m.If(word_end):
+                with m.If(request.is_unknown):
+                    m.d.sync += status.eq(Status.COMMAND)
+                with m.Elif(~request.good_length):
+                    m.d.sync += status.eq(Status.LENGTH)
+                with m.Else():
+                    m.d.sync += gos.bit_select(request.command[:2], 1).eq(1)
+                    m.next = "WAIT"
+            with m.State("WAIT"):
+                with m.If(done):
+                    m.d.sync += status.eq(ended)
                     m.next = "KEEP"
-
-            with m.State("WRITE"):
-                with m.If(reader.settled):
-                    m.d.sync += self.m_axil.awaddr.eq(byte[:ADDRESS_BITS])
-                    take()
-                    m.next = "WRITE WORD"
-            with m.State("WRITE WORD"):
-                with m.If(reader.settled):
-                    m.d.sync += [word.eq(Cat(word[8:], byte)), index.eq(index + 1)]
-                    take()
-                    with m.If(word_end):
-                        m.d.sync += [self.m_axil.awvalid.eq(1), self.m_axil.wvalid.eq(1)]
-                        m.next = "WRITE WAIT"
-            with m.State("WRITE WAIT"):
-                with m.If(self.m_axil.bvalid & reader.settled):
-                    m.next = "WRITE WORD"
-                    with m.If(~more):
-                        m.next = "KEEP"
-                    with m.If(self.m_axil.bresp.any()):
-                        m.d.sync += status.eq(Status.BUS)
-                        m.next = "KEEP"
-                give_up_if(overdue)
-
-            with m.State("STEP HEADER"):
-                with m.If(reader.settled):
-                    m.d.sync += [header_in.eq(Cat(header_in[8:], byte)), index.eq(index + 1)]
-                    take()
-                    with m.If(index == STEP_HEADER_BYTES - 1):
-                        m.d.sync += index.eq(0)
-                        m.next = "STEP"
-            with m.State("STEP"):
-                with m.If(reader.settled):
-                    m.d.sync += [beat.eq(Cat(beat[8:], byte)), index.eq(index + 1)]
-                    take()
-                    with m.If(beat_end):
-                        m.next = "STEP LAST"
-            with m.State("STEP LAST"):
-                with m.If(reader.settled):
-                    m.d.comb += packet.w_en.eq(1)
-                    m.d.sync += [packet_at.eq(packet_at + 1), to_come.eq(to_come + 1)]
-                    m.next = "STEP"
-                    with m.If(~more):
-                        m.d.sync += packet_at.eq(0)
-                        m.next = "STEP BEGIN"
-            with m.State("STEP BEGIN"):
-                put_beat(to_come == 1)
-                m.d.sync += beats_left.eq(self.config.output_beats - 1)
-                m.next = "STEP SEND"
-            with m.State("STEP SEND"):
-                with m.If(self.m_axis_input.tready):
-                    put_beat(next_is_last)
-                    with m.If(self.m_axis_input.tlast):
-                        m.d.sync += self.m_axis_input.tvalid.eq(0)
-                        m.next = "KEEP"
-                        with m.If(~asked.quiet):
-                            m.d.sync += self.s_axis_output.tready.eq(1)
-                            m.next = "STEP RECEIVE"
-                give_up_if(overdue)
-            with m.State("STEP RECEIVE"):
-                with m.If(self.s_axis_output.tvalid):
-                    m.d.sync += [
-                        self.s_axis_output.tready.eq(0),
-                        beat.eq(self.s_axis_output.tdata),
-                        trailer.eq(Cat(self.s_axis_output.tuser.as_value() | Const(0, 8), self.s_axis_output.tid)),
-                        ends.eq(self.s_axis_output.tlast),
-                    ]
-                    m.next = "STEP REPLY"
-                give_up_if(overdue)
-            with m.State("STEP REPLY"):
-                write_reply(beat[:8])
-                m.d.sync += [beat.eq(beat >> 8), index.eq(index + 1)]
-                with m.If(beat_end):
-                    with m.If(ends):
-                        m.next = "STEP TRAILER"
-                    with m.Elif(beats_left == 0):
-                        # More than the accelerator's queue holds: this will never end.
-                        m.next = "GIVE UP"
-                    with m.Else():
-                        m.d.sync += [self.s_axis_output.tready.eq(1), beats_left.eq(beats_left - 1)]
-                        m.next = "STEP RECEIVE"
-            with m.State("STEP TRAILER"):
-                write_reply(trailer[:8])
-                m.d.sync += [trailer.eq(trailer >> 8), index.eq(index + 1)]
-                with m.If(index == TID_BYTES):
-                    m.next = "KEEP"
-
-            with m.State("GIVE UP"):
-                m.d.sync += [
-                    self.m_axil.awvalid.eq(0),
-                    self.m_axil.wvalid.eq(0),
-                    self.m_axil.arvalid.eq(0),
-                    self.m_axis_input.tvalid.eq(0),
-                    self.s_axis_output.tready.eq(0),
-                    self.opened.eq(0),
-                    status.eq(Status.TIMEOUT),
-                ]
-                m.next = "REFUSE"
+                    with m.If(request.is_open):
+                        # Until now the accelerator was in reset.
+                        m.d.sync += self.opened.eq(1)
+                    with m.If(ended == Status.TIMEOUT):
+                        m.d.sync += self.opened.eq(0)
+                        m.next = "REFUSE"
             with m.State("REFUSE"):
-                send(header, 0)
-                m.d.sync += self.fault.eq(1)
-                m.next = "RELEASE"
+                m.d.sync += refuses.eq(1)
+                send(is_refused=1)
             with m.State("KEEP"):
-                m.d.sync += kept_header.eq(header)
-                with m.If(status != Status.OK):
-                    m.d.sync += self.fault.eq(1)
+                m.d.sync += keeps.eq(1)
                 m.next = "ANSWER"
             with m.State("ANSWER"):
-                send(kept_header, written)
-                m.next = "RELEASE"
+                send(is_refused=0)
             with m.State("RELEASE"):
                 m.d.comb += receiver.release.eq(1)
                 m.next = "IDLE"
         return m
+
+    def _connect_accelerator(self, m, read, write, step):
+        """The accelerator's ports to the parts that drive them."""
+        for part in (read, write):
+            for name, member in part.axil.signature.members.items():
+                outer, inner = getattr(self.m_axil, name), getattr(part.axil, name)
+                m.d.comb += outer.eq(inner) if member.flow is Out else inner.eq(outer)
+        connect(m, step.m_axis_input, flipped(self.m_axis_input))
+        connect(m, flipped(self.s_axis_output), step.s_axis_output)
+
+    def _watch(self, m, links):
+        """Tell executions when they have waited too long for the accelerator."""
+        overdue_in = Signal(range(-1, self.watchdog - 1), reset_less=True)
+        # Below zero the time is over.
+        overdue = overdue_in[-1]
+        copied = copies(m, "overdue", overdue, len(links))
+        waiting = Signal(reset_less=True)
+        m.d.comb += (link.overdue.eq(copy) for link, copy in zip(links, copied))
+        m.d.sync += waiting.eq(Cat(link.waiting for link in links).any())
+        with m.If(~waiting):
+            m.d.sync += overdue_in.eq(self.watchdog - 2)
+        with m.Elif(~overdue):
+            m.d.sync += overdue_in.eq(overdue_in - 1)
 
 
 def _power_of_two(least):

@@ -1,11 +1,12 @@
 """Frames from a serial line: escapes undone, checked, and left in the command buffer."""
 
-from amaranth.hdl import Module, Signal
-from amaranth.lib.crc.catalog import CRC32_ISO_HDLC
+from amaranth.hdl import Const, Module, Signal
 from amaranth.lib.wiring import In, Out
 
 from ...isa.frames import CRC_BYTES, END, ESC, ESCAPED, REQUEST_HEADER_BYTES
-from ..part import Part
+from ..memory import connect_write
+from ..part import Part, place
+from .checksum import Checksum
 
 __all__ = ["FrameReceiver"]
 
@@ -52,7 +53,7 @@ class FrameReceiver(Part):
 
     def elaborate(self, platform):
         m = Module()
-        crc = m.submodules.checksum = CRC32_ISO_HDLC(data_width=8).create()
+        checksum = place(m, "checksum", Checksum(), reset=Const(0))
         least = REQUEST_HEADER_BYTES + CRC_BYTES
 
         # Undo the escapes.
@@ -80,20 +81,10 @@ class FrameReceiver(Part):
         matches = Signal()
         long_enough = Signal()
         some = Signal()
-        m.d.comb += [
-            crc.data.eq(byte),
-            crc.valid.eq(take),
-            crc.start.eq(end),
-            self.w_en.eq(take & ~self.full),
-            self.w_addr.eq(count),
-            self.w_data.eq(byte),
-        ]
-        m.d.sync += [
-            matches.eq(crc.match_detected),
-            long_enough.eq(count >= least),
-            some.eq(count.any()),
-            self.bad.eq(0),
-        ]
+        payload = Signal.like(self.payload, reset_less=True)
+        m.d.comb += [checksum.data.eq(byte), checksum.valid.eq(take), checksum.start.eq(end), self.payload.eq(payload)]
+        connect_write(m, self, "receiver", enable=take & ~self.full, addr=count[:-1], data=byte, registered=True)
+        m.d.sync += [matches.eq(checksum.matches), long_enough.eq(count >= least), some.eq(count.any()), self.bad.eq(0)]
         with m.If(take):
             with m.If(~count[-1]):
                 m.d.sync += count.eq(count + 1)
@@ -104,7 +95,7 @@ class FrameReceiver(Part):
         with m.If(end):
             m.d.sync += [count.eq(0), lost.eq(0)]
             with m.If(matches & long_enough & ~lost & ~wrong):
-                m.d.sync += [self.full.eq(1), self.payload.eq(count - least)]
+                m.d.sync += [self.full.eq(1), payload.eq(count - least)]
             with m.Else():
                 m.d.sync += self.bad.eq(some)
         with m.If(self.release):

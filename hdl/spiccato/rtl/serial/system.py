@@ -4,6 +4,7 @@ from amaranth.hdl import Module, Signal
 from amaranth.lib.wiring import In, Out, connect
 
 from ..accelerator import Accelerator
+from ..broadcast import held_reset
 from ..part import Part, place
 from .link import Link
 from .uart import UartReceiver, UartTransmitter
@@ -54,9 +55,13 @@ class SerialSystem(Part):
     def elaborate(self, platform):
         m = Module()
         clocks_per_bit = self.parameters["clocks_per_bit"]
-        receiver = place(m, "receiver", UartReceiver(clocks_per_bit))
-        transmitter = place(m, "transmitter", UartTransmitter(clocks_per_bit))
-        link = place(m, "link", Link(self.config, watchdog=self.parameters["watchdog"]))
+
+        def add(name, part):
+            return place(m, name, part, reset=held_reset(m, name))
+
+        receiver = add("receiver", UartReceiver(clocks_per_bit))
+        transmitter = add("transmitter", UartTransmitter(clocks_per_bit))
+        link = add("link", Link(self.config, watchdog=self.parameters["watchdog"]))
         accelerator = place(m, "accelerator", Accelerator(self.config), reset=link.accelerator_rst)
         m.d.comb += [
             receiver.rx.eq(self.rx),
@@ -73,9 +78,11 @@ class SerialSystem(Part):
         m.d.sync += [self.led_opened.eq(link.opened), self.led_ready.eq(accelerator.s_axis_input.tready)]
         for led, event in ((self.led_rx, receiver.valid), (self.led_tx, link.tx.valid), (self.led_fault, link.fault)):
             # Below zero the time is over.
-            left = Signal(range(-1, self.parameters["led_cycles"]), init=-1, name=f"{led.name}_left")
-            m.d.sync += led.eq(~left[-1])
-            with m.If(event):
+            left = Signal(range(-1, self.parameters["led_cycles"]), init=-1, reset_less=True, name=f"{led.name}_left")
+            # What it comes from drives enough already.
+            seen = Signal(name=f"{led.name}_seen", reset_less=True)
+            m.d.sync += [led.eq(~left[-1]), seen.eq(event)]
+            with m.If(seen):
                 m.d.sync += left.eq(self.parameters["led_cycles"] - 1)
             with m.Elif(~left[-1]):
                 m.d.sync += left.eq(left - 1)

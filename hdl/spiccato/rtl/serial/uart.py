@@ -127,9 +127,11 @@ class UartTransmitter(Part):
         idle = Signal(init=1)
         m.d.comb += self.bytes.ready.eq(idle)
         with m.If(idle):
+            # Whether or not there is a byte: so `valid` reaches few registers.
+            timer.start(self.clocks_per_bit)
+            m.d.sync += [shift.eq(Cat(self.bytes.payload, 1)), left.eq(DATA_BITS + 1)]
             with m.If(self.bytes.valid):
-                timer.start(self.clocks_per_bit)
-                m.d.sync += [shift.eq(Cat(self.bytes.payload, 1)), left.eq(DATA_BITS + 1), self.tx.eq(0), idle.eq(0)]
+                m.d.sync += [self.tx.eq(0), idle.eq(0)]
         with m.Elif(timer.expired):
             timer.start(self.clocks_per_bit)
             m.d.sync += [shift.eq(shift >> 1), left.eq(left - 1), self.tx.eq(shift[0])]
