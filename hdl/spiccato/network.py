@@ -160,7 +160,7 @@ class Network:
 
     @property
     def layer_reads(self) -> tuple[int, ...]:
-        """:attr:`reads`, 1 of each layer unless told."""
+        """``reads``, 1 of each layer unless told."""
         return self.reads or (1,) * len(self.layers)
 
     @property
@@ -207,7 +207,7 @@ class Network:
 
     @property
     def output_parts(self) -> tuple[tuple[str, int], ...]:
-        """Names and sizes of the parts of an output packet: :attr:`outputs`, or all of it as ``output``."""
+        """Names and sizes of the parts of an output packet: ``outputs``, or all of it as ``output``."""
         return self.outputs or (("output", self.output_size),)
 
     @property

@@ -145,7 +145,7 @@ class Model:
         What a user should know of its numbers, a sentence each (:mod:`spiccato.compiler.notes`). Decides nothing that
         it computes.
     origin : str or None
-        :attr:`spiccato.network.Network.origin`: what was assumed of its source, taken as state, or left outside.
+        ``Network.origin``: what was assumed of its source, taken as state, or left outside.
     """
 
     name: str

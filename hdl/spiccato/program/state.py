@@ -33,7 +33,7 @@ class State:
         Recurrent halves, biases included, of the model's slots but for those of its linear layer; 0 in slots of layers
         without recurrence.
     c : int64 (slots, cores, block / 4)
-        Cell states with 17 fraction bits, or h and its remainder (:func:`~spiccato.numbers.split_remainder`); 0 in
+        Cell states with 17 fraction bits, or h and its remainder (``split_remainder``); 0 in
         slots of layers without a state.
     h : int64 (slots, cores, block / 4), or None
         Results with 17 fraction bits of layers that have a state, where the configuration keeps them.
