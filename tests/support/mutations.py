@@ -52,11 +52,11 @@ MUTATIONS = [
     Mutation("dsp.py", "return self.operands + self.product", "return int(self.operands)", _CELL),
     Mutation("row.py", "product=config.stages.row_product_register", "product=False", _ROW),
     # Several epilogues.
-    Mutation("core.py", "if len(states) < len(units):", "if False:", _KIND),
+    Mutation("core.py", "self._is(states) if len(states) < len(units) else ", "", _KIND),
     Mutation("core.py", "with m.Switch(number):", "with m.Switch(~number):", _KIND),
-    Mutation("core.py", "value, since).at(cycle)", "value, since).at(since)", _KIND),
+    Mutation("core.py", "t.h_of[name] - 1 + turn", "t.h_of[name] + turn", _KIND),
     # h that contexts keep.
-    Mutation("core.py", "self.h[lane], t.h).at(t.h_kept)", "self.h[lane], t.h).at(t.h)", _KEPT),
+    Mutation("core.py", "self.h[lane], cycle).at(t.h_kept)", "self.h[lane], cycle).at(cycle)", _KEPT),
     Mutation("control/transfers.py", "m.Elif(end | (showing", "m.Elif(read | (showing", _MOVES),
     # AXI4-Lite.
     Mutation("control/bus.py", "arready.eq(~reading & ~chosen & ~axil.rvalid)", "arready.eq(~reading & ~chosen)", _BUS),

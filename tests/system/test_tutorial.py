@@ -108,7 +108,7 @@ def a_classifier(path):
     rng = np.random.default_rng(0)
     arrays = {"K": (5, 2, 3), "W": (1, 32, 5), "R": (1, 32, 8), "V": (8, 3)}
     nodes = [
-        onnx.helper.make_node("Conv", ["x", "K"], ["filtered"], name="conv"),
+        onnx.helper.make_node("Conv", ["x", "K"], ["filtered"], pads=[1, 1], name="conv"),
         onnx.helper.make_node("Transpose", ["filtered"], ["frames"], perm=[2, 0, 1]),
         onnx.helper.make_node("LSTM", ["frames", "W", "R"], ["", "h"], hidden_size=8, name="lstm"),
         onnx.helper.make_node("MatMul", ["h", "V"], ["scores"], name="linear"),

@@ -171,7 +171,7 @@ def test_calibration_is_of_the_raw_input():
         (lambda m, x: m.lstm((x[..., None] * torch.tensor([1, 2]))[..., 0])[0], "with several constants at once"),
         (lambda m, x: m.lstm(1 / x)[0], "rdiv on the model's input is not supported"),
         (lambda m, x: m.lstm(torch.div(x, 2, rounding_mode="floor"))[0], "div on the model's input"),
-        (lambda m, x: m.lstm(x + x)[0], "add on the model's input"),
+        (lambda m, x: m.lstm(x + x)[0], "combines the model's input with the model's input"),
         (lambda m, x: m.lstm(torch.zeros_like(x).add_(x))[0], "add on the model's input"),
         (
             lambda m, x: m.lstm(nn.functional.batch_norm(x.mT, None, None, training=True).mT)[0],

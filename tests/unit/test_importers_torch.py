@@ -112,8 +112,8 @@ def test_forms_of_a_module():
 REFUSED = {
     "sum of branches": (
         lambda m, x: m.more[0](m.lstm(x)[0])[0] + m.lstm(x)[0],
-        r"Parts \(test_importers_torch.py:\d+\): "
-        r"combines the result of nn.LSTM 'more.0' .* with the result of nn.LSTM 'lstm' .*; supported: with a constant",
+        r"Parts \(test_importers_torch.py:\d+\) "
+        r"combines the result of nn.LSTM 'more.0' .* with the result of nn.LSTM 'lstm'.*; supported: with a constant",
     ),
     "softplus": (lambda m, x: nn.functional.softplus(m.fc(m.lstm(x)[0])), "softplus on the result of nn.Linear 'fc'"),
     "softmax": (

@@ -172,7 +172,7 @@ class Stages:
         """The one layer that the labels come from."""
         sources = self.sources(labels)
         if not sources:
-            raise ModelError(f"{place} reads an empty array: a slice leaves nothing; supported: all steps")
+            raise Misfit(f"{place} reads an empty array: a slice leaves nothing; supported: all steps")
         if len(sources) != 1:
             raise ModelError(f"{place} reads {self.what(labels)} at once; supported: what one layer gives")
         if sources[0].is_cell_state:
