@@ -1,5 +1,7 @@
 """BittWare IA-840F."""
 
+import dataclasses
+
 from spiccato.config import Config
 
 from .board import RECALLED, Board, Resources
@@ -16,12 +18,14 @@ class IA840FPlatform(AgilexPlatform):
     part = "AGFB027R25A2E2V"
 
 
+_DEFAULT = Config(
+    name="ia840f", family="agilex7", cores=3, block=64, models=4, streams=256, state_slots=448, clock_mhz=320.0
+)
+# Four 9x9 multipliers where two of 18x19 are: twice the columns, 8-bit weights.
+_FAST = dataclasses.replace(_DEFAULT, name="ia840f-fast", columns=128, multiplier="9x9")
+
 BOARD = Board(
-    configurations={
-        "default": Config(
-            name="ia840f", family="agilex7", cores=3, block=64, models=4, streams=256, state_slots=448, clock_mhz=320.0
-        )
-    },
+    configurations={"default": _DEFAULT, "fast": _FAST},
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
     platform=IA840FPlatform,

@@ -8,13 +8,18 @@ quantity                  bits  fraction    notes
 ========================  ====  ==========  =====================================================================
 weight mantissa           16    15          signed; one power-of-two exponent per matrix row
 vector element            18    17 (h)      h is in (-1, 1); x has one exponent per block (``rtl.ingress``)
-row sum                   34+n  --          a block's dot product, n = log2(block)
+row sum                   34+n  --          a block's dot product, n = log2(columns)
 accumulator               48    26          gate rows; sigmoid rows hold z/2; linear rows choose their own point
 g, tanh(c)                18    17          signed, in [-1, 1)
 i, f, o                   18    17          unsigned, in [0, 1]: an open gate is exactly 1
 cell state c              27    17          saturates at +-512
 ========================  ====  ==========  =====================================================================
+
+Rows of 9x9 multipliers have weight mantissas of 8 bits (9, where the memory has the bit), and vector elements of 9 bits
+with one exponent per block, to which the 18 bits are aligned when the block is read (``rtl.alignment``).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -29,8 +34,12 @@ VECTOR_BITS = 18
 H_FRAC_BITS = 17
 ACC_BITS = 48
 GATE_FRAC_BITS = 26
-#: A row sum is shifted left by this much, then right by the row's shift: T * 2**(24 - shift).
+#: A row sum of 16-bit weights is shifted left by this much, then right by the row's shift: T * 2**(24 - shift).
 ALIGN_LEFT = 24
+#: Vector elements as 9x9 multipliers take them.
+NARROW_BITS = 9
+#: Bits of an element that reading may leave out: as many as its exponent within the block counts.
+NARROW_SHIFT = VECTOR_BITS - NARROW_BITS
 SHIFT_BITS = 6
 SHIFT_MAX = (1 << SHIFT_BITS) - 1
 TANH_BITS = 18
@@ -44,9 +53,6 @@ C_SUM_FRAC_BITS = GATE_FRAC + C_FRAC_BITS
 
 #: Gates of one hidden unit, in the order of PyTorch's rows: input, forget, cell, output.
 GATES = 4
-#: Parts of a vector block, each one core's share of one slot: as a slot's rows are all gates of its units.
-QUARTERS = GATES
-
 #: A block's exponent: the number of steps of ``EXPONENT_STEP`` bits below the largest.
 EXPONENT_BITS = 4
 EXPONENT_STEP_BITS = 2
@@ -62,9 +68,20 @@ ADJUST_OFFSET = 1 << (ADJUST_BITS - 1)
 ADJUST_MIN = EXPONENT_RANGE - ((1 << FLOAT_EXPONENT_BITS) - 1)
 
 
-def row_sum_bits(block):
-    """Width of a dot product of ``block`` weights and vector elements."""
-    return WEIGHT_BITS + VECTOR_BITS + (block - 1).bit_length()
+class Operands(NamedTuple):
+    """Bits of what rows multiply: a weight's mantissa, and a vector element."""
+
+    weight: int
+    element: int
+
+    @property
+    def align_left(self) -> int:
+        """What a row sum is shifted left by, so that row shifts mean the same whatever the operands' bits."""
+        return ALIGN_LEFT + WEIGHT_BITS - self.weight + VECTOR_BITS - self.element
+
+    def sum_bits(self, columns: int) -> int:
+        """Width of a dot product of so many weights and vector elements."""
+        return self.weight + self.element + (columns - 1).bit_length()
 
 
 def saturate(value, bits):

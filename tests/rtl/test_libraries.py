@@ -14,7 +14,7 @@ from paths import DATA
 from spiccato.families import FAMILIES
 from spiccato.registry import configuration
 from spiccato.rtl.activation import ActivationTable
-from spiccato.rtl.dsp import DspStage, Multiply, MultiplyAdd, MultiplyPair, Registers
+from spiccato.rtl.dsp import DspStage, Multiply, MultiplyAdd, MultiplyPair, MultiplyQuad, MultiplyTriple, Registers
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.verilog.agilex import AgilexLibrary
 from spiccato.verilog.ecp5 import Ecp5Library
@@ -64,12 +64,16 @@ FURTHER = {
         Multiply(unsigned(26), signed(20), registers=Registers(operands=True)),
         MultiplyPair(signed(18), signed(18)),
         MultiplyPair(unsigned(18), unsigned(17), registers=_BOTH),
+        MultiplyQuad(signed(9), signed(9)),
+        MultiplyQuad(unsigned(8), signed(7), registers=_BOTH),
         MultiplyAdd("rounded", a=signed(17), b=unsigned(18), c_shift=2, c_const=8, p_shift=6, p_bits=29),
     ],
     "ultrascaleplus": [Multiply(signed(18), signed(27)), Multiply(unsigned(17), unsigned(26), registers=_BOTH)],
     "versal": [
         Multiply(signed(24), signed(27), registers=Registers(product=True)),
         Multiply(unsigned(26), unsigned(23)),
+        MultiplyTriple(signed(8), signed(9)),
+        MultiplyTriple(unsigned(7), unsigned(8), registers=_BOTH),
         MultiplyAdd("late", a=signed(20), b=signed(24), c=signed(30), p_shift=9, p_bits=37, registers=_BOTH),
         MultiplyAdd("early", a=signed(20), b=signed(24), c=unsigned(30), c_shift=4, p_shift=0, p_bits=46),
         MultiplyAdd(
@@ -89,7 +93,7 @@ def renamed(part, prefix):
 @functools.cache
 def all_stages():
     """(family, stage, its kind in the board) of all boards in all profiles, each once."""
-    configs = [board.config for board in boards().values()]
+    configs = [config for board in boards().values() for config in board.configurations.values()]
     configs.append(dataclasses.replace(configuration("v80"), family="ultrascaleplus"))
     found = {}
     for config in configs:
@@ -332,6 +336,10 @@ def test_what_does_not_fit_the_blocks_of_an_ecp5_is_refused(part, message):
         ("agilex7", Multiply(signed(28), signed(18))),
         ("agilex7", MultiplyPair(signed(19), signed(18))),
         ("agilex7", MultiplyPair(signed(18), signed(19))),
+        ("agilex7", MultiplyQuad(signed(9), unsigned(9))),
+        ("agilex7", MultiplyTriple(signed(8), signed(9))),
+        ("versal", MultiplyTriple(signed(9), signed(9))),
+        ("versal", MultiplyQuad(signed(8), signed(9))),
         ("agilex7", MultiplyAdd("rounded", a=signed(9), b=signed(9), c_const=12, p_shift=0, p_bits=20)),
         ("versal", Multiply(signed(25), signed(25))),
         ("ultrascaleplus", MultiplyPair(signed(16), signed(18))),

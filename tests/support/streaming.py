@@ -11,7 +11,7 @@ from spiccato_sim.models.vm import VirtualMachine
 
 __all__ = ["WIDE", "assert_accurate", "turns"]
 
-WIDE = dataclasses.replace(CONFIG, name="wide", block=16, io_format="float32")
+WIDE = dataclasses.replace(CONFIG, name="wide", block=16, columns=16, io_format="float32")
 #: Largest RMS error of 16-bit weights, as a multiple of a bfloat16 pipeline's.
 BAR = 1 / 20
 

@@ -15,6 +15,8 @@ from spiccato_sim.models.vm import VirtualMachine
 STEPS = 300
 #: Largest error allowed, as a multiple of the bfloat16 pipeline's.
 BARS = {"int16": 1 / 20, "int8": 3}
+#: With 9x9 multipliers, without calibration inputs and with.
+FAST_BAR = 3.5, 3
 
 
 def rms(errors):
@@ -36,6 +38,17 @@ def test_benchmark_models(model, scale, weight_format):
     """Freshly initialised models, and the same with weights three times as large."""
     network = zoo.build(model, seed=1, scale=scale)
     assert error_ratio(network, zoo.inputs(network, STEPS, 1), weight_format) <= BARS[weight_format]
+
+
+@pytest.mark.parametrize("calibrated", [True, False])
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("model", ["lstm_tiny", "lstm_small"])
+def test_fast_configuration(model, scale, calibrated):
+    """The same with 9x9 multipliers; calibration inputs let the weights' rounding count."""
+    network = zoo.build(model, seed=1, scale=scale)
+    if calibrated:
+        network = dataclasses.replace(network, calibration=zoo.inputs(network, STEPS, 7))
+    assert error_ratio(network, zoo.inputs(network, STEPS, 1), "auto", "ia420f-fast") <= FAST_BAR[calibrated]
 
 
 @pytest.mark.parametrize("weight_format", BARS)

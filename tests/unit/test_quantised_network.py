@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_program, quantised_network
+from spiccato.compiler import compile_network, compile_program, quantised_network
 from spiccato.registry import configuration
 from spiccato_sim.analysis.accuracy import accuracy, matrix_errors, rms
 from spiccato_sim.models import zoo
@@ -98,6 +98,23 @@ def test_marked_steps_are_counted():
     xs = zoo.inputs(network, 6)
     xs[2:4, 1] = 1e30
     assert accuracy(program, network, xs).flags["saturated"] == 2
+
+
+@pytest.mark.parametrize("board", ["test8", "ulx3s-fast"])
+def test_feedback_makes_errors_of_sums_smaller(board):
+    """On the calibration inputs, matrix by matrix; the weights' own errors grow."""
+    config = configuration(board)
+    base, _ = case(0, "test8", "int16")
+    network = dataclasses.replace(base, calibration=zoo.inputs(base, 300))
+    form = config.weight_formats[-1]
+    found = matrix_errors(compile_network(network, config, weight_format=form), network)
+    for one in found:
+        if one.weight_format == "int16":
+            assert one.sums == one.nearest_sums
+        else:
+            assert one.sums < 0.98 * one.nearest_sums, one
+    bare = matrix_errors(compile_network(base, config, weight_format=form), base)
+    assert all(one.sums is None for one in bare)
 
 
 @pytest.mark.parametrize("weights", BITS)

@@ -23,7 +23,9 @@ from .quantise import quantise
 __all__ = ["compile_network", "compile_program"]
 
 
-def compile_network(network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto") -> Model:
+def compile_network(
+    network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto", feedback: bool = True
+) -> Model:
     """Compile ``network`` for ``config``, by itself; :func:`.link` makes a program of it.
 
     Parameters
@@ -32,7 +34,11 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
     config : spiccato.config.Config
     weight_format : str or sequence of str
         "int16"; "int8" (LSTM layers; the linear layer keeps 16 bits); one of these for each LSTM layer and for the
-        linear layer; or "auto": 16 bits where they fit, the largest layers at 8 bits where they do not.
+        linear layer; or "auto": 16 bits where they fit, the largest layers at 8 bits where they do not. With 9x9
+        multipliers all layers have the one format that these take.
+    feedback : bool
+        With calibration inputs, round weights of 8 or 9 bits such that the sums on these inputs are off least; else to
+        the nearest.
 
     Returns
     -------
@@ -52,7 +58,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
     if plan is None or short:
         raise fit_error(network.name, lowered, layout, weight_format, short)
     check_schedule(plan, layout, timing)
-    integers = quantise(network, lowered, layout, formats)
+    integers = quantise(network, lowered, layout, formats, feedback=feedback)
     memory = WeightMemory(layout, formats)
     model = Model(
         name=network.name,

@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from ..isa.issue import VectorFrom
 from ..layers import Layer, LinearLayer, LoweredLayer, kind_named
 from ..network import Network
-from ..numbers import C_FRAC_BITS, EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, H_FRAC_BITS, WEIGHT_FRAC_BITS
+from ..numbers import C_FRAC_BITS, EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, H_FRAC_BITS
 from ..program import LayerPlace, Model
-from ..rtl.row import DotProductRow
+from ..program.tiles import tiles
 from .rows import halved_rows, row_point
 
 __all__ = ["quantised_network"]
@@ -62,10 +62,10 @@ def _lowered(
         return dealt.reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
 
     def matrix(recurrent: bool, columns: int, point: NDArray) -> tuple[NDArray, int]:
-        tiles = _tiles(model, place, recurrent)
+        dealt = _dealt(model, place, recurrent)
         exponents = point - model.shifts[int(recurrent), place.all_slots].astype(np.int64)
-        flat = tiles.reshape(*shape, -1)[..., :columns]
-        return rows(np.ldexp(flat, (exponents - WEIGHT_FRAC_BITS)[..., None])), tiles.shape[3]
+        flat = dealt.reshape(*shape, -1)[..., :columns]
+        return rows(np.ldexp(flat, (exponents - model.config.operands.weight + 1)[..., None])), dealt.shape[3]
 
     weights, terms = matrix(False, inputs, row_point(kind.rows, shape, frac_bits, vector_from, 0))
     if vector_from is VectorFrom.X:
@@ -82,8 +82,8 @@ def _lowered(
     return LoweredLayer(kind, weights, recurrent, rows(np.ldexp(bias, halved_rows(kind.rows, shape) - frac_bits)))
 
 
-def _tiles(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
-    """Mantissas (slots, cores, block, blocks, block) of one of a layer's matrices."""
+def _dealt(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
+    """Mantissas (slots, cores, block, blocks, columns) of one of a layer's matrices."""
     config = model.config
     fields = model.decode()
     words = np.flatnonzero(
@@ -94,10 +94,6 @@ def _tiles(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
         & (fields["slot"] < place.first_slot + place.slots)
     )
     blocks = fields["vector"][words] - fields["vector"][words].min()
-    dealt = np.zeros((place.slots, config.cores, config.block, blocks.max() + 1, config.block))
-    dealt[fields["slot"][words] - place.first_slot, :, :, blocks] = DotProductRow.widen(
-        model.weights[:, fields["weight"][words]].swapaxes(0, 1),
-        fields["int8"][words][:, None, None, None] == 1,
-        fields["high"][words][:, None, None, None] == 1,
-    )
+    dealt = np.zeros((place.slots, config.cores, config.block, blocks.max() + 1, config.columns))
+    dealt[fields["slot"][words] - place.first_slot, :, :, blocks] = tiles(model, fields, words)
     return dealt

@@ -1,10 +1,10 @@
 """Where everything lies: rows on cores, units in slots, vector blocks, slots in the accumulator file.
 
-A slot is ``cores * block`` rows. The rows of a layer's units lie one after the other: those of unit 0, of unit 1, and
-so on; row r is row ``r % block`` of core ``r // block % cores`` of the layer's slot ``r // (cores * block)``. With the
-four rows of an LSTM unit, each core so has whole quarters, ``block / 4`` units, of a vector block. h of unit u is
-element ``u % block`` of the layer's block ``u // block``, so that vectors lie in their natural order and only rows are
-dealt out.
+A slot is ``cores * block`` rows, a vector block ``columns`` elements. The rows of a layer's units lie one after the
+other: those of unit 0, of unit 1, and so on; row r is row ``r % block`` of core ``r // block % cores`` of the layer's
+slot ``r // (cores * block)``. With the four rows of an LSTM unit, each core so has whole quarters, ``block / 4`` units,
+of a vector block. h of unit u is element ``u % columns`` of the layer's block ``u // columns``, so that vectors lie in
+their natural order and only rows are dealt out.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..isa.issue import Source, VectorFrom
 from ..layers import Layer, LoweredLayer
-from ..numbers import QUARTERS
 
 __all__ = ["Layout", "Matrix", "PlacedLayer"]
 
@@ -111,7 +110,7 @@ class Layout:
 
     def __init__(self, lowered: Sequence[LoweredLayer], config: Config) -> None:
         self.config = config
-        self.input_blocks = _divide_up(lowered[0].inputs, config.block)
+        self.input_blocks = _divide_up(lowered[0].inputs, config.columns)
         self.layers: list[PlacedLayer] = []
         self.slots = self.vector_blocks = 0
         self.has_initial = any(
@@ -121,7 +120,7 @@ class Layout:
         for number, layer in enumerate(lowered):
             vectors, recurrent = layer.kind.epilogue is not None, layer.recurrent is not None
             slots = _divide_up(layer.units * len(layer.kind.rows), config.slot_rows)
-            own = (VectorFrom.H, number, self.vector_blocks, _divide_up(layer.units, config.block))
+            own = (VectorFrom.H, number, self.vector_blocks, _divide_up(layer.units, config.columns))
             start = Source.PREVIOUS if recurrent else Source.BIAS
             place = self.slots, slots
             self.layers.append(
@@ -133,7 +132,7 @@ class Layout:
                     slots=slots,
                     first_block=self.vector_blocks,
                     blocks=own[-1] if vectors else 0,
-                    allocated_blocks=_divide_up(slots * config.cores, QUARTERS) if vectors else 0,
+                    allocated_blocks=_divide_up(slots * config.cores, config.quarters) if vectors else 0,
                     input=Matrix(number, False, start, vectors, not vectors, *source, *place),
                     recurrent=Matrix(number, True, Source.BIAS, False, False, *own, *place) if recurrent else None,
                 )
@@ -167,11 +166,18 @@ class Layout:
         rows = self.config.slot_rows
         return _divide_up(min(self.output.units - slot * rows, rows), self.config.beat_values)
 
+    def written_quarters(self, matrix: Matrix, block: NDArray) -> NDArray:
+        """Of blocks (numbers within the matrix), how many quarters are written: all, but in the last block of h."""
+        if matrix.producer is None:
+            return np.full(len(block), self.config.quarters)
+        written = self.layers[matrix.producer].slots * self.config.cores
+        return np.minimum(written - block * self.config.quarters, self.config.quarters)
+
     def slots_of_block(self, layer: PlacedLayer, block: int) -> tuple[int, int]:
         """The layer's first and last slot (0 = its first) that hold units of its ``block``."""
         per_slot = self.config.slot_units
-        first = block * self.config.block
-        last = min(first + self.config.block, layer.units) - 1
+        first = block * self.config.columns
+        last = min(first + self.config.columns, layer.units) - 1
         return first // per_slot, last // per_slot
 
     def deal_out(self, array: NDArray, layer: PlacedLayer) -> NDArray:
@@ -182,10 +188,10 @@ class Layout:
         return padded.reshape(layer.slots, self.config.cores, self.config.block, *rows.shape[1:])
 
     def columns(self, array: NDArray, blocks: int) -> NDArray:
-        """Split the last axis into (blocks, block), zero-padded."""
-        padded = np.zeros((*array.shape[:-1], blocks * self.config.block), dtype=array.dtype)
+        """Split the last axis into (blocks, columns), zero-padded."""
+        padded = np.zeros((*array.shape[:-1], blocks * self.config.columns), dtype=array.dtype)
         padded[..., : array.shape[-1]] = array
-        return padded.reshape(*array.shape[:-1], blocks, self.config.block)
+        return padded.reshape(*array.shape[:-1], blocks, self.config.columns)
 
 
 def _divide_up(a: int, b: int) -> int:

@@ -23,17 +23,18 @@ from ..numbers import (
     FLOAT_BIAS,
     GATE_FRAC_BITS,
     H_FRAC_BITS,
-    INT8_BITS,
     MANTISSA_BITS,
     SHIFT_MAX,
     WEIGHT_BITS,
     WEIGHT_FRAC_BITS,
 )
+from .feedback import fed_back, row_errors
 
 __all__ = [
     "GATE_LIMIT",
     "QuantisedMatrix",
     "check_row_range",
+    "format_bits",
     "halved_rows",
     "output_frac_bits",
     "quantise_matrix",
@@ -49,31 +50,41 @@ GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
 
 @dataclass(frozen=True)
 class QuantisedMatrix:
-    """Mantissas (slots, cores, block, blocks, block) int32 and row shifts (slots, cores, block) uint8."""
+    """Mantissas (slots, cores, block, blocks, columns) int32 and row shifts (slots, cores, block) uint8."""
 
     mantissas: np.ndarray
     shifts: np.ndarray
 
 
-def _exponents(magnitude, int8):
+def format_bits(weight_format):
+    """Bits of a weight's mantissa in a format."""
+    return int(weight_format.removeprefix("int"))
+
+
+def _exponents(magnitude, bits):
     """Smallest e with round(magnitude * 2^(bits - 1 - e)) <= 2^(bits - 1) - 1, elementwise."""
-    top = 2.0 ** ((INT8_BITS if int8 else WEIGHT_BITS) - 1)
+    top = 2.0 ** (bits - 1)
     e = np.frexp(magnitude)[1]
     return np.where(np.rint(np.ldexp(magnitude, -e) * top) >= top, e + 1, e)
 
 
-def quantise_matrix(weights, point, int8, name):
+def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, moments=None):
     """Quantise a dealt-out matrix.
 
     Parameters
     ----------
-    weights : float array (slots, cores, block, blocks, block)
+    weights : float array (slots, cores, block, blocks, columns)
     point : int array (slots, cores, block)
         Row shift of a row with exponent 0; shifts are ``point - exponent``.
-    int8 : bool
-        8-bit mantissas (widened to 16 bits here).
+    bits : int
+        Of a mantissa.
     name : str
         For messages.
+    width : int
+        Bits that mantissas are widened to.
+    moments : float array (blocks * columns, blocks * columns), optional
+        Mean products of the inputs, by which fewer than 16 bits are rounded (:mod:`.feedback`). A row whose largest
+        weights are better cut off than all others coarser gets half the step then.
 
     Raises
     ------
@@ -82,15 +93,32 @@ def quantise_matrix(weights, point, int8, name):
     """
     largest = np.abs(weights).max(axis=(3, 4))
     # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
-    exponents = np.maximum(np.where(largest > 0, _exponents(largest, int8), point - SHIFT_MAX), point - SHIFT_MAX)
+    exponents = np.maximum(np.where(largest > 0, _exponents(largest, bits), point - SHIFT_MAX), point - SHIFT_MAX)
     shifts = point - exponents
     if shifts.min() < 0:
         raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
-    bits = INT8_BITS if int8 else WEIGHT_BITS
-    mantissas = np.rint(np.ldexp(weights, (bits - 1 - exponents)[..., None, None])).astype(np.int32)
-    if int8:
-        mantissas <<= WEIGHT_BITS - INT8_BITS
-    return QuantisedMatrix(mantissas, shifts.astype(np.uint8))
+    if moments is None or bits == WEIGHT_BITS:
+        mantissas = np.rint(np.ldexp(weights, (bits - 1 - exponents)[..., None, None]))
+    else:
+        mantissas, exponents = _fed_back(weights, exponents, point - SHIFT_MAX, bits, moments)
+    return QuantisedMatrix(mantissas.astype(np.int32) << (width - bits), (point - exponents).astype(np.uint8))
+
+
+def _fed_back(weights, exponents, least, bits, moments):
+    """Mantissas and exponents of least error: those that hold a row's largest weight or, from ``least``, one less."""
+    flat, best = weights.reshape(-1, len(moments)), None
+    for less in range(2):
+        tried = np.maximum(exponents - less, least).reshape(-1)
+        places = (bits - 1 - tried)[:, None]
+        values = np.ldexp(flat, places)
+        rounded = fed_back(values, moments, (1 << (bits - 1)) - 1)
+        errors = row_errors(np.ldexp(rounded - values, -places), moments)
+        if best is None:
+            best = rounded, tried, errors
+        else:
+            better = errors < best[2]
+            best = np.where(better[:, None], rounded, best[0]), np.where(better, tried, best[1]), errors
+    return best[0].reshape(weights.shape), best[1].reshape(exponents.shape)
 
 
 def halved_rows(rows: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.int64]:

@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..families import FAMILIES
 from ..isa.issue import Source, core_word
 from ..isa.load import RecordKind, TransferTarget, header_word
-from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
+from ..numbers import ACC_BITS, C_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
 from .accumulator import RowAccumulator, accumulator_slices
 from .accumulator_file import AccumulatorFile
 from .broadcast import DelayLine, copies, power_of_two, select
@@ -83,8 +83,8 @@ class Core(Part):
                 "index": In(header_word["core"].width),
                 "issue": In(layout(core_word(config))),
                 "access": In(access_layout(config)),
-                "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
-                "exponent": In(EXPONENT_BITS),
+                "vector": In(data.ArrayLayout(signed(config.operands.element), config.columns)),
+                "exponent": In(config.exponent_bits),
                 "load": In(load_layout(config)),
                 "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
                 "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
@@ -118,7 +118,11 @@ class Core(Part):
         config, t = self.config, self.timing
         select = t.row - DotProductRow.select_lead
         vectors = self._spread(DelayLine(m, "vector_copy", self.vector, t.vector), t.row, self._copies.vector)
-        int8, high = (self._spread(self._word[name], select, self._copies.selects) for name in ("int8", "high"))
+        halves = {
+            name: self._spread(self._word[name], select, self._copies.selects)
+            for name in ("int8", "high")
+            if name in self._word
+        }
         weights = place(m, "weights", Weights(config))
         m.d.comb += [weights.index.eq(self.index), weights.address.eq(self.issue.weight), weights.load.eq(self.load)]
         sums = []
@@ -127,8 +131,7 @@ class Core(Part):
             m.d.comb += [
                 part.vector.eq(vectors[row]),
                 part.weights.eq(weights.read[row]),
-                part.int8.eq(int8[row]),
-                part.high.eq(high[row]),
+                *(getattr(part, name).eq(selects[row]) for name, selects in halves.items()),
             ]
             sums.append([getattr(part, f"sum_{i}") for i in range(part.copies)])
         return sums
@@ -147,9 +150,10 @@ class Core(Part):
         ]
         exponents = self._spread(DelayLine(m, "exponent", self.exponent, t.vector), t.sum - 1, self._copies.exponent)
         row_shifts = []
+        step_bits = 0 if config.narrow else EXPONENT_STEP_BITS
         for row, exponent in enumerate(exponents):
             total = Signal(SHIFT_BITS + 1, name=f"shift_total_{row}")
-            m.d.comb += total.eq(memory.r_data.word_select(row, SHIFT_BITS) + (exponent << EXPONENT_STEP_BITS))
+            m.d.comb += total.eq(memory.r_data.word_select(row, SHIFT_BITS) + (exponent << step_bits))
             saturated = Mux(total[-1], SHIFT_MAX, total[:-1])
             row_shifts.append(copies(m, f"shift_{row}", saturated, accumulator_slices(config)))
         return row_shifts

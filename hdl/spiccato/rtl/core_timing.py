@@ -15,7 +15,7 @@ class CoreTiming:
     def __init__(self, config):
         stages = config.stages
         #: The vector file's output register: where ``vector`` and ``exponent`` enter the core.
-        self.vector = VectorFile.latency
+        self.vector = VectorFile(config).latency
         #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
         self.row = self.vector + 1 + stages.vector_register
         self.weight_addr = self.row - Ram.latency

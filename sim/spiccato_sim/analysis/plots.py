@@ -14,7 +14,7 @@ __all__ = ["write", "table"]
 
 matplotlib.use("agg")
 
-_OURS, _BEST, _THEIRS = "#1f5fa8", "#6fb1e8", "#b0b0b0"
+_OURS, _FAST, _BEST, _THEIRS = "#1f5fa8", "#2f8f6b", "#6fb1e8", "#b0b0b0"
 
 
 def write(folder, rows, found, gantts, titles):
@@ -159,6 +159,18 @@ Published figures: {published.source()} The newest version of each.
     if refused:
         parts += ["\nWhat does not fit:\n\n", *refused]
     parts.append(_contexts(shown("contexts", columns | {"contexts": lambda row: str(row["contexts"])} | basis)))
+    fast = shown("fast", columns | errors)
+    if fast:
+        parts += [
+            """
+## The boards' fast configurations
+
+About twice the multiplications a cycle from the same blocks: 9x9 multipliers, weights of 8 bits and vector elements of
+9. See the errors before you choose one.
+
+""",
+            fast,
+        ]
     others = shown("profile", columns | basis)
     if others:
         parts += [
@@ -215,10 +227,10 @@ def latency_figure(rows, titles):
         names = list(dict.fromkeys(row["model"] for row in own))
         for axis, what in zip(line, ("compute", "total")):
             series = [("published", _THEIRS, "preset", f"published_{what}_us")]
-            for kind, colour in (("preset", _OURS), ("best", _BEST)):
+            for kind, colour in (("preset", _OURS), ("fast", _FAST), ("best", _BEST)):
                 shown = [row for row in own if row["kind"] == kind]
                 if shown and not (kind == "best" and shown[0]["configuration"] == board):
-                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}"
+                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}" + " (fast)" * (kind == "fast")
                     series.append((label + " (best found)" * (kind == "best"), colour, kind, f"{what}_us"))
             bars = [
                 (label, colour, [_first(own, name, kind) or {} for name in names], key)
