@@ -23,7 +23,7 @@ from spiccato.compiler.lower import lower
 from spiccato_boards import Board, find
 
 from ..models import zoo
-from . import plots, published
+from . import onnx_runtime, plots, published
 from .measure import Task, know, measure, reference, search_board
 
 __all__ = ["FAST", "Benchmark", "Requirement", "REQUIRED", "SPACED", "STREAMED", "ERROR_STEPS", "run_bench"]
@@ -190,6 +190,13 @@ def run_bench(
         (out / folder).mkdir(parents=True, exist_ok=True)
 
     with contextlib.ExitStack() as stack:
+        bar = stack.enter_context(_progress(console))
+        # In turn, and before anything else runs.
+        shown = bar.add_task("ONNX Runtime", total=len(networks))
+        otherwise = {}
+        for network in networks:
+            otherwise[network.name] = onnx_runtime.timed(network, zoo.inputs(network, error_steps))
+            bar.advance(shown)
         # A fresh process for each row gives all memory back.
         pool = stack.enter_context(
             concurrent.futures.ProcessPoolExecutor(
@@ -202,7 +209,6 @@ def run_bench(
         )
         # After an error or an interrupt, what has not begun is left.
         stack.callback(pool.shutdown, cancel_futures=True)
-        bar = stack.enter_context(_progress(console))
         shown = bar.add_task("benchmark", total=0)
         futures = {}
 
@@ -250,7 +256,7 @@ def run_bench(
         )
         measured = {task: future.result() for task, future in futures.items()}
 
-    rows = [_row(task, result) for task, result in measured.items()]
+    rows = [_row(task, result, otherwise[task.network.name]) for task, result in measured.items()]
     rows += [row | {"kind": "best"} for row in rows if row["kind"] == "preset" and _is_best(row, found)]
     order = {
         name: number
@@ -318,8 +324,8 @@ def _is_best(row, found):
     return overall is not None and overall.config.name == row["configuration"]
 
 
-def _row(task, result):
-    """One row of the results, from what was measured and what is published and required."""
+def _row(task, result, otherwise):
+    """One row of the results, from what was measured, here and elsewhere, and what is published and required."""
     config, name, board = task.config, task.network.name, task.board.name
     try:
         round_trip = published.round_trip_us(task.network.input_size * config.io_bits // 8)
@@ -361,6 +367,8 @@ def _row(task, result):
         "published_compute_us": published_compute_us,
         "published_p99_us": theirs.p99_us if theirs else None,
         "published_version": theirs.version if theirs else None,
+        "onnx_runtime_median_us": otherwise.median_us,
+        "onnx_runtime_p99_us": otherwise.p99_us,
         "required_cycles": required.spaced_cycles if required else None,
         "excellent_cycles": required.excellent_cycles if required else None,
         "required_initiation_interval_cycles": interval_allowed,

@@ -7,7 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from . import published
+from . import onnx_runtime, published
 from .trace import KIND_COLOURS, layer_names, runs, trace
 
 __all__ = ["write", "table"]
@@ -113,7 +113,10 @@ def table(rows, found):
         "total us": lambda row: _number(row["total_us"], 2),
         "their total us": lambda row: _number(row["published_total_us"], 1),
     }
-    errors = {
+    elsewhere = {
+        "ONNX Runtime us": lambda row: f"{row['onnx_runtime_median_us']:.0f} ({row['onnx_runtime_p99_us']:.0f})"
+    }
+    errors = elsewhere | {
         "RMS error": lambda row: f"{row['rms_error']:.1e}",
         "bfloat16's": lambda row: f"{row['rms_error_bf16']:.1e}",
         "exact": lambda row: "yes" if row["bit_exact"] and not row["failures"] else "NO",
@@ -143,6 +146,8 @@ One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the str
 - Total: ours is the compute time plus that same round trip; theirs is as published, measured on silicon.
 - RMS error: against float64, of the virtual machine with float32 outputs (rounding to bfloat16 outputs would
   hide it). bfloat16's: of a bfloat16 pipeline on the same inputs.
+- ONNX Runtime: the same network in float32 on the machine that ran this, one thread of {onnx_runtime.processor()}, a
+  timestep at a time: median, and in brackets the 99th percentile of {onnx_runtime.STEPS} timesteps.
 
 Published figures: {published.source()} The newest version of each.
 
