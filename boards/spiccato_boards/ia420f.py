@@ -68,7 +68,7 @@ _DEFAULT = Config(
 # Half the weights for 3.6 times the contexts: for sliding windows of a hundred steps.
 _WINDOWS = dataclasses.replace(_DEFAULT, name="ia420f-windows", weight_depth=512, state_slots=1600)
 # Four 9x9 multipliers where two of 18x19 are: twice the columns, 8-bit weights.
-_FAST = dataclasses.replace(_DEFAULT, name="ia420f-fast", columns=64, multiplier="9x9")
+_FAST = dataclasses.replace(_DEFAULT, name="ia420f-fast", columns=64, multiplier="9x9", input_blocks=16)
 
 BOARD = Board(
     configurations={"default": _DEFAULT, "windows": _WINDOWS, "fast": _FAST},

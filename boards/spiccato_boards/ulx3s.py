@@ -40,7 +40,7 @@ _DEFAULT = Config(
 )
 # Twice the columns in the same memories, weights of 9 bits. The open tools know no 9x9 multiplier of the ECP5, which is
 # half an 18x18 one: each product takes a whole one, of which the device has enough.
-_FAST = dataclasses.replace(_DEFAULT, name="ulx3s-fast", columns=16, multiplier="9x9")
+_FAST = dataclasses.replace(_DEFAULT, name="ulx3s-fast", columns=16, multiplier="9x9", input_blocks=8)
 
 BOARD = Board(
     configurations={"default": _DEFAULT, "fast": _FAST},

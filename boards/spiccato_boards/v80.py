@@ -36,7 +36,14 @@ _DEFAULT = Config(
 # Three 9x8 multipliers where one of 27x24 is. As many cores as 85 % of the DSP blocks make. Weights of 8 bits take half
 # the depth, so that two rows share their UltraRAM; slots are twice as large.
 _FAST = dataclasses.replace(
-    _DEFAULT, name="v80-fast", cores=12, columns=64, multiplier="9x9", weight_depth=2048, state_slots=960
+    _DEFAULT,
+    name="v80-fast",
+    cores=12,
+    columns=64,
+    multiplier="9x9",
+    weight_depth=2048,
+    state_slots=960,
+    input_blocks=16,
 )
 
 BOARD = Board(

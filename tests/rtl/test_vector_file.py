@@ -21,14 +21,13 @@ class Bench:
         self.reads = {}  # cycle -> members
         self.h = {}  # cycle of h -> (quarter, side, values (cores, lanes))
         self.x = {}  # cycle of x -> (block, side, values (columns), exponent)
-        self.codes = {}  # cycle of x -> p of each quarter
 
     def expected(self, cycle):
         """Vector and exponent that the read issued in ``cycle`` sees."""
         read, horizon, part = self.reads[cycle], cycle + self.part.forward, self.part
         number = self.config.quarters
         quarters = np.zeros((number, self.config.lanes), dtype=np.int64)
-        exponent = code = 0
+        exponent = 0
         if read["vector_from"] is VectorFrom.H:
             for n in sorted(self.h):
                 first, side, values = self.h[n]
@@ -42,11 +41,10 @@ class Bench:
                 block, side, values, block_exponent = self.x[n]
                 if n + part.x_latency <= horizon and (block, side) == (read["vector"], read["side"]):
                     quarters, exponent = values.reshape(number, -1), block_exponent
-                    code = self.codes[n].max()
         vector = quarters.ravel()
         if self.config.narrow:
-            code = code if read["vector_from"] is VectorFrom.X else Alignment.positions(vector)
-            vector, rest = Alignment.compute(vector, code)
+            from_x = read["vector_from"] is VectorFrom.X
+            vector, rest = Alignment.compute(vector, Alignment.positions(np.abs(vector) if from_x else vector))
             # Of a block of x that is all zero, the exponent does not matter.
             exponent = EXPONENT_STEP * exponent | int(rest)
         return vector.tolist(), exponent
@@ -79,7 +77,6 @@ class Bench:
                     ctx.set(part.x_exponent, exponent)
                     if self.config.narrow:
                         codes = Alignment.positions(np.abs(values.reshape(self.config.quarters, -1)))
-                        self.codes[cycle] = codes
                         ctx.set(part.x_codes, [(1 << int(code)) - 1 for code in codes])
                 if cycle - part.latency in self.reads:
                     seen = (list(ctx.get(part.vector)), ctx.get(part.exponent))
