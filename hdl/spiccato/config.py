@@ -14,7 +14,7 @@ from typing import Any
 
 from .errors import ConfigError
 from .families import FAMILIES, Profile
-from .numbers import EXPONENT_BITS, GATES, NARROW_BITS, SHIFT_BITS, VECTOR_BITS, WEIGHT_BITS, Operands
+from .numbers import EXPONENT_BITS, FACTOR_BITS, GATES, NARROW_BITS, SHIFT_BITS, VECTOR_BITS, WEIGHT_BITS, Operands
 
 __all__ = ["Config", "IO_FORMATS", "MULTIPLIERS", "shape_text"]
 
@@ -203,6 +203,21 @@ class Config:
     def exponent_bits(self) -> int:
         """Bits of a block's exponent as rows get it: in single bits with 9x9 multipliers, else in steps of four."""
         return SHIFT_BITS if self.narrow else EXPONENT_BITS
+
+    @property
+    def factor_bits(self) -> int:
+        """Bits of a row's factor, which is stored above its shift: rows of 9x9 multipliers have one."""
+        return FACTOR_BITS if self.narrow else 0
+
+    @property
+    def row_sum_bits(self) -> int:
+        """Width of what a row gives: its dot product, times up to 7 where rows have a factor of 4 to 7 quarters."""
+        return self.operands.sum_bits(self.columns) + (self.factor_bits and self.factor_bits + 1)
+
+    @property
+    def align_left(self) -> int:
+        """What this is shifted left by, so that row shifts mean the same in all configurations."""
+        return self.operands.align_left - self.factor_bits
 
     @property
     def row_products(self) -> int:

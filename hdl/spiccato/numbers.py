@@ -15,8 +15,9 @@ i, f, o                   18    17          unsigned, in [0, 1]: an open gate is
 cell state c              27    17          saturates at +-512
 ========================  ====  ==========  =====================================================================
 
-Rows of 9x9 multipliers have weight mantissas of 8 bits (9, where the memory has the bit), and vector elements of 9 bits
-with one exponent per block, to which the 18 bits are aligned when the block is read (``rtl.alignment``).
+Rows of 9x9 multipliers have weight mantissas of 8 bits (9, where the memory has the bit), a factor beside the power of
+two, and vector elements of 9 bits with one exponent per block, to which the 18 bits are aligned when the block is read
+(``rtl.alignment``).
 """
 
 from typing import NamedTuple
@@ -42,6 +43,8 @@ NARROW_BITS = 9
 NARROW_SHIFT = VECTOR_BITS - NARROW_BITS
 SHIFT_BITS = 6
 SHIFT_MAX = (1 << SHIFT_BITS) - 1
+#: Of a row of 9x9 multipliers: its scale is a power of two times 1 + factor / 4.
+FACTOR_BITS = 2
 TANH_BITS = 18
 #: Unsigned.
 SIGMOID_BITS = 18

@@ -25,7 +25,7 @@ def test_accumulator(block, multiplier, profile, seed):
     config = make_config(block=block, multiplier=multiplier, profile=profile)
     part = RowAccumulator(config)
     cycles = 400
-    sums = random_signed(rng, config.operands.sum_bits(block), cycles)
+    sums = random_signed(rng, config.row_sum_bits, cycles)
     shifts = rng.integers(0, SHIFT_MAX + 1, cycles)
     operands = random_signed(rng, ACC_BITS, cycles)
     load, enable = rng.integers(2, size=cycles), rng.random(cycles) < 0.8
@@ -39,7 +39,7 @@ def test_accumulator(block, multiplier, profile, seed):
     seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]
 
     value, expected = 0, []
-    aligned = RowAccumulator.align(sums, shifts, config.operands.align_left)
+    aligned = RowAccumulator.align(sums, shifts, config.align_left)
     for n in range(cycles):
         if enable[n]:
             value = wrapped(int(operands[n] if load[n] else value) + int(aligned[n]))
@@ -50,5 +50,5 @@ def test_accumulator(block, multiplier, profile, seed):
 def test_align_is_a_floor():
     """``align`` multiplies by 2**24 and divides by 2**shift, rounding down."""
     assert RowAccumulator.align([-1, 1, 3, -3], [25, 25, 24, 63]).tolist() == [-1, 0, 3, -1]
-    largest = -(1 << (make_config().operands.sum_bits(64) - 1))
+    largest = -(1 << (make_config(block=64).row_sum_bits - 1))
     assert RowAccumulator.align(largest, 0) == largest << 24

@@ -37,6 +37,7 @@ class Model:
         weights = min(WORDS, config.weight_depth), config.block, config.columns
         self.weights = random_signed(rng, config.operands.weight, weights)
         self.shifts = rng.integers(24, 45, (2, config.slots, config.block))
+        self.factors = rng.integers(1 << config.factor_bits, size=self.shifts.shape)
         self.sums = random_signed(rng, 31, (2 * config.state_slots + config.slots, config.block))
         self.cells = random_signed(rng, C_BITS, (2 * config.state_slots, config.lanes))
         self.kept_h = random_signed(rng, VECTOR_BITS, (2 * config.state_slots, config.lanes))
@@ -52,8 +53,9 @@ class Model:
         for addr, rows in enumerate(self.weights):
             for row, values in enumerate(rows):
                 yield RecordKind.WEIGHTS, row, addr, packed(values, config.operands.weight)
-        for addr, values in enumerate(self.shifts.reshape(-1, config.block)):
-            yield RecordKind.SHIFTS, 0, addr, packed(values, SHIFT_BITS)
+        scales = self.shifts + (self.factors << SHIFT_BITS)
+        for addr, values in enumerate(scales.reshape(-1, config.block)):
+            yield RecordKind.SHIFTS, 0, addr, packed(values, SHIFT_BITS + config.factor_bits)
         for addr, values in enumerate(self.sums):
             for row, value in enumerate(values):
                 yield RecordKind.ACCUMULATORS, row, addr, packed([value], ACC_BITS)
@@ -68,12 +70,14 @@ class Model:
         c_old = 0 * self.cells[0] if access["zero"] else self.cells[access["c"]].copy()
         if not word["valid"]:
             return self.acc, None, sums, c_old, h_old
-        weights, step = self.weights[word["weight"]], 1
-        if not self.config.narrow:
+        weights, step, times, row = self.weights[word["weight"]], 1, 1, (word["recurrent"], word["slot"])
+        if self.config.narrow:
+            times = 4 + self.factors[row]
+        else:
             weights, step = DotProductRow.widen(weights, word["int8"], word["high"]), EXPONENT_STEP
-        shift = np.minimum(self.shifts[word["recurrent"], word["slot"]] + step * exponent, SHIFT_MAX)
+        shift = np.minimum(self.shifts[row] + step * exponent, SHIFT_MAX)
         operand = self.acc if word["source"] is Source.CONTINUE else sums
-        self.acc = operand + RowAccumulator.align(weights @ vector, shift, self.config.operands.align_left)
+        self.acc = operand + RowAccumulator.align(times * (weights @ vector), shift, self.config.align_left)
         assert (abs(self.acc) < 1 << (ACC_BITS - 1)).all()
         if word["store"] and access["keep"]:
             self.sums[access["store"]] = self.acc

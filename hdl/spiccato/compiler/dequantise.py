@@ -10,7 +10,7 @@ from ..layers import Layer, LinearLayer, LoweredLayer, kind_named
 from ..network import Network
 from ..numbers import C_FRAC_BITS, EXPONENT_RANGE, FLOAT_BIAS, GATE_FRAC_BITS, H_FRAC_BITS
 from ..program import LayerPlace, Model
-from ..program.tiles import tiles
+from ..program.tiles import row_scales, tiles
 from .rows import halved_rows, row_point
 
 __all__ = ["quantised_network"]
@@ -63,9 +63,10 @@ def _lowered(
 
     def matrix(recurrent: bool, columns: int, point: NDArray) -> tuple[NDArray, int]:
         dealt = _dealt(model, place, recurrent)
-        exponents = point - model.shifts[int(recurrent), place.all_slots].astype(np.int64)
-        flat = dealt.reshape(*shape, -1)[..., :columns]
-        return rows(np.ldexp(flat, (exponents - model.config.operands.weight + 1)[..., None])), dealt.shape[3]
+        shifts, factors = row_scales(model.config, model.shifts[int(recurrent), place.all_slots])
+        exponents = point - shifts - model.config.factor_bits - (model.config.operands.weight - 1)
+        flat = dealt.reshape(*shape, -1)[..., :columns] * factors[..., None]
+        return rows(np.ldexp(flat, exponents[..., None])), dealt.shape[3]
 
     weights, terms = matrix(False, inputs, row_point(kind.rows, shape, frac_bits, vector_from, 0))
     if vector_from is VectorFrom.X:

@@ -35,7 +35,7 @@ class Quantised:
     mantissas : dict
         Of each :class:`Matrix`: int32 (slots, cores, block, blocks, columns).
     shifts : uint8 (2, slots, cores, block)
-        Row shifts of input and recurrent matrices.
+        Of input and recurrent matrices: row shifts, and in the bits above the factors of rows that have one.
     biases : int64 (slots, cores, block)
     initial_h, initial_c : list of int64 (units,)
         What sequences start from, 17 fraction bits, of each layer whose results are vectors. Layers without a cell
@@ -108,9 +108,11 @@ def quantise(
             point = row_point(rows, dealt.shape[:3], point_bits, matrix.vector_from, scale.cap)
             bits = format_bits(formats[place.number])
             inputs = None if known is None else _matrix_moments(known[place.number], matrix, layout, scale)
-            quantised = quantise_matrix(dealt, point, bits, name, width=config.operands.weight, moments=inputs)
+            quantised = quantise_matrix(
+                dealt, point, bits, name, width=config.operands.weight, fine=config.narrow, moments=inputs
+            )
             result.mantissas[matrix] = quantised.mantissas
-            result.shifts[int(matrix.recurrent), place.all_slots] = quantised.shifts
+            result.shifts[int(matrix.recurrent), place.all_slots] = quantised.stored
         terms = sum(matrix.blocks for matrix in place.matrices)
         result.biases[place.all_slots] = row_bias(rows, layout.deal_out(layer.bias, place), point_bits, terms)
     return result

@@ -236,11 +236,8 @@ class _Measure:
         inputs = np.ldexp(mantissas.astype(np.float64), powers[:, None]).reshape(shape)
         dealt = np.ldexp(self._weights, log2_scale)[None, None]
         point = row_point(self._rows, dealt.shape[:3], GATE_FRAC_BITS, VectorFrom.X, scale.cap)
-        quantised = quantise_matrix(dealt, point, self._weight_bits, self._name)
-        row_exponents = (point - quantised.shifts)[0, 0]
-        weights = np.ldexp(
-            quantised.mantissas[0, 0].astype(np.float64), (row_exponents - WEIGHT_FRAC_BITS)[:, None, None]
-        )
+        quantised = quantise_matrix(dealt, point, self._weight_bits, self._name, fine=self._config.narrow)
+        weights = np.ldexp(quantised.mantissas[0, 0] * quantised.scales[0, 0, :, None, None], -WEIGHT_FRAC_BITS)
         errors = _products(inputs, weights) - self._sums
         alone = np.array([self._rms(one) for one in errors])
         return self._rms(errors.sum(axis=0)), scale, alone

@@ -11,7 +11,7 @@ from ..rtl.accumulator import RowAccumulator
 from ..rtl.alignment import Alignment
 from .model import Model
 from .state import State
-from .tiles import tiles
+from .tiles import row_scales, tiles
 
 __all__ = ["recurrent_sums", "state_of"]
 
@@ -73,7 +73,7 @@ def recurrent_sums(model: Model, h: Sequence[NDArray[np.int64]]) -> NDArray[np.i
     for word in np.flatnonzero((fields["valid"] == 1) & (fields["recurrent"] == 1)):
         (tile,) = tiles(model, fields, np.array([word]))
         slot, block = fields["slot"][word], fields["vector"][word]
-        shifts = model.shifts[1, slot].astype(np.int64) + exponents[block]
-        products = tile.astype(np.int64) @ vectors[block]
-        sums[slot] += RowAccumulator.align(products, shifts, config.operands.align_left)
+        shifts, factors = row_scales(config, model.shifts[1, slot])
+        products = factors * (tile.astype(np.int64) @ vectors[block])
+        sums[slot] += RowAccumulator.align(products, shifts + exponents[block], config.align_left)
     return sums

@@ -36,7 +36,7 @@ def _memories(program: "Program") -> Iterator[Record]:
                 weights = pack_bits(model.weights[core, :, row], config.operands.weight)
                 yield Record(RecordKind.WEIGHTS, weights, addr=place.weight, core=core, row=row)
             for recurrent in range(2):
-                shifts = pack_bits(model.shifts[recurrent, :, core], SHIFT_BITS)
+                shifts = pack_bits(model.shifts[recurrent, :, core], SHIFT_BITS + config.factor_bits)
                 yield Record(RecordKind.SHIFTS, shifts, addr=recurrent * config.slots + place.slot, core=core)
         yield from _sums_records(model.biases, 2 * config.state_slots + place.slot)
         if place.initial is not None:

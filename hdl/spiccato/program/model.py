@@ -110,7 +110,7 @@ class Model:
         Weight memories; 8-bit words hold the even tile in the low bytes and the odd one in the high ones. For 9x9
         multipliers each is one mantissa.
     shifts : uint8 (2, slots, cores, block)
-        Row shifts of input and recurrent matrices.
+        Row shifts of input and recurrent matrices; with 9x9 multipliers the rows' factors are in the bits above.
     biases : int64 (slots, cores, block)
     adjust, enable : int16, uint8 (input blocks, columns)
         Feature memory.

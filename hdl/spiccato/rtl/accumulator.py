@@ -41,8 +41,8 @@ class RowAccumulator(Part):
 
     def __init__(self, config):
         self.slices = accumulator_slices(config)
-        self.left = config.operands.align_left
-        sum_shape = signed(config.operands.sum_bits(config.columns))
+        self.left = config.align_left
+        sum_shape = signed(config.row_sum_bits)
         super().__init__(
             "row_accumulator",
             {

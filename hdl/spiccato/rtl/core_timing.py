@@ -20,8 +20,9 @@ class CoreTiming:
         self.row = self.vector + 1 + stages.vector_register
         self.weight_addr = self.row - Ram.latency
         self.sum = self.row + DotProductRow(config).latency
-        #: Row shift minus block exponent.
-        self.shift_addr = self.sum - 1 - Ram.latency
+        #: Row shifts as the memory gives them; with 9x9 multipliers, factors as well, which the sums need before.
+        self.row_scale = self.sum - 1 - config.narrow
+        self.shift_addr = self.row_scale - Ram.latency
         self.operand = self.sum + RowAccumulator.add_offset
         self.operand_addr = self.operand - Ram.latency
         #: Accumulator registers.

@@ -5,7 +5,7 @@ from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import INT8_BITS
+from ..numbers import FACTOR_BITS, INT8_BITS
 from .accumulator import accumulator_slices
 from .broadcast import copies
 from .dsp import SUMS, Multiply, Registers
@@ -18,7 +18,8 @@ class DotProductRow(Part):
     """Dot product, one result a cycle, no handshake.
 
     Stages: the DSP block's operand registers (8-bit weights are widened in front of them), its product registers if
-    the profile has them, and its result register, then one adder level a cycle.
+    the profile has them, and its result register, then one adder level a cycle. Sums of 9x9 products are short, so that
+    three are added at a time; a last stage multiplies theirs by the row's factor.
 
     Attributes
     ----------
@@ -27,7 +28,8 @@ class DotProductRow(Part):
         9x9 multipliers
     int8, high : in, ``select_lead`` cycles ahead of the others; not with 9x9 multipliers
         Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
-    sum_COPY : out, signed, exact; a copy for each slice of the accumulator
+    factor_COPY : in, a cycle before the sum; only with 9x9 multipliers
+    sum_COPY : out, signed, exact, with 9x9 multipliers times 4 + factor; a copy for each slice of the accumulator
     """
 
     #: Each row keeps a copy of the selects, which go to all of its lanes.
@@ -36,7 +38,10 @@ class DotProductRow(Part):
     def __init__(self, config):
         self.columns, self.narrow, self.products = config.columns, config.narrow, config.row_products
         self.weight, self.element = (signed(bits) for bits in config.operands)
-        self._sum = signed(config.operands.sum_bits(config.columns))
+        self._exact = signed(config.operands.sum_bits(config.columns))
+        self._sum = signed(config.row_sum_bits)
+        #: Terms that an adder adds.
+        self._adds = 3 if self.narrow else 2
         self._registers = Registers(operands=True, product=config.stages.row_product_register)
         self.reach, self.copies = config.stages.reach.blocks, accumulator_slices(config)
         super().__init__(
@@ -45,6 +50,7 @@ class DotProductRow(Part):
                 "vector": In(data.ArrayLayout(self.element, self.columns)),
                 "weights": In(data.ArrayLayout(self.weight.width, self.columns)),
                 **({} if self.narrow else {"int8": In(1), "high": In(1)}),
+                **{f"factor_{i}": In(FACTOR_BITS) for i in range(self.copies * self.narrow)},
                 **{f"sum_{i}": Out(self._sum) for i in range(self.copies)},
             },
         )
@@ -56,8 +62,10 @@ class DotProductRow(Part):
     @property
     def latency(self):
         """Cycles from the inputs to ``sum``."""
-        terms = -(-self.columns // self.products)
-        return self._stage().latency + max(1, (terms - 1).bit_length())
+        terms, levels = -(-self.columns // self.products), 1
+        while terms > self._adds:
+            terms, levels = -(-terms // self._adds), levels + 1
+        return self._stage().latency + levels + self.narrow
 
     @staticmethod
     def widen(weights, int8, high):
@@ -88,17 +96,31 @@ class DotProductRow(Part):
                 m.d.comb += [dsp.a.eq(w[i]), dsp.b.eq(x[i])]
                 terms.append(dsp.p)
         level = 0
-        while len(terms) > 2:
+        while len(terms) > self._adds:
             sums = []
-            for i in range(0, len(terms), 2):
-                sums.append(Signal(signed(len(terms[i]) + 1), name=f"sum_{level}_{i // 2}", reset_less=True))
-                m.d.sync += sums[-1].eq(terms[i] + terms[i + 1] if i + 1 < len(terms) else terms[i])
+            for i in range(0, len(terms), self._adds):
+                added = terms[i : i + self._adds]
+                width = len(terms[i]) + (self._adds - 1).bit_length()
+                sums.append(Signal(signed(width), name=f"sum_{level}_{i // self._adds}", reset_less=True))
+                m.d.sync += sums[-1].eq(sum(added[1:], added[0]))
             terms, level = sums, level + 1
-        total = Signal(self._sum)
-        m.d.comb += total.eq(terms[0] + terms[1] if len(terms) > 1 else terms[0])
-        for i, copy in enumerate(copies(m, "sum", total, self.copies)):
+        total = Signal(self._exact)
+        m.d.comb += total.eq(sum(terms[1:], terms[0]))
+        found = self._scaled_copies(m, total) if self.narrow else copies(m, "sum", total, self.copies)
+        for i, copy in enumerate(found):
             m.d.comb += getattr(self, f"sum_{i}").eq(copy)
         return m
+
+    def _scaled_copies(self, m, total):
+        """Registers of the sum times 4 + factor."""
+        exact, scaled = Signal(self._exact, reset_less=True), []
+        m.d.sync += exact.eq(total)
+        for i in range(self.copies):
+            ones, twos = (Mux(bit, exact, 0) for bit in getattr(self, f"factor_{i}"))
+            value = Signal(self._sum, name=f"scaled_value_{i}")
+            m.d.comb += value.eq((exact << FACTOR_BITS) + ones + (twos << 1))
+            scaled += copies(m, f"scaled_{i}", value, 1)
+        return scaled
 
     def _widened(self, m, w):
         """Weight lanes as mantissas: 16 bits, or a byte in the upper half."""

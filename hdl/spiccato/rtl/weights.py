@@ -113,7 +113,8 @@ class Weights(Part):
             ),
         )
         second = Cat(enables[1::2]).any()
-        (addr,) = copies(m, f"{name}_addr", Mux(enables.any(), Cat(w_addr, second), Cat(next_read, Const(0, 1))), 1)
+        written = Cat(w_addr[: len(self.address)], second)
+        (addr,) = copies(m, f"{name}_addr", Mux(enables.any(), written, Cat(next_read, Const(0, 1))), 1)
         (enable,) = copies(m, f"{name}_enable", Cat(enables[i : i + 2].any() for i in range(0, len(enables), 2)), 1)
         (row_data,) = copies(m, f"{name}_data", w_data, 1)
         m.d.comb += [memory.addr_0.eq(addr), memory.w_en.eq(enable), memory.w_data.eq(row_data)]

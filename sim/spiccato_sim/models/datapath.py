@@ -16,7 +16,7 @@ from spiccato.arrays import bit_array
 from spiccato.isa.issue import Source, VectorFrom
 from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, SHIFT_MAX
 from spiccato.program import Model
-from spiccato.program.tiles import tiles
+from spiccato.program.tiles import row_scales, tiles
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.alignment import Alignment
 from spiccato.rtl.epilogue import epilogues
@@ -56,6 +56,7 @@ class _Level:
 
     weights: np.ndarray  # (tiles, cores * block, columns) float64
     shifts: np.ndarray  # (tiles, cores * block)
+    factors: np.ndarray  # (tiles, cores * block)
     from_x: np.ndarray  # (tiles,) bool
     vectors: np.ndarray  # (tiles,) block numbers
     starts: np.ndarray  # first tile of each chain, for reduceat
@@ -127,12 +128,13 @@ class Datapath:
             chains, first = np.unique(chain_of[at], return_index=True)
             own = words[at]
             closing = np.flatnonzero(level_of_chain == number)
+            stored = model.shifts[fields["recurrent"][own], fields["slot"][own]].reshape(len(at), self._rows)
+            shifts, factors = row_scales(config, stored)
             self._levels.append(
                 _Level(
                     weights=tiles(model, fields, own).reshape(len(at), self._rows, config.columns).astype(np.float64),
-                    shifts=model.shifts[fields["recurrent"][own], fields["slot"][own]]
-                    .reshape(len(at), self._rows)
-                    .astype(np.int64),
+                    shifts=shifts,
+                    factors=factors,
                     from_x=from_x[at],
                     vectors=blocks[at],
                     starts=first,
@@ -193,7 +195,7 @@ class Datapath:
                 exponent += rest[:, None]
             shifts = np.minimum(level.shifts + exponent, SHIFT_MAX)
             products = np.matmul(level.weights, vectors[:, :, None].astype(np.float64))[:, :, 0].astype(np.int64)
-            aligned = RowAccumulator.align(products, shifts, config.operands.align_left)
+            aligned = RowAccumulator.align(level.factors * products, shifts, config.align_left)
             acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)
             for number, epilogue in enumerate(self._epilogues):
                 cells = level.cells[self._epilogue[level.cells] == number]
