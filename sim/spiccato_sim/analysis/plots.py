@@ -279,18 +279,17 @@ def _first(rows, model, kind):
 
 def accuracy_figure(rows):
     """Bars on a logarithmic scale: RMS errors of each model in each format beside a bfloat16 pipeline's."""
-    rows = [row for row in rows if row["kind"] == "preset" and row["rms_error"]]
+    rows = [row for row in rows if row["kind"] in ("preset", "fast") and row["rms_error"]]
     names = list(dict.fromkeys(row["model"] for row in rows))
-    series = [("bfloat16 pipeline", _THEIRS, [_largest(rows, name, None, "rms_error_bf16") for name in names])]
+    series = [("bfloat16 pipeline", _THEIRS, [_largest(rows, name, "rms_error_bf16") for name in names])]
+    fast, own = ([row for row in rows if row["kind"] == kind] for kind in ("fast", "preset"))
+    shown = [("fast", _FAST, fast)]
     for weight_format, colour in (("int8", _BEST), ("mixed", "#8e6fb5"), ("int16", _OURS)):
-        if any(row["weight_format"] == weight_format for row in rows):
-            series.append(
-                (
-                    f"Spiccato, {weight_format} weights",
-                    colour,
-                    [_largest(rows, name, weight_format, "rms_error") for name in names],
-                )
-            )
+        found = [row for row in own if row["weight_format"] == weight_format]
+        shown.append((f"{weight_format} weights", colour, found))
+    for label, colour, found in shown:
+        if found:
+            series.append((f"Spiccato, {label}", colour, [_largest(found, name, "rms_error") for name in names]))
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axis = figure.subplots()
     width = 0.8 / len(series)
@@ -308,9 +307,8 @@ def accuracy_figure(rows):
     return figure
 
 
-def _largest(rows, model, weight_format, key):
-    values = [row[key] for row in rows if row["model"] == model and weight_format in (None, row["weight_format"])]
-    return max(values, default=None)
+def _largest(rows, model, key):
+    return max((row[key] for row in rows if row["model"] == model), default=None)
 
 
 def schedule_figure(gantts, titles):
