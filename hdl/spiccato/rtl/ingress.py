@@ -321,13 +321,13 @@ class Ingress(Part):
             held = holds if i < config.columns - values else 0
             kind = lane_kind(config, merged=lane_copies, holds=held, wait=self._wait)
             lane = place(m, f"lane_{i}", kind)
-            first = i // values % PARITIES if held else 0
+            parity = i // values % PARITIES if held else 0
             m.d.comb += [
                 lane.value.eq(arrived[i // values].word_select(i % values, config.io_bits)),
-                *(port.eq(words[i % values]) for port, words in zip(lane.inner, features.inner[first:])),
+                *(port.eq(words[i % values]) for port, words in zip(lane.inner, features.inner[parity:])),
                 *(
                     port.eq(words[i % values])
-                    for ports, models in zip(lane.early, features.early[first:])
+                    for ports, models in zip(lane.early, features.early[parity:])
                     for port, words in zip(ports, models)
                 ),
                 lane.choice.eq(features.choice[i // lanes_per_choice]),

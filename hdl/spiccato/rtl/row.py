@@ -113,7 +113,7 @@ class DotProductRow(Part):
 
     def _scaled_copies(self, m, total):
         """Registers of the sum times 4 + factor."""
-        exact, scaled = Signal(self._exact, reset_less=True), []
+        exact, scaled = Signal(self._exact, name="exact", reset_less=True), []
         m.d.sync += exact.eq(total)
         for i in range(self.copies):
             ones, twos = (Mux(bit, exact, 0) for bit in getattr(self, f"factor_{i}"))
