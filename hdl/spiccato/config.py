@@ -183,6 +183,11 @@ class Config:
         return FAMILIES[self.family].profiles[self.profile]
 
     @property
+    def size(self) -> str:
+        """Cores and block as tables have them, and columns where these are not as many as rows."""
+        return f"{self.cores} x {self.block}" + f" x {self.columns}" * (self.columns != self.block)
+
+    @property
     def narrow(self) -> bool:
         """The rows are made of 9x9 multipliers."""
         return self.multiplier == "9x9"

@@ -25,7 +25,8 @@ from spiccato_sim.models.zoo import MODELS, random_network
 
 KEYS = set(
     """
-    kind board configuration profile measured cores block contexts model weight_format fits reason failures clock_mhz
+    kind board configuration profile measured cores block columns size contexts model weight_format fits reason failures
+    clock_mhz
     spaced_cycles predicted_spaced_cycles initiation_interval_cycles predicted_initiation_interval_cycles
     mac_bound_cycles full_mac_bound_cycles compute_us round_trip_us total_us
     published_total_us published_compute_us published_p99_us published_version

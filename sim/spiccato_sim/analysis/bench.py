@@ -355,6 +355,8 @@ def _row(task, result, otherwise):
         "profile": config.profile,
         "cores": config.cores,
         "block": config.block,
+        "columns": config.columns,
+        "size": config.size,
         "contexts": task.contexts,
         "model": name,
         "clock_mhz": config.clock_mhz,

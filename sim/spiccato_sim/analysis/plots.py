@@ -101,7 +101,7 @@ def table(rows, found):
     columns = {
         "board": lambda row: row["board"],
         "profile": lambda row: row["profile"],
-        "cores x block": lambda row: f"{row['cores']} x {row['block']}",
+        "cores x block": lambda row: row["size"],
         "model": lambda row: row["model"],
         "weights": lambda row: row["weight_format"],
         "spaced cycles": lambda row: _cycles(row, "spaced_cycles"),
@@ -203,7 +203,7 @@ configuration where that is faster or the only one it fits.
         [
             board,
             name,
-            f"{one.config.cores} x {one.config.block}",
+            one.config.size,
             one.config.weight_depth,
             one.formats[name],
             one.latencies[name],
@@ -235,7 +235,7 @@ def latency_figure(rows, titles):
             for kind, colour in (("preset", _OURS), ("fast", _FAST), ("best", _BEST)):
                 shown = [row for row in own if row["kind"] == kind]
                 if shown and not (kind == "best" and shown[0]["configuration"] == board):
-                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}" + " (fast)" * (kind == "fast")
+                    label = f"Spiccato {shown[0]['size']}" + " (fast)" * (kind == "fast")
                     series.append((label + " (best found)" * (kind == "best"), colour, kind, f"{what}_us"))
             bars = [
                 (label, colour, [_first(own, name, kind) or {} for name in names], key)
