@@ -69,9 +69,11 @@ _DEFAULT = Config(
 _WINDOWS = dataclasses.replace(_DEFAULT, name="ia420f-windows", weight_depth=512, state_slots=1600)
 # State memories half as deep, for the tables of the dense layers' functions.
 _KINDS = dataclasses.replace(_DEFAULT, name="ia420f-kinds", epilogues=ALL_KINDS, state_slots=192)
+# Four 9x9 multipliers where two of 18x19 are: twice the columns, 8-bit weights.
+_FAST = dataclasses.replace(_DEFAULT, name="ia420f-fast", columns=64, multiplier="9x9", input_blocks=16)
 
 BOARD = Board(
-    configurations={"default": _DEFAULT, "windows": _WINDOWS, "kinds": _KINDS},
+    configurations={"default": _DEFAULT, "windows": _WINDOWS, "kinds": _KINDS, "fast": _FAST},
     title="BittWare IA-420F",
     device="Agilex 7 AGF014",
     platform=IA420FPlatform,

@@ -22,9 +22,11 @@ _DEFAULT = Config(
     name="ia840f", family="agilex7", cores=3, block=64, models=4, streams=256, state_slots=448, clock_mhz=320.0
 )
 _KINDS = dataclasses.replace(_DEFAULT, name="ia840f-kinds", epilogues=ALL_KINDS)
+# Four 9x9 multipliers where two of 18x19 are: twice the columns, 8-bit weights.
+_FAST = dataclasses.replace(_DEFAULT, name="ia840f-fast", columns=128, multiplier="9x9", input_blocks=16)
 
 BOARD = Board(
-    configurations={"default": _DEFAULT, "kinds": _KINDS},
+    configurations={"default": _DEFAULT, "kinds": _KINDS, "fast": _FAST},
     title="BittWare IA-840F",
     device="Agilex 7 AGF027",
     platform=IA840FPlatform,

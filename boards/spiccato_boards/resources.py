@@ -20,9 +20,10 @@ from amaranth.hdl import Fragment, Module
 from spiccato.errors import ConfigError
 from spiccato.families import FAMILIES
 from spiccato.rtl.accelerator import Accelerator
-from spiccato.rtl.dsp import DspStage, MultiplyAdd, MultiplyPair
+from spiccato.rtl.dsp import DspStage, MultiplyAdd, SumOfProducts
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.part import Library, Part
+from spiccato.rtl.shared_memory import SharedRam
 
 from .board import Resources
 
@@ -128,24 +129,27 @@ def _adder_registers(part, family):
 def products(config):
     """Multiplications a cycle, those of the cell units and the number formats included."""
     return sum(
-        count * (2 if isinstance(part, MultiplyPair) else 1)
+        count * (part.number if isinstance(part, SumOfProducts) else 1)
         for part, count, _ in census(config).values()
         if isinstance(part, DspStage)
     )
 
 
 def memory_blocks(part, family):
-    """Memory blocks of one part, a :class:`Ram` or :class:`Rom`: (kind, number), in steps of half a block."""
+    """Memory blocks of one part, which is a memory: (kind, number), in steps of half a block."""
     if isinstance(part, Rom):
         return family.memory_blocks(part.width, len(part.contents), ports=part.ports)
-    kind, blocks = family.memory_blocks(part.width, part.depth, ultra=part.style == "ultra")
+    depth = 2 * part.depth if isinstance(part, SharedRam) else part.depth
+    kind, blocks = family.memory_blocks(part.width, depth, ultra=part.style == "ultra")
     return kind, part.banks * blocks
 
 
 def _half_dsp_blocks(part, family):
     """DSP blocks of one part, in halves: what shares a block with another of its kind counts 1."""
-    pair = isinstance(part, MultiplyPair)
-    operands = (part.a0, part.b0) if pair else (part.a, part.b)
+    pair = isinstance(part, SumOfProducts)
+    if pair and part.number == family.narrow_products:
+        return 2
+    operands = part.factors[0] if pair else (part.a, part.b)
     bits = sorted(len(operand) + (not operand.shape().signed) for operand in operands)
     if family.half_dsp and all(have <= most for have, most in zip(bits, family.half_dsp)):
         return 2 if pair or isinstance(part, MultiplyAdd) else 1
@@ -164,7 +168,7 @@ def estimate(config, board):
     memory = dict.fromkeys(family.memory, 0)
     dsp = 0
     for part, count, _ in census(config).values():
-        if isinstance(part, (Ram, Rom)):
+        if isinstance(part, (Ram, Rom, SharedRam)):
             kind, blocks = memory_blocks(part, family)
             memory[kind] += count * blocks
         elif isinstance(part, DspStage):

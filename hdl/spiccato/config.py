@@ -10,14 +10,16 @@ import json
 import math
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from .errors import ConfigError
 from .families import FAMILIES, Profile
-from .numbers import WEIGHT_BITS
+from .numbers import EXPONENT_BITS, FACTOR_BITS, GATES, NARROW_BITS, SHIFT_BITS, VECTOR_BITS, WEIGHT_BITS, Operands
 
-__all__ = ["Config", "IO_FORMATS", "shape_text"]
+__all__ = ["Config", "IO_FORMATS", "MULTIPLIERS", "shape_text"]
 
 IO_FORMATS = {"bfloat16": 16, "float32": 32}
+MULTIPLIERS = ("18x18", "9x9")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,10 +33,16 @@ class Config:
     cores : int, 1..12
         Cores of the matrix-vector unit (MVU). All execute the same issue word on different rows.
     block : int, power of two, 4..64
-        Values in a vector block, rows in a core, and multipliers in a row: a core does ``block**2``
-        multiply-accumulates a cycle.
+        Rows in a core.
+    columns : int, ``block`` or twice that; ``block`` by default
+        Values in a vector block, and multipliers in a row: a core does ``block * columns`` multiply-accumulates a
+        cycle.
+    multiplier : "18x18" or "9x9"
+        What a row is made of. The latter take vector elements of 9 bits, and no weights but 8-bit ones (9-bit, where
+        the family's memory has the bit); where a block does as many more of them, columns are twice the rows.
     weight_depth : int
-        Blocks of ``block x block`` 16-bit weights (or pairs of 8-bit blocks) in each core.
+        Blocks of ``block x columns`` weights (of 16-bit weights, or of pairs of 8-bit ones, with 18x18 multipliers) in
+        each core.
     slots : int, power of two
         Row slots of all models together. A slot is ``cores * block`` rows: ``cores * block / 4`` hidden units.
     models : int, power of two, at most 16
@@ -75,6 +83,8 @@ class Config:
     name: str
     cores: int
     block: int
+    columns: int = None  # type: ignore[assignment]  # an integer once constructed
+    multiplier: str = "18x18"
     weight_depth: int = 1024
     slots: int = 128
     models: int = 1
@@ -109,6 +119,16 @@ class Config:
         )
         require_integer("cores", 1, 12)
         require_integer("block", 4, 64, power=True)
+        if self.columns is None:
+            object.__setattr__(self, "columns", self.block)
+        require(
+            type(self.columns) is int and self.columns in (self.block, 2 * self.block),
+            f"columns must be {self.block} or {2 * self.block} with block {self.block}, not {self.columns!r}",
+        )
+        require(
+            isinstance(self.multiplier, str) and self.multiplier in MULTIPLIERS,
+            f"multiplier must be one of {', '.join(MULTIPLIERS)}, not {self.multiplier!r}",
+        )
         require_integer("weight_depth", 2, 1 << 16)
         require_integer("slots", 2, 1 << 12, power=True)
         require_integer("models", 1, 16, power=True)
@@ -163,14 +183,67 @@ class Config:
         return FAMILIES[self.family].profiles[self.profile]
 
     @property
-    def adds_products(self) -> bool:
-        """A DSP block adds two products."""
-        return FAMILIES[self.family].adds_products
+    def size(self) -> str:
+        """Cores and block as tables have them, and columns where these are not as many as rows."""
+        return f"{self.cores} x {self.block}" + f" x {self.columns}" * (self.columns != self.block)
+
+    @property
+    def narrow(self) -> bool:
+        """The rows are made of 9x9 multipliers."""
+        return self.multiplier == "9x9"
+
+    @property
+    def operands(self) -> Operands:
+        """Bits of what the rows multiply."""
+        if self.narrow:
+            return Operands(FAMILIES[self.family].narrow_weight_bits, NARROW_BITS)
+        return Operands(WEIGHT_BITS, VECTOR_BITS)
+
+    @property
+    def weight_formats(self) -> tuple[str, ...]:
+        """Formats that weights may have, the widest first."""
+        return (f"int{self.operands.weight}",) if self.narrow else ("int16", "int8")
+
+    @property
+    def exponent_bits(self) -> int:
+        """Bits of a block's exponent as rows get it: in single bits with 9x9 multipliers, else in steps of four."""
+        return SHIFT_BITS if self.narrow else EXPONENT_BITS
+
+    @property
+    def factor_bits(self) -> int:
+        """Bits of a row's factor, which is stored above its shift: rows of 9x9 multipliers have one."""
+        return FACTOR_BITS if self.narrow else 0
+
+    @property
+    def row_sum_bits(self) -> int:
+        """Width of what a row gives: its dot product, times up to 7 where rows have a factor of 4 to 7 quarters."""
+        return self.operands.sum_bits(self.columns) + (self.factor_bits and self.factor_bits + 1)
+
+    @property
+    def align_left(self) -> int:
+        """What this is shifted left by, so that row shifts mean the same in all configurations."""
+        return self.operands.align_left - self.factor_bits
+
+    @property
+    def row_products(self) -> int:
+        """Products of a row that a DSP block adds."""
+        family = FAMILIES[self.family]
+        return family.narrow_products if self.narrow else 1 + family.adds_products
+
+    @property
+    def quarters(self) -> int:
+        """Parts of a vector block, each one core's share of one slot: as many as a unit has gates, or twice that."""
+        return self.columns * GATES // self.block
+
+    @property
+    def weight_sharing(self) -> int:
+        """Rows whose weights lie in one memory, each with a port: two in large blocks, where half the depth will do."""
+        return 2 if FAMILIES[self.family].large_ports and 1024 < self.weight_depth <= 2048 else 1
 
     @property
     def ultra_weights(self) -> bool:
         """The weight memories are deep enough for the family's large blocks, if it has any."""
-        return self.weight_depth >= 4096
+        return self.weight_sharing > 1 or self.weight_depth >= 4096
 
     @property
     def weight_segments(self) -> int:
@@ -182,12 +255,14 @@ class Config:
 
     @property
     def weight_blocks(self) -> float:
-        """Memory blocks of one of a row's weight segments."""
+        """Memory blocks of one of a row's weight segments; where rows share a memory, of all of its rows'."""
         return self._weight_blocks(self.weight_segments)
 
     def _weight_blocks(self, segments):
         return FAMILIES[self.family].memory_blocks(
-            WEIGHT_BITS * self.block // segments, self.weight_depth, ultra=self.ultra_weights
+            self.operands.weight * self.columns // segments,
+            self.weight_depth * self.weight_sharing,
+            ultra=self.ultra_weights,
         )[1]
 
     @property
@@ -223,7 +298,7 @@ class Config:
     @property
     def multipliers(self):
         """Multiplications a cycle."""
-        return self.cores * self.block**2
+        return self.cores * self.block * self.columns
 
     @property
     def io_bits(self):
@@ -243,12 +318,22 @@ class Config:
     @property
     def beats_per_block(self):
         """Input beats that make one vector block."""
+        return self.columns // self.beat_values
+
+    @property
+    def beats_per_core(self):
+        """Output beats that one core's sums of a slot make."""
         return self.block // self.beat_values
 
     @property
     def input_beats(self):
         """Beats of the largest input packet."""
         return self.input_blocks * self.beats_per_block
+
+    def resized(self, cores: int, block: int, **changes: Any) -> "Config":
+        """The same in another size: columns stay as many times the rows as they are. Raises ConfigError."""
+        columns = block * self.columns // self.block
+        return dataclasses.replace(self, cores=cores, block=block, columns=columns, **changes)
 
     def to_dict(self):
         """Plain data, as written to files."""
@@ -273,15 +358,21 @@ class Config:
 
         Of the family only what decides latencies counts.
         """
-        relevant = {
-            key: value for key, value in self.to_dict().items() if key not in ("name", "clock_mhz", "family", "profile")
-        }
+        unsaid = ["name", "clock_mhz", "family", "profile"]
         if not self.keep_h:
-            del relevant["keep_h"]  # what is not built decides nothing
-        relevant |= self.stages.registers | {"adds_products": self.adds_products}
+            unsaid.append("keep_h")  # what is not built decides nothing
+        if not self.narrow:
+            unsaid += ["multiplier"] + ["columns"] * (self.columns == self.block)
+        relevant = {key: value for key, value in self.to_dict().items() if key not in unsaid}
+        relevant |= self.stages.registers
+        if self.narrow:
+            relevant |= {"row_products": self.row_products, "weight_bits": self.operands.weight}
+        else:
+            relevant["adds_products"] = self.row_products > 1
         return hashlib.sha256(json.dumps(relevant, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def shape_text(config):
-    """The shape of an accelerator, by its ``cores`` and ``block``, for messages."""
-    return f"{config.cores} {'core' if config.cores == 1 else 'cores'} of block {config.block}"
+    """The shape of an accelerator, by its ``cores``, ``block`` and ``columns``, for messages."""
+    size = f"block {config.block}" if config.columns == config.block else f"{config.block} x {config.columns}"
+    return f"{config.cores} {'core' if config.cores == 1 else 'cores'} of {size}"

@@ -8,7 +8,7 @@ quantity                  bits  fraction    notes
 ========================  ====  ==========  =====================================================================
 weight mantissa           16    15          signed; one power-of-two exponent per matrix row
 vector element            18    17 (h)      h is in (-1, 1); x has one exponent per block (``rtl.ingress``)
-row sum                   34+n  --          a block's dot product, n = log2(block)
+row sum                   34+n  --          a block's dot product, n = log2(columns)
 accumulator               48    26          gate rows; sigmoid rows hold z/2; linear rows choose their own point
 g, tanh(c)                18    17          signed, in [-1, 1)
 i, f, o                   18    17          unsigned, in [0, 1]: an open gate is exactly 1
@@ -16,7 +16,13 @@ cell state c              27    17          saturates at +-512
 GRU's h as state          27    26          h as it is in the vector, and below it a signed remainder of 9 bits
 dense argument            27    19          saturates at +-128
 ========================  ====  ==========  =====================================================================
+
+Rows of 9x9 multipliers have weight mantissas of 8 bits (9, where the memory has the bit), a factor beside the power of
+two, and vector elements of 9 bits with one exponent per block, to which the 18 bits are aligned when the block is read
+(``rtl.alignment``).
 """
+
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,10 +37,16 @@ VECTOR_BITS = 18
 H_FRAC_BITS = 17
 ACC_BITS = 48
 GATE_FRAC_BITS = 26
-#: A row sum is shifted left by this much, then right by the row's shift: T * 2**(24 - shift).
+#: A row sum of 16-bit weights is shifted left by this much, then right by the row's shift: T * 2**(24 - shift).
 ALIGN_LEFT = 24
+#: Vector elements as 9x9 multipliers take them.
+NARROW_BITS = 9
+#: Bits of an element that reading may leave out: as many as its exponent within the block counts.
+NARROW_SHIFT = VECTOR_BITS - NARROW_BITS
 SHIFT_BITS = 6
 SHIFT_MAX = (1 << SHIFT_BITS) - 1
+#: Of a row of 9x9 multipliers: its scale is a power of two times 1 + factor / 4.
+FACTOR_BITS = 2
 TANH_BITS = 18
 #: Unsigned.
 SIGMOID_BITS = 18
@@ -51,9 +63,6 @@ C_SUM_FRAC_BITS = GATE_FRAC + C_FRAC_BITS
 
 #: Gates of one hidden unit, in the order of PyTorch's rows: input, forget, cell, output.
 GATES = 4
-#: Parts of a vector block, each one core's share of one slot: as a slot's rows are all gates of its units.
-QUARTERS = GATES
-
 #: A block's exponent: the number of steps of ``EXPONENT_STEP`` bits below the largest.
 EXPONENT_BITS = 4
 EXPONENT_STEP_BITS = 2
@@ -69,9 +78,20 @@ ADJUST_OFFSET = 1 << (ADJUST_BITS - 1)
 ADJUST_MIN = EXPONENT_RANGE - ((1 << FLOAT_EXPONENT_BITS) - 1)
 
 
-def row_sum_bits(block):
-    """Width of a dot product of ``block`` weights and vector elements."""
-    return WEIGHT_BITS + VECTOR_BITS + (block - 1).bit_length()
+class Operands(NamedTuple):
+    """Bits of what rows multiply: a weight's mantissa, and a vector element."""
+
+    weight: int
+    element: int
+
+    @property
+    def align_left(self) -> int:
+        """What a row sum is shifted left by, so that row shifts mean the same whatever the operands' bits."""
+        return ALIGN_LEFT + WEIGHT_BITS - self.weight + VECTOR_BITS - self.element
+
+    def sum_bits(self, columns: int) -> int:
+        """Width of a dot product of so many weights and vector elements."""
+        return self.weight + self.element + (columns - 1).bit_length()
 
 
 def join_remainder(exact):

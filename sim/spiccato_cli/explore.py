@@ -51,10 +51,9 @@ _LEAST = "least"
 )
 @click.option(
     "--weights",
-    default=",".join(WEIGHT_FORMATS),
-    show_default=True,
+    metavar="FORMAT[,FORMAT...]",
     shell_complete=complete(*WEIGHT_FORMATS),
-    help="Weight formats.",
+    help="Weight formats.  [default: all that the board's multipliers take]",
 )
 @click.option(
     "--contexts",
@@ -144,7 +143,7 @@ def explore(
         if blocks
         else [size for size in (int(factor * own.block) for factor in _AROUND) if _BLOCK[0] <= size <= _BLOCK[1]],
         depths=numbers_of("--depth", depths, *_DEPTH, words={_LEAST: None}),
-        weights=choices_of("--weights", weights, WEIGHT_FORMATS),
+        weights=choices_of("--weights", weights, own.weight_formats) if weights else own.weight_formats,
         contexts=numbers_of("--contexts", contexts, *_CONTEXTS),
     )
     if write is not None:

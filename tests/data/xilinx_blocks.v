@@ -16,6 +16,7 @@ module xilinx_dsp_model #(
   parameter integer CREG = 1,
   parameter integer MREG = 1,
   parameter integer PREG = 1,
+  parameter integer DOT = 0,
   parameter [P_BITS-1:0] RND = 0
 ) (
   input clk,
@@ -32,7 +33,11 @@ module xilinx_dsp_model #(
   // The multiplier takes 27 bits of A.
   wire signed [26:0] factor_a = AREG == 1 ? a_2[26:0] : a[26:0];
   wire signed [B_BITS-1:0] factor_b = BREG == 1 ? b_2 : b;
-  wire signed [P_BITS-1:0] multiplied = factor_a * factor_b;
+  // INT8: the dot product of three factors of 9 bits and three of 8.
+  wire signed [23:0] factors_b = factor_b;
+  wire signed [P_BITS-1:0] dot = $signed(factor_a[8:0]) * $signed(factors_b[7:0])
+    + $signed(factor_a[17:9]) * $signed(factors_b[15:8]) + $signed(factor_a[26:18]) * $signed(factors_b[23:16]);
+  wire signed [P_BITS-1:0] multiplied = DOT ? dot : factor_a * factor_b;
   wire signed [P_BITS-1:0] m = MREG == 1 ? m_1 : multiplied;
   wire signed [P_BITS-1:0] addend = CREG == 1 ? c_1 : c;
   wire signed [P_BITS-1:0] w = opmode[8:7] == 2'b10 ? RND : 0;
@@ -96,7 +101,8 @@ module DSP58 #(
   output [57:0] P
 );
   xilinx_dsp_model #(
-    .A_BITS(34), .B_BITS(24), .P_BITS(58), .AREG(AREG), .BREG(BREG), .CREG(CREG), .MREG(MREG), .PREG(PREG), .RND(RND)
+    .A_BITS(34), .B_BITS(24), .P_BITS(58), .AREG(AREG), .BREG(BREG), .CREG(CREG), .MREG(MREG), .PREG(PREG), .RND(RND),
+    .DOT(DSP_MODE == "INT8")
   ) model (
     .clk(CLK), .ce_a2(CEA2), .ce_b2(CEB2), .ce_c(CEC), .ce_m(CEM), .ce_p(CEP), .a(A), .b(B), .c(C),
     .opmode(OPMODE), .p(P)
@@ -105,7 +111,7 @@ module DSP58 #(
   initial
     if (AMULTSEL != "A" || BMULTSEL != "B" || A_INPUT != "DIRECT" || B_INPUT != "DIRECT" || USE_MULT != "MULTIPLY"
         || AREG > 1 || BREG > 1 || ACASCREG != AREG || BCASCREG != BREG || OPMODEREG != 0 || ALUMODEREG != 0
-        || INMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0 || DSP_MODE != "INT24") begin
+        || INMODEREG != 0 || CARRYINREG != 0 || CARRYINSELREG != 0 || (DSP_MODE != "INT24" && DSP_MODE != "INT8")) begin
       $display("DSP58: no model of this mode");
       $finish;
     end

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from rtl_bench import make_config, play, random_signed
-from spiccato.numbers import ACC_BITS, SHIFT_MAX, row_sum_bits
+from spiccato.numbers import ACC_BITS, SHIFT_MAX
 from spiccato.rtl.accumulator import RowAccumulator
 
 pytestmark = pytest.mark.fast
@@ -17,13 +17,15 @@ def wrapped(value):
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+@pytest.mark.parametrize("multiplier", ["18x18", "9x9"])
 @pytest.mark.parametrize("block", [4, 64])
-def test_accumulator(block, profile, seed):
+def test_accumulator(block, multiplier, profile, seed):
     """A random mix of load, continue and hold: ``value`` after each operand is the model's."""
     rng = np.random.default_rng(seed)
-    part = RowAccumulator(make_config(block=block, profile=profile))
+    config = make_config(block=block, multiplier=multiplier, profile=profile)
+    part = RowAccumulator(config)
     cycles = 400
-    sums = random_signed(rng, row_sum_bits(block), cycles)
+    sums = random_signed(rng, config.row_sum_bits, cycles)
     shifts = rng.integers(0, SHIFT_MAX + 1, cycles)
     operands = random_signed(rng, ACC_BITS, cycles)
     load, enable = rng.integers(2, size=cycles), rng.random(cycles) < 0.8
@@ -37,7 +39,7 @@ def test_accumulator(block, profile, seed):
     seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]
 
     value, expected = 0, []
-    aligned = RowAccumulator.align(sums, shifts)
+    aligned = RowAccumulator.align(sums, shifts, config.align_left)
     for n in range(cycles):
         if enable[n]:
             value = wrapped(int(operands[n] if load[n] else value) + int(aligned[n]))
@@ -48,5 +50,5 @@ def test_accumulator(block, profile, seed):
 def test_align_is_a_floor():
     """``align`` multiplies by 2**24 and divides by 2**shift, rounding down."""
     assert RowAccumulator.align([-1, 1, 3, -3], [25, 25, 24, 63]).tolist() == [-1, 0, 3, -1]
-    largest = -(1 << (row_sum_bits(64) - 1))
+    largest = -(1 << (make_config(block=64).row_sum_bits - 1))
     assert RowAccumulator.align(largest, 0) == largest << 24

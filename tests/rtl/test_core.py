@@ -6,7 +6,7 @@ import pytest
 from rtl_bench import make_config, random_signed, simulate
 from spiccato.isa.issue import Source
 from spiccato.isa.load import RecordKind, TransferTarget
-from spiccato.numbers import ACC_BITS, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS, WEIGHT_BITS
+from spiccato.numbers import ACC_BITS, C_BITS, EXPONENT_STEP, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.cell import CellUnit
 from spiccato.rtl.contexts import Contexts
@@ -14,8 +14,11 @@ from spiccato.rtl.core import Core
 from spiccato.rtl.core_timing import CoreTiming
 from spiccato.rtl.load_tree import LoadTree
 from spiccato.rtl.row import DotProductRow
+from spiccato.rtl.weights import Weights
 
 INDEX = 3
+#: Of weights that are used.
+WORDS = 16
 BLOCK = 4
 
 
@@ -30,8 +33,11 @@ class Model:
     def __init__(self, config, rng):
         self.config = config
         # Sums of what random words store and add again must fit: row sums shifted well down, few additions.
-        self.weights = random_signed(rng, WEIGHT_BITS, (config.weight_depth, config.block, config.block))
+        # Loading takes time: the first words of deep memories.
+        weights = min(WORDS, config.weight_depth), config.block, config.columns
+        self.weights = random_signed(rng, config.operands.weight, weights)
         self.shifts = rng.integers(24, 45, (2, config.slots, config.block))
+        self.factors = rng.integers(1 << config.factor_bits, size=self.shifts.shape)
         self.sums = random_signed(rng, 31, (2 * config.state_slots + config.slots, config.block))
         self.cells = random_signed(rng, C_BITS, (2 * config.state_slots, config.lanes))
         self.kept_h = random_signed(rng, VECTOR_BITS, (2 * config.state_slots, config.lanes))
@@ -46,9 +52,10 @@ class Model:
         config = self.config
         for addr, rows in enumerate(self.weights):
             for row, values in enumerate(rows):
-                yield RecordKind.WEIGHTS, row, addr, packed(values, WEIGHT_BITS)
-        for addr, values in enumerate(self.shifts.reshape(-1, config.block)):
-            yield RecordKind.SHIFTS, 0, addr, packed(values, SHIFT_BITS)
+                yield RecordKind.WEIGHTS, row, addr, packed(values, config.operands.weight)
+        scales = self.shifts + (self.factors << SHIFT_BITS)
+        for addr, values in enumerate(scales.reshape(-1, config.block)):
+            yield RecordKind.SHIFTS, 0, addr, packed(values, SHIFT_BITS + config.factor_bits)
         for addr, values in enumerate(self.sums):
             for row, value in enumerate(values):
                 yield RecordKind.ACCUMULATORS, row, addr, packed([value], ACC_BITS)
@@ -63,10 +70,14 @@ class Model:
         c_old = 0 * self.cells[0] if access["zero"] else self.cells[access["c"]].copy()
         if not word["valid"]:
             return self.acc, None, sums, c_old, h_old
-        weights = DotProductRow.widen(self.weights[word["weight"]], word["int8"], word["high"])
-        shift = np.minimum(self.shifts[word["recurrent"], word["slot"]] + EXPONENT_STEP * exponent, SHIFT_MAX)
+        weights, step, times, row = self.weights[word["weight"]], 1, 1, (word["recurrent"], word["slot"])
+        if self.config.narrow:
+            times = 4 + self.factors[row]
+        else:
+            weights, step = DotProductRow.widen(weights, word["int8"], word["high"]), EXPONENT_STEP
+        shift = np.minimum(self.shifts[row] + step * exponent, SHIFT_MAX)
         operand = self.acc if word["source"] is Source.CONTINUE else sums
-        self.acc = operand + RowAccumulator.align(weights @ vector, shift)
+        self.acc = operand + RowAccumulator.align(times * (weights @ vector), shift, self.config.align_left)
         assert (abs(self.acc) < 1 << (ACC_BITS - 1)).all()
         if word["store"] and access["keep"]:
             self.sums[access["store"]] = self.acc
@@ -92,9 +103,8 @@ def random_words(rng, config, timing, count):
         word = {
             "valid": int(rng.random() < 0.9),
             "slot": int(rng.integers(config.slots)),
-            "weight": int(rng.integers(config.weight_depth)),
-            "int8": int(rng.integers(2)),
-            "high": int(rng.integers(2)),
+            "weight": int(rng.integers(min(WORDS, config.weight_depth))),
+            **({} if config.narrow else {"int8": int(rng.integers(2)), "high": int(rng.integers(2))}),
             "recurrent": int(rng.integers(2)),
             "source": Source(int(rng.integers(4))),
             "store": int(rng.random() < 0.4),
@@ -124,13 +134,26 @@ def random_words(rng, config, timing, count):
 @pytest.mark.parametrize("family", ["portable", "agilex7"])
 def test_core(family, profile, read):
     """All loaded over the load bus, then a word a cycle: ``acc``, ``h``, ``element`` in their exact cycles."""
+    check_core(core_config(family=family, profile=profile, keep_h=read == "h"), read)
+
+
+@pytest.mark.parametrize(
+    "family, depth, profile",
+    [("versal", 2048, "aggressive"), ("ecp5", 16, "conservative"), ("agilex7", 16, "aggressive")],
+)
+def test_narrow_core(family, depth, profile):
+    """The same with rows of 9x9 multipliers, twice as many columns as rows; on a Versal two rows share their memory."""
+    config = core_config(columns=2 * BLOCK, multiplier="9x9", family=family, profile=profile, weight_depth=depth)
+    check_core(config, "sums")
+
+
+def check_core(config, read):
     rng = np.random.default_rng(len(read))
-    config = core_config(family=family, profile=profile, keep_h=read == "h")
     timing = CoreTiming(config)
     core = Core(config)
     model = Model(config, rng)
     words = random_words(rng, config, timing, 500)
-    vectors = random_signed(rng, VECTOR_BITS, (len(words), config.block))
+    vectors = random_signed(rng, config.operands.element, (len(words), config.columns))
     exponents = rng.integers(0, 16, len(words))
     loads = list(model.load_words())
     stored, reloads = set(), 0
@@ -158,7 +181,7 @@ def test_core(family, profile, read):
                 )
                 await ctx.tick()
         ctx.set(core.load.enable, 0)
-        await ctx.tick().repeat(LoadTree.latency + 1)
+        await ctx.tick().repeat(Weights.load_cycles(config) + 1)
         for cycle in range(len(words) + timing.h + core.element_latency + 1):
             ctx.set(core.issue, words[cycle][0] if cycle < len(words) else {"valid": 0, "source": Source.BIAS})
             if 0 <= cycle - Contexts.latency < len(words):

@@ -156,7 +156,7 @@ class Bench:
 def fill(bench, rng, packets, slots):
     """Random packets of ``slots`` slots, as close as they may come: each has as many cycles as beats."""
     config = bench.config
-    most = config.cores * config.beats_per_block
+    most = config.cores * config.beats_per_core
     cycle = 3
     for number in range(packets):
         for slot in range(slots):
@@ -194,7 +194,7 @@ def test_queue(cores, io_format, output_beats, profile, seed):
     rng = np.random.default_rng(seed)
     config = make_config(cores=cores, io_format=io_format, output_beats=output_beats, profile=profile, streams=1024)
     bench = Bench(config, rng)
-    cycle, most = 3, config.cores * config.beats_per_block
+    cycle, most = 3, config.cores * config.beats_per_core
     while len(bench.expected) < 90:
         begin = len(bench.expected)
         while len(bench.expected) + most - begin <= output_beats:

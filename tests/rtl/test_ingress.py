@@ -9,6 +9,7 @@ from spiccato.isa.load import feature_word
 from spiccato.isa.marks import MARKS, request_word
 from spiccato.numbers import ADJUST_MIN, ADJUST_OFFSET, EXPONENT_RANGE
 from spiccato.rtl.accelerator import Timing
+from spiccato.rtl.alignment import Alignment
 from spiccato.rtl.features import Features
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.sequencer import Sequencer
@@ -67,7 +68,7 @@ class Packet:
         beats = np.zeros((self.length, config.beat_values), dtype=np.int64)
         kept = self.values[: self.expected]
         beats[: len(kept)] = kept
-        return beats.reshape(-1, config.block)
+        return beats.reshape(-1, config.columns)
 
 
 async def wake(ctx, part, beats):
@@ -100,6 +101,7 @@ class Bench:
             self.adjust.append(np.where(wild, rng.choice([ADJUST_MIN, 0, ADJUST_OFFSET - 1], shape), adjust))
             self.enable.append(rng.random(shape) < 0.9)
         self.outputs, self.ready, self.flags, self.treadys, self.announced, self.packets = {}, [], [], [], [], []
+        self.codes = []
         self.now = 1000
 
     def packet(self, beats=None, special=0.0, number=None):
@@ -189,6 +191,8 @@ class Bench:
                     places[cycle + VectorFile.x_lead] = ctx.get(part.x_block), ctx.get(part.x_side_w)
                 if cycle in places:
                     self.outputs[cycle] = (*places[cycle], list(ctx.get(part.x)), ctx.get(part.x_exponent))
+                    if self.config.narrow:
+                        self.check_codes(list(ctx.get(part.x)), list(ctx.get(part.x_codes)))
                 if ctx.get(part.block_ready):
                     self.ready.append(cycle)
                 if offered and self.treadys[-1]:
@@ -211,8 +215,8 @@ class Bench:
             done = packet.beat_cycles[config.beats_per_block - 1 :: config.beats_per_block]
             mantissas, exponents, flags = Ingress.compute(
                 packet.blocks(config),
-                self.adjust[packet.model].reshape(-1, config.block),
-                self.enable[packet.model].reshape(-1, config.block),
+                self.adjust[packet.model].reshape(-1, config.columns),
+                self.enable[packet.model].reshape(-1, config.columns),
                 config.io_format,
             )
             for block, cycle in enumerate(done):
@@ -230,6 +234,16 @@ class Bench:
         assert self.outputs == expected
         assert self.ready == ready
         self.check_tready(packets)
+
+    def check_codes(self, mantissas, codes):
+        """The largest code of a quarter is the block's; quarters without a value of the largest group have none."""
+        quarters = np.array(mantissas).reshape(self.config.quarters, -1)
+        positions = Alignment.positions(np.abs(quarters))
+        counts = [code.bit_count() for code in codes]
+        assert codes == [(1 << count) - 1 for count in counts]
+        assert max(counts) == positions.max()
+        assert all(count in (0, position) for count, position in zip(counts, positions))
+        self.codes.append(max(counts))
 
     def check_tready(self, packets):
         """Ready but for filling, and between packets while two are outstanding."""
@@ -253,6 +267,16 @@ def test_values(io_format, profile, block, seed):
     bench.run(packets, valid=0.7, release=0.2)
     marks = [flags for cycle in bench.flags for flags in cycle]
     assert {True, False} == {bool(m["nan"]) for m in marks} == {bool(m["saturated"]) for m in marks}
+
+
+@pytest.mark.parametrize("io_format, profile", [("bfloat16", "conservative"), ("float32", "aggressive")])
+def test_codes_of_narrow_elements(io_format, profile):
+    """Blocks of two beats and of four: each quarter's code is its largest value's."""
+    config = make_config(block=4, columns=8, multiplier="9x9", io_format=io_format, profile=profile)
+    bench = Bench(config, np.random.default_rng(1), blocks=3)
+    packets = [bench.packet(special=[0, 0, 0.02, 0.3][n % 4]) for n in range(24)]
+    bench.run(packets, valid=0.7, release=0.2)
+    assert {6, 7, 8, 9} <= set(bench.codes)
 
 
 @pytest.mark.parametrize("seed", [1, 2])

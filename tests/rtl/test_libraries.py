@@ -14,7 +14,7 @@ from paths import DATA
 from spiccato.families import FAMILIES
 from spiccato.registry import configuration
 from spiccato.rtl.activation import ActivationTable
-from spiccato.rtl.dsp import DspStage, Multiply, MultiplyAdd, MultiplyPair, Registers
+from spiccato.rtl.dsp import DspStage, Multiply, MultiplyAdd, MultiplyPair, MultiplyQuad, MultiplyTriple, Registers
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.verilog.agilex import AgilexLibrary
 from spiccato.verilog.ecp5 import Ecp5Library
@@ -64,6 +64,8 @@ FURTHER = {
         Multiply(unsigned(26), signed(20), registers=Registers(operands=True)),
         MultiplyPair(signed(18), signed(18)),
         MultiplyPair(unsigned(18), unsigned(17), registers=_BOTH),
+        MultiplyQuad(signed(9), signed(9)),
+        MultiplyQuad(unsigned(8), signed(7), registers=_BOTH),
         MultiplyAdd("rounded", a=signed(17), b=unsigned(18), c_shift=2, c_const=8, p_shift=6, p_bits=29),
     ],
     "ultrascaleplus": [Multiply(signed(18), signed(27)), Multiply(unsigned(17), unsigned(26), registers=_BOTH)],
@@ -75,6 +77,8 @@ FURTHER = {
         MultiplyAdd(
             "odd", a=signed(20), b=signed(24), c=signed(30), p_shift=0, p_bits=46, registers=Registers(operands=True)
         ),
+        MultiplyTriple(signed(8), signed(9)),
+        MultiplyTriple(unsigned(7), unsigned(8), registers=_BOTH),
     ],
 }
 
@@ -89,7 +93,7 @@ def renamed(part, prefix):
 @functools.cache
 def all_stages():
     """(family, stage, its kind in the board) of all boards in all profiles, each once."""
-    configs = [board.config for board in boards().values()]
+    configs = [config for board in boards().values() for config in board.configurations.values()]
     configs.append(dataclasses.replace(configuration("v80"), family="ultrascaleplus"))
     found = {}
     for config in configs:
@@ -298,8 +302,9 @@ def test_every_family_has_its_library():
 def test_stages_are_blocks(family):
     """Of the boards' stages, all but those that are known to be inferred hold the family's block, once or twice."""
     stages = [(part, kind) for name, part, kind in all_stages() if name == family]
-    # In each profile: one of rows, four of LSTM units, four more of what does other kinds.
-    assert len(stages) == 2 * 9
+    # In each profile: one of rows, another of the fast configurations' rows, four of LSTM units, four more of what does
+    # other kinds.
+    assert len(stages) == 2 * (9 + (family != "ultrascaleplus"))
     for part, kind in stages:
         text = LIBRARIES[family](family).convert(part)
         inferred = any(kind.startswith(left) for name, left in INFERRED if name == family)
@@ -333,6 +338,10 @@ def test_what_does_not_fit_the_blocks_of_an_ecp5_is_refused(part, message):
         ("agilex7", Multiply(signed(28), signed(18))),
         ("agilex7", MultiplyPair(signed(19), signed(18))),
         ("agilex7", MultiplyPair(signed(18), signed(19))),
+        ("agilex7", MultiplyQuad(signed(9), unsigned(9))),
+        ("agilex7", MultiplyTriple(signed(8), signed(9))),
+        ("versal", MultiplyTriple(signed(9), signed(9))),
+        ("versal", MultiplyQuad(signed(8), signed(9))),
         ("agilex7", MultiplyAdd("rounded", a=signed(9), b=signed(9), c_const=12, p_shift=0, p_bits=20)),
         ("versal", Multiply(signed(25), signed(25))),
         ("ultrascaleplus", MultiplyPair(signed(16), signed(18))),

@@ -37,6 +37,31 @@ def test_row(block, family, profile, seed):
     assert seen[row.latency :].tolist() == (widened * vectors).sum(axis=1).tolist()
 
 
+@pytest.mark.parametrize("profile", ["aggressive", "conservative"])
+@pytest.mark.parametrize("family", ["portable", "agilex7", "versal", "ecp5"])
+@pytest.mark.parametrize("block, columns", [(4, 4), (4, 8), (8, 16)])
+def test_narrow_row(block, columns, family, profile):
+    """The same of 9x9 multipliers: their blocks add one, three or four products, and each sum has a factor."""
+    rng = np.random.default_rng(1)
+    config = make_config(block=block, columns=columns, multiplier="9x9", family=family, profile=profile)
+    row, cycles = DotProductRow(config), 300
+    weights, vectors = (random_signed(rng, bits, (cycles, columns)) for bits in config.operands)
+    for i, end in enumerate((-1, 1)):
+        # All products at their largest.
+        vectors[i], weights[i] = end * 256 - (end > 0), -(1 << config.operands.weight - 1)
+    raw = weights & ((1 << config.operands.weight) - 1)
+    factors = rng.integers(4, size=cycles)
+    factors[:2] = 3
+    stimulus = [{"vector": v.tolist(), "weights": w.tolist()} for v, w in zip(vectors, raw)]
+    stimulus += [{} for _ in range(row.latency)]
+    for cycle, factor in enumerate(factors, row.latency - 1):
+        stimulus[cycle] |= {f"factor_{i}": int(factor) for i in range(row.copies)}
+    names = [f"sum_{i}" for i in range(row.copies)]
+    seen, *others = play(row, stimulus, names, drain=0).values()
+    assert all((other == seen).all() for other in others)
+    assert seen[row.latency :].tolist() == ((weights * vectors).sum(axis=1) * (4 + factors)).tolist()
+
+
 def test_widen():
     """16-bit words are themselves; 8-bit ones are bytes of the lane times 256."""
     words = [0x7F80, 0x80FF, 0x0001]

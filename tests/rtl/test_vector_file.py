@@ -7,7 +7,8 @@ import pytest
 
 from rtl_bench import make_config, random_signed, simulate
 from spiccato.isa.issue import VectorFrom
-from spiccato.numbers import QUARTERS, VECTOR_BITS
+from spiccato.numbers import EXPONENT_STEP, VECTOR_BITS
+from spiccato.rtl.alignment import Alignment
 from spiccato.rtl.vector_file import VectorFile
 
 
@@ -19,26 +20,34 @@ class Bench:
         self.part = VectorFile(config)
         self.reads = {}  # cycle -> members
         self.h = {}  # cycle of h -> (quarter, side, values (cores, lanes))
-        self.x = {}  # cycle of x -> (block, side, values (block), exponent)
+        self.x = {}  # cycle of x -> (block, side, values (columns), exponent)
 
     def expected(self, cycle):
         """Vector and exponent that the read issued in ``cycle`` sees."""
         read, horizon, part = self.reads[cycle], cycle + self.part.forward, self.part
-        quarters = np.zeros((QUARTERS, self.config.lanes), dtype=np.int64)
+        number = self.config.quarters
+        quarters = np.zeros((number, self.config.lanes), dtype=np.int64)
         exponent = 0
         if read["vector_from"] is VectorFrom.H:
             for n in sorted(self.h):
                 first, side, values = self.h[n]
                 if n + part.h_latency <= horizon and side == read["side"]:
                     for core, lanes in enumerate(values):
-                        if (first + core) // QUARTERS == read["vector"]:
-                            quarters[(first + core) % QUARTERS] = lanes
+                        if (first + core) // number == read["vector"]:
+                            quarters[(first + core) % number] = lanes
+            quarters[read.get("quarters", number) + 1 :] = 0
         elif read["vector_from"] is VectorFrom.X:
             for n in sorted(self.x):
                 block, side, values, block_exponent = self.x[n]
                 if n + part.x_latency <= horizon and (block, side) == (read["vector"], read["side"]):
-                    quarters, exponent = values.reshape(QUARTERS, -1), block_exponent
-        return quarters.ravel().tolist(), exponent
+                    quarters, exponent = values.reshape(number, -1), block_exponent
+        vector = quarters.ravel()
+        if self.config.narrow:
+            from_x = read["vector_from"] is VectorFrom.X
+            vector, rest = Alignment.compute(vector, Alignment.positions(np.abs(vector) if from_x else vector))
+            # Of a block of x that is all zero, the exponent does not matter.
+            exponent = EXPONENT_STEP * exponent | int(rest)
+        return vector.tolist(), exponent
 
     def run(self):
         """Play the schedule; returns [(cycle of a read, what it saw, what it should have seen)]."""
@@ -66,6 +75,9 @@ class Bench:
                     _, _, values, exponent = self.x[cycle]
                     ctx.set(part.x, values.tolist())
                     ctx.set(part.x_exponent, exponent)
+                    if self.config.narrow:
+                        codes = Alignment.positions(np.abs(values.reshape(self.config.quarters, -1)))
+                        ctx.set(part.x_codes, [(1 << int(code)) - 1 for code in codes])
                 if cycle - part.latency in self.reads:
                     seen = (list(ctx.get(part.vector)), ctx.get(part.exponent))
                     results.append((cycle - part.latency, seen))
@@ -80,11 +92,23 @@ class Bench:
 @pytest.mark.parametrize("cores, block", [(1, 4), (2, 8), (3, 4), (5, 8), (6, 4), (12, 4), (12, 8)])
 def test_random_traffic(cores, block, vector_blocks, seed):
     """Reads and writes of h and x in any order, often of the same few blocks, one of each a cycle."""
+    check_traffic(make_config(cores=cores, block=block, vector_blocks=vector_blocks, input_blocks=4), seed)
+
+
+@pytest.mark.parametrize("profile, seed", [("aggressive", 1), ("conservative", 2)])
+@pytest.mark.parametrize("cores, block, columns", [(1, 4, 8), (3, 8, 8), (3, 4, 8), (12, 4, 8)])
+def test_random_traffic_of_narrow_elements(cores, block, columns, profile, seed):
+    """The same with alignment to 9 bits, and quarters that do not count."""
+    shape = {"cores": cores, "block": block, "columns": columns, "vector_blocks": 16, "input_blocks": 4}
+    check_traffic(make_config(**shape, multiplier="9x9", profile=profile), seed)
+
+
+def check_traffic(config, seed):
     rng = np.random.default_rng(seed)
-    config = make_config(cores=cores, block=block, vector_blocks=vector_blocks, input_blocks=4)
+    cores, vector_blocks = config.cores, config.vector_blocks
     bench = Bench(config)
-    step = math.gcd(cores, QUARTERS)
-    firsts = range(0, QUARTERS * vector_blocks - cores + 1, step)
+    step = math.gcd(cores, config.quarters)
+    firsts = range(0, config.quarters * vector_blocks - cores + 1, step)
     for cycle in range(1, 200):
         if rng.random() < 0.6:
             bench.h[cycle] = (
@@ -96,15 +120,23 @@ def test_random_traffic(cores, block, vector_blocks, seed):
             bench.x[cycle] = (
                 int(rng.integers(4)),
                 int(rng.integers(2)),
-                random_signed(rng, VECTOR_BITS, block),
+                random_signed(rng, VECTOR_BITS, config.columns),
                 int(rng.integers(16)),
             )
+            if config.narrow:
+                # As they come: no magnitude beyond the mantissas', and the largest one of the exponent's step.
+                values = bench.x[cycle][2]
+                values[:] = np.maximum(values, 1 - (1 << VECTOR_BITS - 1))
+                values[0] = 1 << VECTOR_BITS - EXPONENT_STEP
         source = VectorFrom(int(rng.choice(3, p=[0.1, 0.3, 0.6])))
         bench.reads[cycle] = {
             "vector_from": source,
             "side": int(rng.integers(2)),
             "vector": int(rng.integers(4 if source is VectorFrom.X else vector_blocks)),
         }
+        if config.narrow:
+            counts = source is VectorFrom.H and rng.random() < 0.3
+            bench.reads[cycle]["quarters"] = int(rng.integers(config.quarters)) if counts else config.quarters - 1
     results = bench.run()
     assert any(any(vector) for _, (vector, _), _ in results)
     for cycle, seen, expected in results:
@@ -121,10 +153,11 @@ def test_forwarding(source, distance):
     old, new = np.arange(1, 5), np.arange(11, 15)
     if source is VectorFrom.H:
         # One core of four rows: a slot is a quarter, so a block takes four writes; the last is what matters.
-        for quarter in range(QUARTERS):
-            place = QUARTERS * block + quarter
+        quarters = config.quarters
+        for quarter in range(quarters):
+            place = quarters * block + quarter
             bench.h[1 + quarter] = (place, 0, old[quarter].reshape(1, 1))
-            late = issue + distance - part.h_latency - (QUARTERS - 1 - quarter)
+            late = issue + distance - part.h_latency - (quarters - 1 - quarter)
             bench.h[late] = (place, 0, new[quarter].reshape(1, 1))
     else:
         bench.x[1] = (block, 0, old, 7)

@@ -11,7 +11,7 @@ from spiccato_sim.models.vm import VirtualMachine
 
 __all__ = ["OF_ALL_KINDS", "WIDE", "assert_accurate", "turns"]
 
-WIDE = dataclasses.replace(CONFIG, name="wide", block=16, io_format="float32")
+WIDE = dataclasses.replace(CONFIG, name="wide", block=16, columns=16, io_format="float32")
 #: The same with every kind of layer.
 OF_ALL_KINDS = dataclasses.replace(WIDE, name="wide_of_all_kinds", epilogues=("lstm", "gru", "dense"))
 #: Largest RMS error of 16-bit weights, as a multiple of a bfloat16 pipeline's.

@@ -25,10 +25,12 @@ from spiccato_sim.models.zoo import MODELS, random_network
 
 KEYS = set(
     """
-    kind board configuration profile measured cores block contexts model weight_format fits reason failures clock_mhz
+    kind board configuration profile measured cores block columns size contexts model weight_format fits reason failures
+    clock_mhz
     spaced_cycles predicted_spaced_cycles initiation_interval_cycles predicted_initiation_interval_cycles
     mac_bound_cycles full_mac_bound_cycles compute_us round_trip_us total_us
     published_total_us published_compute_us published_p99_us published_version
+    onnx_runtime_median_us onnx_runtime_p99_us
     required_cycles excellent_cycles required_initiation_interval_cycles requirement_met
     rms_error rms_error_bf16 bit_exact""".split()
 )
@@ -115,6 +117,7 @@ def test_rows(measured):
         assert row["compute_us"] == row["spaced_cycles"] / 300
         assert (row["rms_error"] is None) == (row is other)
         assert row["total_us"] == pytest.approx(row["compute_us"] + 0.89)
+        assert 0 < row["onnx_runtime_median_us"] <= row["onnx_runtime_p99_us"]
     assert fitting["int16"]["rms_error"] < fitting["int16"]["rms_error_bf16"] / 10
     assert fitting["int16"]["rms_error"] < fitting["int8"]["rms_error"]
     assert other["spaced_cycles"] > fitting["int16"]["spaced_cycles"]

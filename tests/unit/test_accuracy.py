@@ -7,7 +7,7 @@ import pytest
 
 from spiccato.compiler import compile_program
 from spiccato.registry import configuration
-from spiccato_sim.models import zoo
+from spiccato_sim.models import series, zoo
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.reference import Reference
 from spiccato_sim.models.vm import VirtualMachine
@@ -15,6 +15,10 @@ from spiccato_sim.models.vm import VirtualMachine
 STEPS = 300
 #: Largest error allowed, as a multiple of the bfloat16 pipeline's.
 BARS = {"int16": 1 / 20, "int8": 3}
+#: With 9x9 multipliers: networks as they are initialised, and trained ones.
+FAST_BAR, FAST_TRAINED_BAR = 3, 2
+#: RMS h of a layer to which a fixed point for h would leave few bits.
+SMALL_H = 0.05
 
 
 def rms(errors):
@@ -36,6 +40,45 @@ def test_benchmark_models(model, scale, weight_format):
     """Freshly initialised models, and the same with weights three times as large."""
     network = zoo.build(model, seed=1, scale=scale)
     assert error_ratio(network, zoo.inputs(network, STEPS, 1), weight_format) <= BARS[weight_format]
+
+
+@pytest.mark.parametrize("board", ["ia420f-fast", "ia840f-fast"])
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("model", ["lstm_tiny", "lstm_small"])
+def test_fast_configurations(model, scale, board):
+    """The same with 9x9 multipliers, blocks of 64 and 128."""
+    network = zoo.build(model, seed=1, scale=scale)
+    assert error_ratio(network, zoo.inputs(network, STEPS, 1), "auto", board) <= FAST_BAR
+
+
+def test_error_feedback():
+    """Calibration inputs make the error smaller: other ones than it is measured with."""
+    network = zoo.build("lstm_tiny", seed=1)
+    xs = zoo.inputs(network, STEPS, 1)
+    plain = error_ratio(network, xs, "auto", "ia420f-fast")
+    network = dataclasses.replace(network, calibration=zoo.inputs(network, STEPS, 7))
+    assert error_ratio(network, xs, "auto", "ia420f-fast") < 0.95 * plain
+
+
+def test_fast_configuration_of_a_trained_network():
+    network, task = zoo.resolve("seattle_weather"), series.load("seattle_weather")
+    assert error_ratio(network, task.inputs[:STEPS], "auto", "ia420f-fast") <= FAST_TRAINED_BAR
+
+
+def test_fast_configuration_with_a_layer_of_small_h():
+    """A layer whose output gates hardly open; the next one's weights make up for it."""
+    network = zoo.build("lstm_tiny", seed=4)
+    first, second, linear = network.layers
+    bias = first.bias_ih.copy()
+    bias[-first.output_size :] -= 4
+    layers = dataclasses.replace(first, bias_ih=bias), dataclasses.replace(second, weight_ih=16 * second.weight_ih)
+    network, xs = dataclasses.replace(network, layers=(*layers, linear)), zoo.inputs(network, STEPS, 4)
+    reference, h = Reference(network), []
+    for x in xs:
+        reference.step(x)
+        h.append(reference.h[0])
+    assert rms(h) < SMALL_H
+    assert error_ratio(network, xs, "auto", "ia420f-fast") <= FAST_BAR
 
 
 @pytest.mark.parametrize("weight_format", BARS)

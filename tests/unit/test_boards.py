@@ -16,7 +16,7 @@ from spiccato.errors import BoardError, ConfigError
 from spiccato.families import FAMILIES
 from spiccato.numbers import VECTOR_BITS
 from spiccato.registry import configuration
-from spiccato.rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
+from spiccato.rtl.dsp import Multiply, MultiplyAdd, SumOfProducts
 from spiccato.rtl.memory import Ram, Rom
 from spiccato.rtl.serial.system import SerialSystem
 from spiccato.verilog import generate_verilog
@@ -105,7 +105,7 @@ def write_netlists(folder, configs, family, whole):
             modules = [
                 part.module
                 for part, _, _ in census(config).values()
-                if isinstance(part, (Ram, Rom, Multiply, MultiplyAdd, MultiplyPair))
+                if isinstance(part, (Ram, Rom, Multiply, MultiplyAdd, SumOfProducts))
             ]
         renamed = re.compile(rf"\b({'|'.join(modules)})\b")
         for module in modules:
@@ -228,15 +228,32 @@ def test_census_counts_the_multipliers(name):
     config = configuration(name)
     kinds = census(config).values()
     in_rows = sum(
-        count * (2 if isinstance(part, MultiplyPair) else 1)
+        count * getattr(part, "number", 1)
         for part, count, _ in kinds
-        if isinstance(part, (Multiply, MultiplyPair)) and "_s16_s18" in part.kind
+        if isinstance(part, (Multiply, SumOfProducts)) and "_s{}_s{}".format(*config.operands) in part.kind
     )
-    assert in_rows == config.multipliers
+    # The last block of a row may have fewer to add.
+    assert in_rows == config.slot_rows * -(-config.columns // config.row_products) * config.row_products
     # Five lines, three products for each hidden unit of a slot; one product more for a GRU, a line and one for dense.
     others = sum(count for part, count, _ in kinds if isinstance(part, (Multiply, MultiplyAdd)))
     of_unit = 8 + ("gru" in config.epilogues) + 2 * ("dense" in config.epilogues)
-    assert others - (0 if config.adds_products else in_rows) == of_unit * config.slot_units
+    assert others - (0 if config.row_products > 1 else in_rows) == of_unit * config.slot_units
+
+
+def test_dsp_blocks_of_fast_configurations():
+    """Four 9x9 a block, three 9x8 (the last block of a row has one), and one where the tools know no smaller one."""
+    for name, rows in (("ia420f", 6 * 32 * 16), ("ia840f", 3 * 64 * 32), ("v80", 12 * 32 * 22), ("ulx3s", 8 * 16)):
+        board, config = find(name), configuration(f"{name}-fast")
+        usual = estimate(board.config, board).dsp - estimate_of_rows(board.config)
+        assert estimate(config, board).dsp == rows + usual * config.slot_units // board.config.slot_units
+    needed, device = estimate(configuration("v80-fast"), find("v80")), find("v80").resources
+    assert needed.memory["uram"] == 12 * 32 // 2 * 8
+    assert all(0.85 * device.counts[kind] >= count for kind, count in needed.counts.items())
+
+
+def estimate_of_rows(config):
+    """DSP blocks of the rows of 18x18 multipliers."""
+    return config.multipliers // config.row_products
 
 
 def test_h_that_contexts_keep():

@@ -75,7 +75,14 @@ def test_too_large(values, error):
         WORD.pack(nothing=1)
 
 
-@pytest.mark.parametrize("changes", [{}, {"cores": 3, "block": 8, "io_format": "float32", "input_blocks": 8}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"cores": 3, "block": 8, "io_format": "float32", "input_blocks": 8},
+        {"cores": 3, "block": 8, "columns": 16, "multiplier": "9x9"},
+    ],
+)
 def test_issue_word(changes):
     """A program's word has all that cores act on, and addresses every memory."""
     config = make_config(**changes)
@@ -83,7 +90,7 @@ def test_issue_word(changes):
     assert list(core.fields) == list(word.fields)[: len(core.fields)]
     assert 1 << word["weight"].width >= config.weight_depth and 1 << word["slot"].width >= config.slots
     assert 1 << word["vector"].width >= max(config.vector_blocks, config.input_blocks)
-    assert 1 << word["output_beats"].width >= config.cores * config.beats_per_block
+    assert 1 << word["output_beats"].width >= config.cores * config.beats_per_core
     assert layout(word).size == word.size
     assert word.unpack(word.pack(source=Source.BIAS, vector_from=VectorFrom.H))["vector_from"] == VectorFrom.H
 

@@ -250,7 +250,7 @@ def test_calibration_never_makes_errors_larger(seed, kind):
     first, xs = network.layers[0].lowered(), network.calibration
     board, weight_format = (("test4", "int16"), ("test8", "int8"), ("test8", "int16"))[seed]
     config = BOARDS[board]
-    options = {"block": config.block, "int8": weight_format == "int8", "io_format": "float32"}
+    options = {"config": config, "weight_format": weight_format}
     chosen = scales.calibrated_scale(first, xs, name="", **options)
     without = scales.weight_scale(network.layers[0].weight_ih, "")
     assert scales.scale_error(first, xs, chosen, **options) <= scales.scale_error(first, xs, without, **options)
@@ -263,7 +263,7 @@ def test_largest_samples_alone_are_no_rule():
     network = sampled(5, "outliers")
     config, first, xs = BOARDS["test4"], network.layers[0].lowered(), network.calibration
     weights = network.layers[0].weight_ih
-    options = {"block": config.block, "int8": False, "io_format": "float32"}
+    options = {"config": config, "weight_format": "int16"}
     largest = scales._capped(weights, scales._patterns(weights, xs, config.block)[0], 0)
     without = scales.scale_error(first, xs, scales.weight_scale(weights, ""), **options)
     assert scales.scale_error(first, xs, largest, **options) > 2 * without
@@ -279,7 +279,7 @@ def test_calibration_helps_where_it_can(seed, kind, best):
     network = sampled(seed, kind)
     config, first, xs = BOARDS["test8"], network.layers[0].lowered(), network.calibration
     weights = network.layers[0].weight_ih
-    options = {"block": config.block, "int8": False, "io_format": "float32"}
+    options = {"config": config, "weight_format": "int16"}
     chosen = scales.calibrated_scale(first, xs, name="", **options)
     ways = [scales._capped(weights, one, 0) for one in scales._patterns(weights, xs, config.block)]
     errors = [scales.scale_error(first, xs, one, **options) for one in ways]

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_program, quantised_network
+from spiccato.compiler import compile_network, compile_program, quantised_network
 from spiccato.registry import configuration
 from spiccato_sim.analysis.accuracy import accuracy, matrix_errors, rms
 from spiccato_sim.models import zoo
@@ -31,28 +31,29 @@ def case(seed, board, weights, layers=2, linear=1):
 @pytest.mark.parametrize("case_", CASES, ids=lambda c: c[0])
 @pytest.mark.parametrize("seed", range(4))
 def test_weights_are_rounded_and_in_place(seed, case_):
-    """Each weight is off by no more than half a unit of its row; biases by half a unit of the accumulator."""
+    """Without feedback each weight is off by no more than half a unit of its row; biases by half an accumulator's."""
     network, program = case(seed, *case_)
-    stored = quantised_network(program.model)
+    model = compile_network(network, program.config, weight_format=program.model.weight_formats, feedback=False)
+    stored = quantised_network(model)
     assert (stored.input_size, stored.output_size) == (network.input_size, network.output_size)
     for number, (layer, rounded) in enumerate(zip(network.hidden_layers, stored.hidden_layers)):
-        unit = 2.0 ** (1 - BITS[program.model.weight_formats[number]])
+        unit = 2.0 ** (1 - BITS[model.weight_formats[number]])
         for field in ("weight_ih", "weight_hh"):
             exact, found = getattr(layer, field), getattr(rounded, field)
             # A feature's scale moves the binary point of its column: compare columns at the row's scale.
             scale = np.ones(exact.shape[1])
             if number == 0 and field == "weight_ih":
-                scale = np.ldexp(1.0, -program.model.adjust.astype(int).reshape(-1)[: network.input_size])
+                scale = np.ldexp(1.0, -model.adjust.astype(int).reshape(-1)[: network.input_size])
             error, row = np.abs(found - exact) * scale, (np.abs(exact) * scale).max(axis=1, keepdims=True)
             assert (error <= unit * row * (1 + unit)).all(), (number, field)
             assert error.max() > 0
         assert np.allclose(rounded.bias_ih, layer.bias_ih + layer.bias_hh, rtol=0, atol=2**-26)
     weight, bias = network.output_layer.weight, network.output_layer.bias
-    unit = 2.0 ** (1 - BITS[program.model.weight_formats[-1]])
+    unit = 2.0 ** (1 - BITS[model.weight_formats[-1]])
     assert (
         np.abs(stored.output_layer.weight - weight) <= unit * (1 + unit) * np.abs(weight).max(axis=1, keepdims=True)
     ).all()
-    assert np.allclose(stored.output_layer.bias, bias, rtol=0, atol=2.0**-program.model.output_frac_bits)
+    assert np.allclose(stored.output_layer.bias, bias, rtol=0, atol=2.0**-model.output_frac_bits)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -98,6 +99,25 @@ def test_marked_steps_are_counted():
     xs = zoo.inputs(network, 6)
     xs[2:4, 1] = 1e30
     assert accuracy(program, network, xs).flags["saturated"] == 2
+
+
+@pytest.mark.parametrize("board", ["test8", "ulx3s-fast"])
+def test_feedback_makes_errors_of_sums_smaller(board):
+    """On the calibration inputs, matrix by matrix; the weights' own errors grow."""
+    config = configuration(board)
+    base, _ = case(0, "test8", "int16")
+    xs = zoo.inputs(base, 300)
+    # Features that have something in common, which noise does not.
+    network = dataclasses.replace(base, calibration=xs + 2 * xs[:, :1])
+    form = config.weight_formats[-1]
+    found = matrix_errors(compile_network(network, config, weight_format=form), network)
+    for one in found:
+        if one.weight_format == "int16":
+            assert one.sums == one.nearest_sums
+        else:
+            assert one.sums < 0.98 * one.nearest_sums, one
+    bare = matrix_errors(compile_network(base, config, weight_format=form), base)
+    assert all(one.sums is None for one in bare)
 
 
 @pytest.mark.parametrize("weights", BITS)

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ..config import Config
 from ..errors import FitError, SpiccatoError
@@ -24,7 +23,9 @@ from .quantise import quantise
 __all__ = ["compile_network", "compile_program"]
 
 
-def compile_network(network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto") -> Model:
+def compile_network(
+    network: Network, config: Config, *, weight_format: str | Sequence[str] = "auto", feedback: bool = True
+) -> Model:
     """Compile ``network`` for ``config``, by itself; :func:`.link` makes a program of it.
 
     Parameters
@@ -33,7 +34,11 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
     config : spiccato.config.Config
     weight_format : str or sequence of str
         "int16"; "int8" (LSTM layers; the linear layer keeps 16 bits); one of these for each LSTM layer and for the
-        linear layer; or "auto": 16 bits where they fit, the largest layers at 8 bits where they do not.
+        linear layer; or "auto": 16 bits where they fit, the largest layers at 8 bits where they do not. With 9x9
+        multipliers all layers have the one format that these take.
+    feedback : bool
+        With calibration inputs, round weights of 8 or 9 bits such that the sums on these inputs are off least; else to
+        the nearest.
 
     Returns
     -------
@@ -53,7 +58,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
     if plan is None or short:
         raise fit_error(network.name, lowered, layout, weight_format, short)
     check_schedule(plan, layout, timing)
-    integers = quantise(network, lowered, layout, formats)
+    integers = quantise(network, lowered, layout, formats, feedback=feedback)
     memory = WeightMemory(layout, formats)
     model = Model(
         name=network.name,
@@ -87,7 +92,7 @@ def compile_network(network: Network, config: Config, *, weight_format: str | Se
         weights=memory.image(integers.mantissas),
         shifts=integers.shifts,
         biases=integers.biases,
-        log2_scales=np.concatenate([_log2_scale(low) for low in lowered[:-1]]),
+        log2_scales=np.concatenate([low.log2_scales.astype(np.int8) for low in lowered[:-1]]),
         adjust=layout.columns(integers.scale.adjust.astype(np.int16), layout.input_blocks),
         enable=layout.columns(np.ones(network.input_size, dtype=np.uint8), layout.input_blocks),
         initial_h=np.zeros(0, dtype=np.int64),
@@ -179,11 +184,6 @@ def compile_program(
         formats = shared_formats([Layout(lower(network), config) for network in networks], wanted)
         models = [compile_network(network, config, weight_format=own) for network, own in zip(networks, formats)]
     return link(models, contexts=contexts, name=name)
-
-
-def _log2_scale(layer: LoweredLayer) -> NDArray[np.int8]:
-    scale = np.zeros(layer.units) if layer.log2_scale is None else layer.log2_scale
-    return scale.astype(np.int8)
 
 
 def _mac_bound(lowered: Sequence[LoweredLayer], config: Config, *, critical: bool) -> int:

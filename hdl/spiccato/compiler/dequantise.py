@@ -16,11 +16,10 @@ from ..numbers import (
     GATE_FRAC_BITS,
     H_FRAC_BITS,
     REMAINDER_BITS,
-    WEIGHT_FRAC_BITS,
     split_remainder,
 )
 from ..program import LayerPlace, Model
-from ..rtl.row import DotProductRow
+from ..program.tiles import row_scales, tiles
 from .layout import rows_of
 from .rows import halved_rows, row_point
 from .units import unscaled
@@ -83,8 +82,9 @@ def quantised_network(model: Model) -> Network:
 
 def _columns(model: Model, places: Sequence[LayerPlace]) -> NDArray[np.int64]:
     """Which columns of a matrix that reads these layers meet their units."""
-    first = model.config.block * places[0].first_block
-    return np.concatenate([model.config.block * one.first_block - first + np.arange(one.units) for one in places])
+    columns = model.config.columns
+    first = columns * places[0].first_block
+    return np.concatenate([columns * one.first_block - first + np.arange(one.units) for one in places])
 
 
 def _initial_state(model: Model, place: LayerPlace) -> tuple[NDArray, NDArray]:
@@ -115,10 +115,11 @@ def _lowered(
         return rows_of(dealt, place.turns).reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
 
     def matrix(recurrent: bool, columns: NDArray[np.int64], point: NDArray) -> tuple[NDArray, int]:
-        tiles = _tiles(model, place, recurrent)
-        exponents = point - model.shifts[int(recurrent), place.all_slots].astype(np.int64)
-        flat = tiles.reshape(*shape, -1)[..., columns]
-        return rows(np.ldexp(flat, (exponents - WEIGHT_FRAC_BITS)[..., None])), tiles.shape[3]
+        dealt = _dealt(model, place, recurrent)
+        shifts, factors = row_scales(model.config, model.shifts[int(recurrent), place.all_slots])
+        exponents = point - shifts - model.config.factor_bits - (model.config.operands.weight - 1)
+        flat = dealt.reshape(*shape, -1)[..., columns] * factors[..., None]
+        return rows(np.ldexp(flat, exponents[..., None])), dealt.shape[3]
 
     weights, terms = matrix(False, columns, row_point(kind.rows, shape, frac_bits, vector_from, 0))
     if vector_from is VectorFrom.X:
@@ -135,8 +136,8 @@ def _lowered(
     return LoweredLayer(kind, weights, recurrent, rows(np.ldexp(bias, halved_rows(kind.rows, shape) - frac_bits)))
 
 
-def _tiles(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
-    """Mantissas (slots, cores, block, blocks, block) of one of a layer's matrices."""
+def _dealt(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
+    """Mantissas (slots, cores, block, blocks, columns) of one of a layer's matrices."""
     config = model.config
     fields = model.decode()
     words = np.flatnonzero(
@@ -147,10 +148,6 @@ def _tiles(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
         & (fields["slot"] < place.first_slot + place.slots)
     )
     blocks = fields["vector"][words] - fields["vector"][words].min()
-    dealt = np.zeros((place.slots, config.cores, config.block, blocks.max() + 1, config.block))
-    dealt[fields["slot"][words] - place.first_slot, :, :, blocks] = DotProductRow.widen(
-        model.weights[:, fields["weight"][words]].swapaxes(0, 1),
-        fields["int8"][words][:, None, None, None] == 1,
-        fields["high"][words][:, None, None, None] == 1,
-    )
+    dealt = np.zeros((place.slots, config.cores, config.block, blocks.max() + 1, config.columns))
+    dealt[fields["slot"][words] - place.first_slot, :, :, blocks] = tiles(model, fields, words)
     return dealt

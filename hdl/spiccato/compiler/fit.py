@@ -19,6 +19,7 @@ __all__ = [
     "fit_error",
     "fitting_schedule",
     "issue_words",
+    "tiles_per_word",
     "matrix_words",
     "missing_epilogues",
     "shared_formats",
@@ -28,7 +29,8 @@ __all__ = [
     "weight_words",
 ]
 
-WEIGHT_FORMATS = ("int16", "int8")
+#: Of all configurations; each takes some of them (:attr:`spiccato.config.Config.weight_formats`).
+WEIGHT_FORMATS = ("int16", "int8", "int9")
 
 
 def weight_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[str]:
@@ -51,34 +53,46 @@ def shared_formats(layouts: Sequence[Layout], wanted: Sequence[str | Sequence[st
     for layer, own in sorted(free, key=lambda pair: -pair[0].tiles):
         if sum(map(weight_words, layouts, formats)) <= layouts[0].config.weight_depth:
             break
-        own[layer.number] = "int8"
+        own[layer.number] = layouts[0].config.weight_formats[-1]
     return formats
 
 
 def _stated_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[str]:
-    """The formats that are stated for a network, and 16 bits for "auto"."""
-    layers = len(layout.hidden)
+    """The formats that are stated for a network, and the widest for "auto"."""
+    layers, config = len(layout.hidden), layout.config
+    widest = config.weight_formats[0]
     if weight_format == "auto":
-        return ["int16"] * (layers + 1)
-    if isinstance(weight_format, str) and weight_format in WEIGHT_FORMATS:
-        return [weight_format] * layers + ["int16"]
+        return [widest] * (layers + 1)
+    if isinstance(weight_format, str) and weight_format in config.weight_formats:
+        return [weight_format] * layers + [widest]
     formats = list(weight_format) if not isinstance(weight_format, str) else [weight_format]
-    if len(formats) != layers + 1 or any(f not in WEIGHT_FORMATS for f in formats):
+    wrong = [one for one in formats if one not in config.weight_formats]
+    if wrong and wrong[0] in WEIGHT_FORMATS:
         raise SpiccatoError(
-            f"weight format {weight_format!r}: expected auto, {', '.join(WEIGHT_FORMATS)}, or one of "
+            f"weight format {wrong[0]!r}: the {config.multiplier} multipliers of {config.name!r} take "
+            f"{', '.join(config.weight_formats)} weights; expected that or auto, or a configuration with others"
+        )
+    if wrong or len(formats) != layers + 1:
+        raise SpiccatoError(
+            f"weight format {weight_format!r}: expected auto, {', '.join(config.weight_formats)}, or one of "
             f"these for each of {layers} layers and the linear layer"
         )
     return formats
 
 
-def matrix_words(matrix: Matrix, formats: Sequence[str]) -> int:
+def tiles_per_word(config: Config, weight_format: str) -> int:
+    """Tiles in a word of weight memory: two of 8 bits lie where one of 16 bits can."""
+    return 2 if weight_format == "int8" and not config.narrow else 1
+
+
+def matrix_words(config: Config, matrix: Matrix, formats: Sequence[str]) -> int:
     """Words of weight memory that a matrix takes in each core."""
-    return -(-matrix.tiles // 2) if formats[matrix.layer] == "int8" else matrix.tiles
+    return -(-matrix.tiles // tiles_per_word(config, formats[matrix.layer]))
 
 
 def weight_words(layout: Layout, formats: Sequence[str]) -> int:
     """Words of weight memory that each core needs."""
-    return sum(matrix_words(matrix, formats) for matrix in layout.matrices)
+    return sum(matrix_words(layout.config, matrix, formats) for matrix in layout.matrices)
 
 
 def issue_words(layout: Layout, plan: Schedule | None = None) -> int:
@@ -169,7 +183,7 @@ def fit_error(
         elsewhere, timing = Layout(lowered, other), Timing(other)
         fitting += [
             f"{other.name} with {form} weights"
-            for form in WEIGHT_FORMATS
+            for form in other.weight_formats
             if not fitting_schedule(elsewhere, weight_formats(elsewhere, form), timing)[1]
         ]
     wanted = weight_format if isinstance(weight_format, str) else ", ".join(weight_format)

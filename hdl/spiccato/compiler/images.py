@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..isa.issue import VectorFrom, issue_word
-from ..numbers import INT8_BITS, QUARTERS, WEIGHT_BITS
-from .fit import issue_words, matrix_words, weight_words
+from ..numbers import INT8_BITS, WEIGHT_BITS
+from .fit import issue_words, matrix_words, tiles_per_word, weight_words
 from .layout import Layout, Matrix
 from .schedule import Schedule
 
@@ -20,8 +20,8 @@ class WeightMemory:
     Parameters
     ----------
     layout : Layout
-    formats : sequence of "int16" or "int8"
-        Of each layer.
+    formats : sequence of str
+        Weight format of each layer.
     """
 
     def __init__(self, layout: Layout, formats: Sequence[str]) -> None:
@@ -30,26 +30,26 @@ class WeightMemory:
         address = 0
         for matrix in layout.matrices:
             self._start[matrix] = address
-            address += matrix_words(matrix, formats)
+            address += matrix_words(layout.config, matrix, formats)
 
-    def is_int8(self, matrix: Matrix) -> bool:
+    def is_paired(self, matrix: Matrix) -> bool:
         """Whether two tiles share a word."""
-        return self._formats[matrix.layer] == "int8"
+        return tiles_per_word(self._layout.config, self._formats[matrix.layer]) == 2
 
     def place(self, matrix: Matrix, tile: NDArray) -> tuple[NDArray, NDArray]:
         """(Addresses, high halves) of tiles number ``slot * blocks + block``."""
-        if self.is_int8(matrix):
+        if self.is_paired(matrix):
             return self._start[matrix] + tile // 2, tile % 2
         return self._start[matrix] + tile, tile * 0
 
     def image(self, mantissas: dict[Matrix, NDArray]) -> NDArray[np.int16]:
-        """The contents (cores, words, block, block) for the mantissas (slots, cores, block, blocks, block)."""
+        """The contents (cores, words, block, columns) for the mantissas (slots, cores, block, blocks, columns)."""
         config = self._layout.config
-        shape = config.cores, weight_words(self._layout, self._formats), config.block, config.block
+        shape = config.cores, weight_words(self._layout, self._formats), config.block, config.columns
         image = np.zeros(shape, dtype=np.int16)
         for matrix, values in mantissas.items():
             tiles = values.transpose(1, 0, 3, 2, 4).reshape(config.cores, matrix.tiles, *shape[2:])
-            if self.is_int8(matrix):
+            if self.is_paired(matrix):
                 # 8-bit mantissas come widened, in the high byte.
                 bytes_ = (tiles >> (WEIGHT_BITS - INT8_BITS)) & 0xFF
                 words = bytes_[:, 0::2].copy()
@@ -70,8 +70,11 @@ def encode(layout: Layout, plan: Schedule, memory: WeightMemory) -> NDArray[np.u
         to = np.flatnonzero(plan.matrix == number)
         slot, block, finish = plan.slot[to], plan.block[to], plan.finish[to]
         fields["valid"][to] = 1
-        fields["weight"][to], fields["high"][to] = memory.place(matrix, slot * matrix.blocks + block)
-        fields["int8"][to] = memory.is_int8(matrix)
+        fields["weight"][to], high = memory.place(matrix, slot * matrix.blocks + block)
+        if "int8" in word:
+            fields["int8"][to], fields["high"][to] = memory.is_paired(matrix), high
+        if "quarters" in word:
+            fields["quarters"][to] = layout.counted_quarters(matrix, block) - 1
         fields["slot"][to] = matrix.first_slot + slot
         fields["recurrent"][to] = matrix.recurrent
         fields["source"][to] = plan.source[to]
@@ -87,7 +90,7 @@ def encode(layout: Layout, plan: Schedule, memory: WeightMemory) -> NDArray[np.u
             if "epilogue" in word:
                 fields["epilogue"][to] = config.epilogues.index(layout.layers[matrix.layer].kind.epilogue) * finish
             layer = layout.layers[matrix.layer]
-            fields["quarter"][to] = QUARTERS * layer.first_block + slot * layer.turns * config.cores
+            fields["quarter"][to] = config.quarters * layer.first_block + slot * layer.turns * config.cores
             for name, value in layer.settings:
                 fields[name][to] = value * finish
     # Blocks of x arrive in order; the first word that reads each one waits for it.

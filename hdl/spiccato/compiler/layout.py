@@ -1,10 +1,10 @@
 """Where everything lies: rows on cores, units in slots, vector blocks, slots in the accumulator file.
 
-A slot is ``cores * block`` rows. The rows of a layer's units lie one after the other: those of unit 0, of unit 1, and
-so on; row r is row ``r % block`` of core ``r // block % cores`` of the layer's slot ``r // (cores * block)``. With the
-four rows of an LSTM unit, each core so has whole quarters, ``block / 4`` units, of a vector block. h of unit u is
-element ``u % block`` of the layer's block ``u // block``, so that vectors lie in their natural order and only rows are
-dealt out.
+A slot is ``cores * block`` rows, a vector block ``columns`` elements. The rows of a layer's units lie one after the
+other: those of unit 0, of unit 1, and so on; row r is row ``r % block`` of core ``r // block % cores`` of the layer's
+slot ``r // (cores * block)``. With the four rows of an LSTM unit, each core so has whole quarters, ``block / 4`` units,
+of a vector block. h of unit u is element ``u % columns`` of the layer's block ``u // columns``, so that vectors lie in
+their natural order and only rows are dealt out.
 
 A *turn* is what the cores have of h at once, a quarter each. Units of one row are four in a lane, whose turns follow
 each other: unit ``cores * block / 4`` is the second one of the first lane.
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from ..config import Config
 from ..isa.issue import Source, VectorFrom
 from ..layers import Layer, LoweredLayer
-from ..numbers import GATES, QUARTERS
+from ..numbers import GATES
 from .units import settings
 
 __all__ = ["Layout", "Matrix", "PlacedLayer", "dealt", "rows_of"]
@@ -120,7 +120,7 @@ class Layout:
 
     def __init__(self, lowered: Sequence[LoweredLayer], config: Config) -> None:
         self.config = config
-        self.input_blocks = _divide_up(lowered[0].inputs, config.block)
+        self.input_blocks = _divide_up(lowered[0].inputs, config.columns)
         self.layers: list[PlacedLayer] = []
         self.slots = self.vector_blocks = 0
         self.has_initial = any(
@@ -130,7 +130,7 @@ class Layout:
             vectors, recurrent = layer.kind.epilogue is not None, layer.recurrent is not None
             slots = _divide_up(layer.units * len(layer.kind.rows), config.slot_rows)
             turns = GATES // len(layer.kind.rows) if vectors else 0
-            own = (VectorFrom.H, (number,), self.vector_blocks, _divide_up(layer.units, config.block))
+            own = (VectorFrom.H, (number,), self.vector_blocks, _divide_up(layer.units, config.columns))
             start = Source.PREVIOUS if recurrent else Source.BIAS
             place = self.slots, slots
             self.layers.append(
@@ -144,7 +144,7 @@ class Layout:
                     turns=turns,
                     first_block=self.vector_blocks,
                     blocks=own[-1] if vectors else 0,
-                    allocated_blocks=_divide_up(slots * turns * config.cores, QUARTERS),
+                    allocated_blocks=_divide_up(slots * turns * config.cores, config.quarters),
                     settings=tuple(settings(layer).items()),
                     input=Matrix(number, False, start, vectors, not vectors, *self._source(layer.reads), *place),
                     recurrent=Matrix(number, True, Source.BIAS, False, False, *own, *place) if recurrent else None,
@@ -186,11 +186,27 @@ class Layout:
         rows = self.config.slot_rows
         return _divide_up(min(self.output.units - slot * rows, rows), self.config.beat_values)
 
+    def counted_quarters(self, matrix: Matrix, block: NDArray) -> NDArray:
+        """Of blocks (numbers within the matrix), how many quarters count: those of turns that hold units.
+
+        The others have not been written when the block is read, or are beyond what its slots write. One at least: of
+        blocks that hold no units none matters.
+        """
+        if not matrix.producers:
+            return np.full(len(block), self.config.quarters)
+        cores, quarters = self.config.cores, self.config.quarters
+        there = np.zeros(self.vector_blocks, dtype=np.int64)
+        for layer in self.hidden:
+            own = np.arange(layer.allocated_blocks)
+            written = cores * _divide_up(layer.units, self.config.slot_units)
+            there[layer.first_block + own] = written - quarters * own
+        return np.clip(there[matrix.first_block + block], 1, quarters)
+
     def turns_of_block(self, layer: PlacedLayer, block: int) -> tuple[int, int]:
         """The layer's first and last turn (0 = its first slot's first) that hold units of its ``block``."""
         per_slot = self.config.slot_units
-        first = block * self.config.block
-        last = min(first + self.config.block, layer.units) - 1
+        first = block * self.config.columns
+        last = min(first + self.config.columns, layer.units) - 1
         return first // per_slot, last // per_slot
 
     def owner(self, matrix: Matrix, block: int) -> tuple[PlacedLayer, int] | None:
@@ -220,10 +236,10 @@ class Layout:
         return np.concatenate([self.columns(part, number) for part, number in zip(parts, blocks)], axis=-2)
 
     def columns(self, array: NDArray, blocks: int) -> NDArray:
-        """Split the last axis into (blocks, block), zero-padded."""
-        padded = np.zeros((*array.shape[:-1], blocks * self.config.block), dtype=array.dtype)
+        """Split the last axis into (blocks, columns), zero-padded."""
+        padded = np.zeros((*array.shape[:-1], blocks * self.config.columns), dtype=array.dtype)
         padded[..., : array.shape[-1]] = array
-        return padded.reshape(*array.shape[:-1], blocks, self.config.block)
+        return padded.reshape(*array.shape[:-1], blocks, self.config.columns)
 
 
 def dealt(rows: NDArray, slots: int, config: Config, turns: int) -> NDArray:

@@ -9,11 +9,22 @@ from numpy.typing import NDArray
 from ..errors import FitError
 from ..layers import LoweredLayer
 from ..network import Network
-from ..numbers import C_BITS, C_FRAC_BITS, GATE_FRAC_BITS, H_FRAC_BITS, REMAINDER_BITS, VECTOR_BITS, join_remainder
+from ..numbers import (
+    C_BITS,
+    C_FRAC_BITS,
+    GATE_FRAC_BITS,
+    H_FRAC_BITS,
+    REMAINDER_BITS,
+    VECTOR_BITS,
+    WEIGHT_BITS,
+    join_remainder,
+)
 from .layout import Layout, Matrix
+from .moments import Moments, moments
 from .notes import calibration_note, output_note
-from .rows import check_row_range, output_frac_bits, quantise_matrix, row_bias, row_point
+from .rows import check_row_range, format_bits, output_frac_bits, quantise_matrix, row_bias, row_point
 from .scales import InputScale, calibrated_scale, weight_scale
+from .units import multiple
 
 __all__ = ["Quantised", "quantise"]
 
@@ -32,9 +43,9 @@ class Quantised:
     output_frac_bits : int
         Fraction bits of the output sums.
     mantissas : dict
-        Of each :class:`Matrix`: int32 (slots, cores, block, blocks, block).
+        Of each :class:`Matrix`: int32 (slots, cores, block, blocks, columns).
     shifts : uint8 (2, slots, cores, block)
-        Row shifts of input and recurrent matrices.
+        Of input and recurrent matrices: row shifts, and in the bits above the factors of rows that have one.
     biases : int64 (slots, cores, block)
     initial_h, initial_c : list of int64 (units,)
         What sequences start from, 17 fraction bits, of each layer whose results are vectors. Layers without a cell
@@ -52,7 +63,9 @@ class Quantised:
     mantissas: dict[Matrix, NDArray[np.int32]] = field(default_factory=dict)
 
 
-def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, formats: Sequence[str]) -> Quantised:
+def quantise(
+    network: Network, lowered: Sequence[LoweredLayer], layout: Layout, formats: Sequence[str], *, feedback: bool = True
+) -> Quantised:
     """Quantise a network.
 
     Parameters
@@ -62,8 +75,10 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
         Its layers.
     layout : Layout
         Their places.
-    formats : sequence of "int16" or "int8"
+    formats : sequence of str
         Weight format of each layer.
+    feedback : bool
+        Round weights of fewer than 16 bits by error feedback, if there are calibration inputs.
 
     Raises
     ------
@@ -77,12 +92,7 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
         scale = weight_scale(lowered[0].input.reshape(-1, network.input_size), names[0])
     else:
         scale = calibrated_scale(
-            lowered[0],
-            network.calibration,
-            block=config.block,
-            int8=formats[0] == "int8",
-            io_format=config.io_format,
-            name=names[0],
+            lowered[0], network.calibration, config=config, weight_format=formats[0], name=names[0]
         )
         notes += calibration_note(network.calibration, scale.adjust, config.io_format)
     weight, bias = lowered[-1].input[:, 0], lowered[-1].bias[:, 0]
@@ -97,20 +107,44 @@ def quantise(network: Network, lowered: Sequence[LoweredLayer], layout: Layout, 
         *_initial_state(lowered, layout, names),
         notes,
     )
+    known = moments(network) if feedback and any(format_bits(form) < WEIGHT_BITS for form in formats) else None
     for layer, place, name in zip(lowered, layout.layers, names):
-        rows, bits = place.kind.rows, frac_bits if place.input.sends_output else GATE_FRAC_BITS
+        rows, point_bits = place.kind.rows, frac_bits if place.input.sends_output else GATE_FRAC_BITS
         if place.input.writes_vectors:
             check_row_range(layer, network_input=not place.input.producers, name=name)
         for matrix, array in zip(place.matrices, layer.matrices):
             scaled = np.ldexp(array, scale.log2_scale) if not matrix.producers else array
             dealt = layout.columns_of(matrix, layout.deal_out(scaled, place))
-            point = row_point(rows, dealt.shape[:3], bits, matrix.vector_from, scale.cap)
-            quantised = quantise_matrix(dealt, point, formats[place.number] == "int8", name)
+            point = row_point(rows, dealt.shape[:3], point_bits, matrix.vector_from, scale.cap)
+            bits = format_bits(formats[place.number])
+            inputs = None if known is None else _matrix_moments(known[place.number], matrix, layout, scale, lowered)
+            quantised = quantise_matrix(
+                dealt, point, bits, name, width=config.operands.weight, fine=config.narrow, moments=inputs
+            )
             result.mantissas[matrix] = quantised.mantissas
-            result.shifts[int(matrix.recurrent), place.all_slots] = quantised.shifts
+            result.shifts[int(matrix.recurrent), place.all_slots] = quantised.stored
         terms = sum(matrix.blocks for matrix in place.matrices)
-        result.biases[place.all_slots] = row_bias(rows, layout.deal_out(layer.bias, place), bits, terms)
+        result.biases[place.all_slots] = row_bias(rows, layout.deal_out(layer.bias, place), point_bits, terms)
     return result
+
+
+def _matrix_moments(
+    known: Moments, matrix: Matrix, layout: Layout, scale: InputScale, lowered: Sequence[LoweredLayer]
+) -> NDArray[np.float64] | None:
+    """Moments of a matrix's columns, dealt out and scaled as the hardware has them; zero where there is none."""
+    products = known.recurrent if matrix.recurrent else known.input
+    if products is None:
+        return None
+    if matrix.producers:
+        read = [lowered[number] for number in matrix.producers]
+        units = np.concatenate([multiple(low.activation, low.log2_scales) for low in read])
+    else:
+        units = np.ldexp(1.0, scale.log2_scale)
+    products = products / np.outer(units, units)
+    # Both axes are the columns.
+    for _ in range(2):
+        products = layout.columns_of(matrix, products).reshape(len(products), -1).T
+    return products
 
 
 def _initial_state(

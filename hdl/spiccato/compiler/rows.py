@@ -1,11 +1,12 @@
 """From real weights to integers: mantissas, row shifts and biases. The features' scales are :mod:`.scales`.
 
-A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent. The accumulator of a gate row holds
-``z * 2^26`` (z/2 for the sigmoid rows: their tables are of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction
-bits) is in units of ``2^(exponent - 32)``, so it is added as ``T * 2^(exponent - 6) = (T << 24) >> (30 - exponent)``.
-With x, whose block exponent 0 (the largest) stands for mantissas in units of ``2^(cap - 16)``, the shift is
-``29 - exponent - cap``. One more for sigmoid rows. ``cap`` is the largest exponent of an input that the program
-accepts without saturation; it is chosen so that no input can overflow an accumulator.
+A row of a matrix is ``mantissa * 2^(exponent - 15)`` with one exponent; rows of 9x9 multipliers have a factor of 1,
+1.25, 1.5 or 1.75 as well. The accumulator of a gate row holds ``z * 2^26`` (z/2 for the sigmoid rows: their tables are
+of sigmoid(2 u)). A row sum T of mantissas with h (17 fraction bits) is in units of
+``2^(exponent - 32)``, so it is added as ``T * 2^(exponent - 6) = (T << 24) >> (30 - exponent)``. With x, whose block
+exponent 0 (the largest) stands for mantissas in units of ``2^(cap - 16)``, the shift is ``29 - exponent - cap``. One
+more for sigmoid rows. ``cap`` is the largest exponent of an input that the program accepts without saturation; it is
+chosen so that no input can overflow an accumulator.
 """
 
 from collections.abc import Sequence
@@ -20,20 +21,23 @@ from ..layers import LoweredLayer
 from ..numbers import (
     ACC_BITS,
     ALIGN_LEFT,
+    FACTOR_BITS,
     FLOAT_BIAS,
     GATE_FRAC_BITS,
     H_FRAC_BITS,
-    INT8_BITS,
     MANTISSA_BITS,
+    SHIFT_BITS,
     SHIFT_MAX,
     WEIGHT_BITS,
     WEIGHT_FRAC_BITS,
 )
+from .feedback import fed_back, row_errors
 
 __all__ = [
     "GATE_LIMIT",
     "QuantisedMatrix",
     "check_row_range",
+    "format_bits",
     "halved_rows",
     "output_frac_bits",
     "quantise_matrix",
@@ -41,56 +45,117 @@ __all__ = [
     "row_point",
 ]
 
+#: Smaller scales that are tried for a row besides the one that holds its largest weight.
+_SMALLER = 1
 #: Sums stay below this fraction of the accumulator's range, whatever the input.
 _HEADROOM_BITS = 2
 #: log2 of the largest gate argument that may be accumulated.
 GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
 
 
+#: Scales are numbered by quarters of octaves: n stands for 2^(n // 4) times 1, 1.25, 1.5 or 1.75.
+_QUARTERS = 1 << FACTOR_BITS
+
+
 @dataclass(frozen=True)
 class QuantisedMatrix:
-    """Mantissas (slots, cores, block, blocks, block) int32 and row shifts (slots, cores, block) uint8."""
+    """A matrix in integers.
 
-    mantissas: np.ndarray
-    shifts: np.ndarray
+    Attributes
+    ----------
+    mantissas : int32 (slots, cores, block, blocks, columns)
+    stored : uint8 (slots, cores, block)
+        Row shifts, and in the bits above the factors of rows that have one.
+    scales : float64 (slots, cores, block)
+        What a mantissa of full scale stands for.
+    """
+
+    mantissas: NDArray[np.int32]
+    stored: NDArray[np.uint8]
+    scales: NDArray[np.float64]
 
 
-def _exponents(magnitude, int8):
-    """Smallest e with round(magnitude * 2^(bits - 1 - e)) <= 2^(bits - 1) - 1, elementwise."""
-    top = 2.0 ** ((INT8_BITS if int8 else WEIGHT_BITS) - 1)
-    e = np.frexp(magnitude)[1]
-    return np.where(np.rint(np.ldexp(magnitude, -e) * top) >= top, e + 1, e)
+def format_bits(weight_format):
+    """Bits of a weight's mantissa in a format."""
+    return int(weight_format.removeprefix("int"))
 
 
-def quantise_matrix(weights, point, int8, name):
+def _scales(numbers):
+    """The scales of these numbers."""
+    return np.ldexp(1 + numbers % _QUARTERS / _QUARTERS, numbers // _QUARTERS)
+
+
+def _mantissas(weights, numbers, bits):
+    """Weights (..., blocks, columns), or (..., columns), in units of a mantissa of these bits, for each row's scale."""
+    units = np.ldexp(_scales(numbers), 1 - bits)
+    return weights / units.reshape(units.shape + (1,) * (weights.ndim - units.ndim))
+
+
+def _holding(magnitude, bits, step):
+    """Number of the smallest scale, of every ``step``-th one, by which a weight's mantissa is not too large."""
+    numbers = _QUARTERS * (np.frexp(magnitude)[1].astype(np.int64) - 1) + step
+    for _ in range(_QUARTERS // step):
+        numbers += step * (np.rint(_mantissas(magnitude, numbers, bits)) >= 1 << (bits - 1))
+    return numbers
+
+
+def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False, moments=None):
     """Quantise a dealt-out matrix.
 
     Parameters
     ----------
-    weights : float array (slots, cores, block, blocks, block)
+    weights : float array (slots, cores, block, blocks, columns)
     point : int array (slots, cores, block)
         Row shift of a row with exponent 0; shifts are ``point - exponent``.
-    int8 : bool
-        8-bit mantissas (widened to 16 bits here).
+    bits : int
+        Of a mantissa.
     name : str
         For messages.
+    width : int
+        Bits that mantissas are widened to.
+    fine : bool
+        Rows have factors beside their powers of two.
+    moments : float array (blocks * columns, blocks * columns), optional
+        Mean products of the inputs, by which fewer than 16 bits are rounded (:mod:`.feedback`). A row whose largest
+        weights are better cut off than all others coarser gets a smaller scale then.
 
     Raises
     ------
     FitError
         If a weight is too large for any shift.
     """
+    step, least = 1 if fine else _QUARTERS, _QUARTERS * (point.astype(np.int64) - SHIFT_MAX)
     largest = np.abs(weights).max(axis=(3, 4))
     # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
-    exponents = np.maximum(np.where(largest > 0, _exponents(largest, int8), point - SHIFT_MAX), point - SHIFT_MAX)
-    shifts = point - exponents
-    if shifts.min() < 0:
+    numbers = np.maximum(np.where(largest > 0, _holding(largest, bits, step), least), least)
+    if (point - numbers // _QUARTERS).min() < 0:
         raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
-    bits = INT8_BITS if int8 else WEIGHT_BITS
-    mantissas = np.rint(np.ldexp(weights, (bits - 1 - exponents)[..., None, None])).astype(np.int32)
-    if int8:
-        mantissas <<= WEIGHT_BITS - INT8_BITS
-    return QuantisedMatrix(mantissas, shifts.astype(np.uint8))
+    if moments is None or bits == WEIGHT_BITS:
+        mantissas = np.rint(_mantissas(weights, numbers, bits))
+    else:
+        mantissas, numbers = _fed_back(weights, numbers, least, step, bits, moments)
+    shifts, factors = point - numbers // _QUARTERS, numbers % _QUARTERS
+    stored = (shifts + (factors << SHIFT_BITS)).astype(np.uint8)
+    return QuantisedMatrix(mantissas.astype(np.int32) << (width - bits), stored, _scales(numbers))
+
+
+def _fed_back(weights, numbers, least, step, bits, moments):
+    """Mantissas, and numbers of scales, of least error: those that hold a row's largest weight, or smaller ones."""
+    flat, best = weights.reshape(-1, len(moments)), None
+    for less in range(_SMALLER + 1):
+        tried = np.maximum(numbers - less * step, least).reshape(-1)
+        values = _mantissas(flat, tried, bits)
+        rounded = fed_back(values, moments, (1 << (bits - 1)) - 1)
+        errors = row_errors(rounded - values, moments) * _scales(tried) ** 2
+        if best is None:
+            best = rounded, tried, errors
+        else:
+            better = errors < best[2]
+            best = tuple(
+                np.where(better[:, None] if new.ndim > 1 else better, new, old)
+                for new, old in zip((rounded, tried, errors), best)
+            )
+    return best[0].reshape(weights.shape), best[1].reshape(numbers.shape)
 
 
 def halved_rows(rows: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.int64]:

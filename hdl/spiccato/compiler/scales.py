@@ -20,10 +20,12 @@ from ..numbers import (
     FLOAT_BIAS,
     GATE_FRAC_BITS,
     MANTISSA_BITS,
+    NARROW_SHIFT,
     WEIGHT_FRAC_BITS,
 )
+from ..rtl.alignment import Alignment
 from ..rtl.ingress import Ingress
-from .rows import GATE_LIMIT, halved_rows, quantise_matrix, row_point
+from .rows import GATE_LIMIT, format_bits, halved_rows, quantise_matrix, row_point
 
 __all__ = ["InputScale", "calibrated_scale", "scale_error", "weight_scale"]
 
@@ -108,7 +110,7 @@ def _capped(weight_ih, log2_scale, typical):
     return InputScale(log2_scale, limit - (limit - typical) % EXPONENT_STEP)
 
 
-def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
+def calibrated_scale(layer, calibration, *, config, weight_format, name):
     """The best scales for samples, as measured by :func:`scale_error`.
 
     Each block of features tries the scales of their largest magnitudes, of their RMS, of their weight columns, and one
@@ -121,11 +123,8 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
     layer : LoweredLayer
         The first one.
     calibration : float64 (steps, features)
-    block : int
-        Features that share an exponent.
-    int8 : bool
-        8-bit weights.
-    io_format : "bfloat16" or "float32"
+    config : Config
+    weight_format : str
     name : str
         For messages.
 
@@ -138,6 +137,7 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
     FitError
         If a sample is beyond the streams' format.
     """
+    io_format, block = config.io_format, config.columns
     beyond = ~np.isfinite(from_bits(to_bits(calibration, io_format), io_format))
     if beyond.any():
         step, feature = np.argwhere(beyond)[0].tolist()
@@ -150,7 +150,7 @@ def calibrated_scale(layer, calibration, *, block, int8, io_format, name):
         without = weight_scale(weights, name)
     except FitError:
         without = None
-    measure = _Measure(layer, calibration, block, int8, io_format, name)
+    measure = _Measure(layer, calibration, config, weight_format, name)
     patterns = _patterns(weights, calibration, block)
     tried = [measure(_capped(weights, log2_scale, 0)) for log2_scale in patterns]
     best_of_block = np.argmin([blocks for _, _, blocks in tried], axis=0)
@@ -186,29 +186,30 @@ def _patterns(weight_ih, calibration, block):
     return [np.where(quiet, 0, np.clip(one, _LEAST, _LARGEST)) for one in (peaks, usual, flat, columns)]
 
 
-def scale_error(layer, calibration, scale, *, block, int8, io_format, name="layer 0"):
+def scale_error(layer, calibration, scale, *, config, weight_format, name="layer 0"):
     """RMS error of the first layer's rows on samples that comes from rounding inputs and input weights.
 
     Rows count behind their activation functions. Inputs go through the integer model of the hardware, input weights are
     quantised; all else is exact, and h is zero. Parameters as for :func:`calibrated_scale`.
     """
-    return _Measure(layer, calibration, block, int8, io_format, name)(scale)[0]
+    return _Measure(layer, calibration, config, weight_format, name)(scale)[0]
 
 
 class _Measure:
     """Called with a scale: (error of :func:`scale_error`, the scale, RMS error that each block would cause alone)."""
 
-    def __init__(self, layer, calibration, block, int8, io_format, name):
+    def __init__(self, layer, calibration, config, weight_format, name):
         samples = min(len(calibration), max(_SAMPLES[0], min(_SAMPLES[-1], _WORK // layer.input.size)))
         steps = np.linspace(0, len(calibration) - 1, samples).astype(int)
-        self._block, self._int8, self._io_format, self._name = block, int8, io_format, name
+        self._config, self._name, self._weight_bits = config, name, format_bits(weight_format)
+        self._block, self._io_format = config.columns, config.io_format
         self._weights = self._columns(layer.input.reshape(-1, layer.inputs))
-        self._bits = self._columns(to_bits(calibration[steps], io_format))
+        self._bits = self._columns(to_bits(calibration[steps], config.io_format))
         self._features = layer.inputs
         self._rows = layer.kind.rows
         self._halved = 1 + halved_rows(self._rows, (len(self._weights),))
         self._curved = np.resize([function != "linear" for function in self._rows], len(self._weights))
-        inputs = from_bits(self._bits, io_format)
+        inputs = from_bits(self._bits, config.io_format)
         self._sums = _products(inputs, self._weights)
         self._arguments = self._sums.sum(axis=0) + layer.bias.reshape(-1)
         self._results = self._functions(self._arguments)
@@ -229,14 +230,14 @@ class _Measure:
             self._io_format,
         )
         powers = scale.cap + 1 - MANTISSA_BITS - EXPONENT_STEP * exponents
+        if self._config.narrow:
+            mantissas, rest = Alignment.compute(mantissas, Alignment.positions(np.abs(mantissas)))
+            powers += NARROW_SHIFT - rest
         inputs = np.ldexp(mantissas.astype(np.float64), powers[:, None]).reshape(shape)
         dealt = np.ldexp(self._weights, log2_scale)[None, None]
         point = row_point(self._rows, dealt.shape[:3], GATE_FRAC_BITS, VectorFrom.X, scale.cap)
-        quantised = quantise_matrix(dealt, point, self._int8, self._name)
-        row_exponents = (point - quantised.shifts)[0, 0]
-        weights = np.ldexp(
-            quantised.mantissas[0, 0].astype(np.float64), (row_exponents - WEIGHT_FRAC_BITS)[:, None, None]
-        )
+        quantised = quantise_matrix(dealt, point, self._weight_bits, self._name, fine=self._config.narrow)
+        weights = np.ldexp(quantised.mantissas[0, 0] * quantised.scales[0, 0, :, None, None], -WEIGHT_FRAC_BITS)
         errors = _products(inputs, weights) - self._sums
         alone = np.array([self._rms(one) for one in errors])
         return self._rms(errors.sum(axis=0)), scale, alone

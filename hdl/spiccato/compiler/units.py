@@ -24,7 +24,7 @@ from ..network import Network
 from ..numbers import DENSE_BITS, DENSE_FRAC_BITS
 from ..program import Model
 
-__all__ = ["Way", "multiples", "scale_units", "settings", "unscaled", "way_of"]
+__all__ = ["Way", "multiple", "multiples", "scale_units", "settings", "unscaled", "way_of"]
 
 #: What a result may be of the largest in the calibration inputs.
 _HEADROOM = 4
@@ -74,6 +74,11 @@ def way_of(activation: str, alpha: float | None) -> Way:
         "relu6": Way(Function.RELU, gain=1 / 6, result=6.0),
     }
     return ways[activation]
+
+
+def multiple(activation: tuple[str, float | None] | None, log2_scale: NDArray[np.int64]) -> Array:
+    """What a layer's results are multiples of, by its activation, if it has one, and its units' scales."""
+    return (1.0 if activation is None else way_of(*activation).result) * np.ldexp(1.0, log2_scale)
 
 
 def scale_units(network: Network, lowered: Sequence[LoweredLayer]) -> list[LoweredLayer]:
@@ -156,8 +161,7 @@ def multiples(model: Model) -> list[Array]:
     found, first = [], 0
     for place in model.layers:
         log2_scale = model.log2_scales[first : first + place.units].astype(np.int64)
-        way = None if place.activation is None else way_of(*place.activation)
-        found.append((1.0 if way is None else way.result) * np.ldexp(1.0, log2_scale))
+        found.append(multiple(place.activation, log2_scale))
         first += place.units
     return found
 

@@ -7,7 +7,7 @@ __all__ = ["FAMILY"]
 
 _TWO_PORTS = (Shape(1024, 20), Shape(2048, 10))
 
-# A DSP block does two products of 18x19, alone or summed, or one of 27x27.
+# A DSP block does two products of 18x19, alone or summed, or one of 27x27, or four of 9x9 that are summed.
 FAMILY = Family(
     name="agilex7",
     style=Style(
@@ -21,6 +21,7 @@ FAMILY = Family(
     library="spiccato.verilog.agilex:AgilexLibrary",
     profiles={"aggressive": Profile(), "conservative": CONSERVATIVE},
     adds_products=True,
+    narrow_products=4,
     logic_unit="ALM",
     logic_per_register=1.0,
     memory={"m20k": (Shape(512, 40), *_TWO_PORTS)},

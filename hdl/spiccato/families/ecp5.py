@@ -7,7 +7,7 @@ __all__ = ["FAMILY"]
 
 _TWO_PORTS = (Shape(1024, 18), Shape(2048, 9))
 
-# As the ECP5 library uses them: a MULT18X18D takes unsigned operands, too.
+# As the ECP5 library uses them: a MULT18X18D takes unsigned operands, too. It is two MULT9X9D.
 FAMILY = Family(
     name="ecp5",
     # For yosys, which refuses styles that the family does not have.
@@ -22,6 +22,7 @@ FAMILY = Family(
     # A MULT18X18D without operand registers takes 4.4 ns of its own, which leaves a table's word too little of the way.
     profiles={"aggressive": Profile(product_register=True, table_word_register=True), "conservative": CONSERVATIVE},
     adds=False,
+    narrow_weight_bits=9,
     logic_unit="LUT4",
     logic_per_register=1.6,
     memory={"dp16kd": _TWO_PORTS},

@@ -107,6 +107,10 @@ class Family:
         A DSP block adds to its product.
     adds_products : bool
         A DSP block adds two products, which saves an adder level in every row.
+    narrow_products : int
+        Products of 9x9 that a DSP block adds.
+    narrow_weight_bits : int
+        Weights of 9x9 multipliers: 8, or 9 where the memory has the bit for nothing.
     style : Style
         Attributes by which tools are told what memories and products are to be made of.
     library : str
@@ -126,6 +130,8 @@ class Family:
         Memory in LUTs, a write and a read port: what shares its address pins. It is no block.
     large : str or None
         The kind that memories of style "ultra" are made of; None: the first.
+    large_ports : bool
+        These have two ports, either of which reads or writes, so that two can share one.
     dsp_steps : (int, int)
         A product takes a DSP block for each begun step of its operands' bits less the sign: of the narrower
         operand the first, of the wider one the second.
@@ -137,6 +143,8 @@ class Family:
     profiles: dict[str, Profile]
     adds: bool = True
     adds_products: bool = False
+    narrow_products: int = 1
+    narrow_weight_bits: int = 8
     style: Style
     library: str = "spiccato.verilog.library:VerilogLibrary"
     logic_unit: str
@@ -145,6 +153,7 @@ class Family:
     two_ports: tuple
     distributed: Shape
     large: str | None = None
+    large_ports: bool = False
     dsp_steps: tuple
     half_dsp: tuple | None = None
 

@@ -40,5 +40,6 @@ def vivado_family(**different) -> Family:
         two_ports=_TWO_PORTS,
         distributed=_LUT_RAM,
         large="uram",
+        large_ports=True,
         **different,
     )

@@ -3,7 +3,6 @@
 import enum
 
 from ..config import Config
-from ..numbers import QUARTERS
 from .activation import DENSE_FIELDS
 from .word import Word
 
@@ -37,13 +36,13 @@ class VectorFrom(enum.IntEnum):
 def core_word(config: Config) -> Word:
     """The part of an issue word that cores act on."""
     numbers = len(config.epilogues) - 1
+    halves = {"int8": (1, "the weight word holds two 8-bit blocks"), "high": (1, "take the high one")}
     epilogue = {"epilogue": (numbers.bit_length(), "which one, by its number in the configuration")} if numbers else {}
     return Word(
         {
             "valid": (1, "accumulate; otherwise the word is idle"),
             "weight": ((config.weight_depth - 1).bit_length(), "address in the weight memory"),
-            "int8": (1, "the weight word holds two 8-bit blocks"),
-            "high": (1, "take the high one"),
+            **({} if config.narrow else halves),
             "slot": ((config.slots - 1).bit_length(), "row slot, counted through all models"),
             "recurrent": (1, "row shifts: those of W_hh instead of W_ih"),
             "source": (Source, "what the row sums are added to"),
@@ -58,18 +57,23 @@ def core_word(config: Config) -> Word:
 def issue_word(config: Config) -> Word:
     """An issue word as the program memory holds it."""
     blocks = max(config.vector_blocks, config.input_blocks)
+    quarters = {"quarters": ((config.quarters - 1).bit_length(), "quarters of the block that count, less one")}
     return Word(
         {
             **{field.name: (field.values or field.width, field.meaning) for field in core_word(config)},
             "vector_from": (VectorFrom, "where the vector block comes from"),
             "vector": ((blocks - 1).bit_length(), "number of the vector block"),
-            "quarter": ((QUARTERS * config.vector_blocks - 1).bit_length(), "first quarter of h that the cells write"),
+            **(quarters if config.narrow else {}),
+            "quarter": (
+                (config.quarters * config.vector_blocks - 1).bit_length(),
+                "first quarter of h that the cells write",
+            ),
             "wait_block": (1, "wait for one more block of the input packet"),
             "start": (1, "first word of an inference: wait for room in the output queue"),
             "commit": (1, "last word of an inference: the new state becomes the state"),
             "output": (1, "the slot's sums are outputs"),
             "output_beats": (
-                (config.cores * config.beats_per_block - 1).bit_length() or 1,
+                (config.cores * config.beats_per_core - 1).bit_length() or 1,
                 "beats of the slot, less one",
             ),
             "output_last": (1, "the slot ends the packet"),

@@ -70,6 +70,11 @@ class LoweredLayer:
     log2_scale: NDArray[np.int64] | None = None
 
     @property
+    def log2_scales(self) -> NDArray[np.int64]:
+        """int64 (units,), ``log2_scale``, or zeros."""
+        return np.zeros(self.units, dtype=np.int64) if self.log2_scale is None else self.log2_scale
+
+    @property
     def matrices(self) -> tuple[Array, ...]:
         """The input matrix and, if there is one, the recurrent matrix."""
         return (self.input,) if self.recurrent is None else (self.input, self.recurrent)

@@ -1,6 +1,6 @@
 """Compiled models and programs: their files, and their images for the device and for simulators.
 
-Nothing here needs Amaranth but :mod:`.halves`.
+Nothing here needs Amaranth but :mod:`.halves` and :mod:`.tiles`.
 """
 
 from .model import LayerPlace, Model, StateName

@@ -6,10 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ProgramError
-from ..numbers import ALIGN_LEFT, C_BITS, VECTOR_BITS
-from ..rtl.row import DotProductRow
+from ..numbers import C_BITS, VECTOR_BITS
+from ..rtl.accumulator import RowAccumulator
+from ..rtl.alignment import Alignment
 from .model import Model
 from .state import State
+from .tiles import row_scales, tiles
 
 __all__ = ["recurrent_sums", "state_of"]
 
@@ -58,20 +60,20 @@ def recurrent_sums(model: Model, h: Sequence[NDArray[np.int64]]) -> NDArray[np.i
     Of h wider than the hardware's own, too, as long as the sums are within the accumulators' range.
     """
     config, fields = model.config, model.decode()
-    vectors = np.zeros((config.vector_blocks, config.block), dtype=np.int64)
+    vectors = np.zeros((config.vector_blocks, config.columns), dtype=np.int64)
     for layer, values in zip(model.layers, h):
-        vectors.reshape(-1)[config.block * layer.first_block :][: layer.units] = values
+        vectors.reshape(-1)[config.columns * layer.first_block :][: layer.units] = values
+    exponents = np.zeros(config.vector_blocks, dtype=np.int64)
+    if config.narrow:
+        vectors, exponents = Alignment.compute(vectors, Alignment.positions(vectors))
     sums = np.zeros((model.state_slots, config.cores, config.block), dtype=np.int64)
     for layer in model.layers:
         if layer.recurrent:
             sums[layer.all_slots] = model.biases[layer.all_slots]
     for word in np.flatnonzero((fields["valid"] == 1) & (fields["recurrent"] == 1)):
-        tile = DotProductRow.widen(
-            model.weights[:, fields["weight"][word]], fields["int8"][word] == 1, fields["high"][word] == 1
-        )
-        slot = fields["slot"][word]
-        products = tile.astype(np.int64) @ vectors[fields["vector"][word]]
-        # RowAccumulator.align, but for the bits that it would shift out of 64.
-        shifts = model.shifts[1, slot].astype(np.int64) - ALIGN_LEFT
-        sums[slot] += (products << np.maximum(-shifts, 0)) >> np.maximum(shifts, 0)
+        (tile,) = tiles(model, fields, np.array([word]))
+        slot, block = fields["slot"][word], fields["vector"][word]
+        shifts, factors = row_scales(config, model.shifts[1, slot])
+        products = factors * (tile.astype(np.int64) @ vectors[block])
+        sums[slot] += RowAccumulator.align(products, shifts + exponents[block], config.align_left)
     return sums

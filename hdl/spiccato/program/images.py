@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from ..isa.load import Record, RecordKind, context_word, feature_word, load_stream, model_word, parameters_word
 from ..isa.word import Word, pack_bits
-from ..numbers import ACC_BITS, ADJUST_OFFSET, C_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS, SHIFT_BITS, WEIGHT_BITS
+from ..numbers import ACC_BITS, ADJUST_OFFSET, C_BITS, FLOAT_BIAS, FLOAT_EXPONENT_BITS, SHIFT_BITS
 from .model import Model
 from .placement import Place, state_base
 
@@ -33,10 +33,10 @@ def _memories(program: "Program") -> Iterator[Record]:
     for model, place in zip(program.models, program.places):
         for core in range(config.cores):
             for row in range(config.block):
-                weights = pack_bits(model.weights[core, :, row], WEIGHT_BITS)
+                weights = pack_bits(model.weights[core, :, row], config.operands.weight)
                 yield Record(RecordKind.WEIGHTS, weights, addr=place.weight, core=core, row=row)
             for recurrent in range(2):
-                shifts = pack_bits(model.shifts[recurrent, :, core], SHIFT_BITS)
+                shifts = pack_bits(model.shifts[recurrent, :, core], SHIFT_BITS + config.factor_bits)
                 yield Record(RecordKind.SHIFTS, shifts, addr=recurrent * config.slots + place.slot, core=core)
         yield from _sums_records(model.biases, 2 * config.state_slots + place.slot)
         if place.initial is not None:
@@ -63,8 +63,10 @@ def _cells_records(cells: NDArray[np.int64], addr: int) -> Iterator[Record]:
 def write_preload(program: "Program", folder: Path) -> None:
     """Write the block memories as hex files for the simulator's preload; see :class:`spiccato.rtl.memory.Ram`.
 
-    A row's weights are as many banks as the configuration has segments, the first columns first.
+    A row's weights are as many banks as the configuration has segments, the first columns first. Where rows share their
+    memories, one's words are behind the other's.
     """
+    config = program.config
     files = {
         RecordKind.WEIGHTS: "weights",
         RecordKind.SHIFTS: "shifts",
@@ -73,13 +75,14 @@ def write_preload(program: "Program", folder: Path) -> None:
     }
     texts: dict[str, list[str]] = {}
     for kind, image, addr, core, row in _memories(program):
-        segments = program.config.weight_segments if kind is RecordKind.WEIGHTS else 1
+        segments, sharing = (config.weight_segments, config.weight_sharing) if kind is RecordKind.WEIGHTS else (1, 1)
+        first = addr + row % sharing * (1 << (config.weight_depth - 1).bit_length())
         for segment, part in enumerate(np.split(image, segments, axis=1)):
             # Most significant digit first.
             entries = np.ascontiguousarray(part[:, ::-1]).astype(">u4")
             lines = "\n".join(entry.tobytes().hex() for entry in entries)
-            name = f"{files[kind]}_{core}_{row * segments + segment}.hex"
-            texts.setdefault(name, []).append(f"@{addr:x}\n{lines}\n")
+            name = f"{files[kind]}_{core}_{row // sharing * segments + segment}.hex"
+            texts.setdefault(name, []).append(f"@{first:x}\n{lines}\n")
     for name, parts in texts.items():
         (folder / name).write_text("".join(parts))
 

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 
 from ..config import Config
 from ..isa.issue import issue_word
-from ..numbers import QUARTERS
 
 __all__ = ["ARRAYS", "NAMES", "LayerPlace", "Model", "StateName", "digest_of"]
 
@@ -115,7 +114,8 @@ class Model:
     layers : tuple of LayerPlace
     output_reads : int
         How many layers' results the linear layer reads.
-    weight_formats : tuple of "int16" or "int8", one for each of ``layers`` and one for the linear layer
+    weight_formats : tuple of str
+        Of :attr:`spiccato.config.Config.weight_formats`, one for each of ``layers`` and one for the linear layer.
     output_frac_bits : int
         Fraction bits of the output sums.
     spaced_latency, initiation_interval : int
@@ -123,14 +123,15 @@ class Model:
         when inputs are always waiting.
     critical_mac_bound, full_mac_bound : int
         Cycles that the multiplications need with every multiplier busy: those the output waits for, and all.
-    weights : int16 (cores, words, block rows, block columns)
-        Weight memories; 8-bit words hold the even tile in the low bytes and the odd one in the high ones.
+    weights : int16 (cores, words, block, columns)
+        Weight memories; 8-bit words hold the even tile in the low bytes and the odd one in the high ones. For 9x9
+        multipliers each is one mantissa.
     shifts : uint8 (2, slots, cores, block)
-        Row shifts of input and recurrent matrices.
+        Row shifts of input and recurrent matrices; with 9x9 multipliers the rows' factors are in the bits above.
     biases : int64 (slots, cores, block)
     log2_scales : int8 (units of all layers,)
         log2 of what h is a multiple of, layer after layer: 0 but for dense layers without a bound.
-    adjust, enable : int16, uint8 (input blocks, block)
+    adjust, enable : int16, uint8 (input blocks, columns)
         Feature memory.
     initial_h : int64 (units of all layers,)
         h that a sequence starts from, with 17 fraction bits, layer after layer. Empty, like the next two, if h and c
@@ -215,8 +216,8 @@ class Model:
     @property
     def vector_blocks(self) -> int:
         """Blocks of the vector file that its slots write."""
-        cores = self.config.cores
-        return max(-(-layer.slots * layer.turns * cores // QUARTERS) + layer.first_block for layer in self.layers)
+        cores, quarters = self.config.cores, self.config.quarters
+        return max(-(-layer.slots * layer.turns * cores // quarters) + layer.first_block for layer in self.layers)
 
     @functools.cached_property
     def digest(self) -> str:
@@ -225,6 +226,8 @@ class Model:
         A saved state belongs to all models of the same digest, wherever they are loaded.
         """
         config = {name: getattr(self.config, name) for name in ("cores", "block", "io_format")}
+        if self.config.narrow or self.config.columns != self.config.block:
+            config |= {name: getattr(self.config, name) for name in ("columns", "multiplier")}
         metadata = {key: value for key, value in self.metadata().items() if key not in (*_TIMING, *NAMES)}
         arrays = {name: getattr(self, name) for name in ARRAYS if name not in _TIMING}
         return digest_of(metadata | {"config": config}, arrays)

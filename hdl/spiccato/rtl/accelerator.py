@@ -23,6 +23,7 @@ from .output_room import OutputRoom
 from .part import Part, place
 from .sequencer import Sequencer
 from .vector_file import VectorFile, h_write_layout
+from .weights import Weights
 from .words import layout
 
 __all__ = ["Accelerator", "Timing"]
@@ -45,7 +46,8 @@ class Timing(CoreTiming):
     def __init__(self, config):
         super().__init__(config)
         # A read sees what is in the vector file's write register `forward` cycles after its issue.
-        self.dependency_of = {name: h + VectorFile.h_latency - VectorFile.forward for name, h in self.h_of.items()}
+        h_latency = VectorFile(config).h_latency
+        self.dependency_of = {name: h + h_latency - VectorFile.forward for name, h in self.h_of.items()}
         self.dependency = max(self.dependency_of.values())
         #: How far ahead of the write register the input has to announce a block.
         self.block_lead = VectorFile.forward + Sequencer.block_to_issue
@@ -83,11 +85,12 @@ class Accelerator(Part):
     def elaborate(self, platform):
         m = Module()
         config, timing = self.config, self.timing
+        vectors = VectorFile(config)
         kept = (timing.h_kept + config.stages.write_register + 1) * config.keep_h
-        if max(timing.h + VectorFile.latency, timing.output, kept) >= Sequencer.drain_cycles:
+        if max(timing.h + vectors.latency, timing.output, kept) >= Sequencer.drain_cycles:
             raise ValueError(f"the pipeline is not empty after {Sequencer.drain_cycles} cycles")
         # Of a load's last entry: in its memory before anything reads there.
-        core_write = LoadTree.latency + config.stages.write_register + 1
+        core_write = max(LoadTree.latency + config.stages.write_register, Weights.load_cycles(config)) + 1
         core_read = Sequencer.block_to_issue + min(
             timing.weight_addr, timing.shift_addr, timing.operand_addr, timing.c_old_addr
         )
@@ -104,7 +107,7 @@ class Accelerator(Part):
             for name in ("sequencer", "ingress", "egress", "room", "contexts", "ports")
         }
         m.d.sync += [reset.eq(control.reset) for reset in resets.values()]
-        vectors = place(m, "vectors", VectorFile(config), reset=Const(0))
+        place(m, "vectors", vectors, reset=Const(0))
         cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
         sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
         ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
@@ -241,6 +244,7 @@ class Accelerator(Part):
             vectors.x_side_w.eq(ingress.x_side_w),
             vectors.x.eq(ingress.x),
             vectors.x_exponent.eq(ingress.x_exponent),
+            *([vectors.x_codes.eq(ingress.x_codes)] if config.narrow else []),
         ]
         m.d.comb += vectors.h_write.eq(self._h_write(m, finish))
         for i, core in enumerate(cores):

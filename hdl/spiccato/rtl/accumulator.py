@@ -4,7 +4,7 @@ import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import ACC_BITS, ALIGN_LEFT, SHIFT_BITS, row_sum_bits
+from ..numbers import ACC_BITS, ALIGN_LEFT, SHIFT_BITS
 from .broadcast import copies
 from .part import Part
 
@@ -27,7 +27,8 @@ class RowAccumulator(Part):
 
     Attributes
     ----------
-    sum_SLICE : in, signed, with ``shift_SLICE`` (0..63): adds ``(sum << 24) >> shift``; equal for all slices
+    sum_SLICE : in, signed, with ``shift_SLICE`` (0..63): adds ``(sum << left) >> shift``; equal for all slices. Left is
+        24 for sums of 16- and 18-bit operands, and more by what others' lack
     operand : in, ``add_offset`` cycles after the sum; what to add to when ``load`` is set, else the register itself
     load, enable : in, ``select_lead`` cycles ahead of ``operand``; without ``enable`` the register holds
     value : out, signed 48, ``latency`` cycles after the sum
@@ -40,7 +41,8 @@ class RowAccumulator(Part):
 
     def __init__(self, config):
         self.slices = accumulator_slices(config)
-        sum_shape = signed(row_sum_bits(config.block))
+        self.left = config.align_left
+        sum_shape = signed(config.row_sum_bits)
         super().__init__(
             "row_accumulator",
             {
@@ -54,10 +56,10 @@ class RowAccumulator(Part):
         )
 
     @staticmethod
-    def align(sums, shift):
-        """Integer model of the alignment (floor), any shape; ``sums`` below 2**39 in magnitude."""
-        # The left shift would overflow 64 bits for no sum that fits 40 bits, the widest row sum.
-        return (np.asarray(sums, dtype=np.int64) << ALIGN_LEFT) >> shift
+    def align(sums, shift, left=ALIGN_LEFT):
+        """Integer model of the alignment (floor), any shape; what is shifted out of 64 bits is lost."""
+        right = np.asarray(shift, dtype=np.int64) - left
+        return (np.asarray(sums, dtype=np.int64) << np.maximum(-right, 0)) >> np.maximum(right, 0)
 
     def elaborate(self, platform):
         m = Module()
@@ -67,7 +69,7 @@ class RowAccumulator(Part):
         for i in range(self.slices):
             bits = slice(i * width, (i + 1) * width)
             # Wide enough for any sum at any shift; what a valid program shifts in fits the accumulator.
-            shifted = (getattr(self, f"sum_{i}") << ALIGN_LEFT) >> getattr(self, f"shift_{i}")
+            shifted = (getattr(self, f"sum_{i}") << self.left) >> getattr(self, f"shift_{i}")
             aligned.append(Signal(width, name=f"aligned_{i}", reset_less=True))
             m.d.sync += aligned[i].eq(shifted[bits])
             values.append(Signal(width, name=f"value_{i}", reset_less=True))

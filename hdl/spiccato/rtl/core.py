@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 from ..families import FAMILIES
 from ..isa.issue import Source, core_word
 from ..isa.load import RecordKind, TransferTarget, header_word
-from ..numbers import ACC_BITS, C_BITS, EXPONENT_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
+from ..numbers import ACC_BITS, C_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
 from .accumulator import RowAccumulator, accumulator_slices
 from .accumulator_file import AccumulatorFile
 from .broadcast import DelayLine, copies, power_of_two, select
@@ -92,8 +92,8 @@ class Core(Part):
                 "index": In(header_word["core"].width),
                 "issue": In(layout(core_word(config))),
                 "access": In(access_layout(config)),
-                "vector": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
-                "exponent": In(EXPONENT_BITS),
+                "vector": In(data.ArrayLayout(signed(config.operands.element), config.columns)),
+                "exponent": In(config.exponent_bits),
                 "load": In(load_layout(config)),
                 "acc": Out(data.ArrayLayout(signed(ACC_BITS), config.block)),
                 "h": Out(data.ArrayLayout(signed(VECTOR_BITS), config.lanes)),
@@ -110,8 +110,8 @@ class Core(Part):
         self._word = {name: DelayLine(m, name, getattr(self.issue, name)) for name in core_word(self.config).fields}
         self._load = LoadTree(m, self.load, self.index)
         self._copies = CoreCopies(self.config)
-        sums = self._rows(m)
-        self._accumulators(m, sums, self._row_shifts(m))
+        rows = self._rows(m)
+        self._accumulators(m, rows, self._row_scales(m, rows))
         c_old = [Signal(signed(C_BITS), name=f"c_old_{lane}", reset_less=True) for lane in range(self.config.lanes)]
         self._cells(m, self._epilogues(m, c_old), c_old)
         self._element(m, c_old, self._kept_h(m) if self.config.keep_h else [])
@@ -123,29 +123,33 @@ class Core(Part):
         return [found[row // rows] for row in range(self.config.block)]
 
     def _rows(self, m):
-        """The rows: their sums."""
+        """The rows; their factors are left open."""
         config, t = self.config, self.timing
         select = t.row - DotProductRow.select_lead
         vectors = self._spread(DelayLine(m, "vector_copy", self.vector, t.vector), t.row, self._copies.vector)
-        int8, high = (self._spread(self._word[name], select, self._copies.selects) for name in ("int8", "high"))
+        halves = {
+            name: self._spread(self._word[name], select, self._copies.selects)
+            for name in ("int8", "high")
+            if name in self._word
+        }
         weights = place(m, "weights", Weights(config))
         m.d.comb += [weights.index.eq(self.index), weights.address.eq(self.issue.weight), weights.load.eq(self.load)]
-        sums = []
+        rows = []
         for row in range(config.block):
             part = place(m, f"row_{row}", DotProductRow(config))
             m.d.comb += [
                 part.vector.eq(vectors[row]),
                 part.weights.eq(weights.read[row]),
-                part.int8.eq(int8[row]),
-                part.high.eq(high[row]),
+                *(getattr(part, name).eq(selects[row]) for name, selects in halves.items()),
             ]
-            sums.append([getattr(part, f"sum_{i}") for i in range(part.copies)])
-        return sums
+            rows.append(part)
+        return rows
 
-    def _row_shifts(self, m):
-        """The row's own shift, plus the block's exponent, saturated: for each row."""
+    def _row_scales(self, m, rows):
+        """For each row its own shift, plus the block's exponent, saturated. Rows that have factors get them."""
         config, t, word = self.config, self.timing, self._word
-        width = SHIFT_BITS * config.block
+        row_bits = SHIFT_BITS + config.factor_bits
+        width = row_bits * config.block
         memory = place(m, "shifts", Ram("ram_shifts", width=width, depth=2 * config.slots, preload="shifts"))
         m.d.comb += [
             memory.index.eq(self.index),
@@ -156,14 +160,20 @@ class Core(Part):
         ]
         exponents = self._spread(DelayLine(m, "exponent", self.exponent, t.vector), t.sum - 1, self._copies.exponent)
         row_shifts = []
+        step_bits = 0 if config.narrow else EXPONENT_STEP_BITS
         for row, exponent in enumerate(exponents):
+            stored = memory.r_data.word_select(row, row_bits)
+            if config.narrow:
+                factors = copies(m, f"factor_{row}", stored[SHIFT_BITS:], rows[row].copies)
+                m.d.comb += [getattr(rows[row], f"factor_{i}").eq(factor) for i, factor in enumerate(factors)]
+                stored = DelayLine(m, f"row_shift_{row}", stored[:SHIFT_BITS], t.row_scale).at(t.sum - 1)
             total = Signal(SHIFT_BITS + 1, name=f"shift_total_{row}")
-            m.d.comb += total.eq(memory.r_data.word_select(row, SHIFT_BITS) + (exponent << EXPONENT_STEP_BITS))
+            m.d.comb += total.eq(stored + (exponent << step_bits))
             saturated = Mux(total[-1], SHIFT_MAX, total[:-1])
             row_shifts.append(copies(m, f"shift_{row}", saturated, accumulator_slices(config)))
         return row_shifts
 
-    def _accumulators(self, m, sums, shifts):
+    def _accumulators(self, m, rows, shifts):
         """Accumulators, and the file of what they begin with and leave."""
         config, t = self.config, self.timing
         file = place(m, "sums", AccumulatorFile(config))
@@ -181,7 +191,10 @@ class Core(Part):
         for row in range(config.block):
             part = place(m, f"accumulator_{row}", RowAccumulator(config))
             for i in range(part.slices):
-                m.d.comb += [getattr(part, f"sum_{i}").eq(sums[row][i]), getattr(part, f"shift_{i}").eq(shifts[row][i])]
+                m.d.comb += [
+                    getattr(part, f"sum_{i}").eq(getattr(rows[row], f"sum_{i}")),
+                    getattr(part, f"shift_{i}").eq(shifts[row][i]),
+                ]
             m.d.comb += [
                 part.operand.eq(file.operand[row]),
                 part.load.eq(loads[row]),

@@ -15,13 +15,14 @@ class CoreTiming:
     def __init__(self, config):
         stages = config.stages
         #: The vector file's output register: where ``vector`` and ``exponent`` enter the core.
-        self.vector = VectorFile.latency
+        self.vector = VectorFile(config).latency
         #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
         self.row = self.vector + 1 + stages.vector_register
         self.weight_addr = self.row - Ram.latency
         self.sum = self.row + DotProductRow(config).latency
-        #: Row shift minus block exponent.
-        self.shift_addr = self.sum - 1 - Ram.latency
+        #: Row shifts as the memory gives them; with 9x9 multipliers, factors as well, which the sums need before.
+        self.row_scale = self.sum - 1 - config.narrow
+        self.shift_addr = self.row_scale - Ram.latency
         self.operand = self.sum + RowAccumulator.add_offset
         self.operand_addr = self.operand - Ram.latency
         #: Accumulator registers.

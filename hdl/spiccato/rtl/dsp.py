@@ -12,7 +12,20 @@ from amaranth.lib.wiring import In, Out
 from .broadcast import DelayLine
 from .part import Part
 
-__all__ = ["DspStage", "Multiply", "MultiplyPair", "MultiplyAdd", "RESULT_ONLY", "Registers", "saturated", "shape_name"]
+__all__ = [
+    "DspStage",
+    "Multiply",
+    "MultiplyAdd",
+    "MultiplyPair",
+    "MultiplyQuad",
+    "MultiplyTriple",
+    "RESULT_ONLY",
+    "Registers",
+    "SUMS",
+    "SumOfProducts",
+    "saturated",
+    "shape_name",
+]
 
 
 def saturated(value, bits):
@@ -110,28 +123,67 @@ class Multiply(DspStage):
         return self._finish(m, self._product(m, "a", "b"))
 
 
-class MultiplyPair(DspStage):
+class SumOfProducts(DspStage):
+    """The sum of ``number`` products, signed: what some DSP blocks do with several multipliers.
+
+    Attributes
+    ----------
+    number : int
+    short_name : str
+    """
+
+    number: int
+    short_name: str
+
+    def __init__(self, a, b, *, registers=RESULT_ONLY):
+        factors = {f"{name}{i}": In(shape) for i in range(self.number) for name, shape in (("a", a), ("b", b))}
+        bits = Shape.cast(a).width + Shape.cast(b).width + (self.number - 1).bit_length()
+        super().__init__(
+            f"multiply_{self.short_name}_{shape_name(a)}_{shape_name(b)}{registers.suffix}",
+            factors | {"p": Out(signed(bits))},
+            registers,
+        )
+
+    @property
+    def factors(self):
+        """The products' operands: (a, b) of each."""
+        return [(getattr(self, f"a{i}"), getattr(self, f"b{i}")) for i in range(self.number)]
+
+    def elaborate(self, platform):
+        m = Module()
+        first, *others = (self._product(m, f"a{i}", f"b{i}") for i in range(self.number))
+        return self._finish(m, sum(others, first))
+
+
+class MultiplyPair(SumOfProducts):
     """``p = a0 * b0 + a1 * b1``, signed.
 
     It is the sum-of-two mode of a DSP block with two 18x19 multipliers.
     """
 
-    def __init__(self, a, b, *, registers=RESULT_ONLY):
-        super().__init__(
-            f"multiply_pair_{shape_name(a)}_{shape_name(b)}{registers.suffix}",
-            {
-                "a0": In(a),
-                "b0": In(b),
-                "a1": In(a),
-                "b1": In(b),
-                "p": Out(signed(Shape.cast(a).width + Shape.cast(b).width + 1)),
-            },
-            registers,
-        )
+    number, short_name = 2, "pair"
 
-    def elaborate(self, platform):
-        m = Module()
-        return self._finish(m, self._product(m, "a0", "b0") + self._product(m, "a1", "b1"))
+
+class MultiplyTriple(SumOfProducts):
+    """``p = a0 * b0 + a1 * b1 + a2 * b2``, signed.
+
+    It is the dot product of a DSP block with three 9x8 multipliers.
+    """
+
+    number, short_name = 3, "triple"
+
+
+class MultiplyQuad(SumOfProducts):
+    """``p = a0 * b0 + a1 * b1 + a2 * b2 + a3 * b3``, signed.
+
+    It is the sum-of-four mode of a DSP block with four 9x9 multipliers.
+    """
+
+    number, short_name = 4, "quad"
+
+
+#: Sums of products by their number.
+SUMS = {kind.number: kind for kind in (MultiplyPair, MultiplyTriple, MultiplyQuad)}
 
 
 class MultiplyAdd(DspStage):

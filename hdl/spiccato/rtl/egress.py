@@ -92,7 +92,7 @@ class Egress(Part):
         reach = config.stages.reach.registers
         values = config.beat_values
         width = ACC_BITS * values
-        chunks = config.cores * config.beats_per_block
+        chunks = config.cores * config.beats_per_core
         start = -self.capture_lead
 
         # What goes with the slot, a cycle after it has come. Beats are counted from there on.

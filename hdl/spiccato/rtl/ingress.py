@@ -30,13 +30,14 @@ from ..numbers import (
     EXPONENT_STEP_BITS,
     FLOAT_EXPONENT_BITS,
     MANTISSA_BITS,
+    NARROW_SHIFT,
     VECTOR_BITS,
 )
 from .axi import input_stream
 from .broadcast import DelayLine, copies
 from .contexts import packet_layout
-from .features import Features
-from .input_lane import GROUPS, InputLane
+from .features import PARITIES, Features
+from .input_lane import GROUPS, CodedInputLane, InputLane
 from .part import Part, place
 from .vector_file import VectorFile
 from .words import layout
@@ -45,6 +46,8 @@ __all__ = ["Ingress"]
 
 #: Lanes whose thermometer codes are merged in the same stage as they are made; the rest of the OR is the next one's.
 _OR_LANES = 16
+#: As many parts the next stage can merge at most.
+_PARTIALS = 4
 
 
 class Ingress(Part):
@@ -64,6 +67,7 @@ class Ingress(Part):
     w_feature : in, ``{en, addr, data}`` of the feature memory
     now : in, cycle counter
     x_en, x_block, x_side_w, x, x_exponent : out, to the vector file, the first three as early as it wants them
+    x_codes : out, with ``x``, for 9x9 multipliers: of each quarter, :func:`.alignment.leading_code` of its magnitudes
     block_ready : out, a pulse for each block, ``lead`` cycles before ``x_en`` has put it in the write register
     release : in, the older packet's inference has ended
     enable : in, begin to take packets
@@ -109,8 +113,9 @@ class Ingress(Part):
                 "x_en": Out(1),
                 "x_block": Out((config.input_blocks - 1).bit_length()),
                 "x_side_w": Out(1),
-                "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+                "x": Out(data.ArrayLayout(signed(VECTOR_BITS), config.columns)),
                 "x_exponent": Out(EXPONENT_BITS),
+                **({"x_codes": Out(data.ArrayLayout(NARROW_SHIFT, config.quarters))} if config.narrow else {}),
                 "block_ready": Out(1),
                 "release": In(1),
                 "enable": In(1),
@@ -265,11 +270,12 @@ class Ingress(Part):
             m.d.sync += asleep.eq(asleep - 1)
         m.d.sync += [inside.eq(next_inside), side.eq(next_side), occupied.eq(next_occupied)]
 
-        half = beat[0] if halves == 2 else Const(0)
+        # Of the block, which beat it is.
+        half = (beat[0] if halves == 2 else beat[: (halves - 1).bit_length()]) if halves > 1 else Const(0)
 
         # How many registers each signal to the lanes may have: see :class:`InputLane` for what it reaches there.
         lanes_per_largest = (reach - EXPONENT_BITS) // InputLane.steps
-        largest_copies = -(-config.block // lanes_per_largest)
+        largest_copies = -(-config.columns // lanes_per_largest)
         # Groups are merged as often as that, unless the result has registers again.
         merged_copies = 1 if self._wait else largest_copies
         merged_per_lane = (reach - InputLane.own_reach) // (GROUPS - 1)
@@ -277,15 +283,18 @@ class Ingress(Part):
         # Over and group of each copy and the lane's own, live of each copy; position, fraction and sign.
         held_bits = (1 + EXPONENT_BITS) * (1 + lane_copies) + lane_copies
         held_bits += EXPONENT_STEP_BITS + mantissa_bits(config.io_format) + 1
-        holds = -(-held_bits // reach) if halves == 2 else 0
+        holds = -(-held_bits // reach) if halves > 1 else 0
         # Live of each copy, and both marks.
         lanes_per_blank = reach // (lane_copies + 2)
-        blanks = DelayLine(m, "filling", filling, 0).spread(arrival + 1, -(-config.block // lanes_per_blank))
-        halfway = DelayLine(m, "half", half, 0).spread(arrival + 1, holds * values) if holds else []
+        blanks = DelayLine(m, "filling", filling, 0).spread(arrival + 1, -(-config.columns // lanes_per_blank))
+        halfway = []
+        for number in range(halves - 1):
+            name, later = ("half", half) if halves == 2 else (f"beyond_{number}", half > number)
+            halfway += DelayLine(m, name, later, 0).spread(arrival + 1, holds * values)
         lanes_per_choice = reach // InputLane.choice_reach(lane_copies)
 
         # The beat and its features.
-        features = place(m, "features", Features(config, len(beat), -(-config.block // lanes_per_choice)))
+        features = place(m, "features", Features(config, len(beat), -(-config.columns // lanes_per_choice)))
         takes = DelayLine(m, "take", take, 0, resettable=True)
 
         def at_arrival(name, value, number):
@@ -306,17 +315,19 @@ class Ingress(Part):
         ]
         arrived = at_arrival("beat", self.axis.tdata, halves)
         lanes = []
-        for i in range(config.block):
-            # Those of a block's first beat keep its values until the second one has come.
-            held = holds if i < config.block - values else 0
-            kind = InputLane(config, merged=lane_copies, holds=held, wait=self._wait)
+        lane_kind = CodedInputLane if config.narrow else InputLane
+        for i in range(config.columns):
+            # Those of a block's earlier beats keep their values until the last one has come.
+            held = holds if i < config.columns - values else 0
+            kind = lane_kind(config, merged=lane_copies, holds=held, wait=self._wait)
             lane = place(m, f"lane_{i}", kind)
+            parity = i // values % PARITIES if held else 0
             m.d.comb += [
                 lane.value.eq(arrived[i // values].word_select(i % values, config.io_bits)),
-                *(port.eq(words[i % values]) for port, words in zip(lane.inner, features.inner)),
+                *(port.eq(words[i % values]) for port, words in zip(lane.inner, features.inner[parity:])),
                 *(
                     port.eq(words[i % values])
-                    for ports, models in zip(lane.early, features.early)
+                    for ports, models in zip(lane.early, features.early[parity:])
                     for port, words in zip(ports, models)
                 ),
                 lane.choice.eq(features.choice[i // lanes_per_choice]),
@@ -329,11 +340,12 @@ class Ingress(Part):
 
         # The largest group of the block, each copy for a few lanes; the last few are fewer.
         largests = []
+        or_lanes = max(_OR_LANES, config.columns // _PARTIALS)
         for number in range(merged_copies):
             groups = [lane.groups[number // merged_per_lane] for lane in lanes]
             partial = [
-                copies(m, f"groups_{k}_{number}", _any_of(groups[k : k + _OR_LANES]), 1)[0]
-                for k in range(0, config.block, _OR_LANES)
+                copies(m, f"groups_{k}_{number}", _any_of(groups[k : k + or_lanes]), 1)[0]
+                for k in range(0, config.columns, or_lanes)
             ]
             largests.append(_any_of(partial))
         if self._wait:
@@ -350,9 +362,12 @@ class Ingress(Part):
         )
         m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", ~group, arrival + 3 + self._wait).at(self.latency))
 
+        if config.narrow:
+            self._codes(m, lanes)
+
         announced = self.latency - VectorFile.x_lead
         block_done = take & (half == halves - 1)
-        block_number = (beat >> (halves - 1))[: len(self.x_block)]
+        block_number = (beat >> (halves - 1).bit_length())[: len(self.x_block)]
         m.d.comb += [
             self.x_en.eq(DelayLine(m, "block_done", block_done, 0).at(announced)),
             self.x_block.eq(DelayLine(m, "x_block", block_number, 0).at(announced)),
@@ -380,6 +395,18 @@ class Ingress(Part):
                 m.d.sync += flags.eq(seen.as_value() | (flags & ~first_seen.replicate(len(MARKS))))
             m.d.comb += self.flags[s].as_value().eq(flags)
         return m
+
+    def _codes(self, m, lanes):
+        """Of each quarter of the block, the code of its largest value: none of the largest group has less than six."""
+        size = self.config.lanes
+        for quarter in range(self.config.quarters):
+            code = Signal(NARROW_SHIFT, name=f"x_code_{quarter}", reset_less=True)
+            first, *others = (
+                Cat(lane.code[j] for lane in lanes[quarter * size : (quarter + 1) * size]).any()
+                for j in range(EXPONENT_STEP)
+            )
+            m.d.sync += code.eq(Cat(first.replicate(NARROW_SHIFT - len(others)), *others))
+            m.d.comb += self.x_codes[quarter].eq(code)
 
 
 def _any_of(codes):

@@ -1,7 +1,7 @@
 """One value's way from floating point to the mantissa of a vector block; :mod:`.ingress` tells the arithmetic."""
 
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
-from amaranth.lib import data
+from amaranth.lib import data, wiring
 from amaranth.lib.wiring import In, Out
 
 from ..isa.load import feature_word
@@ -20,7 +20,7 @@ from .features import PARITIES, choice_layout
 from .part import Part
 from .words import layout
 
-__all__ = ["GROUPS", "InputLane"]
+__all__ = ["GROUPS", "CodedInputLane", "InputLane"]
 
 #: Groups of exponents that a block can have.
 GROUPS = 1 << EXPONENT_BITS
@@ -33,10 +33,10 @@ class InputLane(Part):
     ----------
     config : Config
     merged : int
-        How often ``groups`` is there, from registers of its own: 1 or 2.
+        How often ``groups`` is there, from registers of its own.
     holds : int
         How many signals keep the lane's value for the rest of its block: 0, 1, or 2 for fewer registers each. A lane
-        with any takes what comes with even beats only.
+        with any takes what comes with even beats only, or with odd ones.
     wait : int
         Cycles that the block's largest group takes on top.
 
@@ -57,6 +57,8 @@ class InputLane(Part):
     steps = MANTISSA_BITS // EXPONENT_STEP + 1
     #: What the registers that ``groups`` come from reach beside them.
     own_reach = MANTISSA_BITS
+    _name = "input_lane"
+    _more: dict[str, wiring.Member] = {}
 
     def __init__(self, config, *, merged, holds, wait):
         self.config, self.merged, self.holds, self.wait = config, merged, holds, wait
@@ -64,7 +66,7 @@ class InputLane(Part):
         self.parities = 1 if holds else PARITIES
         word = layout(feature_word)
         super().__init__(
-            "input_lane_held" if holds else "input_lane",
+            f"{self._name}_held" if holds else self._name,
             {
                 "value": In(config.io_bits),
                 "early": In(word).array(self.parities, config.models),
@@ -77,6 +79,7 @@ class InputLane(Part):
                 "saturated": Out(1),
                 "largest": In(GROUPS - 1),
                 "mantissa": Out(signed(VECTOR_BITS)),
+                **self._more,
             },
         )
 
@@ -181,6 +184,8 @@ class InputLane(Part):
             for k, bit in enumerate(below)
         ]
         m.d.sync += distance.eq(Cat(below))
+        if self._more:
+            self._code(m, lives[0], position_2 | over_2.replicate(EXPONENT_STEP_BITS), distance[0])
         answers = []
         for k in range(self.steps):
             shift = EXPONENT_STEP * k
@@ -199,3 +204,28 @@ class InputLane(Part):
                 m.d.sync += mantissa.eq(answers[k + 1] if k + 1 < self.steps else 0)
         m.d.comb += self.mantissa.eq(mantissa)
         return m
+
+    def _code(self, m, live_2, position_2, larger_4):
+        """What an extended lane tells of its value, from signals of the cycles in their names, ``wait`` less."""
+        raise NotImplementedError
+
+
+class CodedInputLane(InputLane):
+    """One value's way to a mantissa, that also tells how far within the block's largest group the value is.
+
+    Attributes
+    ----------
+    code : out, cycle 4 + ``wait``: bit j tells that the value is of the largest group, at position j or a higher one
+    """
+
+    _name = "coded_input_lane"
+    _more = {"code": Out(EXPONENT_STEP)}
+
+    def _code(self, m, live_2, position_2, larger_4):
+        live, position = (
+            DelayLine(m, name, value, 2).at(3 + self.wait)
+            for name, value in (("live", live_2), ("position", position_2))
+        )
+        reached = Signal(EXPONENT_STEP, name="reached_4", reset_less=True)
+        m.d.sync += reached.eq(Cat(live & (position >= j) for j in range(EXPONENT_STEP)))
+        m.d.comb += self.code.eq(reached & ~larger_4.replicate(EXPONENT_STEP))

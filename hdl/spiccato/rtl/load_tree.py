@@ -4,7 +4,6 @@ from amaranth.hdl import Signal
 from amaranth.lib import data
 
 from ..isa.load import TARGET_BITS, header_word, place_word
-from ..numbers import WEIGHT_BITS
 from .broadcast import DelayLine, copies
 
 __all__ = ["LoadTree", "load_data_bits", "load_layout"]
@@ -15,7 +14,7 @@ _ROWS = 8
 
 def load_data_bits(config):
     """Width of the load bus: one row of weights, or the widest other entry of a small configuration."""
-    return max(WEIGHT_BITS * config.block, 128)
+    return max(config.operands.weight * config.columns, 128)
 
 
 def load_layout(config):

@@ -13,7 +13,7 @@ from ..isa.load import header_word
 from .broadcast import DelayLine
 from .part import Part
 
-__all__ = ["PRELOAD_PORTS", "Ram", "DistributedRam", "Rom", "connect_write"]
+__all__ = ["PRELOAD_PORTS", "Ram", "DistributedRam", "Rom", "connect_write", "preload_text", "vector_range"]
 
 #: Longest folder name that a simulation's preload takes.
 PRELOAD_PATH_LENGTH = 256
@@ -87,18 +87,7 @@ class Ram(Part):
         declared = "".join(f"  input [{bits - 1}:0] {name};\n" for name, bits in preload_ports.items())
         preload = ""
         if self.preload is not None:
-            preload = f"""
-`ifdef SPICCATO_PRELOAD
-      // Simulation only: contents from a file, for speed. The same contents can be loaded through the port.
-      reg loaded = 0;
-      reg [8*{PRELOAD_PATH_LENGTH}-1:0] folder;
-      always @(posedge clk) begin
-        if (!loaded && $value$plusargs("preload=%s", folder))
-          $readmemh($sformatf("%0s/{self.preload}_%0d_%0d.hex", folder, index, first + bank), mem);
-        loaded <= 1;
-      end
-`endif
-"""
+            preload = f"\n{preload_text(self.preload)}"
         clear = (
             f"""
       integer i;
@@ -111,19 +100,19 @@ class Ram(Part):
         return f"""\
 module {self.module}({", ".join(ports)});
   input clk;
-  input {_vector(self.banks)}w_en;
-  input {_vector(self.addr_bits)}w_addr;
-  input {_vector(len(self.w_data))}w_data;
-  input {_vector(self.addr_bits)}r_addr;
-  output {_vector(self.banks * self.width)}r_data;
+  input {vector_range(self.banks)}w_en;
+  input {vector_range(self.addr_bits)}w_addr;
+  input {vector_range(len(self.w_data))}w_data;
+  input {vector_range(self.addr_bits)}r_addr;
+  output {vector_range(self.banks * self.width)}r_data;
 {declared}
   genvar bank;
   generate
     for (bank = 0; bank < {self.banks}; bank = bank + 1) begin : banks
       (* {getattr(style, self.style)} *)
-      reg {_vector(self.width)}mem [0:{self.depth - 1}];
-      reg {_vector(self.width)}latch;
-      reg {_vector(self.width)}out;
+      reg {vector_range(self.width)}mem [0:{self.depth - 1}];
+      reg {vector_range(self.width)}latch;
+      reg {vector_range(self.width)}out;
       always @(posedge clk) begin
         if (w_en[bank]) mem[w_addr] <= {w_data};
         latch <= mem[r_addr];
@@ -133,6 +122,22 @@ module {self.module}({", ".join(ports)});
 {clear}{preload}    end
   endgenerate
 endmodule
+"""
+
+
+def preload_text(name):
+    """Verilog by which bank ``bank`` of a memory takes its contents from a file of the preload."""
+    return f"""\
+`ifdef SPICCATO_PRELOAD
+      // Simulation only: contents from a file, for speed. The same contents can be loaded through the port.
+      reg loaded = 0;
+      reg [8*{PRELOAD_PATH_LENGTH}-1:0] folder;
+      always @(posedge clk) begin
+        if (!loaded && $value$plusargs("preload=%s", folder))
+          $readmemh($sformatf("%0s/{name}_%0d_%0d.hex", folder, index, first + bank), mem);
+        loaded <= 1;
+      end
+`endif
 """
 
 
@@ -181,12 +186,12 @@ class DistributedRam(Part):
 module {self.module}(clk, w_en, w_addr, w_data, r_addr, r_data);
   input clk;
   input w_en;
-  input {_vector(self.addr_bits)}w_addr;
-  input {_vector(self.width)}w_data;
-  input {_vector(self.addr_bits)}r_addr;
-  output {_vector(self.width)}r_data;
+  input {vector_range(self.addr_bits)}w_addr;
+  input {vector_range(self.width)}w_data;
+  input {vector_range(self.addr_bits)}r_addr;
+  output {vector_range(self.width)}r_data;
   (* {style.distributed} *)
-  reg {_vector(self.width)}mem [0:{self.depth - 1}];
+  reg {vector_range(self.width)}mem [0:{self.depth - 1}];
   always @(posedge clk)
     if (w_en) mem[w_addr] <= w_data;
   assign r_data = mem[r_addr];
@@ -223,8 +228,8 @@ class Rom(Part):
     def verilog(self, style):
         names = [f"{name}{i}" for i in range(self.ports) for name in ("addr", "data")]
         ports = "".join(
-            f"  input {_vector(self.addr_bits)}addr{i};\n  output reg {_vector(self.width)}data{i};\n"
-            f"  reg {_vector(self.width)}latch{i};\n"
+            f"  input {vector_range(self.addr_bits)}addr{i};\n  output reg {vector_range(self.width)}data{i};\n"
+            f"  reg {vector_range(self.width)}latch{i};\n"
             for i in range(self.ports)
         )
         reads = "".join(f"    latch{i} <= mem[addr{i}];\n    data{i} <= latch{i};\n" for i in range(self.ports))
@@ -236,7 +241,7 @@ class Rom(Part):
 module {self.module}(clk, {", ".join(names)});
   input clk;
 {ports}  (* {style.rom} *)
-  reg {_vector(self.width)}mem [0:{len(self.contents) - 1}];
+  reg {vector_range(self.width)}mem [0:{len(self.contents) - 1}];
   always @(posedge clk) begin
 {reads}  end
   initial begin
@@ -245,5 +250,6 @@ endmodule
 """
 
 
-def _vector(bits):
+def vector_range(bits):
+    """A vector's range in a declaration."""
     return f"[{bits - 1}:0] "

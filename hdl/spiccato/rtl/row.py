@@ -1,14 +1,14 @@
-"""One row of the matrix-vector unit: a dot product of ``block`` weights and ``block`` vector elements."""
+"""One row of the matrix-vector unit: a dot product of ``columns`` weights and as many vector elements."""
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed
+from amaranth.hdl import Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import INT8_BITS, VECTOR_BITS, WEIGHT_BITS, row_sum_bits
+from ..numbers import FACTOR_BITS, INT8_BITS
 from .accumulator import accumulator_slices
 from .broadcast import copies
-from .dsp import Multiply, MultiplyPair, Registers
+from .dsp import SUMS, Multiply, Registers
 from .part import Part, place
 
 __all__ = ["DotProductRow"]
@@ -18,45 +18,54 @@ class DotProductRow(Part):
     """Dot product, one result a cycle, no handshake.
 
     Stages: the DSP block's operand registers (8-bit weights are widened in front of them), its product registers if
-    the profile has them, and its result register, then one adder level a cycle.
+    the profile has them, and its result register, then one adder level a cycle. Sums of 9x9 products are short, so that
+    three are added at a time; a last stage multiplies theirs by the row's factor.
 
     Attributes
     ----------
-    vector : in, ``block`` signed 18-bit elements
-    weights : in, ``block`` signed 16-bit mantissas, or pairs of 8-bit mantissas (``int8``)
-    int8, high : in, ``select_lead`` cycles ahead of the others
+    vector : in, ``columns`` signed elements, of 18 bits, or 9 with 9x9 multipliers
+    weights : in, ``columns`` signed mantissas, of 16 bits, or pairs of 8-bit mantissas (``int8``); of 8 or 9 bits with
+        9x9 multipliers
+    int8, high : in, ``select_lead`` cycles ahead of the others; not with 9x9 multipliers
         Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
-    sum_COPY : out, signed, exact; a copy for each slice of the accumulator
+    factor_COPY : in, a cycle before the sum; only with 9x9 multipliers
+    sum_COPY : out, signed, exact, with 9x9 multipliers times 4 + factor; a copy for each slice of the accumulator
     """
 
     #: Each row keeps a copy of the selects, which go to all of its lanes.
     select_lead = 1
 
     def __init__(self, config):
-        self.block, self.adds_products = config.block, config.adds_products
+        self.columns, self.narrow, self.products = config.columns, config.narrow, config.row_products
+        self.weight, self.element = (signed(bits) for bits in config.operands)
+        self._exact = signed(config.operands.sum_bits(config.columns))
+        self._sum = signed(config.row_sum_bits)
+        #: Terms that an adder adds.
+        self._adds = 3 if self.narrow else 2
         self._registers = Registers(operands=True, product=config.stages.row_product_register)
         self.reach, self.copies = config.stages.reach.blocks, accumulator_slices(config)
         super().__init__(
             "dot_product_row",
             {
-                "vector": In(data.ArrayLayout(signed(VECTOR_BITS), self.block)),
-                "weights": In(data.ArrayLayout(WEIGHT_BITS, self.block)),
-                "int8": In(1),
-                "high": In(1),
-                **{f"sum_{i}": Out(signed(row_sum_bits(self.block))) for i in range(self.copies)},
+                "vector": In(data.ArrayLayout(self.element, self.columns)),
+                "weights": In(data.ArrayLayout(self.weight.width, self.columns)),
+                **({} if self.narrow else {"int8": In(1), "high": In(1)}),
+                **{f"factor_{i}": In(FACTOR_BITS) for i in range(self.copies * self.narrow)},
+                **{f"sum_{i}": Out(self._sum) for i in range(self.copies)},
             },
         )
 
     def _stage(self):
-        """A new DSP stage, as each lane or pair of lanes has one."""
-        weight, element = signed(WEIGHT_BITS), signed(VECTOR_BITS)
-        return (MultiplyPair if self.adds_products else Multiply)(weight, element, registers=self._registers)
+        """A new DSP stage, as each lane, or so many lanes as a block adds the products of, has one."""
+        return SUMS.get(self.products, Multiply)(self.weight, self.element, registers=self._registers)
 
     @property
     def latency(self):
         """Cycles from the inputs to ``sum``."""
-        products = self.block // 2 if self.adds_products else self.block
-        return self._stage().latency + (products - 1).bit_length()
+        terms, levels = -(-self.columns // self.products), 1
+        while terms > self._adds:
+            terms, levels = -(-terms // self._adds), levels + 1
+        return self._stage().latency + levels + self.narrow
 
     @staticmethod
     def widen(weights, int8, high):
@@ -68,35 +77,58 @@ class DotProductRow(Part):
 
     def elaborate(self, platform):
         m = Module()
-        number = -(-self.block // self.reach)
-        int8, high = (copies(m, name, getattr(self, name), number) for name in ("int8", "high"))
-        w = [Signal(signed(WEIGHT_BITS), name=f"w_{i}") for i in range(self.block)]
-        for i in range(self.block):
-            low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
-            m.d.comb += [
-                w[i][INT8_BITS:].eq(Mux(int8[i % number] & ~high[i % number], low_byte, high_byte)),
-                w[i][:INT8_BITS].eq(Mux(int8[i % number], 0, low_byte)),
-            ]
+        w = [Signal(self.weight, name=f"w_{i}") for i in range(self.columns)]
+        if self.narrow:
+            m.d.comb += [lane.eq(self.weights[i]) for i, lane in enumerate(w)]
+        else:
+            self._widened(m, w)
         x, terms = self.vector, []
-        if self.adds_products:
-            for i in range(0, self.block, 2):
-                dsp = place(m, f"pair_{i // 2}", self._stage())
-                m.d.comb += [dsp.a0.eq(w[i]), dsp.b0.eq(x[i]), dsp.a1.eq(w[i + 1]), dsp.b1.eq(x[i + 1])]
+        if self.products > 1:
+            for i in range(0, self.columns, self.products):
+                dsp = place(m, f"{SUMS[self.products].short_name}_{i // self.products}", self._stage())
+                for k, (a, b) in enumerate(dsp.factors, i):
+                    # The last one's may be fewer.
+                    m.d.comb += [a.eq(w[k]), b.eq(x[k])] if k < self.columns else [a.eq(Const(0)), b.eq(Const(0))]
                 terms.append(dsp.p)
         else:
-            for i in range(self.block):
+            for i in range(self.columns):
                 dsp = place(m, f"product_{i}", self._stage())
                 m.d.comb += [dsp.a.eq(w[i]), dsp.b.eq(x[i])]
                 terms.append(dsp.p)
         level = 0
-        while len(terms) > 2:
+        while len(terms) > self._adds:
             sums = []
-            for i in range(0, len(terms), 2):
-                sums.append(Signal(signed(len(terms[i]) + 1), name=f"sum_{level}_{i // 2}", reset_less=True))
-                m.d.sync += sums[-1].eq(terms[i] + terms[i + 1])
+            for i in range(0, len(terms), self._adds):
+                added = terms[i : i + self._adds]
+                width = len(terms[i]) + (self._adds - 1).bit_length()
+                sums.append(Signal(signed(width), name=f"sum_{level}_{i // self._adds}", reset_less=True))
+                m.d.sync += sums[-1].eq(sum(added[1:], added[0]))
             terms, level = sums, level + 1
-        total = Signal(signed(len(terms[0]) + 1))
-        m.d.comb += total.eq(terms[0] + terms[1])
-        for i, copy in enumerate(copies(m, "sum", total, self.copies)):
+        total = Signal(self._exact)
+        m.d.comb += total.eq(sum(terms[1:], terms[0]))
+        found = self._scaled_copies(m, total) if self.narrow else copies(m, "sum", total, self.copies)
+        for i, copy in enumerate(found):
             m.d.comb += getattr(self, f"sum_{i}").eq(copy)
         return m
+
+    def _scaled_copies(self, m, total):
+        """Registers of the sum times 4 + factor."""
+        exact, scaled = Signal(self._exact, name="exact", reset_less=True), []
+        m.d.sync += exact.eq(total)
+        for i in range(self.copies):
+            ones, twos = (Mux(bit, exact, 0) for bit in getattr(self, f"factor_{i}"))
+            value = Signal(self._sum, name=f"scaled_value_{i}")
+            m.d.comb += value.eq((exact << FACTOR_BITS) + ones + (twos << 1))
+            scaled += copies(m, f"scaled_{i}", value, 1)
+        return scaled
+
+    def _widened(self, m, w):
+        """Weight lanes as mantissas: 16 bits, or a byte in the upper half."""
+        number = -(-self.columns // self.reach)
+        int8, high = (copies(m, name, getattr(self, name), number) for name in ("int8", "high"))
+        for i, lane in enumerate(w):
+            low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]
+            m.d.comb += [
+                lane[INT8_BITS:].eq(Mux(int8[i % number] & ~high[i % number], low_byte, high_byte)),
+                lane[:INT8_BITS].eq(Mux(int8[i % number], 0, low_byte)),
+            ]

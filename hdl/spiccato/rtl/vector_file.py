@@ -1,19 +1,25 @@
 """The vector file: the on-chip memory of x and h blocks, one block read a cycle.
 
-A block of ``block`` elements is four quarters of ``block / 4`` (one core's share of one slot). h is written a slot at
-a time, ``cores`` consecutive quarters in one cycle, so quarters are spread over as many banks; quarter q lies in bank
-``q mod banks``. x is written a block at a time into four banks of its own. A read takes the same four quarters of
-one group of banks.
+A block of ``columns`` elements is four quarters of ``block / 4`` (one core's share of one slot), or eight. h is written
+a slot at a time, ``cores`` consecutive quarters in one cycle, so quarters are spread over as many banks; quarter q lies
+in bank ``q mod banks``. x is written a block at a time into banks of its own, one for each quarter. A read takes the
+quarters of one group of banks.
+
+For 9x9 multipliers each quarter is kept with a code of its largest element, and aligned as it is read
+(:mod:`.alignment`).
 """
 
+import functools
 import math
+import operator
 
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..isa.issue import VectorFrom, issue_word
-from ..numbers import EXPONENT_BITS, QUARTERS, VECTOR_BITS
+from ..numbers import EXPONENT_BITS, NARROW_SHIFT, VECTOR_BITS
+from .alignment import Alignment, leading_code
 from .broadcast import DelayLine, copies
 from .memory import Ram
 from .part import Part, place
@@ -25,8 +31,14 @@ _SHARE = 2
 
 
 def read_layout(config):
-    """A read: which block, of which half. The fields are those of the issue word."""
-    return data.StructLayout({"vector_from": VectorFrom, "vector": issue_word(config)["vector"].width, "side": 1})
+    """A read: which block, of which half. The fields are those of the issue word.
+
+    ``quarters``, with 9x9 multipliers: what an earlier model left in quarters that count no more must not decide about
+    the block's alignment.
+    """
+    word = issue_word(config)
+    quarters = {"quarters": word["quarters"].width} if config.narrow else {}
+    return data.StructLayout({"vector_from": VectorFrom, "vector": word["vector"].width, **quarters, "side": 1})
 
 
 def h_write_layout(config):
@@ -131,16 +143,14 @@ class VectorFile(Part):
     Attributes
     ----------
     read : in, cycle 0, :func:`read_layout`: equal copies, each for some of the banks
-    vector, exponent : out, cycle ``latency``; h has exponent 0
+    vector, exponent : out, cycle ``latency``; h has exponent 0, but for what its alignment to 9 bits leaves out
     h_write : in, :func:`h_write_layout`: a finished slot's quarters, ``h_lead`` cycles before ``h``
     h : in, all cores' lanes; in the write registers ``h_latency`` cycles later
     x_en, x_block, x_side_w : in, ``x_lead`` cycles before ``x``
     x, x_exponent : in; in the write registers ``x_latency`` cycles later
+    x_codes : in, with ``x``: of each quarter (only with 9x9 multipliers)
     """
 
-    #: Bank, then the merging register.
-    latency = VectorBank.latency + 1
-    h_latency = 1
     x_latency = 1
     #: How far ahead addresses come: registers of their own for all that they reach.
     h_lead = 3
@@ -151,48 +161,59 @@ class VectorFile(Part):
     def __init__(self, config):
         self.config = config
         #: Banks of h: a power of two, at least as many as quarters are written at once, and whole blocks.
-        self.banks = max(QUARTERS, 1 << (config.cores - 1).bit_length())
+        self.banks = max(config.quarters, 1 << (config.cores - 1).bit_length())
+        #: Bank, then the merging register, then alignment if there is any.
+        self.latency = VectorBank.latency + 1 + (Alignment(config).latency if config.narrow else 0)
+        #: In front of the write registers, codes take a cycle.
+        self.h_latency = 1 + config.narrow
         lanes = data.ArrayLayout(signed(VECTOR_BITS), config.lanes)
+        codes = {"x_codes": In(data.ArrayLayout(NARROW_SHIFT, config.quarters))} if config.narrow else {}
         super().__init__(
             "vector_file",
             {
-                "read": In(read_layout(config)).array((self.banks + QUARTERS) // _SHARE),
-                "vector": Out(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
-                "exponent": Out(EXPONENT_BITS),
+                "read": In(read_layout(config)).array((self.banks + config.quarters) // _SHARE),
+                "vector": Out(data.ArrayLayout(signed(config.operands.element), config.columns)),
+                "exponent": Out(config.exponent_bits),
                 "h_write": In(h_write_layout(config)),
                 "h": In(data.ArrayLayout(lanes, config.cores)),
                 "x_en": In(1),
                 "x_block": In((config.input_blocks - 1).bit_length()),
                 "x_side_w": In(1),
-                "x": In(data.ArrayLayout(signed(VECTOR_BITS), config.block)),
+                "x": In(data.ArrayLayout(signed(VECTOR_BITS), config.columns)),
                 "x_exponent": In(EXPONENT_BITS),
+                **codes,
             },
         )
 
     def elaborate(self, platform):
         m = Module()
         config = self.config
+        quarters = config.quarters
         width = VECTOR_BITS * config.lanes
-        groups = self.banks // QUARTERS
+        code_bits = NARROW_SHIFT if config.narrow else 0
+        groups = self.banks // quarters
         group_bits = (groups - 1).bit_length()
         bank_bits = (self.banks - 1).bit_length()
-        rows = QUARTERS * config.vector_blocks // self.banks
+        rows = quarters * config.vector_blocks // self.banks
 
         reach = config.stages.reach
 
-        x_width = width + EXPONENT_BITS
+        h_width = width + code_bits
+        x_width = h_width + EXPONENT_BITS
 
         # h: bank b takes the quarter q of the slot's quarters with q mod banks = b.
-        writes = DelayLine(m, "h_write", self.h_write.as_value(), -self.h_lead).spread(-1, self.banks)
-        turns = -(-width // reach.registers)
+        late = self.h_latency - 1
+        finished = [self._with_code(m, core) for core in range(config.cores)]
+        writes = DelayLine(m, "h_write", self.h_write.as_value(), -self.h_lead).spread(late - 1, self.banks)
+        turns = -(-h_width // reach.registers)
         rotation = DelayLine(m, "rotation", self.h_write.quarter[:bank_bits], -self.h_lead).spread(
-            0, self.banks * turns
+            late, self.banks * turns
         )
-        step = math.gcd(config.cores, QUARTERS)
-        candidates: list[list] = [[] for _ in range(QUARTERS)]
+        step = math.gcd(config.cores, quarters)
+        candidates: list[list] = [[] for _ in range(quarters)]
         for b in range(self.banks):
             write = data.View(h_write_layout(config), writes[b])
-            kind = VectorBank("h_bank", width=width, depth=2 * rows, reach=reach.registers)
+            kind = VectorBank("h_bank", width=h_width, depth=2 * rows, reach=reach.registers)
             bank = place(m, f"h_bank_{b}", kind)
             first_bank, first_row = write.quarter[:bank_bits], write.quarter[bank_bits:]
             offset = Signal(bank_bits, name=f"offset_{b}")
@@ -202,19 +223,21 @@ class VectorFile(Part):
                 row.eq(Cat((first_row + (b < first_bank))[: (rows - 1).bit_length()], write.side)),
             ]
             for turn in range(turns):
-                bits = slice(turn * reach.registers, min((turn + 1) * reach.registers, width))
+                bits = slice(turn * reach.registers, min((turn + 1) * reach.registers, h_width))
                 with m.Switch(rotation[b * turns + turn]):
                     for first in range(0, self.banks, step):
                         core = (b - first) % self.banks
                         if core < config.cores:
                             with m.Case(first):
-                                m.d.comb += bank.w_data[bits].eq(self.h[core].as_value()[bits])
-            group, place_in_block = divmod(b, QUARTERS)
+                                m.d.comb += bank.w_data[bits].eq(finished[core][bits])
+            group, place_in_block = divmod(b, quarters)
             read = self.read[b // _SHARE]
+            counts = (read.quarters >= place_in_block,) if config.narrow else ()
+            chosen = [read.vector_from == VectorFrom.H, read.vector[:group_bits] == group, *counts]
             m.d.comb += [
                 bank.w_en.eq(Cat(copies(m, f"enable_{b}", write.enable & (offset < config.cores), 2))),
                 bank.w_addr.eq(Cat(copies(m, f"row_{b}", row, 2))),
-                bank.r_en.eq((read.vector_from == VectorFrom.H) & (read.vector[:group_bits] == group)),
+                bank.r_en.eq(functools.reduce(operator.and_, chosen)),
                 bank.r_addr.eq(Cat(read.vector[group_bits:][: (rows - 1).bit_length()], read.side)),
             ]
             candidates[place_in_block].append(bank)
@@ -222,18 +245,19 @@ class VectorFile(Part):
         # x
         x_bits = (config.input_blocks - 1).bit_length()
         x_enables, x_blocks, x_sides_w = (
-            DelayLine(m, name, value, -self.x_lead).spread(0, 2 * QUARTERS)
+            DelayLine(m, name, value, -self.x_lead).spread(0, 2 * quarters)
             for name, value in (("x_en", self.x_en), ("x_block", self.x_block), ("x_side_w", self.x_side_w))
         )
         exponents = []
-        for quarter in range(QUARTERS):
+        for quarter in range(quarters):
+            code = [self.x_codes[quarter]] if config.narrow else []
             kind = VectorBank("x_bank", width=x_width, depth=2 << x_bits, reach=reach.registers)
             bank = place(m, f"x_bank_{quarter}", kind)
             read = self.read[(self.banks + quarter) // _SHARE]
             m.d.comb += [
                 bank.w_en.eq(Cat(x_enables[2 * quarter : 2 * quarter + 2])),
                 *(bank.w_addr[i].eq(Cat(x_blocks[2 * quarter + i], x_sides_w[2 * quarter + i])) for i in range(2)),
-                bank.w_data.eq(Cat(self.x.as_value().word_select(quarter, width), self.x_exponent)),
+                bank.w_data.eq(Cat(self.x.as_value().word_select(quarter, width), *code, self.x_exponent)),
                 bank.r_en.eq(read.vector_from == VectorFrom.X),
                 bank.r_addr.eq(Cat(read.vector[:x_bits], read.side)),
             ]
@@ -250,14 +274,37 @@ class VectorFile(Part):
                 value |= source[low:high] & Cat(uses[bit // bank.reach] for bit in range(low, high))
             return value
 
-        for quarter in range(QUARTERS):
+        blocks = []
+        for quarter in range(quarters):
             value = 0
-            merged_quarter = Signal(width, name=f"vector_{quarter}", reset_less=True)
+            merged_quarter = Signal(h_width, name=f"vector_{quarter}", reset_less=True)
             for bank in candidates[quarter]:
-                value |= merged(bank, 0, width)
+                value |= merged(bank, 0, h_width)
             m.d.sync += merged_quarter.eq(value)
-            m.d.comb += self.vector.as_value().word_select(quarter, width).eq(merged_quarter)
+            if not config.narrow:
+                m.d.comb += self.vector.as_value().word_select(quarter, width).eq(merged_quarter)
+            blocks.append(merged_quarter)
         exponent = Signal(EXPONENT_BITS, name="block_exponent", reset_less=True)
-        m.d.sync += exponent.eq(merged(exponents[0], width, x_width))
-        m.d.comb += self.exponent.eq(exponent)
+        m.d.sync += exponent.eq(merged(exponents[0], h_width, x_width))
+        if not config.narrow:
+            m.d.comb += self.exponent.eq(exponent)
+            return m
+        alignment = place(m, "alignment", Alignment(config))
+        m.d.comb += [
+            alignment.mantissas.as_value().eq(Cat(block[:width] for block in blocks)),
+            alignment.codes.as_value().eq(Cat(block[width:] for block in blocks)),
+            alignment.exponent.eq(exponent),
+            self.vector.eq(alignment.vector),
+            self.exponent.eq(alignment.shift),
+        ]
         return m
+
+    def _with_code(self, m, core):
+        """A core's share of h, with its code if there is one."""
+        h = self.h[core].as_value()
+        if not self.config.narrow:
+            return h
+        kept = Signal(len(h), name=f"h_{core}", reset_less=True)
+        code = Signal(NARROW_SHIFT, name=f"h_code_{core}", reset_less=True)
+        m.d.sync += [kept.eq(h), code.eq(leading_code(list(self.h[core])))]
+        return Cat(kept, code)

@@ -15,7 +15,7 @@ Memories stay portable as well: a latch and a register behind the array, with ``
 user guide 683082 (Design Recommendations) has the blocks' output registers inferred.
 """
 
-from ..rtl.dsp import Multiply, MultiplyAdd, MultiplyPair
+from ..rtl.dsp import Multiply, MultiplyAdd, MultiplyPair, MultiplyQuad
 from .library import VerilogLibrary
 from .primitives import extended, instance, signed_width
 
@@ -25,6 +25,8 @@ __all__ = ["AgilexLibrary"]
 _PAIR = (18, 19)
 #: Bits of the result, that of the sum included.
 _PAIR_RESULT = 37
+#: Signed factors of a sum of four products, and bits of the result.
+_QUAD, _QUAD_RESULT = 9, 20
 #: Signed factors of a block's largest product.
 _LARGEST = 27
 
@@ -34,8 +36,11 @@ class AgilexLibrary(VerilogLibrary):
 
     def primitives(self, part):
         # The second pipeline register needs the input registers.
-        if not isinstance(part, (Multiply, MultiplyAdd, MultiplyPair)) or part.registers == (False, True):
+        kinds = Multiply, MultiplyAdd, MultiplyPair, MultiplyQuad
+        if not isinstance(part, kinds) or part.registers == (False, True):
             return None
+        if isinstance(part, MultiplyQuad):
+            return _quad(part)
         if isinstance(part, MultiplyPair):
             return _pair(part, (part.b0, part.a0), (part.b1, part.a1))
         if isinstance(part, MultiplyAdd):
@@ -61,6 +66,16 @@ def _pair(part, first, second):
         operands[f"{product}x"] = (_PAIR[0], x)
         operands[f"{product}y"] = (_PAIR[1], y)
     return _block(part, "m18x18_sumof2", operands)
+
+
+def _quad(part):
+    """Four products and their sum, if they are not too large."""
+    if max(signed_width(factor.shape()) for factor in part.factors[0]) > _QUAD or len(part.p) > _QUAD_RESULT:
+        return None
+    operands = {}
+    for product, (a, b) in zip("abcd", part.factors):
+        operands |= {f"{product}x": (_QUAD, b), f"{product}y": (_QUAD, a)}
+    return _block(part, "m9x9_sumof4", operands)
 
 
 def _rounded(part):

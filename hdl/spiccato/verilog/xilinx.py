@@ -10,7 +10,7 @@ the array, with ``ram_style``, is the form in which UG901 has the output registe
 
 from dataclasses import dataclass
 
-from ..rtl.dsp import Multiply, MultiplyAdd
+from ..rtl.dsp import Multiply, MultiplyAdd, MultiplyTriple
 from .library import VerilogLibrary
 from .primitives import delay, extended, instance, signed_width
 
@@ -46,7 +46,14 @@ class _XilinxLibrary(VerilogLibrary):
             return None
         narrow, wide = sorted((part.a, part.b), key=lambda operand: signed_width(operand.shape()))
         fits = signed_width(narrow.shape()) <= self.block.b and signed_width(wide.shape()) <= self.block.wide
-        return _stage(self.block, part, narrow, wide) if fits else None
+        if not fits:
+            return None
+        a, b = (extended(one.name, one.shape(), bits) for one, bits in ((wide, self.block.a), (narrow, self.block.b)))
+        return _stage(self.block, part, a, b)
+
+
+#: Signed factors of a DSP58's dot product of three, at ports A and B.
+_DOT_A, _DOT_B = 9, 8
 
 
 class VersalLibrary(_XilinxLibrary):
@@ -63,6 +70,19 @@ class VersalLibrary(_XilinxLibrary):
         pins={"ASYNC_RST": "1'b0", "NEGATE": "3'b000"},
     )
 
+    def primitives(self, part):
+        if not isinstance(part, MultiplyTriple):
+            return super().primitives(part)
+        weight, element = (signed_width(factor.shape()) for factor in part.factors[0])
+        if weight > _DOT_B or element > _DOT_A:
+            return None
+        # The first product's factors lie lowest.
+        weights, elements = zip(*reversed(part.factors))
+        a = ", ".join(extended(one.name, one.shape(), _DOT_A) for one in elements)
+        b = ", ".join(extended(one.name, one.shape(), _DOT_B) for one in weights)
+        unused = self.block.a - 3 * _DOT_A
+        return _stage(self.block, part, f"{{{unused}'d0, {a}}}", f"{{{b}}}", DSP_MODE="INT8")
+
 
 class UltraScalePlusLibrary(_XilinxLibrary):
     """Verilog with DSP48E2 blocks."""
@@ -70,8 +90,11 @@ class UltraScalePlusLibrary(_XilinxLibrary):
     block = _Block(name="DSP48E2", a=30, b=18, c=48, d=27, wide=27, parameters={}, pins={})
 
 
-def _stage(block, part, narrow, wide):
-    """A stage in one block. Its one register for C is not enough if the product arrives two cycles later."""
+def _stage(block, part, a, b, **mode):
+    """A stage in one block, with the text of what its ports A and B get, and parameters of its mode.
+
+    Its one register for C is not enough if the product arrives two cycles later.
+    """
     registers, text = part.registers, ""
     opmode, constant, addend, addend_register = _PRODUCT, 0, f"{block.c}'d0", 0
     if isinstance(part, MultiplyAdd):
@@ -85,7 +108,7 @@ def _stage(block, part, narrow, wide):
             opmode |= _ADD_CONSTANT
     operands, product = int(registers.operands), int(registers.product)
     parameters = {
-        **block.parameters,
+        **block.parameters | mode,
         **dict.fromkeys(("A_INPUT", "B_INPUT"), "DIRECT"),
         "AMULTSEL": "A",
         "BMULTSEL": "B",
@@ -111,8 +134,8 @@ def _stage(block, part, narrow, wide):
     resets = ("A", "B", "C", "D", "M", "P", "ALLCARRYIN", "ALUMODE", "CTRL", "INMODE")
     pins = {
         "CLK": "clk",
-        "A": extended(wide.name, wide.shape(), block.a),
-        "B": extended(narrow.name, narrow.shape(), block.b),
+        "A": a,
+        "B": b,
         "C": addend,
         "OPMODE": f"9'b{opmode:09b}",
         **{pin: f"{bits}'d0" for pin, bits in zeros.items()},

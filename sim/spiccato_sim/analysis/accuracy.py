@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from spiccato.arrays import real_array
-from spiccato.compiler import multiples, quantised_network
+from spiccato.compiler import compile_network, multiples, quantised_network
+from spiccato.compiler.moments import moments
 from spiccato.compiler.notes import numbers_text, saturation
 from spiccato.errors import ModelError
 from spiccato.numbers import H_FRAC_BITS
@@ -307,6 +308,9 @@ class MatrixError:
         RMS of the rounding errors over the RMS of the weights, as the program stores them and in bfloat16.
     largest, bfloat16_largest : float
         Largest rounding error over the largest weight.
+    sums, nearest_sums : float or None
+        RMS of what rounding changes of the rows' sums on the calibration inputs, over the RMS of these sums: as the
+        program's weights are rounded, and if each were rounded to the nearest. None if there are no such inputs.
     """
 
     layer: int
@@ -317,6 +321,8 @@ class MatrixError:
     bfloat16_rms: float
     largest: float
     bfloat16_largest: float
+    sums: float | None = None
+    nearest_sums: float | None = None
 
 
 def matrix_errors(model, network):
@@ -325,10 +331,15 @@ def matrix_errors(model, network):
     Those of a matrix of zeros are 0. Consecutive linear layers count as the one that they are multiplied out to.
     """
     quantised = quantised_network(model)
+    known = moments(network)
+    nearest = quantised
+    if known is not None:
+        plain = compile_network(network, model.config, weight_format=model.weight_formats, feedback=False)
+        nearest = quantised_network(plain)
     layers = [*network.hidden_layers, network.output_layer]
     matrices = [
-        (number, name, weights, stored.matrices[name])
-        for number, (layer, stored) in enumerate(zip(layers, quantised.layers))
+        (number, name, weights, stored.matrices[name], rounded.matrices[name])
+        for number, (layer, stored, rounded) in enumerate(zip(layers, quantised.layers, nearest.layers))
         for name, weights in layer.matrices.items()
     ]
 
@@ -338,6 +349,12 @@ def matrix_errors(model, network):
 
     def largest(values):
         return np.abs(values).max()
+
+    def of_sums(number, name, rounded, weights):
+        if known is None:
+            return None
+        products = known[number].recurrent if name == "W_hh" else known[number].input
+        return relative(lambda rows: np.sqrt(np.einsum("rc,rc->", rows @ products, rows)), rounded, weights)
 
     return [
         MatrixError(
@@ -349,6 +366,8 @@ def matrix_errors(model, network):
             relative(rms, round_bfloat16(weights), weights),
             relative(largest, stored, weights),
             relative(largest, round_bfloat16(weights), weights),
+            of_sums(number, name, stored, weights),
+            of_sums(number, name, rounded, weights),
         )
-        for number, name, weights, stored in matrices
+        for number, name, weights, stored, rounded in matrices
     ]

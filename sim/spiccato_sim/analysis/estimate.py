@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import real_array
 from spiccato.compiler import compile_network, link, most_contexts
-from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, suited, weight_formats
+from spiccato.compiler.fit import fitting_schedule, suited, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.config import Config
@@ -199,7 +199,7 @@ def estimate(
             continue
         truth = truth or Truth(network, raw, sent)
         # Rows of weights are independent of each other: how many cores share them changes no bit.
-        key = config.block, formats
+        key = config.columns, config.multiplier, formats
         if key not in measured:
             measured[key] = measure_errors(compiled, truth)
         rows.append(
@@ -234,7 +234,7 @@ def estimate(
 
 def _formats(layout: Layout) -> list[tuple]:
     """Formats of all layers: each weight format, and what "auto" makes of them if that is a mixture."""
-    return list(dict.fromkeys(tuple(weight_formats(layout, form)) for form in (*WEIGHT_FORMATS, "auto")))
+    return list(dict.fromkeys(tuple(weight_formats(layout, form)) for form in (*layout.config.weight_formats, "auto")))
 
 
 def _in_each_profile(config: Config) -> list[Config]:

@@ -1,9 +1,9 @@
 """What accelerators a board could have for some models: cores, block, depth, format, contexts and profile, all of them.
 
 Each point of the space is predicted, with nothing simulated: latency and interval by the scheduler, contexts by the
-state memories, blocks of the device by the count on the elaborated design, errors by the virtual machine, which
-depend on block and weight format only. Points that are known stay in files, under a digest of the code, the models and
-the board, so that an interrupted run goes on.
+state memories, blocks of the device by the count on the elaborated design, errors by the virtual machine, which depend
+on columns and weight format only. Points that are known stay in files, under a digest of the code, the models and the
+board, so that an interrupted run goes on.
 """
 
 import dataclasses
@@ -127,7 +127,14 @@ def explore(
     device, points = Device.of(board, io_format), space.points()
     outcomes = _outcomes(points, device, networks, share, client, Path(folder), on_progress)
     errors = _errors(
-        [outcomes[point] for point in points], networks, inputs, io_format, client, Path(folder), on_progress
+        [outcomes[point] for point in points],
+        networks,
+        inputs,
+        io_format,
+        device.config.multiplier,
+        client,
+        Path(folder),
+        on_progress,
     )
     rows = [_row(number, outcomes[point], device, errors) for number, point in enumerate(points)]
     _mark_front(rows)
@@ -159,19 +166,21 @@ def _outcomes(points, device, networks, share, client, folder, on_progress) -> d
     return found
 
 
-def _errors(outcomes, networks, inputs, io_format, client, folder, on_progress) -> dict[tuple[int, str], list[float]]:
-    """RMS errors of the networks for each block and weight format of points that fit; cores change no bit."""
+def _errors(
+    outcomes, networks, inputs, io_format, multiplier, client, folder, on_progress
+) -> dict[tuple[int, str], list[float]]:
+    """RMS errors of the networks for all columns and weight formats of points that fit; rows change no bit."""
     configs: dict[tuple[int, str], Config] = {}
     for outcome in outcomes:
         if outcome.fits:
-            configs.setdefault((outcome.point.block, outcome.point.weights), outcome.config)
+            configs.setdefault((outcome.config.columns, outcome.point.weights), outcome.config)
     facts = [
-        digest(CODE, network_digest(network), arrays_digest({"inputs": xs}), io_format)
+        digest(CODE, network_digest(network), arrays_digest({"inputs": xs}), io_format, multiplier)
         for network, xs in zip(networks, inputs)
     ]
     lines = [Lines(folder / "kept" / f"errors_{key}.jsonl") for key in facts]
     found = {
-        (number, line["block"], line["weights"]): line["rms_error"]
+        (number, line["columns"], line["weights"]): line["rms_error"]
         for number, own in enumerate(lines)
         for line in own.read()
     }
@@ -182,13 +191,15 @@ def _errors(outcomes, networks, inputs, io_format, client, folder, on_progress) 
 
     def keep(task, error):
         number, config, form = task
-        found[number, config.block, form] = error
-        lines[number].append([{"block": config.block, "weights": form, "rms_error": error}])
+        found[number, config.columns, form] = error
+        lines[number].append([{"columns": config.columns, "weights": form, "rms_error": error}])
         tell()
 
     tell()
     tasks = [
-        (number, configs[block, form], form) for number, block, form in wanted if (number, block, form) not in found
+        (number, configs[columns, form], form)
+        for number, columns, form in wanted
+        if (number, columns, form) not in found
     ]
     run_all(client, _rms_error, tasks, (list(networks), list(inputs)), CODE, keep)
     return {key: [found[number, *key] for number in range(len(networks))] for key in configs}
@@ -217,7 +228,7 @@ def _row(number: int, outcome: Outcome, device: Device, errors) -> dict[str, Any
         "contexts_that_fit": outcome.contexts_that_fit,
         "resources": outcome.resources,
         "shares": {kind: count / device.resources.counts[kind] for kind, count in outcome.resources.items()},
-        "rms_errors": errors[point.block, point.weights] if outcome.fits else [],
+        "rms_errors": [] if config is None else errors[config.columns, point.weights],
         "configuration": None if config is None else config.to_dict(),
     }
 

@@ -14,7 +14,7 @@ from spiccato.files import write_whole
 
 __all__ = ["columns", "front_figure", "write"]
 
-_COLOURS = {"int16": "#1f5fa8", "int8": "#c8552b"}
+_COLOURS = {"int16": "#1f5fa8", "int8": "#c8552b", "int9": "#2f8f6b"}
 _BEATEN = "#cfcfcf"
 _MARKS = "osD^vP*X"
 #: Points of the front whose accelerator is written beside them, at most.

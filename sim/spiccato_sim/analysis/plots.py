@@ -7,14 +7,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from . import published
+from . import onnx_runtime, published
 from .trace import KIND_COLOURS, layer_names, runs, trace
 
 __all__ = ["write", "table"]
 
 matplotlib.use("agg")
 
-_OURS, _BEST, _THEIRS = "#1f5fa8", "#6fb1e8", "#b0b0b0"
+_OURS, _FAST, _BEST, _THEIRS = "#1f5fa8", "#2f8f6b", "#6fb1e8", "#b0b0b0"
 
 
 def write(folder, rows, found, gantts, titles):
@@ -101,7 +101,7 @@ def table(rows, found):
     columns = {
         "board": lambda row: row["board"],
         "profile": lambda row: row["profile"],
-        "cores x block": lambda row: f"{row['cores']} x {row['block']}",
+        "cores x block": lambda row: row["size"],
         "model": lambda row: row["model"],
         "weights": lambda row: row["weight_format"],
         "spaced cycles": lambda row: _cycles(row, "spaced_cycles"),
@@ -113,7 +113,10 @@ def table(rows, found):
         "total us": lambda row: _number(row["total_us"], 2),
         "their total us": lambda row: _number(row["published_total_us"], 1),
     }
-    errors = {
+    elsewhere = {
+        "ONNX Runtime us": lambda row: f"{row['onnx_runtime_median_us']:.0f} ({row['onnx_runtime_p99_us']:.0f})"
+    }
+    errors = elsewhere | {
         "RMS error": lambda row: f"{row['rms_error']:.1e}",
         "bfloat16's": lambda row: f"{row['rms_error_bf16']:.1e}",
         "exact": lambda row: "yes" if row["bit_exact"] and not row["failures"] else "NO",
@@ -143,6 +146,8 @@ One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the str
 - Total: ours is the compute time plus that same round trip; theirs is as published, measured on silicon.
 - RMS error: against float64, of the virtual machine with float32 outputs (rounding to bfloat16 outputs would
   hide it). bfloat16's: of a bfloat16 pipeline on the same inputs.
+- ONNX Runtime: the same network in float32 on the machine that ran this, one thread of {onnx_runtime.processor()}, a
+  timestep at a time: median, and in brackets the 99th percentile of {onnx_runtime.STEPS} timesteps.
 
 Published figures: {published.source()} The newest version of each.
 
@@ -159,6 +164,18 @@ Published figures: {published.source()} The newest version of each.
     if refused:
         parts += ["\nWhat does not fit:\n\n", *refused]
     parts.append(_contexts(shown("contexts", columns | {"contexts": lambda row: str(row["contexts"])} | basis)))
+    fast = shown("fast", columns | errors)
+    if fast:
+        parts += [
+            """
+## The boards' fast configurations
+
+About twice the multiplications a cycle from the same blocks: 9x9 multipliers, weights of 8 bits and vector elements of
+9. See the errors before you choose one.
+
+""",
+            fast,
+        ]
     others = shown("profile", columns | basis)
     if others:
         parts += [
@@ -186,7 +203,7 @@ configuration where that is faster or the only one it fits.
         [
             board,
             name,
-            f"{one.config.cores} x {one.config.block}",
+            one.config.size,
             one.config.weight_depth,
             one.formats[name],
             one.latencies[name],
@@ -215,10 +232,10 @@ def latency_figure(rows, titles):
         names = list(dict.fromkeys(row["model"] for row in own))
         for axis, what in zip(line, ("compute", "total")):
             series = [("published", _THEIRS, "preset", f"published_{what}_us")]
-            for kind, colour in (("preset", _OURS), ("best", _BEST)):
+            for kind, colour in (("preset", _OURS), ("fast", _FAST), ("best", _BEST)):
                 shown = [row for row in own if row["kind"] == kind]
                 if shown and not (kind == "best" and shown[0]["configuration"] == board):
-                    label = f"Spiccato {shown[0]['cores']} x {shown[0]['block']}"
+                    label = f"Spiccato {shown[0]['size']}" + " (fast)" * (kind == "fast")
                     series.append((label + " (best found)" * (kind == "best"), colour, kind, f"{what}_us"))
             bars = [
                 (label, colour, [_first(own, name, kind) or {} for name in names], key)
@@ -262,18 +279,17 @@ def _first(rows, model, kind):
 
 def accuracy_figure(rows):
     """Bars on a logarithmic scale: RMS errors of each model in each format beside a bfloat16 pipeline's."""
-    rows = [row for row in rows if row["kind"] == "preset" and row["rms_error"]]
+    rows = [row for row in rows if row["kind"] in ("preset", "fast") and row["rms_error"]]
     names = list(dict.fromkeys(row["model"] for row in rows))
-    series = [("bfloat16 pipeline", _THEIRS, [_largest(rows, name, None, "rms_error_bf16") for name in names])]
+    series = [("bfloat16 pipeline", _THEIRS, [_largest(rows, name, "rms_error_bf16") for name in names])]
+    fast, own = ([row for row in rows if row["kind"] == kind] for kind in ("fast", "preset"))
+    shown = [("fast", _FAST, fast)]
     for weight_format, colour in (("int8", _BEST), ("mixed", "#8e6fb5"), ("int16", _OURS)):
-        if any(row["weight_format"] == weight_format for row in rows):
-            series.append(
-                (
-                    f"Spiccato, {weight_format} weights",
-                    colour,
-                    [_largest(rows, name, weight_format, "rms_error") for name in names],
-                )
-            )
+        found = [row for row in own if row["weight_format"] == weight_format]
+        shown.append((f"{weight_format} weights", colour, found))
+    for label, colour, found in shown:
+        if found:
+            series.append((f"Spiccato, {label}", colour, [_largest(found, name, "rms_error") for name in names]))
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     axis = figure.subplots()
     width = 0.8 / len(series)
@@ -291,9 +307,8 @@ def accuracy_figure(rows):
     return figure
 
 
-def _largest(rows, model, weight_format, key):
-    values = [row[key] for row in rows if row["model"] == model and weight_format in (None, row["weight_format"])]
-    return max(values, default=None)
+def _largest(rows, model, key):
+    return max((row[key] for row in rows if row["model"] == model), default=None)
 
 
 def schedule_figure(gantts, titles):

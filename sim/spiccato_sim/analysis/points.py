@@ -31,7 +31,8 @@ class Point:
     cores, block : int
     weight_depth : int or None
         None: as many words as the weights take, in whole memory blocks.
-    weights : "int16" or "int8"
+    weights : str
+        One of the board's weight formats.
     contexts : int
         Of every model, at least.
     """
@@ -57,7 +58,7 @@ class Space:
     cores: Sequence[int]
     blocks: Sequence[int]
     depths: Sequence[int | None] = (None,)
-    weights: Sequence[str] = ("int16", "int8")
+    weights: Sequence[str]
     contexts: Sequence[int] = (1, 16)
 
     def points(self) -> list[Point]:
@@ -136,7 +137,7 @@ def evaluate(points: Sequence[Point], device: Device, networks: Sequence[Network
     """Predict points of one shape; of the device's blocks ``share`` may be taken."""
     profile, cores, block = points[0].shape
     try:
-        shape = Shape(dataclasses.replace(device.config, profile=profile, cores=cores, block=block), networks)
+        shape = Shape(device.config.resized(cores, block, profile=profile), networks)
     except ConfigError as error:
         return [Outcome(point, (_LIMITS,), str(error)) for point in points]
     return [_predicted(point, shape, device, share) for point in points]
@@ -151,7 +152,7 @@ def _predicted(point: Point, shape: Shape, device: Device, share: float) -> Outc
     missing = list(dict.fromkeys(text for layout in shape.layouts.values() for text in missing_epilogues(layout)))
     if missing:
         short[_EPILOGUES] = ", ".join(missing)
-    for unit in surely_short(device, point.cores, point.block, depth, share):
+    for unit in surely_short(device, shape.base, depth, share):
         short[unit] = f"more than {share:.0%} of the {unit} for multipliers and weights alone"
     if short:
         return Outcome(point, tuple(short), f"needs {', '.join(short.values())}")

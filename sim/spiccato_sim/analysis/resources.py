@@ -23,14 +23,16 @@ def rows(of=None):
     Returns
     -------
     list of dict
-        With ``title`` and ``device_name`` of the board, ``cores``, ``block`` and ``weight_depth`` of its accelerator,
-        and ``published``: the resources of the published product with as many cores, {kind: number}, or None.
+        With ``title`` and ``device_name`` of the board, ``cores``, ``block``, ``columns``, ``size`` and
+        ``weight_depth`` of its accelerator, and ``published``: the resources of the published product with as many
+        cores, {kind: number}, or None.
     """
     found = []
     for board in boards().values() if of is None else of:
         config = board.config
-        # Published for Agilex alone.
-        theirs = published.resources(config.cores, config.block) if board.family.name == "agilex7" else None
+        # Published for Agilex alone, and for multipliers that are as wide.
+        known = board.family.name == "agilex7" and not config.narrow
+        theirs = published.resources(config.cores, config.block) if known else None
         found.append(
             describe(config, board)
             | {
@@ -38,6 +40,8 @@ def rows(of=None):
                 "device_name": board.device,
                 "cores": config.cores,
                 "block": config.block,
+                "columns": config.columns,
+                "size": config.size,
                 "weight_depth": config.weight_depth,
                 "published": theirs,
             }
@@ -49,7 +53,7 @@ def cells(found):
     """The same as the cells of a table, one line for each kind of resource."""
     lines = []
     for row in found:
-        first = (row["board"], f"{row['cores']} x {row['block']}", f"{row['clock_mhz']:g}")
+        first = (row["board"], row["size"], f"{row['clock_mhz']:g}")
         for kind, count in row["estimate"].items():
             device = row["device"][kind]
             unit = {"logic": f"{row['logic_unit']} (about)", "dsp": "DSP"}.get(kind, kind.upper())

@@ -9,7 +9,6 @@ Run: .venv/bin/python -m spiccato_sim.analysis.scaling
 
 import argparse
 import concurrent.futures
-import dataclasses
 import functools
 import hashlib
 import importlib.metadata
@@ -72,11 +71,10 @@ class Device(ABC):
     def config(self, size: tuple[int, int], profile: str) -> Config:
         """The ULX3S' configuration in another size."""
         cores, block = size
-        return dataclasses.replace(
-            find("ulx3s").config,
+        return find("ulx3s").config.resized(
+            cores,
+            block,
             name=f"{self.name}_{cores}x{block}",
-            cores=cores,
-            block=block,
             weight_depth=self.weight_depth,
             clock_mhz=_CLOCK_MHZ,
             profile=profile,

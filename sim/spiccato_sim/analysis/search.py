@@ -7,12 +7,11 @@ is there anyway are given, a network counts with the better of the two. Branch a
 scheduled while no shape known to fit beats what its multiplications alone would take.
 """
 
-import dataclasses
 import math
 from dataclasses import dataclass
 from typing import Any
 
-from spiccato.compiler.fit import WEIGHT_FORMATS, fitting_schedule, weight_formats
+from spiccato.compiler.fit import fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
 from spiccato.config import Config
@@ -40,7 +39,7 @@ class Found:
     latencies : dict
         Predicted spaced latency in cycles of each network that fits, by name.
     formats : dict
-        The weight format of each, "int16" or "int8".
+        The weight format of each.
     """
 
     config: Config
@@ -86,14 +85,15 @@ def search(board, networks, *, beside=None, share=SHARE, cores=CORES, blocks=BLO
     options = []
     for block in blocks:
         for count in cores:
-            if surely_short(board, count, block, 0, share):
+            base = board.config.resized(count, block)
+            if surely_short(board, base, 0, share):
                 continue
-            shape = Shape(dataclasses.replace(board.config, cores=count, block=block), networks)
+            shape = Shape(base, networks)
             for depth in _depths(shape):
                 chosen = _formats(shape, depth)
-                if chosen and not surely_short(board, count, block, depth, share):
-                    # Of equally fast ones, the one with more networks in 16 bits, then the smaller.
-                    last = (-list(chosen.values()).count("int16"), depth)
+                if chosen and not surely_short(board, base, depth, share):
+                    # Of equally fast ones, the one with more networks in the widest format, then the smaller.
+                    last = (-list(chosen.values()).count(shape.base.weight_formats[0]), depth)
                     options.append((score({name: shape.least(name) for name in chosen}), last, shape, chosen))
 
     best: tuple[Found, Any] | None = None
@@ -116,7 +116,7 @@ def search(board, networks, *, beside=None, share=SHARE, cores=CORES, blocks=BLO
 def _formats(shape, depth):
     """{network: weight format} of all networks whose weights fit memories of ``depth``: the widest that fits."""
     return {
-        name: next(form for form in WEIGHT_FORMATS if words[form] <= depth)
+        name: next(form for form in shape.base.weight_formats if words[form] <= depth)
         for name, words in shape.words.items()
         if min(words.values()) <= depth
     }

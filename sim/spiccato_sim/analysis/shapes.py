@@ -1,4 +1,4 @@
-"""What networks need of an accelerator of some cores and block size, and the configuration that holds just that."""
+"""What networks need of an accelerator of some size, and the configuration that holds just that."""
 
 import dataclasses
 import functools
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from spiccato.compiler.fit import WEIGHT_FORMATS, issue_words, weight_formats, weight_words
+from spiccato.compiler.fit import issue_words, weight_formats, weight_words
 from spiccato.compiler.heads import HEAD_WORDS
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.link import lengths_in_turns
@@ -15,7 +15,6 @@ from spiccato.compiler.schedule import Schedule, schedule
 from spiccato.config import Config
 from spiccato.families import FAMILIES
 from spiccato.network import Network
-from spiccato.numbers import WEIGHT_BITS
 from spiccato.rtl.accelerator import Timing
 
 __all__ = ["Shape", "surely_short", "weight_depth"]
@@ -32,7 +31,7 @@ class Shape:
     Parameters
     ----------
     base : Config
-        Cores, block, profile, format of the streams, and the least that the memories shall hold.
+        Cores, rows, columns, multiplier, profile, format of the streams, and the least that the memories shall hold.
     networks : sequence of Network
         Of different names.
     """
@@ -46,7 +45,7 @@ class Shape:
         self.layouts = {name: Layout(layers, self.base) for name, layers in lowered.items()}
         #: Words of weight memory that each network needs in each format.
         self.words = {
-            name: {form: weight_words(layout, weight_formats(layout, form)) for form in WEIGHT_FORMATS}
+            name: {form: weight_words(layout, weight_formats(layout, form)) for form in base.weight_formats}
             for name, layout in self.layouts.items()
         }
         self.plan = functools.cache(self._plan)
@@ -146,24 +145,25 @@ def weight_depth(config: Config, words: int) -> int:
     return _whole_blocks(words, _LARGE_DEPTH if large else _DEPTH)
 
 
-def surely_short(board, cores: int, block: int, depth: int, share: float) -> list[str]:
+def surely_short(board, config: Config, depth: int, share: float) -> list[str]:
     """What multipliers and weights alone take more of than ``share`` of a board has, to spare elaborating it.
+
+    The weight memories are ``depth`` words deep, whatever ``config`` says.
 
     Returns
     -------
     list of str
         "DSP blocks", "memory blocks", both or none.
     """
-    products_per_block = 2 if board.family.half_dsp else 1
+    products_per_block = config.row_products if config.narrow else 2 if board.family.half_dsp else 1
     bits = {
         kind: max(shape.depth * shape.width * 2 // shape.halves for shape in shapes)
         for kind, shapes in board.family.memory.items()
     }
-    multipliers = cores * block**2
     memory = sum(bits[kind] * count for kind, count in board.resources.memory.items())
     short = []
-    if multipliers > share * board.resources.dsp * products_per_block:
+    if config.multipliers > share * board.resources.dsp * products_per_block:
         short.append("DSP blocks")
-    if WEIGHT_BITS * multipliers * depth > share * memory:
+    if config.operands.weight * config.multipliers * depth > share * memory:
         short.append("memory blocks")
     return short

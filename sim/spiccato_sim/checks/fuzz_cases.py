@@ -22,10 +22,11 @@ __all__ = ["CONFIGS", "Case", "draw"]
 
 _ALL_KINDS = ("lstm", "gru", "dense")
 _SMALL = partial(Config, weight_depth=512, slots=64, vector_blocks=32, input_blocks=8, program_depth=2048)
+_NARROW = partial(_SMALL, multiplier="9x9", models=2, streams=2)
 
 #: Both profiles, blocks of 4 and 8, both formats of the streams, numbers of models and streams, an odd number of cores,
-#: all kinds of multipliers and of layers, h that is kept; state memories of sizes that are no power of two, output
-#: queues that are soon full.
+#: all kinds of multipliers, 9x9 ones with columns twice the rows and as many, and of layers, h that is kept; weights
+#: whose memory two rows share; state memories of sizes that are no power of two, output queues that are soon full.
 CONFIGS = {
     config.name: config
     for config in (
@@ -79,6 +80,41 @@ CONFIGS = {
             family="ecp5",
             epilogues=("lstm", "dense"),
         ),
+        _NARROW(
+            name="fast",
+            cores=2,
+            block=4,
+            columns=8,
+            streams=4,
+            state_slots=90,
+            output_beats=8,
+            family="agilex7",
+            epilogues=_ALL_KINDS,
+            keep_h=True,
+        ),
+        _NARROW(
+            name="fast-shared",
+            cores=3,
+            block=8,
+            columns=16,
+            models=4,
+            weight_depth=2048,
+            state_slots=70,
+            io_format="float32",
+            output_beats=12,
+            family="versal",
+        ),
+        _NARROW(
+            name="fast-nine",
+            cores=1,
+            block=8,
+            columns=16,
+            state_slots=80,
+            output_beats=8,
+            family="ecp5",
+            profile="conservative",
+        ),
+        _NARROW(name="fast-square", cores=5, block=4, state_slots=60, output_beats=10, epilogues=("lstm", "dense")),
     )
 }
 
@@ -178,7 +214,7 @@ def _model(rng: np.random.Generator, config: Config, number: int) -> Model:
     )
     if rng.integers(3) == 0:
         network = _with_initial(rng, network)
-    formats = [str(one) for one in rng.choice(["int16", "int8"], size=len(network.hidden_layers) + 1)]
+    formats = [str(one) for one in rng.choice(config.weight_formats, size=len(network.hidden_layers) + 1)]
     return compile_network(network, config, weight_format=formats)
 
 

@@ -2,8 +2,8 @@
 
 It is integer arithmetic in which the order of additions does not matter, so the cycles need not be followed: the issue
 words say which tile adds to which slot and which slot waits for which, and all tiles that are independent of each other
-are computed at once. Dot products are sums of at most 64 products of 16 and 18 bits, which float64 matrix
-multiplication gives exactly.
+are computed at once. Dot products are sums of at most 64 products of 16 and 18 bits, or 128 of 9 and 9 bits, which
+float64 matrix multiplication gives exactly.
 """
 
 from dataclasses import dataclass
@@ -14,13 +14,14 @@ from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import bit_array
 from spiccato.isa.issue import Source, VectorFrom
-from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, QUARTERS, SHIFT_MAX
+from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, SHIFT_MAX
 from spiccato.program import Model
+from spiccato.program.tiles import row_scales, tiles
 from spiccato.rtl.accumulator import RowAccumulator
+from spiccato.rtl.alignment import Alignment
 from spiccato.rtl.epilogue import epilogues
 from spiccato.rtl.ingress import Ingress
 from spiccato.rtl.output_lane import OutputLane
-from spiccato.rtl.row import DotProductRow
 
 __all__ = ["Datapath", "Inference"]
 
@@ -36,7 +37,7 @@ class Inference(NamedTuple):
         Marks of the input, and of results that saturated: {name: bool}.
     state_sums : int64 (state slots, cores, block), recurrent halves for the next inference
     c : int64 (state slots, cores, lanes)
-    h : int64 (vector blocks, block), the vector file
+    h : int64 (vector blocks, columns), the vector file
     state_h : int64 (state slots, cores, lanes), the same by slots, of layers that have a state
     """
 
@@ -53,10 +54,12 @@ class Inference(NamedTuple):
 class _Level:
     """Tiles that can be computed together, and the slots they finish."""
 
-    weights: np.ndarray  # (tiles, cores * block, block) float64
+    weights: np.ndarray  # (tiles, cores * block, columns) float64
     shifts: np.ndarray  # (tiles, cores * block)
+    factors: np.ndarray  # (tiles, cores * block)
     from_x: np.ndarray  # (tiles,) bool
     vectors: np.ndarray  # (tiles,) block numbers
+    counted: np.ndarray  # (tiles, columns) bool, elements of these that are read; the others are zero
     starts: np.ndarray  # first tile of each chain, for reduceat
     chains: np.ndarray  # the chains
     cells: np.ndarray  # chains that end in cells here
@@ -118,9 +121,11 @@ class Datapath:
         level = np.zeros(len(words), dtype=np.int64)
         from_x = fields["vector_from"][words] == VectorFrom.X.value
         blocks = fields["vector"][words]
+        last_quarter = fields["quarters"][words] if config.narrow else np.full(len(words), config.quarters - 1)
+        counted = np.arange(config.columns) // config.lanes <= last_quarter[:, None]
         for i in range(len(words)):
             if not from_x[i]:
-                quarters = range(QUARTERS * blocks[i], QUARTERS * (blocks[i] + 1))
+                quarters = range(config.quarters * blocks[i], config.quarters * (blocks[i] + 1))
                 level[i] = 1 + max(level_of_chain[writer[quarter]] for quarter in quarters if quarter in writer)
             level_of_chain[chain_of[i]] = max(level_of_chain[chain_of[i]], level[i])
 
@@ -130,20 +135,17 @@ class Datapath:
             at = at[np.argsort(chain_of[at], kind="stable")]
             chains, first = np.unique(chain_of[at], return_index=True)
             own = words[at]
-            tiles = DotProductRow.widen(
-                model.weights[:, fields["weight"][own]].transpose(1, 0, 2, 3),
-                fields["int8"][own][:, None, None, None] == 1,
-                fields["high"][own][:, None, None, None] == 1,
-            )
             closing = np.flatnonzero(level_of_chain == number)
+            stored = model.shifts[fields["recurrent"][own], fields["slot"][own]].reshape(len(at), self._rows)
+            shifts, factors = row_scales(config, stored)
             self._levels.append(
                 _Level(
-                    weights=tiles.reshape(len(at), self._rows, config.block).astype(np.float64),
-                    shifts=model.shifts[fields["recurrent"][own], fields["slot"][own]]
-                    .reshape(len(at), self._rows)
-                    .astype(np.int64),
+                    weights=tiles(model, fields, own).reshape(len(at), self._rows, config.columns).astype(np.float64),
+                    shifts=shifts,
+                    factors=factors,
                     from_x=from_x[at],
                     vectors=blocks[at],
+                    counted=counted[at],
                     starts=first,
                     chains=chains,
                     cells=closing[is_cell[closing]],
@@ -183,25 +185,28 @@ class Datapath:
         previous[: model.state_slots] = state_sums.reshape(model.state_slots, self._rows)
         halves, new_state, state_h = np.zeros_like(previous), c.copy(), np.zeros_like(c)
         # The last slot may write quarters that no block reads.
-        h = np.zeros((QUARTERS * (config.vector_blocks + config.cores), config.lanes), dtype=np.int64)
-        h_blocks = h[: QUARTERS * config.vector_blocks].reshape(-1, config.block)
+        h_quarters = config.quarters * config.vector_blocks
+        h = np.zeros((h_quarters + GATES * config.cores, config.lanes), dtype=np.int64)
+        h_blocks = h[:h_quarters].reshape(-1, config.columns)
         acc = np.where(
             self._from_bias[:, None], model.biases.reshape(-1, self._rows)[self._slots], previous[self._slots]
         )
         outputs: list[NDArray[np.int64]] = []
         saturated = False
         for level in self._levels:
-            vectors = np.empty((len(level.vectors), config.block))
-            shifts = level.shifts
-            from_h = ~level.from_x
-            vectors[from_h] = h_blocks[level.vectors[from_h]]
-            if level.from_x.any():
-                vectors[level.from_x] = x[level.vectors[level.from_x]]
-                shifts = shifts.copy()
-                shifts[level.from_x] += EXPONENT_STEP * exponents[level.vectors[level.from_x], None]
-                shifts = np.minimum(shifts, SHIFT_MAX)
-            products = np.matmul(level.weights, vectors[:, :, None])[:, :, 0].astype(np.int64)
-            aligned = RowAccumulator.align(products, shifts)
+            vectors = np.empty((len(level.vectors), config.columns), dtype=np.int64)
+            exponent = np.zeros((len(vectors), 1), dtype=np.int64)
+            from_x, from_h = level.from_x, ~level.from_x
+            vectors[from_h] = h_blocks[level.vectors[from_h]] * level.counted[from_h]
+            vectors[from_x] = x[level.vectors[from_x]]
+            exponent[from_x, 0] = EXPONENT_STEP * exponents[level.vectors[from_x]]
+            if config.narrow:
+                positions = Alignment.positions(np.where(from_x[:, None], np.abs(vectors), vectors))
+                vectors, rest = Alignment.compute(vectors, positions)
+                exponent += rest[:, None]
+            shifts = np.minimum(level.shifts + exponent, SHIFT_MAX)
+            products = np.matmul(level.weights, vectors[:, :, None].astype(np.float64))[:, :, 0].astype(np.int64)
+            aligned = RowAccumulator.align(level.factors * products, shifts, config.align_left)
             acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)
             for epilogue, settings, cells in self._finished(level.cells):
                 rows = _wrap(acc[cells]).reshape(-1, config.cores, config.lanes, GATES)

@@ -103,8 +103,8 @@ class VirtualMachine:
         """h of the last inference that was not malformed, 17 fraction bits: (units,) of each of its model's layers."""
         model, blocks = self._last or (self.program.models[0], None)
         config = model.config
-        flat = np.zeros(config.vector_blocks * config.block, dtype=np.int64) if blocks is None else blocks.reshape(-1)
-        return [flat[place.first_block * config.block :][: place.units] for place in model.layers]
+        flat = np.zeros(config.vector_blocks * config.columns, dtype=np.int64) if blocks is None else blocks.reshape(-1)
+        return [flat[place.first_block * config.columns :][: place.units] for place in model.layers]
 
     def c(self, model: int = 0, stream: int = 0) -> list[NDArray[np.int64]]:
         """c of a context, 17 fraction bits: (cells,) of each layer, empty for those without a cell state."""

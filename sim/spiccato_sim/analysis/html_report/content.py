@@ -393,7 +393,7 @@ def _board_table(config, board):
         ["board", ""],
         [
             *rows,
-            ["cores × block", f"{config.cores} × {config.block}"],
+            ["cores × rows × columns", f"{config.cores} × {config.block} × {config.columns}"],
             ["multipliers", _count(config.multipliers)],
             ["profile", config.profile],
             ["target clock", f"{config.clock_mhz:g} MHz (a design target, not a measurement)"],
@@ -541,8 +541,10 @@ def _layer_error_table(compiled, errors):
 
 def _matrix_table(compiled, matrices):
     names = layer_names(compiled)
+    sums = any(one.sums is not None for one in matrices)
     return Table(
-        ["layer", "matrix", "weights", "rows × columns", "RMS", "bfloat16, RMS", "largest", "bfloat16, largest"],
+        ["layer", "matrix", "weights", "rows × columns", "RMS", "bfloat16, RMS", "largest", "bfloat16, largest"]
+        + ["sums", "sums, rounded to the nearest"] * sums,
         [
             [
                 names[one.layer],
@@ -553,10 +555,11 @@ def _matrix_table(compiled, matrices):
                 _size(one.bfloat16_rms),
                 _size(one.largest),
                 _size(one.bfloat16_largest),
+                *([_size(one.sums), _size(one.nearest_sums)] if sums else []),
             ]
             for one in matrices
         ],
-        "lllrrrrr",
+        "lllrrrrr" + "rr" * sums,
     )
 
 
@@ -603,7 +606,7 @@ def _instructions(compiled, words):
         else:
             producer = int(np.searchsorted(producers, number, side="right")) - 1
             vector.append(f"h of layer {producer}, block {number - producers[producer]} (vector file {number})")
-        half = ("", f", {'high' if word['high'] else 'low'} bytes")[word["int8"]]
+        half = f", {'high' if word['high'] else 'low'} bytes" if word.get("int8") else ""
         weight.append(f"{word['weight']}{half}")
         slot.append(
             f"{word['slot']} (slot {word['slot'] - starts[layer]} of the layer): {_SOURCES[Source(word['source'])]}"

@@ -1,0 +1,147 @@
+"""Alignment of a vector block as it is read: from 18-bit mantissas to 9-bit elements with one exponent.
+
+The quarters of a block of h are finished at different times, so how large its largest element is shows only when the
+block is read. Each quarter is kept with a code of its own largest element (:func:`leading_code`); of the block's
+quarters the largest counts. With p = 0..9 bits between the least significant one of a mantissa and of an element::
+
+    element = (mantissa + 2^(p - 1)) >> p, at most 255        signed 9 bits
+    exponent = 9 - p + 4 (15 - largest group of x)            what rows add to their shift
+
+x comes with an exponent, in steps of four bits, already; its code says how far within the largest step.
+"""
+
+import numpy as np
+from amaranth.hdl import Cat, Module, Signal, signed
+from amaranth.lib import data
+from amaranth.lib.wiring import In, Out
+
+from ..numbers import EXPONENT_BITS, EXPONENT_STEP_BITS, NARROW_BITS, NARROW_SHIFT, VECTOR_BITS
+from .broadcast import DelayLine, copies
+from .part import Part, place
+
+__all__ = ["Alignment", "AlignmentLane", "leading_code"]
+
+
+def leading_code(mantissas):
+    """Of signed 18-bit signals: bit p - 1 tells that one of them does not fit in 8 + p bits and a sign.
+
+    Negative ones are taken in one's complement.
+    """
+    places = [[bit ^ mantissa[-1] for bit in mantissa[:-1]] for mantissa in mantissas]
+    return Cat(Cat(bits[p + NARROW_BITS - 2 :] for bits in map(Cat, places)).any() for p in range(1, NARROW_SHIFT + 1))
+
+
+class AlignmentLane(Part):
+    """One mantissa's way to an element. It is rounded for each answer, while the answer is found.
+
+    Attributes
+    ----------
+    mantissa : in, cycle 0
+    select : in, cycle 1: which p it is, one bit for each
+    element : out, cycle 2
+    """
+
+    latency = 2
+    #: Register bits that a bit of ``select`` reaches.
+    reach = NARROW_BITS
+
+    def __init__(self):
+        super().__init__(
+            "alignment_lane",
+            {"mantissa": In(signed(VECTOR_BITS)), "select": In(NARROW_SHIFT + 1), "element": Out(signed(NARROW_BITS))},
+        )
+
+    def elaborate(self, platform):
+        m = Module()
+        low = 0
+        negative = Signal(reset_less=True)
+        m.d.sync += negative.eq(self.mantissa[-1])
+        for p in range(NARROW_SHIFT + 1):
+            answer = Signal(NARROW_BITS, name=f"answer_{p}", reset_less=True)
+            kept = self.mantissa[p : p + NARROW_BITS]
+            m.d.sync += answer.eq(kept + self.mantissa[p - 1] if p else kept)
+            low |= answer & self.select[p].replicate(NARROW_BITS)
+        chosen = Signal(NARROW_BITS)
+        beyond = Signal()
+        element = Signal(signed(NARROW_BITS), name="aligned", reset_less=True)
+        # Rounding up may go one beyond the largest.
+        m.d.comb += [chosen.eq(low), beyond.eq(chosen[-1] & ~negative)]
+        m.d.sync += element.eq(Cat(chosen[:-1] | beyond.replicate(NARROW_BITS - 1), chosen[-1] & negative))
+        m.d.comb += self.element.eq(element)
+        return m
+
+
+class Alignment(Part):
+    """A block's mantissas to its elements and exponent.
+
+    Attributes
+    ----------
+    mantissas : in
+    codes : in, of each quarter, :func:`leading_code`
+    exponent : in, of x, in steps of four bits
+    vector, shift : out, ``latency`` cycles later: the elements, and what rows add to their shifts
+    """
+
+    def __init__(self, config):
+        self.config = config
+        #: One more cycle to spread what is found, where registers reach less.
+        self._wait = int(config.stages.vector_register)
+        self.latency = AlignmentLane.latency + self._wait
+        super().__init__(
+            "alignment",
+            {
+                "mantissas": In(data.ArrayLayout(signed(VECTOR_BITS), config.columns)),
+                "codes": In(data.ArrayLayout(NARROW_SHIFT, config.quarters)),
+                "exponent": In(EXPONENT_BITS),
+                "vector": Out(data.ArrayLayout(signed(NARROW_BITS), config.columns)),
+                "shift": Out(config.exponent_bits),
+            },
+        )
+
+    @staticmethod
+    def positions(mantissas):
+        """Integer model of the codes of h: p of each block, mantissas (..., columns) int64. Of x: of its magnitudes."""
+        places = np.asarray(mantissas, dtype=np.int64)
+        largest = np.max(np.where(places < 0, ~places, places), axis=-1, initial=0)
+        return np.maximum(np.frexp(largest.astype(np.float64))[1].astype(np.int64) - (NARROW_BITS - 1), 0)
+
+    @staticmethod
+    def compute(mantissas, positions):
+        """Integer model: blocks (..., columns) with their p (...) to elements and exponents, that of x not included."""
+        p = np.asarray(positions, dtype=np.int64)[..., None]
+        rounded = (np.asarray(mantissas, dtype=np.int64) + ((1 << p) >> 1)) >> p
+        return np.minimum(rounded, (1 << (NARROW_BITS - 1)) - 1), NARROW_SHIFT - p[..., 0]
+
+    def elaborate(self, platform):
+        m = Module()
+        config, known, reach = self.config, self._wait, self.config.stages.reach.registers
+        mantissas = DelayLine(m, "mantissas", self.mantissas.as_value()).at(known)
+        # Which p it is, for some of the lanes each, and for the exponent.
+        number = 1 + -(-config.columns // (reach // AlignmentLane.reach))
+        largest = [Cat(Cat(code[p] for code in self.codes).any() for p in range(NARROW_SHIFT))]
+        if self._wait:
+            # Two of the answers need a bit of it.
+            largest = copies(m, "largest", largest[0], -(-2 * number // reach))
+        selects = []
+        for i in range(number):
+            reached = Cat(1, largest[i * len(largest) // number], 0)
+            answer = Cat(reached[p] & ~reached[p + 1] for p in range(NARROW_SHIFT + 1))
+            selects += copies(m, f"select_{i}", answer, 1)
+        own, *others = selects
+        for i in range(config.columns):
+            lane = place(m, f"lane_{i}", AlignmentLane())
+            m.d.comb += [
+                lane.mantissa.eq(mantissas.word_select(i, VECTOR_BITS)),
+                lane.select.eq(others[i * len(others) // config.columns]),
+                self.vector[i].eq(lane.element),
+            ]
+        # Of x that is not all zero, what the code says is less than a step.
+        rest = Cat(
+            Cat(own[p] for p in range(NARROW_SHIFT + 1) if (NARROW_SHIFT - p) >> bit & 1).any()
+            for bit in range(NARROW_SHIFT.bit_length())
+        )
+        exponent = DelayLine(m, "exponent", self.exponent).at(known + 1)
+        shift = Signal(config.exponent_bits, name="block_shift", reset_less=True)
+        m.d.sync += shift.eq(rest | (exponent << EXPONENT_STEP_BITS))
+        m.d.comb += self.shift.eq(shift)
+        return m
