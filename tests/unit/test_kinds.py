@@ -17,6 +17,7 @@ from spiccato.network import Network
 from spiccato.program import Program, StateName
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
+from spiccato_sim.analysis.accuracy import matrix_errors
 from spiccato_sim.models import zoo
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.reference import Reference
@@ -40,6 +41,12 @@ def config():
         program_depth=1 << 14,
         epilogues=KINDS,
     )
+
+
+@pytest.fixture(scope="module")
+def narrow(config):
+    """The same with 9x9 multipliers."""
+    return dataclasses.replace(config, name="narrow", columns=8, multiplier="9x9")
 
 
 def rms(values):
@@ -83,6 +90,54 @@ def test_error_is_a_twentieth_of_a_bfloat16_pipelines(kinds, scale, config):
         theirs.append(rms(BFloat16Pipeline(network).run(xs) - exact) / rms(exact))
         assert not machine.marks
     assert 20 * rms(errors) < rms(theirs)
+
+
+def test_error_with_narrow_multipliers(narrow):
+    """All kinds on 9x9 multipliers, with results read by several layers: no more than three bfloat16 pipelines'."""
+    errors, theirs = [], []
+    for seed in range(4):
+        network = zoo.random_network(
+            np.random.default_rng(seed), layers=3, min_size=16, max_size=48, kinds=KINDS, around=True
+        )
+        xs = zoo.inputs(network, 120)
+        exact = Reference(network).run(xs)
+        errors.append(rms(VirtualMachine(compile_program([network], narrow)).run(xs) - exact) / rms(exact))
+        theirs.append(rms(BFloat16Pipeline(network).run(xs) - exact) / rms(exact))
+    assert rms(errors) < 3 * rms(theirs)
+
+
+def test_units_that_there_are_not_count_for_nothing(narrow):
+    """The alignment of a block is that of its units: beside small results, a slot's other lanes have sigmoid(0)."""
+    network = Network(
+        [DenseLayer(drawn(0, (5, 4), spread=0.1)[0], np.full(5, -9.0), "sigmoid"), linear(1, 5, 2)],
+        calibration=np.random.default_rng(5).standard_normal((50, 4)),
+    )
+    program = compile_program([network], narrow)
+    xs = zoo.inputs(network, 30)
+    read = Reference(network).run(xs) - network.output_layer.bias
+    assert rms(VirtualMachine(program).run(xs) - network.output_layer.bias - read) < 0.05 * rms(read)
+
+
+@pytest.mark.parametrize("board", ["config", "narrow"])
+def test_feedback_of_all_kinds(board, request):
+    """Weights of layers that read scaled results, or several ones, are rounded by what they read."""
+    board = request.getfixturevalue(board)
+    rng = np.random.default_rng(2)
+    layers = [gru(1, 6, 9), dense(2, 9, 11, "relu"), dense(3, 20, 10, "relu6"), lstm(4, 21, 7), linear(5, 7, 3)]
+    xs = rng.standard_normal((300, 6))
+    network = Network(layers, calibration=xs + 2 * xs[:, :1], reads=(1, 1, 2, 2, 1))
+    form = board.weight_formats[-1]
+    found = matrix_errors(compile_network(network, board, weight_format=form), network)
+    assert [(one.layer, one.matrix) for one in found] == [
+        (0, "W_ih"),
+        (0, "W_hh"),
+        (1, "W"),
+        (2, "W"),
+        (3, "W_ih"),
+        (3, "W_hh"),
+        (4, "W"),
+    ]
+    assert all(one.sums < 0.98 * one.nearest_sums for one in found if one.weight_format == form), found
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
