@@ -124,6 +124,13 @@ def test_feedback_of_all_kinds(board, request):
     board = request.getfixturevalue(board)
     rng = np.random.default_rng(2)
     layers = [gru(1, 6, 9), dense(2, 9, 11, "relu"), dense(3, 20, 10, "relu6"), lstm(4, 21, 7), linear(5, 7, 3)]
+    # Units of very different size, which count as much as others where they are read.
+    sizes = 2.0 ** rng.integers(-6, 7, 11)
+    layers[1] = DenseLayer(layers[1].weight * sizes[:, None], layers[1].bias * sizes, "relu")
+    for number, field, columns in ((2, "weight", slice(9, 20)), (3, "weight_ih", slice(0, 11))):
+        weight = np.array(getattr(layers[number], field))
+        weight[:, columns] /= sizes
+        layers[number] = dataclasses.replace(layers[number], **{field: weight})
     xs = rng.standard_normal((300, 6))
     network = Network(layers, calibration=xs + 2 * xs[:, :1], reads=(1, 1, 2, 2, 1))
     form = board.weight_formats[-1]
