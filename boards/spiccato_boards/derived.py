@@ -8,7 +8,7 @@ from spiccato.registry import BOARD_SUFFIX, DEFAULT
 
 __all__ = ["board_file"]
 
-_TEXT = '''"""{name} with an accelerator of {cores} x {block}."""
+_TEXT = '''"""{name} with an accelerator of {size}."""
 
 import dataclasses
 
@@ -41,9 +41,7 @@ def board_file(base: str, config: Config) -> str:
     # The new file may lie anywhere.
     base = os.path.abspath(base) if BOARD_SUFFIX in base else base
     fields = "\n".join(f"            {name}={_source(value)}," for name, value in config.to_dict().items())
-    return _TEXT.format(
-        name=name, base=_source(base), cores=config.cores, block=config.block, key=_source(DEFAULT), fields=fields
-    )
+    return _TEXT.format(name=name, base=_source(base), size=config.size, key=_source(DEFAULT), fields=fields)
 
 
 def _source(value: object) -> str:

@@ -37,11 +37,7 @@ def boards(boards, profile, as_json):
         emit_json(rows)
         return
     print_counts(resources.HEADER, resources.cells(rows), left=resources.LEFT)
-    simulated = [
-        f"{target.name} ({target.config.cores} x {target.config.block})"
-        for target in targets().values()
-        if target.simulated_only
-    ]
+    simulated = [f"{target.name} ({target.config.size})" for target in targets().values() if target.simulated_only]
     if simulated and not boards:
         console.print(f"for simulation only, on no device: {', '.join(simulated)}", soft_wrap=True)
 
