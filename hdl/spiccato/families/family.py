@@ -52,7 +52,7 @@ class Profile:
     write_register : bool
         In front of the accumulator file's write ports.
     capture_register : bool
-        Accumulators on their way to the output stream: at its edge.
+        Accumulators on their way to the output stream, and to dense units: at the edge of each.
     input_register : bool
         Between the input stream and its lanes, and behind each block's largest exponent.
     context_register : bool

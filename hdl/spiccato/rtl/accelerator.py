@@ -304,18 +304,20 @@ class Accelerator(Part):
             if len(groups) > 1:
                 finished &= Cat(finish.epilogue == number for number in numbers).any()
             m.d.comb += [word.enable.eq(finished), word.quarter.eq(finish.quarter), word.side.eq(finish.side)]
-            line = DelayLine(m, name, word.as_value())
-            for turn in range(turns):
-                known = line.at(h - VectorFile.h_lead + turn)
-                writes.append((data.View(h_write_layout(config), known), turn * config.cores))
-        (merged, _), *others = writes
+            known = DelayLine(m, name, word.as_value()).at(h - VectorFile.h_lead)
+            writes.append(data.View(h_write_layout(config), known))
+            for turn in range(1, turns):
+                following = Signal(h_write_layout(config), name=f"{name}_turn_{turn}", reset_less=True)
+                m.d.sync += [following.eq(writes[-1]), following.quarter.eq(writes[-1].quarter + config.cores)]
+                writes.append(following)
+        merged, *others = writes
         if others:
             # The schedule has one at a time.
             first, merged = merged, Signal(h_write_layout(config), name="merged_write")
             m.d.comb += merged.eq(first)
-            for write, quarters in others:
+            for write in others:
                 with m.If(write.enable):
-                    m.d.comb += [merged.eq(write), merged.quarter.eq(write.quarter + quarters)]
+                    m.d.comb += merged.eq(write)
         return merged
 
     def _saturated(self, m, known, cores, started):

@@ -20,7 +20,7 @@ from ..numbers import (
     saturate,
 )
 from .activation import ActivationTable, Interpolate, argument_bits
-from .broadcast import DelayLine, chosen, copies
+from .broadcast import DelayLine, chosen, copies, slices
 from .dense import DenseTable, DenseUnit
 from .dsp import Multiply, MultiplyAdd, Registers, saturated
 from .epilogue import Epilogue, register
@@ -309,13 +309,17 @@ class CellUnit(Epilogue):
 
     def _addend(self, m, gru, product):
         """What is added to that product: i g, or a GRU's input part of n."""
+        # A register ahead: the sum's top bits reach a table's argument already.
+        low = DelayLine(m, "sum_g", self.acc_g[: N_BITS - 1]).at(1)
+        parts = slices(N_BITS, self._reach)
         from_input = Signal(signed(N_BITS), name="n_input", reset_less=True)
-        m.d.sync += from_input.eq(saturated(self.acc_g, N_BITS))
+        for bits, top in zip(parts, copies(m, "sum_g_top", self.acc_g[N_BITS - 1 :], len(parts))):
+            m.d.sync += from_input[bits].eq(saturated(Cat(low, top).as_signed(), N_BITS)[bits])
         cycle = self._gates + self._product_fc.latency
         aligned = Signal(signed(_C_SUM_BITS), name="n_aligned")
         other = Signal(signed(_C_SUM_BITS), name="lstm_addend")
         m.d.comb += [
-            aligned.eq(DelayLine(m, "n_input", from_input, 1).at(cycle) << (C_SUM_FRAC_BITS - GATE_FRAC_BITS)),
+            aligned.eq(DelayLine(m, "n_input", from_input, 2).at(cycle) << (C_SUM_FRAC_BITS - GATE_FRAC_BITS)),
             other.eq(product),
         ]
         return self._chosen(gru, cycle, "addend_of_gru", aligned, other).as_signed()

@@ -85,7 +85,7 @@ class DenseUnit(Part):
     Attributes
     ----------
     acc_0 .. acc_3 : in, signed 48, 26 fraction bits
-    dense : in, equal bits, with the accumulators: take them
+    dense : in, equal bits, with the accumulators: take them; a single one if the profile has a ``capture_register``
     function, shift, factor, marks : in, with the accumulators, as the issue word has them
     table_addr : out
     table_word : in, ``DenseTable.latency`` cycles later, from a :class:`DenseTable`
@@ -119,8 +119,10 @@ class DenseUnit(Part):
             p_bits=VECTOR_BITS,
             registers=registers,
         )
+        #: Cycle of the accumulators at the registers that keep them.
+        self._capture = int(stages.capture_register)
         # The row whose turn it is; its table's result; both as they go to the product; and h.
-        self._turn = 1
+        self._turn = self._capture + 1
         self._looked_up = self._turn + self._argument_registers + Rom.latency + self._line.latency
         self._chosen = self._looked_up + 2
         self.latency = self._chosen + self._product.latency
@@ -129,12 +131,13 @@ class DenseUnit(Part):
         self.saturated_latency = self._scaled + 1
         fields = Word(DENSE_FIELDS)
         sizes = [Const(0, DENSE_BITS + 1)] * GATES + [Const(0, field.width) for field in fields]
+        self._takes = len(batches(sizes, self._reach))
         addr_bits = _INDEX_BITS + _SECTION_BITS
         super().__init__(
             "dense_unit",
             {
                 **{f"acc_{row}": In(signed(ACC_BITS)) for row in range(GATES)},
-                "dense": In(len(batches(sizes, self._reach))),
+                "dense": In(1 if self._capture else self._takes),
                 **{field.name: In(field.width) for field in fields},
                 "table_addr": Out(addr_bits),
                 "table_word": In(_BASE_BITS + _SLOPE_BITS),
@@ -231,14 +234,15 @@ class DenseUnit(Part):
         self._kept = {field.name: Signal(field.width, name=f"kept_{field.name}", reset_less=True) for field in fields}
         new = []
         for row in range(GATES):
-            cut = getattr(self, f"acc_{row}")[_CUT:].as_signed()
+            cut = DelayLine(m, f"captured_{row}", getattr(self, f"acc_{row}")[_CUT:]).at(self._capture).as_signed()
             top = cut[DENSE_BITS - 1 :]
             new.append(Cat(saturated(cut, DENSE_BITS).as_unsigned(), top.any() & ~top.all()))
         following = [*rows[1:], Const(0, DENSE_BITS + 1)]
-        settings = [getattr(self, name) for name in self._kept]
+        settings = [DelayLine(m, name, getattr(self, name)).at(self._capture) for name in self._kept]
+        takes = DelayLine(m, "take", self.dense).spread(self._capture, self._takes) if self._capture else self.dense
         registers = [*rows, *self._kept.values()]
         changes = iter(zip([*new, *settings], [*following, *self._kept.values()]))
-        for take, batch in zip(self.dense, batches(registers, self._reach)):
+        for take, batch in zip(takes, batches(registers, self._reach)):
             for kept, (taken, otherwise) in zip(batch, changes):
                 m.d.sync += kept.eq(Mux(take, taken, otherwise))
         return rows[0][:DENSE_BITS].as_signed(), rows[0][-1]

@@ -16,6 +16,12 @@ __all__ = ["Fetch"]
 class Fetch(Part):
     """The fetch loop: of each packet, one after the other, the words behind its model's first ones.
 
+    Parameters
+    ----------
+    config : Config
+    groups : list of lists of slices
+        The slices of a word that have an enable of their own, those together whose gates share a pointer.
+
     Attributes
     ----------
     models : in, table of the models
@@ -25,7 +31,7 @@ class Fetch(Part):
     clear : in, forget all packets
     w_en, w_addr, w_data : in, load of the program memory
     queue : out, the words, by the lower bits of a pointer
-    write_at : out, pointers behind the last word, equal ones
+    write_at : out, pointers behind the last word, equal ones: of each group, and one more
     """
 
     #: Words of the queue: what the loop (address, memory, queue) has in flight, rounded up.
@@ -37,8 +43,8 @@ class Fetch(Part):
     #: From the asking for a word to when it can follow: memory, queue.
     fetch_cycles = Ram.latency + 1
 
-    def __init__(self, config, slices):
-        self.config, self.slices = config, slices
+    def __init__(self, config, groups):
+        self.config, self.groups = config, groups
         self.layout = layout(issue_word(config))
         super().__init__(
             "fetch",
@@ -52,7 +58,7 @@ class Fetch(Part):
                 "w_addr": In((config.program_depth - 1).bit_length()),
                 "w_data": In(self.layout),
                 "queue": Out(self.layout.size).array(self.depth),
-                "write_at": Out(self.pointer_bits).array(2),
+                "write_at": Out(self.pointer_bits).array(len(groups) + 1),
             },
         )
 
@@ -109,14 +115,15 @@ class Fetch(Part):
         # Arrival, known a cycle ahead of the memory's output: so each slice of each word has an enable of its own.
         queue = [Signal(width, name=f"word_{i}", reset_less=True) for i in range(self.depth)]
         fill = Signal(self.depth, init=1, reset_less=True)
-        write_at = [equal_register(f"pointer_{i}", self.pointer_bits) for i in range(2)]
+        write_at = [equal_register(f"pointer_{i}", self.pointer_bits) for i in range(len(self.write_at))]
         under_way = DelayLine(m, "advance", advance)
         arriving = under_way.at(Ram.latency - 1)
         arrived = Signal(reset_less=True)
         m.d.sync += [arrived.eq(arriving), *(pointer.eq(pointer + arrived) for pointer in write_at)]
         with m.If(arriving):
             m.d.sync += fill.eq(fill.rotate_left(1))
-        for bits, arrives in zip(self.slices, under_way.spread(Ram.latency - 1, len(self.slices), "arriving")):
+        slices = [bits for group in self.groups for bits in group]
+        for bits, arrives in zip(slices, under_way.spread(Ram.latency - 1, len(slices), "arriving")):
             for i, word in enumerate(queue):
                 write = equal_register(f"write_{i}_{bits.start}")
                 m.d.sync += write.eq(arrives & fill[i])

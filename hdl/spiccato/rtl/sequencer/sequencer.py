@@ -142,7 +142,8 @@ class Sequencer(Part):
         fetch_dropped, dropped = (equal_register(f"dropped_{i}", init=1, resettable=True) for i in range(2))
         m.d.sync += [fetch_dropped.eq(self.drop), dropped.eq(self.drop)]
 
-        fetch = place(m, "fetch", Fetch(config, parts))
+        groups = batches(parts, config.stages.reach.registers - Fetch.pointer_bits, bits=lambda _: Gate.pointed)
+        fetch = place(m, "fetch", Fetch(config, groups))
         heads = place(m, "heads", Heads(config, parts))
         for part, clear in ((fetch, fetch_dropped), (heads, dropped)):
             m.d.comb += [
@@ -179,13 +180,14 @@ class Sequencer(Part):
         change = Cat(self.block_ready ^ use_block, (use_block & ~self.block_ready).replicate(len(blocks) - 1))
         m.d.sync += blocks.eq(blocks + change)
         cleared = copies(m, "cleared", dropped, number + 1)
+        pointers = [pointer for group, pointer in zip(groups, fetch.write_at) for _ in group]
         head_conditions, queue_conditions = (
             [(word.start, word.wait_block, word.commit) for word in (data.View(self.layout, bits) for bits in words)]
             for words in (heads.words, fetch.queue)
         )
         for gate, clear, pointer in [
-            *((gate, copy, fetch.write_at[0]) for (gate, _), copy in zip(slices, cleared)),
-            *((gate, cleared[-1], fetch.write_at[1]) for gate in (*issuing, account, watching)),
+            *((gate, copy, pointer) for (gate, _), copy, pointer in zip(slices, cleared, pointers)),
+            *((gate, cleared[-1], fetch.write_at[-1]) for gate in (*issuing, account, watching)),
         ]:
             gate.connect(m, head_conditions, queue_conditions, pointer, heads.ready, have_block, may_start, clear)
         for gate, bits in slices:
