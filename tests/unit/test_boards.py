@@ -174,8 +174,8 @@ def test_a_memory_of_less_than_half_a_block_takes_half():
 def test_unknown_board_names_the_known_ones():
     with pytest.raises(
         BoardError,
-        match=r"unknown board 'u250'; known: ia420f, ia420f-kinds, ia420f-windows, ia840f, ia840f-kinds, test4, test8, "
-        r"ulx3s, ulx3s-kinds, v80, v80-kinds, or",
+        match=r"unknown board 'u250'; known: ia420f, ia420f-fast, ia420f-kinds, ia420f-windows, ia840f, ia840f-fast, "
+        r"ia840f-kinds, test4, test8, ulx3s, ulx3s-fast, ulx3s-kinds, v80, v80-fast, v80-kinds, or",
     ):
         find("u250")
 

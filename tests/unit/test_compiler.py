@@ -162,7 +162,9 @@ def test_fit_message():
     with pytest.raises(FitError, match=r"lstm_large.*ia420f.*weight memory 1830 of 1024 words.*would fit: .*v80"):
         compile_network(zoo.build("lstm_large"), configuration("ia420f"))
     with pytest.raises(
-        FitError, match=r"weight memory 3630 of 1024 words.*would fit: ia840f with int8 weights, v80 with int16"
+        FitError,
+        match=r"weight memory 3630 of 1024 words.*would fit: ia840f with int8 weights, ia840f-fast with int8 weights, "
+        r"v80 with int16",
     ):
         compile_network(zoo.build("lstm_large"), configuration("ia420f"), weight_format="int16")
 
@@ -391,7 +393,9 @@ def test_program_memory_is_counted_with_idle_words(tiny, depth, fits):
     assert needs == (
         "network 'lstm_tiny' does not fit 'mine' with auto weights: needs program memory 64 of 63 issue words"
     )
-    assert {option.split()[0] for option in fitting.split(", ")} == {"ia420f", "ia420f-windows", "ia840f", "v80"}
+    assert {option.split()[0] for option in fitting.split(", ")} == {
+        *("ia420f", "ia420f-fast", "ia420f-windows", "ia840f", "ia840f-fast", "v80", "v80-fast")
+    }
     for option in fitting.split(", "):
         board, weights = option.split()[::2]
         assert len(compile_network(tiny, configuration(board), weight_format=weights).words) > 0
@@ -402,11 +406,12 @@ def test_what_would_fit_is_named_alone():
     network = Network((LSTMLayer(np.zeros((4, 2000)), np.zeros((4, 1))),))
     with pytest.raises(
         FitError,
-        match="needs input buffer 63 of 32 blocks; would fit: ia840f with int16 weights, ia840f with int8 weights$",
+        match="needs input buffer 63 of 32 blocks; would fit: ia840f with int16 weights, ia840f with int8 weights, "
+        "ia840f-fast with int8 weights$",
     ):
         compile_network(network, configuration("ia420f"))
-    for weights in ("int16", "int8"):
-        compile_network(network, configuration("ia840f"), weight_format=weights)
+    for board, weights in (("ia840f", "int16"), ("ia840f", "int8"), ("ia840f-fast", "int8")):
+        compile_network(network, configuration(board), weight_format=weights)
 
 
 def test_far_too_large_a_network_is_refused_without_its_schedule(monkeypatch):

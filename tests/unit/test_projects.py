@@ -356,7 +356,7 @@ RESULT = {
     [
         ({"schema": 2}, "not a result of schema 1"),
         ({"board": "u250"}, "unknown board 'u250'"),
-        ({"board": "x.py"}, "unknown board 'x.py'; known: ulx3s, ulx3s-kinds, ia420f"),
+        ({"board": "x.py"}, "unknown board 'x.py'; known: ulx3s, ulx3s-fast, ulx3s-kinds, ia420f"),
         ({"part": "AGFB027R25A2E2V"}, "the part of ia420f is AGFB014R24B2E2V, not AGFB027R25A2E2V"),
         ({"target": 7}, "target must not be 7"),
         ({"clock": 7}, "clock is not an object"),
@@ -410,7 +410,10 @@ def test_old_results_do_not_survive_a_new_project(project):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["project", "--board", "u250"], "unknown board 'u250'; known: ia420f, ia420f-kinds, ia420f-windows, ia840f"),
+        (
+            ["project", "--board", "u250"],
+            "unknown board 'u250'; known: ia420f, ia420f-fast, ia420f-kinds, ia420f-windows",
+        ),
         (["project", "--compare", "none.json"], "none.json: No such file"),
     ],
 )

@@ -164,8 +164,17 @@ def test_another_package_brings_boards(tmp_path, monkeypatch):
     registry._installed.cache_clear()
     try:
         assert list(boards()) == [
-            *("ulx3s", "ulx3s-kinds", "ia420f", "ia420f-kinds", "ia420f-windows", "my_board"),
-            *("ia840f", "ia840f-kinds", "v80", "v80-kinds"),
+            *(
+                "ulx3s",
+                "ulx3s-fast",
+                "ulx3s-kinds",
+                "ia420f",
+                "ia420f-fast",
+                "ia420f-kinds",
+                "ia420f-windows",
+                "my_board",
+            ),
+            *("ia840f", "ia840f-fast", "ia840f-kinds", "v80", "v80-fast", "v80-kinds"),
         ]
         assert json.loads(run("compile", MODEL, "--board", "my_board", "--json"))["board"] == "my_board"
         (folder / "again.py").write_text(code("python"))
