@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("onnxruntime")
 
 from spiccato.errors import SpiccatoError
+from spiccato.layers import ACTIVATIONS, DenseLayer, GRULayer, LinearLayer, LSTMLayer
+from spiccato.network import Network
 from spiccato_sim.analysis import onnx_runtime
 from spiccato_sim.models import zoo
 from spiccato_sim.models.reference import Reference
@@ -36,6 +38,28 @@ def test_same_network(network, monkeypatch):
     assert timed.outputs == pytest.approx(Reference(network).run(xs), abs=1e-5)
     assert 0 < timed.median_us <= timed.p99_us
     assert onnx_runtime.processor()
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_all_kinds(activation, monkeypatch):
+    """GRU layers and dense ones of each function, behind one and several layers, linear ones in between."""
+    monkeypatch.setattr(onnx_runtime, "STEPS", 10)
+    rng = np.random.default_rng(5)
+
+    def drawn(*shape):
+        return rng.uniform(-1, 1, shape)
+
+    network = Network(
+        [
+            GRULayer(drawn(12, 3), drawn(12, 4), drawn(12), drawn(12), h0=drawn(4)),
+            LinearLayer(drawn(5, 4), drawn(5)),
+            DenseLayer(3 * drawn(7, 5), drawn(7), activation),
+            LSTMLayer(drawn(8, 12), drawn(8, 2), drawn(8), drawn(8), h0=drawn(2), c0=drawn(2)),
+        ],
+        reads=(1, 1, 1, 2),
+    )
+    xs = zoo.inputs(network, 20)
+    assert onnx_runtime.timed(network, xs).outputs == pytest.approx(Reference(network).run(xs), abs=1e-5)
 
 
 def test_missing_package(network, monkeypatch):

@@ -3,14 +3,16 @@
 import importlib
 import platform
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spiccato.errors import SpiccatoError
-from spiccato.layers import LinearLayer, LSTMLayer
+from spiccato.layers import DenseLayer, GRULayer, LinearLayer, LSTMLayer
 from spiccato.network import Network
 
 __all__ = ["Timed", "processor", "timed"]
@@ -19,8 +21,23 @@ __all__ = ["Timed", "processor", "timed"]
 STEPS, WARM_UP = 1000, 50
 #: Operator set and file format: old enough for any ONNX Runtime of today.
 _OPSET, _IR = 17, 8
-#: ONNX has an LSTM's rows in the order i, o, f, g; layers have i, f, g, o.
-_GATES = (0, 3, 1, 2)
+#: Of recurrent layers: ONNX's operator, its order of the layer's gates, and what it is told. An LSTM's rows i, f, g, o
+#: are i, o, f, g there, a GRU's r, z, n are z, r, n.
+_RECURRENT: dict[type, tuple[str, tuple[int, ...], dict[str, int]]] = {
+    LSTMLayer: ("LSTM", (0, 3, 1, 2), {}),
+    GRULayer: ("GRU", (1, 0, 2), {"linear_before_reset": 1}),
+}
+#: Of dense layers: functions that are an operator, and such that are a range.
+_OPERATORS = {
+    "relu": "Relu",
+    "leaky_relu": "LeakyRelu",
+    "elu": "Elu",
+    "sigmoid": "Sigmoid",
+    "tanh": "Tanh",
+    "hard_sigmoid": "HardSigmoid",
+}
+_CLIPPED = {"relu6": (0, 6), "hard_tanh": (-1, 1)}
+_EXPECTED = "LSTM, GRU, dense and linear layers"
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -47,7 +64,7 @@ def timed(network: Network, xs: NDArray[np.float64]) -> Timed:
     Raises
     ------
     SpiccatoError
-        If ONNX Runtime is not installed, or the network has layers other than LSTM and linear ones.
+        If ONNX Runtime is not installed, or the network has layers of another kind.
     """
     runtime = _package("onnxruntime")
     options = runtime.SessionOptions()
@@ -55,9 +72,9 @@ def timed(network: Network, xs: NDArray[np.float64]) -> Timed:
     session = runtime.InferenceSession(_model(network), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     states = {}
-    for number, layer in enumerate(network.hidden_layers):
-        for name, values in zip("hc", layer.initial_state):
-            states[f"{name}{number}"] = _vector(values)
+    for number, layer in enumerate(network.layers):
+        for kind, values in zip(layer.state_kinds, layer.initial_state):
+            states[f"{kind}{number}"] = _vector(values)
     inputs, outputs, times = [_vector(x) for x in xs], [], []
     for step in range(max(len(xs), WARM_UP + STEPS)):
         x = inputs[step % len(xs)]
@@ -93,51 +110,100 @@ def _vector(values):
 
 def _model(network: Network) -> bytes:
     """One timestep in float32: x and all states in, y and all states out."""
-    onnx = _package("onnx")
-    helper, numpy_helper = onnx.helper, onnx.numpy_helper
-    nodes, constants, states = [], [], []
-    last = "x"
+    graph = _Graph()
+    results = ["x"]
+    for number, (layer, reads) in enumerate(zip(network.layers, network.layer_reads)):
+        # What layers before it gave, one behind the other.
+        read = results[-1] if reads == 1 else graph.node("Concat", results[-reads:], axis=-1)
+        if isinstance(layer, LSTMLayer | GRULayer):
+            results.append(graph.recurrent(layer, number, read))
+        elif isinstance(layer, DenseLayer):
+            results.append(graph.activated(layer, graph.linear(layer, read)))
+        elif isinstance(layer, LinearLayer):
+            results.append(graph.linear(layer, read))
+        else:
+            raise SpiccatoError(f"no way to run a {layer.title} in ONNX Runtime; expected {_EXPECTED}")
+    return graph.model(network, results[-1])
 
-    def constant(name, array):
-        constants.append(numpy_helper.from_array(np.ascontiguousarray(array, dtype=np.float32), name))
+
+class _Graph:
+    """A graph in the making; names of values are handed around."""
+
+    def __init__(self) -> None:
+        self._onnx = _package("onnx")
+        self._nodes: list[Any] = []
+        self._constants: list[Any] = []
+        self._states: list[tuple[str, int]] = []
+
+    def _constant(self, values: Any) -> str:
+        name = f"constant{len(self._constants)}"
+        array = np.ascontiguousarray(values, dtype=np.float32)
+        self._constants.append(self._onnx.numpy_helper.from_array(array.reshape(np.shape(values)), name))
         return name
 
-    def declared(name, size):
-        return helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1, 1, size])
+    def node(self, kind: str, inputs: Sequence[str], **attributes: Any) -> str:
+        """A node of one result: the name of that."""
+        name = f"result{len(self._nodes)}"
+        self._nodes.append(self._onnx.helper.make_node(kind, inputs, [name], **attributes))
+        return name
 
-    for number, layer in enumerate(network.layers):
-        if isinstance(layer, LSTMLayer):
-            arrays = {
-                "W": _reordered(layer.weight_ih),
-                "R": _reordered(layer.weight_hh),
-                "B": np.concatenate([_reordered(layer.bias_ih), _reordered(layer.bias_hh)]),
-            }
-            own = [constant(f"{name}{number}", array[None]) for name, array in arrays.items()]
-            given = [f"{name}{number}" for name in "hc"]
-            new = [f"{name}_new" for name in given]
-            nodes.append(helper.make_node("LSTM", [last, *own, "", *given], ["", *new], hidden_size=layer.output_size))
-            states += [(name, layer.output_size) for name in given]
-            last = new[0]
-        elif isinstance(layer, LinearLayer):
-            weight, bias = constant(f"W{number}", layer.weight.T), constant(f"B{number}", layer.bias)
-            nodes.append(helper.make_node("MatMul", [last, weight], [f"p{number}"]))
-            nodes.append(helper.make_node("Add", [f"p{number}", bias], [f"y{number}"]))
-            last = f"y{number}"
-        else:
-            raise SpiccatoError(f"no way to run a {layer.title} in ONNX Runtime; expected LSTM and linear layers")
-    nodes.append(helper.make_node("Identity", [last], ["y"]))
-    graph = helper.make_graph(
-        nodes,
-        network.name,
-        [declared("x", network.input_size), *(declared(*state) for state in states)],
-        [declared("y", network.output_size), *(declared(f"{name}_new", size) for name, size in states)],
-        constants,
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
-    return model.SerializeToString()
+    def linear(self, layer: LinearLayer | DenseLayer, x: str) -> str:
+        """Weights and bias of a layer."""
+        product = self.node("MatMul", [x, self._constant(layer.weight.T)])
+        return self.node("Add", [product, self._constant(layer.bias)])
+
+    def activated(self, layer: DenseLayer, x: str) -> str:
+        """The layer's function of its sums."""
+        if layer.activation == "identity":
+            return x
+        if layer.activation in _CLIPPED:
+            return self.node("Clip", [x, *map(self._constant, _CLIPPED[layer.activation])])
+        if layer.activation == "silu":
+            return self.node("Mul", [x, self.node("Sigmoid", [x])])
+        if layer.activation == "gelu":
+            # The operator set has no other.
+            of_normal = self.node("Erf", [self.node("Div", [x, self._constant(np.sqrt(2))])])
+            doubled = self.node("Mul", [x, self.node("Add", [of_normal, self._constant(1)])])
+            return self.node("Div", [doubled, self._constant(2)])
+        parameters = {} if layer.alpha is None else {"alpha": layer.alpha}
+        return self.node(_OPERATORS[layer.activation], [x], **parameters)
+
+    def recurrent(self, layer: LSTMLayer | GRULayer, number: int, x: str) -> str:
+        """A layer that reads its states, and gives new ones."""
+        operator, order, attributes = _RECURRENT[type(layer)]
+        weights = [_reordered(layer.weight_ih, order), _reordered(layer.weight_hh, order)]
+        biases = np.concatenate([_reordered(layer.bias_ih, order), _reordered(layer.bias_hh, order)])
+        given = [f"{kind}{number}" for kind in layer.state_kinds]
+        new = [f"{name}_new" for name in given]
+        own = [self._constant(array[None]) for array in (*weights, biases)]
+        self._nodes.append(
+            self._onnx.helper.make_node(
+                operator, [x, *own, "", *given], ["", *new], hidden_size=layer.output_size, **attributes
+            )
+        )
+        self._states += [(name, layer.output_size) for name in given]
+        return new[0]
+
+    def model(self, network: Network, result: str) -> bytes:
+        """The whole, serialised."""
+        helper = self._onnx.helper
+
+        def declared(name: str, size: int) -> Any:
+            return helper.make_tensor_value_info(name, self._onnx.TensorProto.FLOAT, [1, 1, size])
+
+        self._nodes.append(helper.make_node("Identity", [result], ["y"]))
+        graph = helper.make_graph(
+            self._nodes,
+            network.name,
+            [declared("x", network.input_size), *(declared(*state) for state in self._states)],
+            [declared("y", network.output_size), *(declared(f"{name}_new", size) for name, size in self._states)],
+            self._constants,
+        )
+        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", _OPSET)], ir_version=_IR)
+        return model.SerializeToString()
 
 
-def _reordered(rows: NDArray) -> NDArray:
-    """Rows of an LSTM layer in ONNX's order of gates."""
-    gates = rows.reshape(len(_GATES), -1, *rows.shape[1:])
-    return gates[list(_GATES)].reshape(rows.shape)
+def _reordered(rows: NDArray, order: Sequence[int]) -> NDArray:
+    """A layer's rows with their gates in ONNX's order."""
+    gates = rows.reshape(len(order), -1, *rows.shape[1:])
+    return gates[list(order)].reshape(rows.shape)
