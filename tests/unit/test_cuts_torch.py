@@ -45,6 +45,12 @@ REFUSED = {
         r"nn.Conv1d 'conv' .*: conv1d on the model's input is not supported \(a convolution stays on the host\)",
         {"from_": "lstm", "to": "fc"},
     ),
+    "convolution over many steps": (
+        lambda: Own(lambda m, x: m.fc(m.lstm(m.conv(x).mT)[0][:, -1]), conv=nn.Conv1d(2, 5, 12)),
+        torch.randn(1, 2, 30),
+        r"nn.Conv1d 'conv' .*: conv1d on the model's input is not supported \(a convolution stays on the host\)",
+        {"from_": "lstm", "to": "fc"},
+    ),
     "convolutions with activations in place": (
         lambda: Own(
             lambda m, x: m.fc(m.lstm(m.front(x).mT)[0][:, -1]),

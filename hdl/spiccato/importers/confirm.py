@@ -12,11 +12,15 @@ from ..network import Network
 from .cut import Refusal
 from .stages import Misfit
 
-__all__ = ["SIZES", "confirm", "same_layers"]
+__all__ = ["LONG_SIZES", "SIZES", "confirm", "same_layers"]
 
 #: What importers put in for sizes that a model leaves open: (steps, sequences), different and more than one. A model
 #: counts as read when both pairs give the same network: an index that is the last step's for one is not for the other.
 SIZES = ((5, 3), (7, 4))
+
+#: What they put in if a model that does what is not supported takes none of those: a convolution without padding needs
+#: as many steps as its kernel has. Either size may be that of time.
+LONG_SIZES = ((1021, 3), (5, 1021))
 
 #: Sizes with which a model is run again, in groups; of each group, the first that it takes. Either size may be that of
 #: time. A window over time shows only where there are more steps than it has.

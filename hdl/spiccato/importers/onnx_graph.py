@@ -5,7 +5,7 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import google.protobuf.message
 import onnx
@@ -15,7 +15,7 @@ import onnx.version_converter
 
 from ..errors import ModelError
 from ..network import Network
-from .confirm import SIZES, confirm
+from .confirm import LONG_SIZES, SIZES, confirm
 from .cut import WHOLE, Cut
 from .onnx_patterns import with_gelu_nodes
 from .onnx_recurrent import RECURRENT
@@ -72,7 +72,14 @@ def convert(model: onnx.ModelProto, name: str, cut: Cut = WHOLE) -> Network:
 
     # Where the data's sizes are open, those of state may still be of one sequence.
     pairs = (SIZES[0], (SIZES[0][0], 1), (1, SIZES[0][0])) if states else SIZES[:1]
-    for form, state_form, pair in itertools.product(_forms(data, features), _state_forms(data, states, units), pairs):
+
+    def attempts():
+        forms, state_forms = list(_forms(data, features)), list(_state_forms(data, states, units))
+        yield from itertools.product(forms, state_forms, pairs)
+        if chance is None and first_error is not None and first_error.refusal is not None:
+            yield from itertools.product(forms, state_forms, LONG_SIZES)
+
+    for form, state_form, pair in attempts():
 
         def run(shape, state_form=state_form):
             return GraphRun(graph, opsets, cut).network(name, {data.name: shape} | state_form(shape))
@@ -81,6 +88,8 @@ def convert(model: onnx.ModelProto, name: str, cut: Cut = WHOLE) -> Network:
         try:
             network = run(shape)
         except Misfit as error:
+            if error.refusal is not None and error.refusal.cuts:
+                raise error.refusal from None
             first_error = first_error or error
             continue
         chance = chance or network
@@ -89,7 +98,8 @@ def convert(model: onnx.ModelProto, name: str, cut: Cut = WHOLE) -> Network:
     if chance is not None:
         return chance
     # There is a shape to try, at least.
-    raise cast(Misfit, first_error)
+    assert first_error is not None
+    raise first_error.refusal or first_error
 
 
 def _checked(model: onnx.ModelProto) -> onnx.ModelProto:

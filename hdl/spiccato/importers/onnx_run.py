@@ -102,7 +102,9 @@ class GraphRun:
         return network_of(self.chain, results, name)
 
     def _telling(self, error: ModelError) -> ModelError:
-        return error if isinstance(error, Misfit) and not self.chain.refused else self.chain.refusal(error)
+        if not isinstance(error, Misfit):
+            return self.chain.refusal(error)
+        return Misfit(str(error), self.chain.refusal()) if self.chain.refused else error
 
     def _give_inputs(self, first: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
         given = [value for value in self._graph.input if value.name not in self._values]
@@ -243,4 +245,4 @@ class GraphRun:
         shapes = [told.get(name) for name in node.proto.output]
         if any(labelled) and None not in shapes:
             return [self.chain.foreign(node.place, shape) for shape in shapes if shape is not None]
-        raise self.chain.refusal()
+        raise Misfit(f"{node.place} cannot be executed")

@@ -24,7 +24,14 @@ _RESULT = "the result of "
 
 
 class Misfit(ModelError):
-    """Sizes that do not go together; with an input of another shape they might."""
+    """Sizes that do not go together; with an input of another shape they might.
+
+    ``refusal`` is what the model did before that is not supported, if anything.
+    """
+
+    def __init__(self, message: str, refusal: Refusal | None = None) -> None:
+        super().__init__(message)
+        self.refusal = refusal
 
 
 class Names(NamedTuple):

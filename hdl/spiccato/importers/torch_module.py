@@ -14,7 +14,7 @@ from torch import nn
 
 from ..errors import ModelError
 from ..network import Network
-from .confirm import SIZES, confirm
+from .confirm import LONG_SIZES, SIZES, confirm
 from .cut import WHOLE, Cut
 from .torch_kept import tensors
 from .torch_operations import SUPPORTED
@@ -148,7 +148,19 @@ def _state_forms(module: nn.Module) -> list[StateShapes]:
 
 
 def _search(module: nn.Module, cut: Cut) -> Network:
-    """The network by the first of the usual shapes of an input that the module takes.
+    """The network by the first of the usual shapes of an input that the module takes."""
+    failures: list[Failure] = []
+    for sizes in (SIZES[0], LONG_SIZES[0]):
+        network = _first_that_fits(module, cut, sizes, failures)
+        if network is not None:
+            return network
+        if not any(failure.refusal for failure in failures):
+            break
+    raise max(failures, key=lambda failure: failure.refusal is not None).error(module)
+
+
+def _first_that_fits(module: nn.Module, cut: Cut, sizes: tuple[int, int], failures: list[Failure]) -> Network | None:
+    """The same with these numbers of steps and sequences, or None; ``failures`` gets those of the others.
 
     A shape of a single step counts only if none of several steps does: there, any step is the last one. So does one
     that fits by chance, with one number of steps and sequences only.
@@ -160,11 +172,11 @@ def _search(module: nn.Module, cut: Cut) -> Network:
         for form in _FORMS[0 if features == 1 else 1 :]
         for states in state_forms
     ]
-    failures, single = [], None
+    single = None
     fixed_shapes: list[tuple[int, ...]] = []
     for form, states in attempts:
         run = Run(module, states, cut)
-        shape = form(*SIZES[0])
+        shape = form(*sizes)
         try:
             network = run.network(shape)
         except Failure as failure:
@@ -185,8 +197,6 @@ def _search(module: nn.Module, cut: Cut) -> Network:
         if run.chain.steps() != 1 and taken >= is_open:
             return network
         single = single or network
-    if single is None:
-        raise max(failures, key=lambda failure: failure.refusal is not None).error(module)
     return single
 
 
