@@ -206,7 +206,9 @@ def test_a_board_that_makes_no_sense_is_refused(changes, message):
 
 @pytest.mark.parametrize("board", boards().values(), ids=boards())
 def test_presets_fit_with_room_to_place_and_route(board):
-    needed = check(board.config, board, share=0.85)
+    # Where the tools know no 9x9 multiplier, each product takes a whole block, and hardly anything else takes any.
+    share = 0.95 if board.name == "ulx3s-fast" else 0.85
+    needed = check(board.config, board, share=share)
     # An order of magnitude: a cell for each register, of which an ALM has four and a LUT two.
     assert 0 < needed.logic < 0.65 * board.resources.logic
 

@@ -399,7 +399,8 @@ def test_estimate_of_what_does_not_fit(tmp_path):
     wide = tmp_path / "wide.safetensors"
     save_safetensors(network, wide)
     result = refused(
-        "network 'wide' fits no board in any weight format; v80 with int8 weights: needs output queue 125 of 32 beats",
+        "network 'wide' fits no board in any weight format; v80-fast with int8 weights: needs output queue 125 of 32 "
+        "beats",
         "estimate",
         wide,
     )

@@ -141,21 +141,22 @@ def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False
 
 def _fed_back(weights, numbers, least, step, bits, moments):
     """Mantissas, and numbers of scales, of least error: those that hold a row's largest weight, or smaller ones."""
-    flat, best = weights.reshape(-1, len(moments)), None
-    for less in range(_SMALLER + 1):
+    flat = weights.reshape(-1, len(moments))
+
+    def rounded(less):
+        """Mantissas, numbers of scales and errors of rows whose scales are so many steps smaller."""
         tried = np.maximum(numbers - less * step, least).reshape(-1)
         values = _mantissas(flat, tried, bits)
-        rounded = fed_back(values, moments, (1 << (bits - 1)) - 1)
-        errors = row_errors(rounded - values, moments) * _scales(tried) ** 2
-        if best is None:
-            best = rounded, tried, errors
-        else:
-            better = errors < best[2]
-            best = tuple(
-                np.where(better[:, None] if new.ndim > 1 else better, new, old)
-                for new, old in zip((rounded, tried, errors), best)
-            )
-    return best[0].reshape(weights.shape), best[1].reshape(numbers.shape)
+        mantissas = fed_back(values, moments, (1 << (bits - 1)) - 1)
+        return mantissas, tried, row_errors(mantissas - values, moments) * _scales(tried) ** 2
+
+    mantissas, used, errors = rounded(0)
+    for less in range(1, _SMALLER + 1):
+        others, tried, new_errors = rounded(less)
+        better = new_errors < errors
+        mantissas = np.where(better[:, None], others, mantissas)
+        used, errors = np.where(better, tried, used), np.where(better, new_errors, errors)
+    return mantissas.reshape(weights.shape), used.reshape(numbers.shape)
 
 
 def halved_rows(rows: Sequence[str], shape: tuple[int, ...]) -> NDArray[np.int64]:

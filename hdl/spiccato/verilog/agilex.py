@@ -72,9 +72,11 @@ def _quad(part):
     """Four products and their sum, if they are not too large."""
     if max(signed_width(factor.shape()) for factor in part.factors[0]) > _QUAD or len(part.p) > _QUAD_RESULT:
         return None
-    operands = {}
-    for product, (a, b) in zip("abcd", part.factors):
-        operands |= {f"{product}x": (_QUAD, b), f"{product}y": (_QUAD, a)}
+    operands = {
+        f"{product}{port}": (_QUAD, factor)
+        for product, (a, b) in zip("abcd", part.factors)
+        for port, factor in (("x", b), ("y", a))
+    }
     return _block(part, "m9x9_sumof4", operands)
 
 
