@@ -33,7 +33,8 @@ _DEFAULT = Config(
     program_depth=8192,
     clock_mhz=300.0,
 )
-_KINDS = dataclasses.replace(_DEFAULT, name="v80-kinds", epilogues=ALL_KINDS)
+# Words for all kinds are wider; with half as many, an address reaches half as many memory blocks.
+_KINDS = dataclasses.replace(_DEFAULT, name="v80-kinds", epilogues=ALL_KINDS, program_depth=4096)
 
 BOARD = Board(
     configurations={"default": _DEFAULT, "kinds": _KINDS},

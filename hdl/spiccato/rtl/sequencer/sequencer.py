@@ -151,7 +151,7 @@ class Sequencer(Part):
 
         groups = batches(parts, config.stages.reach.registers - Fetch.pointer_bits, bits=lambda _: Gate.pointed)
         fetch = place(m, "fetch", Fetch(config, groups))
-        heads = place(m, "heads", Heads(config, parts))
+        heads = place(m, "heads", Heads(config))
         for part, clear in ((fetch, fetch_dropped), (heads, dropped)):
             m.d.comb += [
                 part.announce.eq(self.announce),
