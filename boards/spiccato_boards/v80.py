@@ -33,7 +33,8 @@ _DEFAULT = Config(
     program_depth=8192,
     clock_mhz=300.0,
 )
-_KINDS = dataclasses.replace(_DEFAULT, name="v80-kinds", epilogues=ALL_KINDS)
+# Words for all kinds are wider; with half as many, an address reaches half as many memory blocks.
+_KINDS = dataclasses.replace(_DEFAULT, name="v80-kinds", epilogues=ALL_KINDS, program_depth=4096)
 # Three 9x8 multipliers where one of 27x24 is. As many cores as 85 % of the DSP blocks make. Weights of 8 bits take half
 # the depth, so that two rows share their UltraRAM; slots are twice as large.
 _FAST = dataclasses.replace(

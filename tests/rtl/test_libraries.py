@@ -37,8 +37,14 @@ LIBRARIES = {
 }
 #: The primitives of each.
 PRIMITIVE = {"agilex7": "tennm_mac", "ecp5": "MULT18X18D", "ultrascaleplus": "DSP48E2", "versal": "DSP58"}
-#: The stages that the tool is left to infer.
-INFERRED = {("agilex7", "dsp_interpolate_line"), ("ultrascaleplus", "dsp_multiply_u18_s27")}
+#: The stages that the tool is left to infer: what is added to a product is no input of Agilex' block outside a chain.
+INFERRED = {
+    *(
+        ("agilex7", f"dsp_{name}")
+        for name in ("interpolate_line", "dense_line", "dense_product", "output_sum", "update_product")
+    ),
+    ("ultrascaleplus", "dsp_multiply_u18_s27"),
+}
 
 _BOTH = Registers(operands=True, product=True)
 #: Beyond what the boards have: other combinations of signs, of registers, of widths at their ends.
@@ -93,8 +99,8 @@ def renamed(part, prefix):
 @functools.cache
 def all_stages():
     """(family, stage, its kind in the board) of all boards in all profiles, each once."""
-    configs = [config for board in boards().values() for config in board.configurations.values()]
-    configs.append(dataclasses.replace(configuration("v80"), family="ultrascaleplus"))
+    configs = [board.config for board in boards().values()]
+    configs += [dataclasses.replace(configuration(name), family="ultrascaleplus") for name in ("v80", "v80-kinds")]
     found = {}
     for config in configs:
         for profile in FAMILIES[config.family].profiles:

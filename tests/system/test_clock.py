@@ -113,7 +113,7 @@ class SharedReader(Reader):
     "module, name, wider, driver",
     [
         pytest.param(
-            lane, "copies", lambda m, name, value, number: [value] * number, r"step\.output\.load", id="lanes"
+            lane, "copies", lambda m, name, value, number: [value] * number, r"step\.output_\d+\.load", id="lanes"
         ),
         pytest.param(link, "held_reset", lambda m, name: ResetSignal(), "input rst", id="reset"),
         pytest.param(link, "Reader", SharedReader, "settled_0", id="state"),

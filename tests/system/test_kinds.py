@@ -54,6 +54,7 @@ def test_many_lanes(family, profile, build_folder):
         name="lanes",
         cores=2,
         block=16,
+        columns=16,
         family=family,
         profile=profile,
         epilogues=("gru", "lstm", "dense"),

@@ -1,6 +1,7 @@
 """The simulation runner, by its own small test bench; and that it notices every way to fail."""
 
 import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
 
 import pytest
 
@@ -11,8 +12,6 @@ pytest.importorskip("cocotb_tools")
 from spiccato.registry import configuration
 from spiccato_sim.benches.runner import build, run
 from spiccato_sim.benches.simulators import SimulationError, icarus_available
-
-#: Kept between test runs.
 
 needs_icarus = pytest.mark.skipif(not icarus_available(), reason="Icarus Verilog (iverilog) is not installed")
 
@@ -169,8 +168,8 @@ def test_waves_are_not_recorded_unasked(test4, tmp_path, monkeypatch):
 
 @needs_icarus
 def test_processes_that_build_the_same(tmp_path):
-    with multiprocessing.get_context("spawn").Pool(2) as pool:
-        first, second = pool.starmap(_build_icarus, [(tmp_path,)] * 2)
+    with ProcessPoolExecutor(2, mp_context=multiprocessing.get_context("spawn")) as pool:
+        first, second = pool.map(_build_icarus, [tmp_path] * 2)
     assert first == second
     assert not list(tmp_path.rglob("*.partial"))
     run(first, "spiccato_sim.benches.tb_smoke", results_dir=tmp_path / "results")

@@ -103,7 +103,7 @@ def test_h_beside_the_output(make, epilogues, build_folder, tmp_path):
     pytest.importorskip("cocotb_tools")
     from spiccato_sim.benches.tb_states import Job
 
-    config = dataclasses.replace(CONFIG, name="keeps", block=8, keep_h=True, epilogues=epilogues)
+    config = dataclasses.replace(CONFIG, name="keeps", block=8, columns=8, keep_h=True, epilogues=epilogues)
     program = compile_program([make()], config, contexts=3)
     job = Job(program=program, xs=XS[0].astype(np.float64)[:4], state=str(tmp_path / "state"), busy=1500)
     (tmp_path / "job").write_bytes(pickle.dumps(job))

@@ -20,7 +20,7 @@ CONFIGS = [
     dataclasses.replace(CONFIG, output_beats=6),
     # Registers in the DSP blocks and at the memories' write ports, wide streams, a block of 8.
     dataclasses.replace(
-        CONFIG, name="wide", cores=3, block=8, io_format="float32", family="agilex7", profile="conservative"
+        CONFIG, name="wide", cores=3, block=8, columns=8, io_format="float32", family="agilex7", profile="conservative"
     ),
 ]
 

@@ -281,13 +281,10 @@ class Accelerator(Part):
             event.started.eq(Mux(sides[1], ingress.started[1], ingress.started[0])),
         ]
         valid = word_1["valid"] & word_1["output"] & ~packet.quiet & (word_1["output_last"] | ~unknown)
-        m.d.comb += [
-            egress.event.eq(DelayLine(m, "event", event, 1).at(known)),
-            egress.valid.eq(DelayLine(m, "event_valid", valid, 1).at(known)),
-        ]
+        arrived = DelayLine(m, "event", event, 1).at(known)
+        m.d.comb += [egress.event.eq(arrived), egress.valid.eq(DelayLine(m, "event_valid", valid, 1).at(known))]
         if saturated is not None:
-            arrived = DelayLine(m, "event_flags", event.flags.as_value(), 1).at(known)
-            m.d.comb += egress.event.flags.eq(_also_saturated(arrived, saturated))
+            m.d.comb += egress.event.flags.eq(_also_saturated(arrived.flags.as_value(), saturated))
         return m
 
     def _h_write(self, m, finish):

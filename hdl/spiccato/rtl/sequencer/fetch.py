@@ -67,12 +67,14 @@ class Fetch(Part):
         config, width = self.config, self.layout.size
         memory = place(m, "program", Ram("ram_program", width=width, depth=config.program_depth, preload="words"))
         addr = Signal.like(self.w_addr, name="addr", reset_less=True)
-        next_first = Signal.like(addr, name="next_first", reset_less=True)
-        before_last = [Signal.like(addr, name=f"before_last_{s}", reset_less=True) for s in range(2)]
-        # Packets whose words are yet to be fetched, and whose turn it is; `settled` when the table's entry is its.
+        # Of the packet on each side: its model's entry.
+        first, before_last = (
+            [Signal.like(addr, name=f"{name}_{s}", reset_less=True) for s in range(2)]
+            for name in ("first", "before_last")
+        )
+        # Packets whose words are yet to be fetched, and whose turn it is.
         announced = Signal(2)
         side = Signal()
-        settled = Signal()
         running = Signal()
         at_last = Signal(reset_less=True)
         begin = Signal()
@@ -80,8 +82,6 @@ class Fetch(Part):
         # Places of the queue that no word has or will have. One that is taken is free a cycle later.
         free = Signal(range(self.depth + 1), init=self.depth, reset_less=True)
         taken = DelayLine(m, "taken", self.takes, resettable=True).at(1)
-        next_side = Signal()
-        (next_model,) = copies(m, "next_model", Mux(next_side, self.coming[1], self.coming[0]), 1)
         models = [copies(m, f"model_{s}", model, 1)[0] for s, model in enumerate(self.coming)]
         m.d.comb += [
             memory.w_en.eq(self.w_en),
@@ -89,22 +89,20 @@ class Fetch(Part):
             memory.w_data.eq(self.w_data),
             memory.r_addr.eq(addr),
             advance.eq(running & free.any()),
-            begin.eq(announced.any() & settled & (~running | (advance & at_last))),
-            next_side.eq(side ^ begin),
+            begin.eq(announced.any() & (~running | (advance & at_last))),
         ]
         m.d.sync += [
-            side.eq(next_side),
-            next_first.eq(Array(entry.first for entry in self.models)[next_model]),
+            side.eq(side ^ begin),
             *(
-                last.eq(Array(entry.before_last for entry in self.models)[model])
-                for last, model in zip(before_last, models)
+                register.eq(Array(getattr(entry, name) for entry in self.models)[model])
+                for name, registers in (("first", first), ("before_last", before_last))
+                for register, model in zip(registers, models)
             ),
             announced.eq(announced + self.announce - begin),
-            settled.eq(~begin),
             free.eq(free + taken - advance),
         ]
         with m.If(begin | advance):
-            m.d.sync += addr.eq(Mux(begin, next_first, addr + 1))
+            m.d.sync += addr.eq(Mux(begin, Mux(side, first[1], first[0]), addr + 1))
         with m.If(advance):
             m.d.sync += at_last.eq(addr == Mux(side, before_last[0], before_last[1]))
         with m.If(begin):

@@ -23,6 +23,8 @@ class Gate:
 
     #: Register bits of its own that ``go`` reaches.
     size = 12
+    #: The same of the account, without the blocks and what all gates know of them.
+    accounted = size + 5
     #: Register bits that the pointer behind the queue's last word reaches: whether there is a word, and where it lies.
     pointed = 1 + Fetch.pointer_bits + (Heads.number - 1).bit_length() + 1
     #: Cycles from what a word may wait for to the word in the issue register: register, issue register.

@@ -4,7 +4,7 @@ from amaranth.hdl import Module, Mux, Signal
 from amaranth.lib.wiring import In, Out
 
 from ...isa.issue import issue_word
-from ..broadcast import DelayLine, copies, equal_register
+from ..broadcast import DelayLine, batches, copies, equal_register, slices
 from ..memory import DistributedRam
 from ..part import Part, place
 from ..words import layout
@@ -37,8 +37,8 @@ class Heads(Part):
     #: From the load to the memories' write ports.
     load_latency = 1
 
-    def __init__(self, config, slices):
-        self.config, self.slices = config, slices
+    def __init__(self, config):
+        self.config = config
         self.layout = layout(issue_word(config))
         super().__init__(
             "heads",
@@ -60,12 +60,15 @@ class Heads(Part):
         m = Module()
         config = self.config
         announced = Signal(2)
-        # The number of its model, which is an address of each memory; the last of the copies is for what else follows.
-        reach = config.stages.reach.registers // (2 * config.model_bits)
-        groups = -(-len(self.slices) * self.number // reach)
-        # A cycle late; the others of its words leave the time.
-        ended = copies(m, "done", self.last, groups + 1)
-        sides = [equal_register(f"side_{i}", resettable=True) for i in range(groups + 1)]
+        reach = config.stages.reach.registers
+        # Memories of slices of the words, and which have an address in common: the number of the packet's model.
+        memories = [(i, bits) for bits in slices(self.layout.size, reach) for i in range(self.number)]
+        groups = batches(memories, reach, bits=lambda memory: memory[1].stop - memory[1].start)
+        # The last of the copies is for what else follows. A cycle late; the others of its words leave the time.
+        of_a_side = reach // (2 * config.model_bits)
+        number = -(-len(groups) // of_a_side)
+        ended = copies(m, "done", self.last, number + 1)
+        sides = [equal_register(f"side_{i}", resettable=True) for i in range(number + 1)]
         models = []
         for side, done in zip(sides, ended):
             next_side = side ^ done
@@ -78,27 +81,23 @@ class Heads(Part):
             m.d.sync += [announced.eq(0), *(side.eq(0) for side in sides)]
         load_word, load_model = self.w_addr[: self.number_bits], self.w_addr[self.number_bits :]
         load_data = DelayLine(m, "load_data", self.w_data.as_value()).at(self.load_latency)
-        for i, port in enumerate(self.words):
-            word = Signal.like(port, name=f"word_{i}", reset_less=True)
-            m.d.comb += port.eq(word)
-            for number, bits in enumerate(self.slices):
-                slice_bits = bits.stop - bits.start
-                name = f"memory_{i}_{number}"
-                kind = DistributedRam(f"ram_heads_{slice_bits}", width=slice_bits, depth=1 << config.model_bits)
-                memory = place(m, name, kind)
-                load_enable, load_addr, turn = (
+        words = [Signal.like(port, name=f"word_{i}", reset_less=True) for i, port in enumerate(self.words)]
+        m.d.comb += [port.eq(word) for port, word in zip(self.words, words)]
+        for number, group in enumerate(groups):
+            (model,) = copies(m, f"model_{number}", models[number // of_a_side], 1)
+            for i, bits in group:
+                name = f"memory_{i}_{bits.start}"
+                width = bits.stop - bits.start
+                memory = place(m, name, DistributedRam(f"ram_heads_{width}", width=width, depth=1 << config.model_bits))
+                load_enable, load_addr = (
                     copies(m, f"{name}_{what}", value, 1)[0]
-                    for what, value in (
-                        ("load_enable", self.w_en & (load_word == i)),
-                        ("load_addr", load_model),
-                        ("model", models[(number * self.number + i) // reach]),
-                    )
+                    for what, value in (("load_enable", self.w_en & (load_word == i)), ("load_addr", load_model))
                 )
                 m.d.comb += [
                     memory.w_en.eq(load_enable),
                     memory.w_addr.eq(load_addr),
                     memory.w_data.eq(load_data[bits]),
-                    memory.r_addr.eq(turn),
+                    memory.r_addr.eq(model),
                 ]
-                m.d.sync += word[bits].eq(memory.r_data)
+                m.d.sync += words[i][bits].eq(memory.r_data)
         return m

@@ -139,12 +139,19 @@ class Sequencer(Part):
         issuing = [Gate(m, f"issue_{i}") for i in range(len(outputs))]
         account = Gate(m, "account")
         watching = Gate(m, "watch", account)
+        blocks = Signal(8)
+        gates = [gate for gate, _ in slices] + [*issuing, account, watching]
+        # What counts the blocks, and tells all gates, is one of its own where the account would reach too far.
+        counting = account
+        if Gate.accounted + len(blocks) + len(gates) > config.stages.reach.registers:
+            counting = Gate(m, "count", account)
+            gates.append(counting)
         fetch_dropped, dropped = (equal_register(f"dropped_{i}", init=1, resettable=True) for i in range(2))
         m.d.sync += [fetch_dropped.eq(self.drop), dropped.eq(self.drop)]
 
         groups = batches(parts, config.stages.reach.registers - Fetch.pointer_bits, bits=lambda _: Gate.pointed)
         fetch = place(m, "fetch", Fetch(config, groups))
-        heads = place(m, "heads", Heads(config, parts))
+        heads = place(m, "heads", Heads(config))
         for part, clear in ((fetch, fetch_dropped), (heads, dropped)):
             m.d.comb += [
                 part.announce.eq(self.announce),
@@ -168,11 +175,10 @@ class Sequencer(Part):
         next_word = Signal(self.layout, reset_less=True)
         next_bits = next_word.as_value()
         use_block = Signal()
-        blocks = Signal(8)
         have_block = Signal()
         room, may_start = Signal(name="has_room"), Signal()
         m.d.comb += [
-            use_block.eq(account.go & account.wait),
+            use_block.eq(counting.go & counting.wait),
             have_block.eq((self.block_ready | blocks[1:].any() | (blocks[0] & ~use_block)) & ~self.drop),
             room.eq(Mux(self.side, self.room[1], self.room[0])),
             may_start.eq(room & self.enable),
@@ -187,7 +193,7 @@ class Sequencer(Part):
         )
         for gate, clear, pointer in [
             *((gate, copy, pointer) for (gate, _), copy, pointer in zip(slices, cleared, pointers)),
-            *((gate, cleared[-1], fetch.write_at[-1]) for gate in (*issuing, account, watching)),
+            *((gate, cleared[-1], fetch.write_at[-1]) for gate in gates[len(slices) :]),
         ]:
             gate.connect(m, head_conditions, queue_conditions, pointer, heads.ready, have_block, may_start, clear)
         for gate, bits in slices:
