@@ -185,7 +185,7 @@ class InputLane(Part):
         ]
         m.d.sync += distance.eq(Cat(below))
         if self._more:
-            self._code(m, lives[0], position_2 | over_2.replicate(EXPONENT_STEP_BITS), distance[0])
+            self._code(m, mantissa_known, distance[0])
         answers = []
         for k in range(self.steps):
             shift = EXPONENT_STEP * k
@@ -205,7 +205,7 @@ class InputLane(Part):
         m.d.comb += self.mantissa.eq(mantissa)
         return m
 
-    def _code(self, m, live_2, position_2, larger_4):
+    def _code(self, m, mantissa_3, larger_4):
         """What an extended lane tells of its value, from signals of the cycles in their names, ``wait`` less."""
         raise NotImplementedError
 
@@ -221,11 +221,9 @@ class CodedInputLane(InputLane):
     _name = "coded_input_lane"
     _more = {"code": Out(EXPONENT_STEP)}
 
-    def _code(self, m, live_2, position_2, larger_4):
-        live, position = (
-            DelayLine(m, name, value, 2).at(3 + self.wait)
-            for name, value in (("live", live_2), ("position", position_2))
-        )
+    def _code(self, m, mantissa_3, larger_4):
+        # The leading one is among the top bits: at the value's position in its group.
+        top = mantissa_3[-EXPONENT_STEP:]
         reached = Signal(EXPONENT_STEP, name="reached_4", reset_less=True)
-        m.d.sync += reached.eq(Cat(live & (position >= j) for j in range(EXPONENT_STEP)))
+        m.d.sync += reached.eq(Cat(top[j:].any() for j in range(EXPONENT_STEP)))
         m.d.comb += self.code.eq(reached & ~larger_4.replicate(EXPONENT_STEP))

@@ -1,7 +1,7 @@
 """One row of the matrix-vector unit: a dot product of ``columns`` weights and as many vector elements."""
 
 import numpy as np
-from amaranth.hdl import Const, Module, Mux, Signal, signed
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -19,7 +19,7 @@ class DotProductRow(Part):
 
     Stages: the DSP block's operand registers (8-bit weights are widened in front of them), its product registers if
     the profile has them, and its result register, then one adder level a cycle. Sums of 9x9 products are short, so that
-    three are added at a time; a last stage multiplies theirs by the row's factor.
+    three are added at a time (:func:`carry_save`); a last stage multiplies theirs by the row's factor.
 
     Attributes
     ----------
@@ -101,11 +101,12 @@ class DotProductRow(Part):
             for i in range(0, len(terms), self._adds):
                 added = terms[i : i + self._adds]
                 width = len(terms[i]) + (self._adds - 1).bit_length()
-                sums.append(Signal(signed(width), name=f"sum_{level}_{i // self._adds}", reset_less=True))
-                m.d.sync += sums[-1].eq(sum(added[1:], added[0]))
+                name = f"sum_{level}_{i // self._adds}"
+                sums.append(Signal(signed(width), name=name, reset_less=True))
+                m.d.sync += sums[-1].eq(_added(m, name, added, width))
             terms, level = sums, level + 1
         total = Signal(self._exact)
-        m.d.comb += total.eq(sum(terms[1:], terms[0]))
+        m.d.comb += total.eq(_added(m, "total", terms, len(total)))
         found = self._scaled_copies(m, total) if self.narrow else copies(m, "sum", total, self.copies)
         for i, copy in enumerate(found):
             m.d.comb += getattr(self, f"sum_{i}").eq(copy)
@@ -118,7 +119,8 @@ class DotProductRow(Part):
         for i in range(self.copies):
             ones, twos = (Mux(bit, exact, 0) for bit in getattr(self, f"factor_{i}"))
             value = Signal(self._sum, name=f"scaled_value_{i}")
-            m.d.comb += value.eq((exact << FACTOR_BITS) + ones + (twos << 1))
+            terms = exact << FACTOR_BITS, ones, twos << 1
+            m.d.comb += value.eq(_added(m, f"scaled_{i}", terms, len(value)))
             scaled += copies(m, f"scaled_{i}", value, 1)
         return scaled
 
@@ -132,3 +134,24 @@ class DotProductRow(Part):
                 lane[INT8_BITS:].eq(Mux(int8[i % number] & ~high[i % number], low_byte, high_byte)),
                 lane[:INT8_BITS].eq(Mux(int8[i % number], 0, low_byte)),
             ]
+
+
+def _added(m, name, terms, bits):
+    """The sum of up to three signed terms, which fits ``bits`` bits: one adder."""
+    if len(terms) > 2:
+        terms = carry_save(m, name, terms, bits)
+    return sum(terms[1:], terms[0])
+
+
+def carry_save(m, name, terms, bits):
+    """Two numbers of ``bits`` bits with the sum of three signed ones, by a single level of logic in front of an adder.
+
+    Returns
+    -------
+    list of two Values
+        Modulo ``2**bits``.
+    """
+    a, b, c = (Cat(term, term[-1].replicate(bits - len(term))) for term in terms)
+    ones, carries = (Signal(bits, name=f"{name}_{what}") for what in ("ones", "carries"))
+    m.d.comb += [ones.eq(a ^ b ^ c), carries.eq(((a & b) | (a & c) | (b & c)) << 1)]
+    return [ones, carries]

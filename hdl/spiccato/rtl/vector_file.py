@@ -164,8 +164,9 @@ class VectorFile(Part):
         self.banks = max(config.quarters, 1 << (config.cores - 1).bit_length())
         #: Bank, then the merging register, then alignment if there is any.
         self.latency = VectorBank.latency + 1 + (Alignment(config).latency if config.narrow else 0)
-        #: In front of the write registers, codes take a cycle.
-        self.h_latency = 1 + config.narrow
+        #: In front of the write registers, codes take a cycle, and the way from the cores one if registers reach less.
+        self._arrival = int(config.narrow and config.stages.vector_register)
+        self.h_latency = 1 + config.narrow + self._arrival
         lanes = data.ArrayLayout(signed(VECTOR_BITS), config.lanes)
         codes = {"x_codes": In(data.ArrayLayout(NARROW_SHIFT, config.quarters))} if config.narrow else {}
         super().__init__(
@@ -301,10 +302,9 @@ class VectorFile(Part):
 
     def _with_code(self, m, core):
         """A core's share of h, with its code if there is one."""
-        h = self.h[core].as_value()
         if not self.config.narrow:
-            return h
-        kept = Signal(len(h), name=f"h_{core}", reset_less=True)
+            return self.h[core].as_value()
+        h = data.View(self.h[core].shape(), DelayLine(m, f"h_{core}", self.h[core].as_value()).at(self._arrival))
         code = Signal(NARROW_SHIFT, name=f"h_code_{core}", reset_less=True)
-        m.d.sync += [kept.eq(h), code.eq(leading_code(list(self.h[core])))]
-        return Cat(kept, code)
+        m.d.sync += code.eq(leading_code(list(h)))
+        return Cat(DelayLine(m, f"kept_h_{core}", h.as_value()).at(1), code)
