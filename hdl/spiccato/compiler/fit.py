@@ -119,13 +119,14 @@ def missing_epilogues(layout: Layout) -> list[str]:
 
 
 #: Fields of configurations that make a single network neither faster nor slower.
-_BESIDE = ("name", "epilogues", "state_slots")
+_BESIDE = ("name", "epilogues", "state_slots", "program_depth")
 
 
 def suited(lowered: Sequence[LoweredLayer], configs: Iterable[Config]) -> list[Config]:
-    """Of configurations that differ in epilogues and room for states alone, the first that has those of the layers.
+    """Of configurations that differ in epilogues alone, and in room for states and programs, the first that fits.
 
-    If none has, it is the first of them. What a network's layers do not ask for makes it neither faster nor slower.
+    It has the epilogues of the layers; if none has, it is the first of them. What a network's layers do not ask for
+    makes it neither faster nor slower.
     """
     needed = {layer.kind.epilogue for layer in lowered} - {None}
     alike: dict[str, list[Config]] = {}

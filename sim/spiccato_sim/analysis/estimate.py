@@ -150,7 +150,8 @@ def estimate(
     xs : float array (steps, input_size)
         Inputs to measure errors with, as given; the accelerator gets them rounded to the streams' format.
     boards : names or files of boards, optional
-        Default: all that have a device, of configurations that differ in epilogues and room for states alone one.
+        Default: all that have a device; of configurations that differ in epilogues alone, and in room for states and
+        programs, one.
     io_format : "bfloat16" or "float32"
         Values on the streams.
     profile : str, optional
