@@ -29,7 +29,7 @@ def timing(boards, profile):
     """
     from spiccato.rtl.accelerator import Accelerator
     from spiccato.verilog import write_verilog
-    from spiccato_sim.checks.depth import judge, print_report, synthesise
+    from spiccato_sim.checks.depth import Rules, judge, print_report, synthesise
     from spiccato_sim.checks.reach import count, print_reach
 
     if boards:
@@ -48,7 +48,9 @@ def timing(boards, profile):
         with tempfile.TemporaryDirectory() as folder, status(f"{config.label}: elaborating and mapping"):
             written = write_verilog(config, Path(folder) / config.label, top=top)
             netlist = synthesise(written["files"], top.module)
-            depth = judge(netlist, top.module)
+            # The additions of a row's DSP block are inside it.
+            rules = Rules(dsp_adders=max(Rules.dsp_adders, config.row_products - 1))
+            depth = judge(netlist, top.module, rules)
             reach = count(netlist, top.module, FAMILIES[config.family], config.stages)
         console.rule(config.label)
         print_report(depth, wide)

@@ -2,7 +2,8 @@
 
 The generator promises a clock rate through a discipline: from one register to the next there is at most
 
-* one DSP stage: a product, or a product and one addition, fed by registers and followed by a register; or
+* one DSP stage: a product, or a product and one addition, or the sum of as many products as the device's blocks add,
+  fed by registers and followed by a register; or
 * one adder, subtractor or comparator of at most 48 bits, with one LUT level before or behind it; or
 * three levels of LUT6;
 

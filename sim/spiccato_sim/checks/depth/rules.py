@@ -17,7 +17,7 @@ class Rules:
     carry_bits : longest adder, subtractor or comparator.
     carry_luts : LUT levels, before and behind together, of a path with an adder.
     lut_adder_bits : arithmetic up to this width is mapped to LUTs and counted as levels.
-    dsp_adders : additions that may follow a product within the stage.
+    dsp_adders : additions that may follow a product within the stage: those of a DSP block's sum of products.
     mul_bits : the wider and the narrower operand of the largest multiplier that is one DSP block.
     small_words : memories up to this depth may be read asynchronously, as LUT RAM.
     small_luts : LUT levels of such a read.
