@@ -218,6 +218,7 @@ def test_identity(config):
             "block": config.block,
             "float32": int(config.io_format == "float32"),
             "keep_h": int(config.keep_h),
+            "columns": config.columns,
         }
         digest = await host.read("digest_high") << 32 | await host.read("digest_low")
         assert digest == int(config.digest, 16)

@@ -138,7 +138,7 @@ def test_registers():
     assert len(set(offsets)) == len(offsets) and all(offset % 4 == 0 for offset in offsets)
     assert all(register.word.size <= 32 for register in REGISTERS.values())
     built = REGISTERS["configuration"]
-    assert set(built.unpack(built.pack(block=8, float32=1))) == {"cores", "block", "float32", "keep_h"}
+    assert set(built.unpack(built.pack(block=8, float32=1))) == {"cores", "block", "float32", "keep_h", "columns"}
     assert isinstance(layout(built.word), data.StructLayout)
 
 

@@ -29,6 +29,7 @@ class Identity:
 
     cores: int
     block: int
+    columns: int
     io_format: str
     keep_h: bool
     digest: str
@@ -108,7 +109,8 @@ class AsyncDevice:
         built = await self.fields("configuration")
         digest = f"{await self.read('digest_high'):08x}{await self.read('digest_low'):08x}"
         io_format = "float32" if built["float32"] else "bfloat16"
-        return Identity(built["cores"], built["block"], io_format, bool(built["keep_h"]), digest)
+        shape = built["cores"], built["block"], built["columns"]
+        return Identity(*shape, io_format, bool(built["keep_h"]), digest)
 
     async def load(self, program: Program) -> None:
         """Load a program; then no context has a state.

@@ -88,6 +88,7 @@ REGISTERS = {
                     "block": (8, "block size"),
                     "float32": (1, "values on the streams"),
                     "keep_h": (1, "contexts keep h"),
+                    "columns": (8, "columns of a block of weights"),
                 }
             ),
         ),

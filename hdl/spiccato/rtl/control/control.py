@@ -168,7 +168,7 @@ class Control(Part):
         status["touched"] = transfers.touched
         (whole,) = copies(m, "whole", loader.whole, 1)
         built = {"cores": config.cores, "block": config.block, "float32": config.io_format == "float32"}
-        built |= {"keep_h": config.keep_h}
+        built |= {"keep_h": config.keep_h, "columns": config.columns}
         m.d.comb += [
             bus.contents.identity.eq(IDENTITY),
             bus.contents.version.eq(VERSION),

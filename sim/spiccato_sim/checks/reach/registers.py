@@ -91,7 +91,8 @@ def registered(hierarchy: Hierarchy, profile: Profile) -> list[Registered]:
             if graph.is_dsp:
                 multipliers[name].append(multiplier)
             else:
-                add(graph, multiplier.name, multiplier.have, _multiplier_needs(multiplier, profile))
+                whole_name = hierarchy.paths[graph.name] + multiplier.name
+                add(graph, multiplier.name, multiplier.have, _multiplier_needs(whole_name, profile))
         for memory in held:
             if memory.open and name != hierarchy.top:
                 memories[name].append(memory)
@@ -100,11 +101,10 @@ def registered(hierarchy: Hierarchy, profile: Profile) -> list[Registered]:
     return list(found.values())
 
 
-def _multiplier_needs(multiplier: Multiplier, profile: Profile) -> tuple[str, ...]:
-    in_row = pattern(multiplier.name).startswith("row_*.") or ".row_" in multiplier.name
-    product = profile.row_product_register if in_row else profile.product_register
-    behind_table = ".line_" in multiplier.name or pattern(multiplier.name).startswith("line_")
-    operand = profile.table_word_register if behind_table else profile.operand_register
+def _multiplier_needs(name: str, profile: Profile) -> tuple[str, ...]:
+    """Of the multiplier of this name, from the top on."""
+    product = profile.row_product_register if ".row_" in f".{name}" else profile.product_register
+    operand = profile.table_word_register if ".line_" in f".{name}" else profile.operand_register
     return ("operand",) * operand + ("product",) * product + ("result",)
 
 
