@@ -21,18 +21,19 @@ pytestmark = pytest.mark.simulates
 
 CONFIG = configuration("test4")
 #: What a program for another configuration differs in.
-ALIENS = {
-    "slots": 16,
-    "weight_depth": 256,
-    "vector_blocks": 32,
-    "input_blocks": 16,
-    "output_beats": 16,
-    "family": "agilex7",
-    "program_depth": 512,
-    "cores": 2,
-    "block": 8,
-    "io_format": "float32",
-}
+ALIENS = [
+    {"slots": 16},
+    {"weight_depth": 256},
+    {"vector_blocks": 32},
+    {"input_blocks": 16},
+    {"output_beats": 16},
+    {"family": "agilex7"},
+    {"program_depth": 512},
+    {"cores": 2},
+    {"block": 8, "columns": 8},
+    {"columns": 8},
+    {"io_format": "float32"},
+]
 STEPS = 5
 
 
@@ -70,8 +71,8 @@ def make_job():
         words=program.load_words().tolist(),
         garbage=[damaged(program, rng).load_words().tolist() for _ in range(24)],
         aliens={
-            name: compile_program([network], dataclasses.replace(CONFIG, **{name: value})).load_words().tolist()
-            for name, value in ALIENS.items()
+            ", ".join(changes): compile_program([network], dataclasses.replace(CONFIG, **changes)).load_words().tolist()
+            for changes in ALIENS
         },
         packets=[packet(program.model, x) for x in xs],
         outputs=run(0),

@@ -92,7 +92,7 @@ def test_as_the_compiler_says(board, count):
 def test_the_least_depth_is_what_the_weights_take(board):
     """One memory block less would not hold them."""
     [network] = networks()
-    shape = Shape(dataclasses.replace(board.config, cores=1, block=4), [network])
+    shape = Shape(board.config.resized(1, 4), [network])
     words = shape.words[network.name]
     for form in ("int16", "int8"):
         [found] = evaluate([Point("aggressive", 1, 4, None, form, 1)], Device.of(board, "bfloat16"), [network], 1)
