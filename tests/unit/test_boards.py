@@ -342,10 +342,9 @@ def test_search_finds_the_best_of_all():
     assert set(found.latencies) == {"n0", "n1"}
     products = []
     for count, block, depth in itertools.product(cores, blocks, (512, 1024, 1536)):
-        config = dataclasses.replace(
-            board.config,
-            cores=count,
-            block=block,
+        config = board.config.resized(
+            count,
+            block,
             weight_depth=depth,
             slots=128,
             vector_blocks=64,

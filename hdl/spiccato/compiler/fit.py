@@ -123,17 +123,23 @@ _BESIDE = ("name", "epilogues", "state_slots", "program_depth")
 
 
 def suited(lowered: Sequence[LoweredLayer], configs: Iterable[Config]) -> list[Config]:
-    """Of configurations that differ in epilogues alone, and in room for states and programs, the first that fits.
+    """Of configurations that differ in epilogues, and in room for states and words, alone, the first that suits.
 
     It has the epilogues of the layers; if none has, it is the first of them. What a network's layers do not ask for
-    makes it neither faster nor slower.
+    makes it neither faster nor slower. One that has room for more words than those before it counts as well.
     """
     needed = {layer.kind.epilogue for layer in lowered} - {None}
     alike: dict[str, list[Config]] = {}
     for config in configs:
         rest = {name: value for name, value in config.to_dict().items() if name not in _BESIDE}
         alike.setdefault(json.dumps(rest, sort_keys=True), []).append(config)
-    return [next((one for one in group if needed <= {*one.epilogues}), group[0]) for group in alike.values()]
+    found = []
+    for group in alike.values():
+        suiting = [one for one in group if needed <= {*one.epilogues}] or group[:1]
+        for i, one in enumerate(suiting):
+            if all(one.program_depth > other.program_depth for other in suiting[:i]):
+                found.append(one)
+    return found
 
 
 def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = None) -> str:

@@ -28,7 +28,10 @@ def leading_code(mantissas):
     Negative ones are taken in one's complement.
     """
     places = [[bit ^ mantissa[-1] for bit in mantissa[:-1]] for mantissa in mantissas]
-    return Cat(Cat(bits[p + NARROW_BITS - 2 :] for bits in map(Cat, places)).any() for p in range(1, NARROW_SHIFT + 1))
+    # One OR of all their bits is mapped to fewer levels than an OR for each.
+    return Cat(
+        Cat(bit for bits in places for bit in bits[p + NARROW_BITS - 2 :]).any() for p in range(1, NARROW_SHIFT + 1)
+    )
 
 
 class AlignmentLane(Part):

@@ -4,7 +4,7 @@ import re
 from collections import Counter
 from typing import Any
 
-from .netlist import in_luts
+from .netlist import in_luts, is_dsp
 from .report import ModuleReport, Report, TimingPath, Violation
 from .rules import Cost
 from .trail import FREE, Step, Trail, front
@@ -282,7 +282,7 @@ class Module:
         cost = trail.cost
         if cost not in self._paths:
             self._paths[cost] = trail
-        if rule := self.rules.broken_by(cost):
+        if rule := self.rules.broken_by(cost, in_dsp=is_dsp(self.name)):
             self._violate(rule, cost, trail.steps())
 
     def _measure(self):

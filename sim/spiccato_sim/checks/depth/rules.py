@@ -36,8 +36,8 @@ class Rules:
     small_luts: int = 2
     flatten_cells: int = 500
 
-    def broken_by(self, cost: "Cost") -> str | None:
-        """What is wrong with a register-to-register path of this cost, or None."""
+    def broken_by(self, cost: "Cost", *, in_dsp: bool = False) -> str | None:
+        """What is wrong with a register-to-register path of this cost, or None; ``in_dsp``: within a DSP stage."""
         if cost.mem:
             if cost[1:] != Cost()[1:]:
                 return "memory output does not go straight into a register"
@@ -51,7 +51,7 @@ class Rules:
             if cost.to_pin:
                 return "multiplier output does not go straight into a register"
         elif cost.adds:
-            if cost.adds > 1:
+            if cost.adds > (self.dsp_adders if in_dsp else 1):
                 return f"{cost.adds} adders in a row"
             if cost.bits > self.carry_bits:
                 return f"adder of {cost.bits} bits (limit {self.carry_bits})"
