@@ -155,13 +155,14 @@ def test_configurations():
     assert {config.profile for config in configs} == {"aggressive", "conservative"}
     assert {config.block for config in configs} == {4, 8}
     assert {config.io_format for config in configs} == {"bfloat16", "float32"}
-    assert {config.models for config in configs} == {1, 2, 4} and {config.streams for config in configs} == {1, 4, 8}
-    assert any(config.cores % 2 and config.cores > 1 for config in configs) and len(configs) <= 6
+    assert {config.models for config in configs} == {1, 2, 4} and {config.streams for config in configs} >= {1, 4, 8}
+    assert {(config.narrow, config.columns // config.block) for config in configs} == {(False, 1), (True, 1), (True, 2)}
+    assert any(config.cores % 2 and config.cores > 1 for config in configs)
 
 
 def test_seeds_are_all_there_is():
     """The same case each time, another one of another seed, with packets of all kinds."""
-    one, again, other = (draw(seed, packets=60, programs=1) for seed in (3, 3, 9))
+    one, again, other = (draw(seed, packets=60, programs=1) for seed in (3, 3, 3 + len(CONFIGS)))
     assert one.config is other.config and one.networks and one.packets == again.packets
     for mine, theirs in zip(one.segments, again.segments):
         assert mine.pauses == theirs.pauses and mine.reset == theirs.reset
