@@ -211,6 +211,43 @@ def test_quantised_weights_keep_their_integers():
     )
 
 
+def quantised(inputs, kind, scale, zero, back=("scale", "zero"), **more):
+    """A GRU, ``inputs`` of it, and these in integers and back."""
+    return model(
+        [
+            GRU,
+            SQUEEZE,
+            node("MatMul", "s S", "u"),
+            node("QuantizeLinear", f"{inputs} scale zero", "q"),
+            node("DequantizeLinear", f"q {back[0]} {back[1]}", "t"),
+            node("MatMul", "t V2", "y"),
+        ],
+        scale=np.float32(scale),
+        zero=kind(zero),
+        **more,
+    )
+
+
+#: Each with steps far below its results, of which some lie beyond the integers; and how many layers it takes.
+LIMITED = {
+    "a ReLU that was left out": (quantised("u", np.uint16, 2**-13, 0), 2),
+    "a clip of a linear layer": (quantised("u", np.int16, 2**-18, 0), 2),
+    "a clip of h": (quantised("s", np.int16, 2**-18, 0), 2),
+    "h as it is": (quantised("s", np.int16, 2**-15, 0), 1),
+    "another scale behind": (quantised("s", np.int16, 2**-15, 0, ("twice", "zero"), twice=np.float32(2**-14)), 1),
+    "another zero behind": (quantised("s", np.int16, 2**-14, 0, ("scale", "z2"), z2=np.int16(5000)), 1),
+}
+
+
+@pytest.mark.parametrize("made, layers", LIMITED.values(), ids=LIMITED)
+def test_limits_of_quantised_values_are_kept(made, layers):
+    network = load_network(made)
+    x = np.random.default_rng(3).standard_normal((30, 1, 5)).astype(np.float32)
+    (expected,) = onnx.reference.ReferenceEvaluator(made).run(None, {"x": x})
+    np.testing.assert_allclose(Reference(network).run(x[:, 0]), expected[:, 0], rtol=0, atol=2e-3)
+    assert len(network.hidden_layers) == layers
+
+
 class Own(nn.Module):
     """Modules by name, and ``flow(module, x)`` as forward."""
 

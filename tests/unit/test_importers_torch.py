@@ -59,6 +59,9 @@ ACCEPTED = {
     "flattened": lambda m, x: m.fc(m.lstm(x)[0].reshape(-1, 7)).view(x.shape[0], -1, 3),
     "in another dtype and order": lambda m, x: m.fc(m.lstm(x.float())[0].transpose(0, 1)[-1].contiguous()),
     "unused results": lambda m, x: (m.fc(m.lstm(x)[0]), m.more[0](m.lstm(x)[0]))[0],
+    "by name": lambda m, x: torch.clamp(
+        input=torch.sigmoid(input=nn.functional.linear(input=m.lstm(x)[0], weight=m.fc.weight)), min=0.4
+    ),
     "split": lambda m, x: m.fc(torch.cat(torch.chunk(m.lstm(x)[0], 2, dim=1), dim=1)),
 }
 
@@ -119,6 +122,11 @@ REFUSED = {
     "softmax": (
         lambda m, x: m.fc(m.lstm(x)[0]).softmax(-1),
         r"softmax on the result of nn.Linear 'fc' .* is not supported \(softmax stays on the host\); supported",
+    ),
+    "another ELU": (lambda m, x: torch._C._nn.elu(m.fc(m.lstm(x)[0]), 1.0, 2.0), "elu on the result of nn.Linear 'fc'"),
+    "another ELU by name": (
+        lambda m, x: torch._C._nn.elu(m.fc(m.lstm(x)[0]), input_scale=2.0),
+        "elu on the result of nn.Linear 'fc'",
     ),
     "another GELU": (
         lambda m, x: nn.functional.gelu(m.fc(m.lstm(x)[0]), approximate="tanh"),

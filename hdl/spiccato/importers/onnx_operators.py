@@ -14,6 +14,7 @@ from ..layers import LinearLayer
 from .activations import Function, clip, function_named
 from .elementwise import added, applied, multiplied
 from .onnx_node import NodeRun
+from .onnx_quantise import dequantise, quantise
 from .onnx_recurrent import run_recurrent
 from .streaming import Labels
 
@@ -177,12 +178,6 @@ def _cast(node: NodeRun) -> Results:
     return [node.labels()]
 
 
-def _quantise(node: NodeRun) -> Results:
-    """Steps of 8 bits that the model has between layers, where the accelerator has more bits."""
-    node.chain.left_out[node.place] = None
-    return [node.labels()]
-
-
 #: Operator -> function.
 HANDLED: dict[str, Callable[[NodeRun], Results]] = {
     "LSTM": run_recurrent,
@@ -199,8 +194,8 @@ HANDLED: dict[str, Callable[[NodeRun], Results]] = {
     "BatchNormalization": _batch_norm,
     "Clip": _clip,
     "PRelu": _prelu,
-    "QuantizeLinear": _quantise,
-    "DequantizeLinear": _quantise,
+    "QuantizeLinear": quantise,
+    "DequantizeLinear": dequantise,
     **dict.fromkeys(
         ("Relu", "LeakyRelu", "Elu", "Selu", "Celu", "Sigmoid", "Tanh", "HardSigmoid", "Gelu", "Swish"), _activation
     ),

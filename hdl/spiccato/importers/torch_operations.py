@@ -245,6 +245,9 @@ class Operations:
                 next((value for key, value in limits.items() if key.startswith(end)), None) for end in ("min", "max")
             )
             return clip(low, high)
+        behind = call.args[1 + len(ACTIVATIONS[name]) :]
+        if not all(isinstance(value, bool) for value in behind) or call.kwargs.keys() - {*ACTIVATIONS[name], "inplace"}:
+            return None  # of torch's own elu, scales
         parameters = call.parameters(ACTIVATIONS[name])
         approximate = parameters.pop("approximate", "none")
         if approximate != "none":

@@ -280,6 +280,8 @@ class Run:
         name = getattr(func, "__name__", type(func).__name__)
         if name == "__get__":
             name = func.__self__.__name__
+        if not args and "input" in kwargs:
+            args, kwargs = (kwargs["input"],), {key: value for key, value in kwargs.items() if key != "input"}
         if name in PROPERTIES:
             return execute(func, types, args, kwargs)
         if name in NEW:
