@@ -44,6 +44,7 @@ async def identity(dut):
         "block": CONFIG.block,
         "float32": CONFIG.io_format == "float32",
         "keep_h": CONFIG.keep_h,
+        "columns": CONFIG.columns,
     }
     assert f"{await read('digest_high'):08x}{await read('digest_low'):08x}" == CONFIG.digest
     status = REGISTERS["status"]
