@@ -66,9 +66,9 @@ class Heads(Part):
         groups = batches(memories, reach, bits=lambda memory: memory[1].stop - memory[1].start)
         # The last of the copies is for what else follows. A cycle late; the others of its words leave the time.
         of_a_side = reach // (2 * config.model_bits)
-        number = -(-len(groups) // of_a_side)
-        ended = copies(m, "done", self.last, number + 1)
-        sides = [equal_register(f"side_{i}", resettable=True) for i in range(number + 1)]
+        number_of_sides = -(-len(groups) // of_a_side) + 1
+        ended = copies(m, "done", self.last, number_of_sides)
+        sides = [equal_register(f"side_{i}", resettable=True) for i in range(number_of_sides)]
         models = []
         for side, done in zip(sides, ended):
             next_side = side ^ done
