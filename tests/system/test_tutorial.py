@@ -51,6 +51,7 @@ ELSEWHERE = {
     "make project BOARD=ia420f": "the tutorial runs its command",
     "make timing BOARD=ia420f": "minutes of synthesis; test_clock.py measures small configurations",
     "make demo PORT=sim": "a simulator of its own; test_host.py runs it on a small board",
+    "make fuzz": "many minutes; test_fuzz.py runs a share of it",
     "make bitstream": "many minutes of placement and routing; test_gates.py tests parts of the flow",
     "make gates": "many minutes; runs test_gates.py",
     "make mutate": "many minutes; test_mutations.py looks at its list",

@@ -10,16 +10,17 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from amaranth.hdl import Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
 from ..numbers import GATE_FRAC, SIGMOID_BITS, TANH_BITS
-from .dsp import RESULT_ONLY, MultiplyAdd
+from .broadcast import DelayLine
+from .dsp import RESULT_ONLY, MultiplyAdd, Registers
 from .memory import Rom
 from .part import Part, place
 
-__all__ = ["ActivationTable", "Interpolate", "argument_bits"]
+__all__ = ["Activation", "ActivationTable", "Interpolate", "argument_bits"]
 
 INDEX_BITS = 10
 FRACTION_BITS = 13
@@ -57,13 +58,19 @@ def _table(function):
     return np.clip(base, low, low + (1 << BASE_BITS) - 1), slope
 
 
+def _words(function):
+    """The table's words: a base, and a slope below it."""
+    base, slope = _table(function)
+    return ((base & ((1 << BASE_BITS) - 1)) << SLOPE_BITS) | slope
+
+
 class ActivationTable(Rom):
     """The table of one function with ``ports`` read ports. Latency as :class:`~.memory.Rom`."""
 
     def __init__(self, function, ports):
-        base, slope = _table(function)
-        words = ((base & ((1 << BASE_BITS) - 1)) << SLOPE_BITS) | slope
-        super().__init__(f"rom_{function}_{ports}", contents=words, width=BASE_BITS + SLOPE_BITS, ports=ports)
+        super().__init__(
+            f"rom_{function}_{ports}", contents=_words(function), width=BASE_BITS + SLOPE_BITS, ports=ports
+        )
 
     @staticmethod
     def argument(value, frac_bits):
@@ -81,20 +88,10 @@ class ActivationTable(Rom):
         return ((base[index] << FRACTION_BITS) + slope[index] * fraction) >> OUTPUT_SHIFT
 
     @staticmethod
-    def saturated_argument(m, value, frac_bits, name):
-        """Hardware of :meth:`argument`: (index, fraction) of a signed value, at most three LUT levels."""
-        low = frac_bits - ARGUMENT_FRAC
-        reduced = value[low : low + argument_bits]
-        sign, top = value[-1], value[low + argument_bits - 1 :]
-        overflow = Signal(name=f"{name}_overflow")
-        limit = Signal(argument_bits, name=f"{name}_limit")
-        argument = Signal(argument_bits, name=f"{name}_argument")
-        m.d.comb += [
-            overflow.eq(top.any() & ~top.all()),
-            limit.eq(Mux(sign, 1 << (argument_bits - 1), (1 << (argument_bits - 1)) - 1)),
-            argument.eq(Mux(overflow, limit, reduced)),
-        ]
-        return argument[FRACTION_BITS:], argument[:FRACTION_BITS]
+    def ends(function):
+        """What arguments below and above the table get: (fraction, word) of the first and of the last, as integers."""
+        words, middle = _words(function), 1 << (INDEX_BITS - 1)
+        return (0, int(words[middle])), ((1 << FRACTION_BITS) - 1, int(words[middle - 1]))
 
 
 class Interpolate(Part):
@@ -141,3 +138,75 @@ class Interpolate(Part):
             self.value.eq(line.p),
         ]
         return m
+
+
+class Activation:
+    """An argument's way to its value, within a part: saturation, table and interpolation.
+
+    Where the only register is that between the table and the multiplier, arguments beyond the table saturate in front
+    of that one, as words of the table's ends: then there is nothing but wire to the table.
+
+    Attributes
+    ----------
+    latency : int
+        Cycles from the argument to the value.
+    """
+
+    def __init__(self, stages):
+        self._line_registers = Registers(operands=stages.table_word_register, product=stages.product_register)
+        self._argument_registers = int(stages.table_address_register)
+        self._saturates_late = stages.table_word_register and not stages.table_address_register
+        self.latency = self._argument_registers + Rom.latency + Interpolate("tanh", self._line_registers).latency
+
+    def place(self, m, function, name, argument, frac_bits, address, word, start):
+        """Make the hardware.
+
+        Parameters
+        ----------
+        m : Module
+        function : str
+        name : str
+            Of the signals.
+        argument : Value
+            Signed, with ``frac_bits`` fraction bits.
+        frac_bits : int
+        address, word : Value
+            Of a port of the function's table.
+        start : int
+            Cycle in which ``argument`` is valid.
+
+        Returns
+        -------
+        Value
+            As :class:`Interpolate` has it, ``latency`` cycles later.
+        """
+        low = frac_bits - ARGUMENT_FRAC
+        within, top = argument[low : low + argument_bits], argument[low + argument_bits - 1 :]
+        negative = argument[-1]
+        overflow = Signal(name=f"{name}_overflow")
+        m.d.comb += overflow.eq(top.any() & ~top.all())
+        if not self._saturates_late:
+            # At most three LUT levels.
+            limit = Signal(argument_bits, name=f"{name}_limit")
+            saturated = Signal(argument_bits, name=f"{name}_argument")
+            m.d.comb += [
+                limit.eq(Mux(negative, 1 << (argument_bits - 1), (1 << (argument_bits - 1)) - 1)),
+                saturated.eq(Mux(overflow, limit, within)),
+            ]
+            within = saturated
+        asked = start + self._argument_registers
+        known = asked + Rom.latency
+        m.d.comb += address.eq(DelayLine(m, f"index_{name}", within[FRACTION_BITS:], start).at(asked))
+        fraction = DelayLine(m, f"fraction_{name}", within[:FRACTION_BITS], start).at(known)
+        if self._saturates_late:
+            first, last = (
+                Cat(Const(fraction, FRACTION_BITS), Const(word, BASE_BITS + SLOPE_BITS))
+                for fraction, word in ActivationTable.ends(function)
+            )
+            beyond = DelayLine(m, f"beyond_{name}", Cat(overflow, negative), start).at(known)
+            limited = Signal(FRACTION_BITS + BASE_BITS + SLOPE_BITS, name=f"limited_{name}")
+            m.d.comb += limited.eq(Mux(beyond[0], Mux(beyond[1], first, last), Cat(fraction, word)))
+            fraction, word = limited[:FRACTION_BITS], limited[FRACTION_BITS:]
+        line = place(m, f"line_{name}", Interpolate(function, self._line_registers))
+        m.d.comb += [line.word.eq(word), line.fraction.eq(fraction)]
+        return line.value

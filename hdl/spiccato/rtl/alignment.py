@@ -27,10 +27,17 @@ def leading_code(mantissas):
 
     Negative ones are taken in one's complement.
     """
-    places = [[bit ^ mantissa[-1] for bit in mantissa[:-1]] for mantissa in mantissas]
-    # One OR of all their bits is mapped to fewer levels than an OR for each.
+    # Of a mantissa at once what a LUT of six inputs takes, the sign being one, and then one OR: the fewest levels.
+    most = 5
+
+    def differ(mantissa, low):
+        """Whether some of the bits from ``low`` on differ from the sign."""
+        bits = mantissa[low : min(low + most, VECTOR_BITS - 1)]
+        return bits != mantissa[-1].replicate(len(bits))
+
     return Cat(
-        Cat(bit for bits in places for bit in bits[p + NARROW_BITS - 2 :]).any() for p in range(1, NARROW_SHIFT + 1)
+        Cat(differ(mantissa, low) for mantissa in mantissas for low in range(first, VECTOR_BITS - 1, most)).any()
+        for first in range(NARROW_BITS - 1, VECTOR_BITS - 1)
     )
 
 

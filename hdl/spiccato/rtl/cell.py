@@ -1,5 +1,7 @@
 """The cell unit: from a lane's four finished accumulators to new c and h, of an LSTM, a GRU or a dense layer."""
 
+import functools
+
 import numpy as np
 from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
@@ -19,12 +21,11 @@ from ..numbers import (
     VECTOR_BITS,
     saturate,
 )
-from .activation import ActivationTable, Interpolate, argument_bits
+from .activation import Activation, ActivationTable, argument_bits
 from .broadcast import DelayLine, chosen, copies, slices
 from .dense import DenseTable, DenseUnit
 from .dsp import Multiply, MultiplyAdd, Registers, saturated
 from .epilogue import Epilogue, register
-from .memory import Rom
 from .part import place
 
 __all__ = ["CellUnit", "HALF_N", "HALF_REMAINDER", "N_BITS", "ONE", "UPDATE_SHIFT"]
@@ -87,9 +88,8 @@ class CellUnit(Epilogue):
             self.saturated_latency = self._dense.saturated_latency
         stages = config.stages
         self._reach = stages.reach.registers
-        self._argument_registers = int(stages.table_address_register)
         registers = Registers(operands=stages.operand_register, product=stages.product_register)
-        self._line_registers = Registers(operands=stages.table_word_register, product=stages.product_register)
+        self._activation = Activation(stages)
         self._product_ig = MultiplyAdd(
             "gate_product",
             a=_GATE,
@@ -133,7 +133,7 @@ class CellUnit(Epilogue):
                 registers=registers,
             )
         #: i, f, g and o.
-        self._gates = self._argument_registers + Rom.latency + Interpolate("tanh", self._line_registers).latency
+        self._gates = self._activation.latency
         #: The sum of the products; tanh starts from it, beside the saturation of c.
         self._sum_cycle = self._gates + self._product_fc.latency + 1
         self.latency = self._sum_cycle + self._gates + self._product_h.latency
@@ -182,17 +182,7 @@ class CellUnit(Epilogue):
             sigmoid_o = place(m, "sigmoid_table_o", self._o_table(1))
             o_addr, o_word = sigmoid_o.addr0, sigmoid_o.data0
 
-        def activate(function, name, argument, frac_bits, address, word, start):
-            index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
-            known = start + self._argument_registers
-            line = place(m, f"line_{name}", Interpolate(function, self._line_registers))
-            m.d.comb += [
-                address.eq(DelayLine(m, f"index_{name}", index, start).at(known)),
-                line.word.eq(word),
-                line.fraction.eq(DelayLine(m, f"fraction_{name}", fraction, start).at(known + Rom.latency)),
-            ]
-            return line.value
-
+        activate = functools.partial(self._activation.place, m)
         i = activate("sigmoid", "i", self.acc_i, GATE_FRAC_BITS, sigmoid.addr0, sigmoid.data0, 0)
         f = activate("sigmoid", "f", self.acc_f, GATE_FRAC_BITS, sigmoid.addr1, sigmoid.data1, 0)
         g = activate("tanh", "g", self.acc_g, GATE_FRAC_BITS, tanh.addr0, tanh.data0, 0)
