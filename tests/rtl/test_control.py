@@ -57,7 +57,7 @@ class Host:
 
     async def tick(self, count=1):
         for _ in range(count):
-            load = self.part.load
+            load = self.part.loads[0]
             if self.ctx.get(load.enable):
                 self.loads.append(
                     (

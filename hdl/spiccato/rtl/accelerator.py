@@ -136,7 +136,7 @@ class Accelerator(Part):
             m.d.comb += [self.s_axis_input.tready.eq(0), self.m_axis_output.tvalid.eq(0)]
 
         # Program load: a register in front of each part.
-        load = control.load
+        load = control.loads[0]
         for part, target, port in (
             (ingress, RecordKind.FEATURES, "w_feature"),
             (sequencer, RecordKind.ISSUE_WORDS, "w_tail"),
@@ -254,7 +254,7 @@ class Accelerator(Part):
                 core.access.eq(contexts.access[i]),
                 core.vector.eq(vectors.vector),
                 core.exponent.eq(vectors.exponent),
-                core.load.eq(load),
+                core.load.eq(control.loads[i * len(control.loads) // config.cores]),
                 vectors.h[i].eq(core.h),
                 egress.acc[i].eq(core.acc),
             ]
@@ -263,12 +263,12 @@ class Accelerator(Part):
         word_1 = {
             name: DelayLine(m, name, finish[name]).at(1) for name in ("valid", "output", "output_beats", "output_last")
         }
-        sides = DelayLine(m, "side", finish.side).spread(1, 2)
+        sides = DelayLine(m, "side", finish.side).spread(1, 3)
         event = Signal(output_event_layout(config))
         packet = Array(ingress.packet)[sides[0]]
         model = Array(output_table)[Array(output_model)[sides[0]]]
-        unknown = contexts.unknown.bit_select(sides[0], 1)
-        flags = Mux(sides[0], ingress.flags[1].as_value(), ingress.flags[0].as_value())
+        unknown = contexts.unknown.bit_select(sides[2], 1)
+        flags = Mux(sides[2], ingress.flags[1].as_value(), ingress.flags[0].as_value())
         m.d.comb += [
             # Of an unknown context's packet, a beat of zeros remains.
             event.last_beat.eq(Mux(unknown, 0, word_1["output_beats"])),

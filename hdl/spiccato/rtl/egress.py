@@ -97,17 +97,16 @@ class Egress(Part):
 
         # What goes with the slot, a cycle after it has come. Beats are counted from there on.
         arrived = DelayLine(m, "arrived", self.event, start).at(start + 1)
-        holds_started, holds, captures = DelayLine(m, "slot_valid", self.valid, start).spread(start + 1, 3)
+        holds_started, counts, holds, captures = DelayLine(m, "slot_valid", self.valid, start).spread(start + 1, 4)
         event = Signal.like(self.event, reset_less=True)
         taken_with_slot = [name for name in event.shape().members if name not in ("started", "last_beat")]
         remaining = Signal(range(chunks + 1), reset_less=True)
         with m.If(holds_started):
             m.d.sync += event.started.eq(arrived.started)
         with m.If(holds):
-            m.d.sync += [
-                *(event[name].eq(arrived[name]) for name in taken_with_slot),
-                remaining.eq(arrived.last_beat + 1),
-            ]
+            m.d.sync += [event[name].eq(arrived[name]) for name in taken_with_slot]
+        with m.If(counts):
+            m.d.sync += remaining.eq(arrived.last_beat + 1)
         with m.Elif(remaining.any()):
             m.d.sync += remaining.eq(remaining - 1)
         held = start + 2

@@ -42,8 +42,8 @@ class Features(Part):
 
     Attributes
     ----------
-    model : in, cycle 0, of a packet's first beat; twice, from registers of their own if it comes from registers, as
-        ``take`` is three times
+    model : in, cycle 0, of a packet's first beat; as often as ``choice`` and the addresses need it, from registers of
+        their own if it comes from registers, as ``take`` is three times
     take : in, cycle 0: a beat is taken
     ends : in, cycle 0, with ``take``: it is the packet's last beat
     clear : in: the next beat is a packet's first; not in the same cycle as ``take``
@@ -63,7 +63,7 @@ class Features(Part):
         super().__init__(
             "features",
             {
-                "model": In(config.model_bits).array(2),
+                "model": In(config.model_bits).array(1 + -(-choices // config.stages.reach.registers)),
                 "take": In(1 + PARITIES),
                 "ends": In(1),
                 "clear": In(1),
@@ -97,7 +97,7 @@ class Features(Part):
         reach, model_bits, pair_bits = self.config.stages.reach.registers, self.config.model_bits, self._pair_bits
         width, slice_bits = len(self.w_data), self._slice_bits
         slices = [slice(low, low + slice_bits) for low in range(0, width, slice_bits)]
-        for_choice, for_address = self.model
+        *for_choices, for_address = self.model
         take, *bank_takes = self.take
 
         # Which beat is awaited: none of its packet came yet, one, more; an odd or an even one.
@@ -128,14 +128,15 @@ class Features(Part):
             [equal_register(f"even_model_{i}", model_bits) for i in range(len(slices))],
             copies(m, "odd_model", held, len(slices)),
         ]
-        for name, value, registers in (
-            ("choice", for_choice, models),
-            ("address", for_address, [held, *address_models[0]]),
+        for name, ports, registers in (
+            ("choice", for_choices, models),
+            ("address", [for_address], [held, *address_models[0]]),
         ):
-            parts = batches(registers, reach)
+            follows = [register.eq(ports[i // reach]) for i, register in enumerate(registers)]
+            parts = batches(follows, reach, bits=lambda _: model_bits)
             for leaf, part in zip(copies(m, f"follow_{name}", ~next_inside, len(parts)), parts):
                 with m.If(leaf):
-                    m.d.sync += [model.eq(value) for model in part]
+                    m.d.sync += part
         m.d.comb += [choice.model.eq(model) for choice, model in zip(self.choice, models)]
 
         # Beats are fetched two ahead, even ones from a packet's first on, odd ones from its second: those begin a cycle

@@ -85,9 +85,10 @@ class Ingress(Part):
 
     def __init__(self, config, *, lead):
         self.config, self.lead = config, lead
-        self._wait = int(config.stages.input_register)
         #: Cycle in which a beat arrives at its lanes.
-        self._arrival = self._wait
+        self._arrival = int(config.stages.input_register)
+        #: A block's largest exponent has registers again where it goes to more lanes than one reaches.
+        self._wait = max(self._arrival, int(config.columns > config.stages.reach.registers))
         self.latency = self._arrival + 5 + self._wait
         #: Cycle of the block_ready pulse: the write register is one further than the vector file's inputs.
         self.ready_cycle = self.latency + 1 - lead
@@ -185,7 +186,7 @@ class Ingress(Part):
         first_is_last = Signal()
         later_is_last = Signal()
         last_beat = Signal()
-        overlong = Signal()
+        overlong = Signal(reset_less=True)
         accept = Signal()
         take = Signal()
         first = Signal()
@@ -259,7 +260,7 @@ class Ingress(Part):
                 m.d.sync += started.eq(now)
             m.d.comb += self.started[s].eq(started)
         unfinished = Signal()
-        dropped = Signal()
+        dropped = Signal(reset_less=True)
         m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.axis.tlast))
         m.d.sync += [dropped.eq(self.drop), self.half_packet.eq(self.drop & ~dropped & unfinished)]
         with m.If(self.drop):

@@ -6,7 +6,7 @@ from amaranth.lib import data
 from ..isa.load import TARGET_BITS, header_word, place_word
 from .broadcast import DelayLine, copies
 
-__all__ = ["LoadTree", "load_data_bits", "load_layout"]
+__all__ = ["LoadTree", "load_buses", "load_data_bits", "load_layout"]
 
 #: Rows whose write enables are decoded from one copy of the row number.
 _ROWS = 8
@@ -29,6 +29,13 @@ def load_layout(config):
             "data": load_data_bits(config),
         }
     )
+
+
+def load_buses(config):
+    """How many equal load buses there are: each is for some of the cores, the first one for what is no core as well."""
+    in_core = 4 + config.keep_h  # registers: of weights, sums, shifts, c and kept h
+    beside = 5  # of features, issue words, heads, contexts, models
+    return -(-config.cores // ((config.stages.reach.registers - beside) // in_core))
 
 
 class LoadTree:

@@ -10,7 +10,7 @@ from ...isa.word import WORD_BITS
 from ..axi import AxiLite
 from ..broadcast import copies, equal_register, slices
 from ..contexts import Contexts
-from ..load_tree import load_layout
+from ..load_tree import load_buses, load_data_bits, load_layout
 from ..part import Part, place
 from ..sequencer import Sequencer
 from .bus import RegisterBus
@@ -27,7 +27,7 @@ class Control(Part):
     Attributes
     ----------
     axil : in, the bus
-    load : out, the load bus to all memories
+    loads : out, the load bus to all memories, :func:`~..load_tree.load_buses` equal ones
     reset : out, one cycle ahead of that of the streams and the sequencer
     enable, drop : out, equal copies for sequencer and input
     clear : out, while nothing runs: no context has a state
@@ -49,7 +49,7 @@ class Control(Part):
             "control",
             {
                 "axil": In(AxiLite()),
-                "load": Out(load_layout(config)),
+                "loads": Out(load_layout(config)).array(load_buses(config)),
                 "reset": Out(1),
                 "enable": Out(1).array(2),
                 "drop": Out(1).array(2),
@@ -146,17 +146,19 @@ class Control(Part):
         ]
 
         # The load bus: of a load, while there is one. A transfer's entries leave the data's upper bits alone.
-        load = Signal(load_layout(config), reset_less=True)
-        common = [*(name for name in load.shape().members if name != "data")]
-        width = min(transfers.entry_bits(config), len(load.data))
-        wanted, of_loader, of_transfers = (
-            Cat(*(bus[name] for name in common), bus.data[:width]) for bus in (load, loader.load, transfers.load)
+        common = [*(name for name in load_layout(config).members if name != "data")]
+        width = min(transfers.entry_bits(config), load_data_bits(config))
+        loads = [equal_register(f"load_{i}", load_layout(config)) for i in range(len(self.loads))]
+        *wanted, of_loader, of_transfers = (
+            Cat(*(bus[name] for name in common), bus.data[:width]) for bus in (*loads, loader.load, transfers.load)
         )
-        parts = slices(len(wanted), config.stages.reach.registers)
-        for bits, from_loader in zip(parts, copies(m, "from_loader", ~loader.loaded[2], len(parts))):
-            m.d.sync += wanted[bits].eq(Mux(from_loader, of_loader[bits], of_transfers[bits]))
-        m.d.sync += load.data[width:].eq(loader.load.data[width:])
-        m.d.comb += self.load.eq(load)
+        parts = slices(len(of_loader), config.stages.reach.registers)
+        selects = copies(m, "from_loader", ~loader.loaded[2], len(loads) * len(parts))
+        for i, (port, load) in enumerate(zip(self.loads, loads)):
+            for bits, from_loader in zip(parts, selects[i * len(parts) :]):
+                m.d.sync += wanted[i][bits].eq(Mux(from_loader, of_loader[bits], of_transfers[bits]))
+            m.d.sync += load.data[width:].eq(loader.load.data[width:])
+            m.d.comb += port.eq(load)
 
         own_digest = Const(int(config.digest, 16), 2 * WORD_BITS)
         status = {

@@ -8,7 +8,7 @@ from ...isa.load import RecordKind, TransferTarget, state_bits
 from ...isa.registers import REGISTERS, TransferKind
 from ...isa.word import WORD_BITS
 from ...numbers import ACC_BITS, C_BITS
-from ..broadcast import DelayLine, copies, take
+from ..broadcast import DelayLine, copies, equal_register, take
 from ..contexts import Contexts
 from ..core import Core
 from ..core_timing import CoreTiming
@@ -189,22 +189,22 @@ class Transfers(Part):
                 m.d.sync += entry.word_select(i, WORD_BITS).eq(self.value)
 
         # Not before the pipeline has run empty of the context's inferences: then it has been looked up, too.
-        clean = Signal(range(Sequencer.drain_cycles + 1), reset_less=True)
-        drained, settles = Signal(), Signal()
+        clean = Signal(range(Sequencer.drain_cycles), reset_less=True)
+        drained = Signal(reset_less=True)
+        settles = Signal()
         looked_up = Signal(init=1)
-        pending = Signal()
+        # Twice, for what is asked and for what counts the cycles since.
+        pending, awaited = (equal_register(f"pending_{i}", resettable=True) for i in range(2))
         ready = Signal()
         # The slot's address is there a cycle after the slot, which is known a cycle after `pending`.
         addressed = DelayLine(m, "addressed", pending & ~self.start, resettable=True).at(2)
-        m.d.comb += [
-            drained.eq(clean == Sequencer.drain_cycles),
-            settles.eq(drained | self.reset),
-            ready.eq(pending & addressed & drained),
-        ]
+        m.d.comb += [settles.eq(drained | self.reset), ready.eq(pending & addressed & drained)]
         with m.If(self.choose | request.running):
-            m.d.sync += clean.eq(0)
-        with m.Elif(~drained):
+            m.d.sync += [clean.eq(0), drained.eq(0)]
+        with m.Else():
             m.d.sync += clean.eq(clean + 1)
+            with m.If(clean == Sequencer.drain_cycles - 1):
+                m.d.sync += drained.eq(1)
         with m.If(self.choose):
             m.d.sync += [looked_up.eq(0), self.touched.eq(0)]
         with m.Elif(settles):
@@ -218,12 +218,12 @@ class Transfers(Part):
         since = Signal(range(last + 1), reset_less=True)
         counts = Signal()
         showing = Signal(range(Contexts.ask_cycles(config) + 1))
-        m.d.sync += since.eq(Mux(pending & request.moved, self._moved + 1, since + 1))
+        m.d.sync += since.eq(Mux(awaited & request.moved, self._moved + 1, since + 1))
         with m.If(self.choose | self.start | self.reset):
             m.d.sync += [counts.eq(0), showing.eq(0)]
-        with m.Elif(pending & request.moved):
+        with m.Elif(awaited & request.moved):
             m.d.sync += counts.eq(1)
-        with m.Elif(pending & request.marked):
+        with m.Elif(awaited & request.marked):
             m.d.sync += showing.eq(Contexts.ask_cycles(config))
         with m.Else():
             with m.If(since == last):
@@ -243,9 +243,9 @@ class Transfers(Part):
         take(m, "take_element", element, request.element, soon & reads, config.stages.reach.registers)
         m.d.comb += self.element.eq(element)
         with m.If(self.start):
-            m.d.sync += pending.eq(1)
+            m.d.sync += [pending.eq(1), awaited.eq(1)]
         with m.Elif(self.choose | self.reset | request.moved | request.marked):
-            m.d.sync += pending.eq(0)
+            m.d.sync += [pending.eq(0), awaited.eq(0)]
         # What is written is in its memory when the next transfer's word comes.
         with m.If(self.choose | self.start | self.reset):
             m.d.sync += self.done.eq(0)

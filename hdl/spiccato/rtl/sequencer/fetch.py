@@ -21,6 +21,8 @@ class Fetch(Part):
     config : Config
     groups : list of lists of slices
         The slices of a word that have an enable of their own, those together whose gates share a pointer.
+    more : int
+        Pointers for others.
 
     Attributes
     ----------
@@ -31,7 +33,7 @@ class Fetch(Part):
     clear : in, forget all packets
     w_en, w_addr, w_data : in, load of the program memory
     queue : out, the words, by the lower bits of a pointer
-    write_at : out, pointers behind the last word, equal ones: of each group, and one more
+    write_at : out, pointers behind the last word, equal ones: of each group, and ``more``
     """
 
     #: Words of the queue: what the loop (address, memory, queue) has in flight, rounded up.
@@ -43,7 +45,7 @@ class Fetch(Part):
     #: From the asking for a word to when it can follow: memory, queue.
     fetch_cycles = Ram.latency + 1
 
-    def __init__(self, config, groups):
+    def __init__(self, config, groups, more):
         self.config, self.groups = config, groups
         self.layout = layout(issue_word(config))
         super().__init__(
@@ -58,7 +60,7 @@ class Fetch(Part):
                 "w_addr": In((config.program_depth - 1).bit_length()),
                 "w_data": In(self.layout),
                 "queue": Out(self.layout.size).array(self.depth),
-                "write_at": Out(self.pointer_bits).array(len(groups) + 1),
+                "write_at": Out(self.pointer_bits).array(len(groups) + more),
             },
         )
 

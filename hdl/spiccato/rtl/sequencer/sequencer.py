@@ -149,8 +149,11 @@ class Sequencer(Part):
         fetch_dropped, dropped = (equal_register(f"dropped_{i}", init=1, resettable=True) for i in range(2))
         m.d.sync += [fetch_dropped.eq(self.drop), dropped.eq(self.drop)]
 
-        groups = batches(parts, config.stages.reach.registers - Fetch.pointer_bits, bits=lambda _: Gate.pointed)
-        fetch = place(m, "fetch", Fetch(config, groups))
+        # A pointer behind the queue's last word for some of the gates each.
+        pointed = config.stages.reach.registers - Fetch.pointer_bits
+        groups = batches(parts, pointed, bits=lambda _: Gate.pointed)
+        others = batches(gates[number:], pointed, bits=lambda gate: Gate.pointed if gate.leads else 1)
+        fetch = place(m, "fetch", Fetch(config, groups, len(others)))
         heads = place(m, "heads", Heads(config))
         for part, clear in ((fetch, fetch_dropped), (heads, dropped)):
             m.d.comb += [
@@ -185,16 +188,15 @@ class Sequencer(Part):
         ]
         change = Cat(self.block_ready ^ use_block, (use_block & ~self.block_ready).replicate(len(blocks) - 1))
         m.d.sync += blocks.eq(blocks + change)
-        cleared = copies(m, "cleared", dropped, number + 1)
-        pointers = [pointer for group, pointer in zip(groups, fetch.write_at) for _ in group]
+        # Cleared, a slice's gate ends with its word; of the others, those that share a pointer.
+        cleared = copies(m, "cleared", dropped, number + len(others))
+        pointers = [pointer for group, pointer in zip([*groups, *others], fetch.write_at) for _ in group]
+        clears = cleared[:number] + [clear for group, clear in zip(others, cleared[number:]) for _ in group]
         head_conditions, queue_conditions = (
             [(word.start, word.wait_block, word.commit) for word in (data.View(self.layout, bits) for bits in words)]
             for words in (heads.words, fetch.queue)
         )
-        for gate, clear, pointer in [
-            *((gate, copy, pointer) for (gate, _), copy, pointer in zip(slices, cleared, pointers)),
-            *((gate, cleared[-1], fetch.write_at[-1]) for gate in gates[len(slices) :]),
-        ]:
+        for gate, clear, pointer in zip(gates, clears, pointers):
             gate.connect(m, head_conditions, queue_conditions, pointer, heads.ready, have_block, may_start, clear)
         for gate, bits in slices:
             following = gate.following(

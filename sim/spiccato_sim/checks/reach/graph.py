@@ -68,6 +68,7 @@ class Graph:
     registers : bits of registers and read data; ports: bit of an input -> its port; from_instance: bit of an output of
         an instance -> (instance, port).
     steps : data bit -> output bits of the registers behind it.
+    inverted : bit -> the bit of which it is the inverse.
     multipliers, memories : their pins; memories with their names, and no LUT RAM.
     """
 
@@ -82,6 +83,7 @@ class Graph:
         self.instances: list[Instance] = []
         self.drivers: list[Driver] = []
         self.steps: dict[int, list[int]] = {}
+        self.inverted: dict[int, int] = {}
         self.multipliers: list[dict] = []
         self.memories: list[tuple[str, dict]] = []
         self.from_instance: dict[int, tuple[int, Port]] = {}
@@ -170,6 +172,8 @@ class Graph:
         elif kind == "$lut":
             self._lead(pins["A"], pins["Y"], int(len(pins["A"]) > 1))
             self._make(pins["A"], pins["Y"])
+            if len(pins["A"]) == 1:
+                self.inverted[pins["Y"][0]] = pins["A"][0]
         elif kind in ADDERS:
             self._add_adder(cell, pins)
         elif kind == "$mul":

@@ -191,7 +191,11 @@ def _resolve(hierarchy: Hierarchy, graph: Graph, memory: Memory, what: str, bits
 
 
 def _origin(hierarchy: Hierarchy, graph: Graph, bit: int) -> set[Port] | None:
-    """The ports from which a bit comes straight: none if it is a register, and no set if there is logic between."""
+    """The ports from which a bit comes straight: none if it is a register, and no set if there is logic between.
+
+    A block's pins invert by themselves.
+    """
+    bit = graph.inverted.get(bit, bit)
     if bit in graph.registers:
         return set()
     if bit in graph.ports:
