@@ -32,8 +32,8 @@ def leading_code(mantissas):
 
     def differ(mantissa, low):
         """Whether some of the bits from ``low`` on differ from the sign."""
-        bits = mantissa[low : min(low + most, VECTOR_BITS - 1)]
-        return bits != mantissa[-1].replicate(len(bits))
+        bits = Cat(mantissa[low : min(low + most, VECTOR_BITS - 1)], mantissa[-1])
+        return bits.any() & ~bits.all()
 
     return Cat(
         Cat(differ(mantissa, low) for mantissa in mantissas for low in range(first, VECTOR_BITS - 1, most)).any()

@@ -285,13 +285,15 @@ class Ingress(Part):
         held_bits = (1 + EXPONENT_BITS) * (1 + lane_copies) + lane_copies
         held_bits += EXPONENT_STEP_BITS + mantissa_bits(config.io_format) + 1
         holds = -(-held_bits // reach) if halves > 1 else 0
+        lanes_per_hold = max(1, reach // held_bits)
+        holds_per_beat = holds * -(-values // lanes_per_hold)
         # Live of each copy, and both marks.
         lanes_per_blank = reach // (lane_copies + 2)
         blanks = DelayLine(m, "filling", filling, 0).spread(arrival + 1, -(-config.columns // lanes_per_blank))
         halfway = []
         for number in range(halves - 1):
             name, later = ("half", half) if halves == 2 else (f"beyond_{number}", half > number)
-            halfway += DelayLine(m, name, later, 0).spread(arrival + 1, holds * values)
+            halfway += DelayLine(m, name, later, 0).spread(arrival + 1, holds_per_beat)
         lanes_per_choice = reach // InputLane.choice_reach(lane_copies)
 
         # The beat and its features.
@@ -336,7 +338,8 @@ class Ingress(Part):
                 self.x[i].eq(lane.mantissa),
             ]
             if held:
-                m.d.comb += lane.hold.eq(Cat(halfway[held * i : held * (i + 1)]))
+                at = i // values * holds_per_beat + held * (i % values // lanes_per_hold)
+                m.d.comb += lane.hold.eq(Cat(halfway[at : at + held]))
             lanes.append(lane)
 
         # The largest group of the block, each copy for a few lanes; the last few are fewer.
