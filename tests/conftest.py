@@ -33,6 +33,14 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
+def pytest_collection_finish(session):
+    """Of a parallel run: that the workers' names of tests hold the groups, by which xdist keeps them together."""
+    if getattr(session.config.option, "loadgroup", False):
+        for item in session.items:
+            if item.get_closest_marker("xdist_group") and "@" not in item.nodeid.rpartition("]")[2]:
+                raise pytest.UsageError(f"{item.nodeid} would not run with its group")
+
+
 def pytest_runtest_logreport(report):
     if report.when == "call" and report.passed and "simulates" in report.keywords:
         _simulated.append(report.nodeid.split("::")[-1].split("@")[0])
