@@ -16,12 +16,11 @@ pytestmark = pytest.mark.fast
 EXACT = {"tanh": np.tanh, "sigmoid": lambda half: (1 + np.tanh(half)) / 2}
 
 
-#: Saturation in front of the table, in front of the multiplier's registers, and with all registers.
 PROFILES = {
     "none": Profile(),
-    "address": Profile(table_address_register=True),
-    "word": Profile(table_word_register=True, product_register=True),
-    "conservative": CONSERVATIVE,
+    "around": Profile(table_address_register=True, table_word_register=True),
+    "product": Profile(line_product_register=True),
+    "all": CONSERVATIVE,
 }
 
 

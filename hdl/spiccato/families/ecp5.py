@@ -19,8 +19,12 @@ FAMILY = Family(
         copy="keep",
     ),
     library="spiccato.verilog.ecp5:Ecp5Library",
-    # A MULT18X18D without operand registers takes 4.4 ns of its own, which leaves a table's word too little of the way.
-    profiles={"aggressive": Profile(product_register=True, table_word_register=True), "conservative": CONSERVATIVE},
+    # Accumulators, tables and multipliers lie far apart: nothing but wire on both sides of a table. That leaves no
+    # cycle for the sum behind a table's multiplier, which is close to it; those behind the other products have one.
+    profiles={
+        "aggressive": Profile(product_register=True, table_address_register=True, table_word_register=True),
+        "conservative": CONSERVATIVE,
+    },
     adds=False,
     narrow_weight_bits=9,
     logic_unit="LUT4",

@@ -10,7 +10,7 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from amaranth.hdl import Cat, Const, Module, Mux, Signal, signed, unsigned
+from amaranth.hdl import Module, Mux, Signal, signed, unsigned
 from amaranth.lib.wiring import In, Out
 from numpy.typing import NDArray
 
@@ -58,19 +58,13 @@ def _table(function):
     return np.clip(base, low, low + (1 << BASE_BITS) - 1), slope
 
 
-def _words(function):
-    """The table's words: a base, and a slope below it."""
-    base, slope = _table(function)
-    return ((base & ((1 << BASE_BITS) - 1)) << SLOPE_BITS) | slope
-
-
 class ActivationTable(Rom):
     """The table of one function with ``ports`` read ports. Latency as :class:`~.memory.Rom`."""
 
     def __init__(self, function, ports):
-        super().__init__(
-            f"rom_{function}_{ports}", contents=_words(function), width=BASE_BITS + SLOPE_BITS, ports=ports
-        )
+        base, slope = _table(function)
+        words = ((base & ((1 << BASE_BITS) - 1)) << SLOPE_BITS) | slope
+        super().__init__(f"rom_{function}_{ports}", contents=words, width=BASE_BITS + SLOPE_BITS, ports=ports)
 
     @staticmethod
     def argument(value, frac_bits):
@@ -88,10 +82,20 @@ class ActivationTable(Rom):
         return ((base[index] << FRACTION_BITS) + slope[index] * fraction) >> OUTPUT_SHIFT
 
     @staticmethod
-    def ends(function):
-        """What arguments below and above the table get: (fraction, word) of the first and of the last, as integers."""
-        words, middle = _words(function), 1 << (INDEX_BITS - 1)
-        return (0, int(words[middle])), ((1 << FRACTION_BITS) - 1, int(words[middle - 1]))
+    def saturated_argument(m, value, frac_bits, name):
+        """Hardware of :meth:`argument`: (index, fraction) of a signed value, at most three LUT levels."""
+        low = frac_bits - ARGUMENT_FRAC
+        reduced = value[low : low + argument_bits]
+        sign, top = value[-1], value[low + argument_bits - 1 :]
+        overflow = Signal(name=f"{name}_overflow")
+        limit = Signal(argument_bits, name=f"{name}_limit")
+        argument = Signal(argument_bits, name=f"{name}_argument")
+        m.d.comb += [
+            overflow.eq(top.any() & ~top.all()),
+            limit.eq(Mux(sign, 1 << (argument_bits - 1), (1 << (argument_bits - 1)) - 1)),
+            argument.eq(Mux(overflow, limit, reduced)),
+        ]
+        return argument[FRACTION_BITS:], argument[:FRACTION_BITS]
 
 
 class Interpolate(Part):
@@ -143,9 +147,6 @@ class Interpolate(Part):
 class Activation:
     """An argument's way to its value, within a part: saturation, table and interpolation.
 
-    Where the only register is that between the table and the multiplier, arguments beyond the table saturate in front
-    of that one, as words of the table's ends: then there is nothing but wire to the table.
-
     Attributes
     ----------
     latency : int
@@ -153,9 +154,8 @@ class Activation:
     """
 
     def __init__(self, stages):
-        self._line_registers = Registers(operands=stages.table_word_register, product=stages.product_register)
+        self._line_registers = Registers(operands=stages.table_word_register, product=stages.line_product_register)
         self._argument_registers = int(stages.table_address_register)
-        self._saturates_late = stages.table_word_register and not stages.table_address_register
         self.latency = self._argument_registers + Rom.latency + Interpolate("tanh", self._line_registers).latency
 
     def place(self, m, function, name, argument, frac_bits, address, word, start):
@@ -180,33 +180,12 @@ class Activation:
         Value
             As :class:`Interpolate` has it, ``latency`` cycles later.
         """
-        low = frac_bits - ARGUMENT_FRAC
-        within, top = argument[low : low + argument_bits], argument[low + argument_bits - 1 :]
-        negative = argument[-1]
-        overflow = Signal(name=f"{name}_overflow")
-        m.d.comb += overflow.eq(top.any() & ~top.all())
-        if not self._saturates_late:
-            # At most three LUT levels.
-            limit = Signal(argument_bits, name=f"{name}_limit")
-            saturated = Signal(argument_bits, name=f"{name}_argument")
-            m.d.comb += [
-                limit.eq(Mux(negative, 1 << (argument_bits - 1), (1 << (argument_bits - 1)) - 1)),
-                saturated.eq(Mux(overflow, limit, within)),
-            ]
-            within = saturated
+        index, fraction = ActivationTable.saturated_argument(m, argument, frac_bits, name)
         asked = start + self._argument_registers
-        known = asked + Rom.latency
-        m.d.comb += address.eq(DelayLine(m, f"index_{name}", within[FRACTION_BITS:], start).at(asked))
-        fraction = DelayLine(m, f"fraction_{name}", within[:FRACTION_BITS], start).at(known)
-        if self._saturates_late:
-            first, last = (
-                Cat(Const(fraction, FRACTION_BITS), Const(word, BASE_BITS + SLOPE_BITS))
-                for fraction, word in ActivationTable.ends(function)
-            )
-            beyond = DelayLine(m, f"beyond_{name}", Cat(overflow, negative), start).at(known)
-            limited = Signal(FRACTION_BITS + BASE_BITS + SLOPE_BITS, name=f"limited_{name}")
-            m.d.comb += limited.eq(Mux(beyond[0], Mux(beyond[1], first, last), Cat(fraction, word)))
-            fraction, word = limited[:FRACTION_BITS], limited[FRACTION_BITS:]
         line = place(m, f"line_{name}", Interpolate(function, self._line_registers))
-        m.d.comb += [line.word.eq(word), line.fraction.eq(fraction)]
+        m.d.comb += [
+            address.eq(DelayLine(m, f"index_{name}", index, start).at(asked)),
+            line.word.eq(word),
+            line.fraction.eq(DelayLine(m, f"fraction_{name}", fraction, start).at(asked + Rom.latency)),
+        ]
         return line.value

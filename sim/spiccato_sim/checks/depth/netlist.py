@@ -1,5 +1,6 @@
 """From Verilog to the mapped netlist on which paths are measured, with yosys."""
 
+import graphlib
 import json
 import re
 import subprocess
@@ -72,11 +73,14 @@ endmodule
 """
 
 # The least depth of several structures of the same logic, which ABC takes as choices (fraig_store). Its
-# mapper "if" runs without area recovery, which would make paths off the longest one deeper than need be.
+# mapper "if" runs without area recovery, which would make paths off the longest one deeper than need be. Among many
+# choices it misses wide ORs that are of the right structure already: hence a second try with few, and of each module
+# the better one.
 _ABC = (
     "strash;fraig_store;balance;fraig_store;dc2;balance;fraig_store;"
     "if,-g,-K,{lut_inputs};strash;fraig_store;dch,-f;if,-g,-K,{lut_inputs};strash;fraig_store;"
-    "fraig_restore;if,-q,-F,0,-A,0"
+    "fraig_restore;if,-q,-F,0,-A,0",
+    "strash;fraig_store;dch,-f;if,-K,{lut_inputs};strash;fraig_store;fraig_restore;if,-q,-F,0,-A,0",
 )
 
 _SYNTHESIS = """\
@@ -99,9 +103,14 @@ pmux2shiftx -norange
 techmap -map wide.v
 techmap * @words %d
 opt -fast -nodffe -nosdff
+design -save unmapped
+"""
+
+_MAPPING = """\
+design -load unmapped
 abc -lut {lut_inputs} -script +{abc}
 opt_clean
-write_json netlist.json
+write_json netlist_{number}.json
 """
 
 
@@ -133,8 +142,33 @@ def synthesise(verilog_files, top: str, rules: Rules = Rules()) -> dict:
             "dividers": " ".join(f"t:{cell}" for cell in _DIVIDERS),
         }
         (work / "wide.v").write_text(_WIDE_MAP.replace("{lut_inputs}", str(rules.lut_inputs)))
-        _yosys(work, _SYNTHESIS.format(**values, abc=_ABC.format(**values)))
-        return json.loads((work / "netlist.json").read_text())["modules"]
+        mappings = [
+            _MAPPING.format(**values, abc=abc.format(**values), number=number) for number, abc in enumerate(_ABC)
+        ]
+        _yosys(work, _SYNTHESIS.format(**values) + "".join(mappings))
+        first, *others = (
+            json.loads((work / f"netlist_{number}.json").read_text())["modules"] for number in range(len(_ABC))
+        )
+        return {name: min([module, *(other[name] for other in others)], key=_levels) for name, module in first.items()}
+
+
+def _levels(module: dict) -> int:
+    """The most LUTs in a row in a module of a netlist."""
+    made_of = {
+        cell["connections"]["Y"][0]: cell["connections"]["A"]
+        for cell in module["cells"].values()
+        if cell["type"] == "$lut"
+    }
+    levels: dict = {}
+    try:
+        order = list(
+            graphlib.TopologicalSorter({bit: made_of.keys() & bits for bit, bits in made_of.items()}).static_order()
+        )
+    except graphlib.CycleError:
+        return 0  # The judge tells.
+    for bit in order:
+        levels[bit] = 1 + max((levels.get(other, 0) for other in made_of[bit]), default=0)
+    return max(levels.values(), default=0)
 
 
 def _yosys(work: Path, script: str):
