@@ -19,7 +19,7 @@ EXACT = {"tanh": np.tanh, "sigmoid": lambda half: (1 + np.tanh(half)) / 2}
 PROFILES = {
     "none": Profile(),
     "around": Profile(table_address_register=True, table_word_register=True),
-    "product": Profile(line_product_register=True),
+    "product": Profile(product_register=True),
     "all": CONSERVATIVE,
 }
 

@@ -19,8 +19,8 @@ FAMILY = Family(
         copy="keep",
     ),
     library="spiccato.verilog.ecp5:Ecp5Library",
-    # Accumulators, tables and multipliers lie far apart: nothing but wire on both sides of a table. That leaves no
-    # cycle for the sum behind a table's multiplier, which is close to it; those behind the other products have one.
+    # Accumulators, tables and multipliers lie far apart: nothing but wire on both sides of a table; and the addition is
+    # no part of the multiplier.
     profiles={
         "aggressive": Profile(product_register=True, table_address_register=True, table_word_register=True),
         "conservative": CONSERVATIVE,

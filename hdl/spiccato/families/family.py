@@ -39,16 +39,14 @@ class Profile:
     operand_register : bool
         In front of the cell units' multipliers, those behind the activation tables excepted: the DSP block's own.
     product_register : bool
-        Between multiplication and addition in the cell units, those behind the activation tables excepted: the DSP
-        block's pipeline register, or, for blocks that do not add, its result register.
+        Between multiplication and addition in the cell units: the DSP block's pipeline register, or, for blocks that
+        do not add, its result register.
     row_product_register : bool
         The DSP block's pipeline register in the rows.
     table_address_register : bool
         In front of the activation tables.
     table_word_register : bool
         Between the activation tables and the multipliers behind them: the DSP block's own.
-    line_product_register : bool
-        Between multiplication and addition behind the activation tables.
     vector_register : bool
         One more stage of the vector's way to the rows: at each core's edge.
     write_register : bool
@@ -67,7 +65,6 @@ class Profile:
     row_product_register: bool = False
     table_address_register: bool = False
     table_word_register: bool = False
-    line_product_register: bool = False
     vector_register: bool = False
     write_register: bool = False
     capture_register: bool = False
@@ -88,7 +85,6 @@ CONSERVATIVE = Profile(
     row_product_register=True,
     table_address_register=True,
     table_word_register=True,
-    line_product_register=True,
     vector_register=True,
     write_register=True,
     capture_register=True,

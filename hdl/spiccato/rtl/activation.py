@@ -154,7 +154,7 @@ class Activation:
     """
 
     def __init__(self, stages):
-        self._line_registers = Registers(operands=stages.table_word_register, product=stages.line_product_register)
+        self._line_registers = Registers(operands=stages.table_word_register, product=stages.product_register)
         self._argument_registers = int(stages.table_address_register)
         self.latency = self._argument_registers + Rom.latency + Interpolate("tanh", self._line_registers).latency
 

@@ -98,7 +98,7 @@ class DenseUnit(Part):
         self._reach = stages.reach.registers
         self._argument_registers = int(stages.table_address_register)
         registers = Registers(operands=stages.operand_register, product=stages.product_register)
-        line_registers = Registers(operands=stages.table_word_register, product=stages.line_product_register)
+        line_registers = Registers(operands=stages.table_word_register, product=stages.product_register)
         self._line = MultiplyAdd(
             "dense_line",
             a=signed(_SLOPE_BITS),

@@ -103,12 +103,8 @@ def registered(hierarchy: Hierarchy, profile: Profile) -> list[Registered]:
 
 def _multiplier_needs(name: str, profile: Profile) -> tuple[str, ...]:
     """Of the multiplier of this name, from the top on."""
-    if ".row_" in f".{name}":
-        operand, product = profile.operand_register, profile.row_product_register
-    elif ".line_" in f".{name}":
-        operand, product = profile.table_word_register, profile.line_product_register
-    else:
-        operand, product = profile.operand_register, profile.product_register
+    product = profile.row_product_register if ".row_" in f".{name}" else profile.product_register
+    operand = profile.table_word_register if ".line_" in f".{name}" else profile.operand_register
     return ("operand",) * operand + ("product",) * product + ("result",)
 
 
