@@ -81,6 +81,19 @@ def test_fast_configuration_with_a_layer_of_small_h():
     assert error_ratio(network, xs, "auto", "ia420f-fast") <= FAST_BAR
 
 
+def test_wide_layer_takes_powers():
+    """Inputs of which a few are a thousand times the others: too much for 9 bits, unless they come in two halves."""
+    network = zoo.build("lstm_tiny", seed=3)
+    first = network.layers[0]
+    network = dataclasses.replace(
+        network, layers=(dataclasses.replace(first, weight_ih=POWER_WEIGHTS * first.weight_ih), *network.layers[1:])
+    )
+    rng = np.random.default_rng(3)
+    xs = np.exp(rng.normal(scale=POWER_SPREAD, size=(STEPS, network.input_size))).astype(np.float32).astype(float)
+    errors = [error_ratio(network, xs, form, "ia420f-fast") for form in ("auto", ["wide", "int8", "int8"])]
+    assert errors[1] <= FAST_BAR < errors[0] / 2
+
+
 @pytest.mark.parametrize("weight_format", BARS)
 @pytest.mark.parametrize("calibrated", [True, False])
 def test_features_of_different_scale(calibrated, weight_format):
