@@ -251,7 +251,7 @@ def test_wide_layers(tiny):
 
 @pytest.mark.parametrize("weight_format", ["wide", ["wide", "int8", "wide"], ["int8", "int8", "wide"]])
 def test_passes_of_wide_layers(tiny, weight_format):
-    """Their input matrices take twice the weight memory and three times the words; their rounding is that of 16 bits."""
+    """Input matrices take twice the weight memory and three times the words; their rounding is that of 16 bits."""
     config = configuration("ia420f-fast")
     model = compile_network(tiny, config, weight_format=weight_format)
     plain = compile_network(tiny, config)
