@@ -47,8 +47,8 @@ def compile(
         to be given.
     config : Config
     weights : str or sequence of str
-        "int16", "int8", "auto" or one format for each layer; of several networks one of these for all, or a sequence
-        with an entry for each. See :func:`spiccato.compiler.compile_program`.
+        "int16", "int8", "wide", "auto" or one format for each layer; of several networks one of these for all, or a
+        sequence with an entry for each. See :func:`spiccato.compiler.compile_program`.
     io_format : "bfloat16" or "float32", optional
         Values on the streams, with ``board``. [default: the board's own]
     profile : str, optional

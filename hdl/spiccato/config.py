@@ -16,10 +16,12 @@ from .errors import ConfigError
 from .families import FAMILIES, Profile
 from .numbers import EXPONENT_BITS, FACTOR_BITS, GATES, NARROW_BITS, SHIFT_BITS, VECTOR_BITS, WEIGHT_BITS, Operands
 
-__all__ = ["Config", "IO_FORMATS", "MULTIPLIERS", "shape_text"]
+__all__ = ["Config", "IO_FORMATS", "MULTIPLIERS", "WIDE", "shape_text"]
 
 IO_FORMATS = {"bfloat16": 16, "float32": 32}
 MULTIPLIERS = ("18x18", "9x9")
+#: Weight format of layers whose input matrix is multiplied in several passes, for 9x9 multipliers.
+WIDE = "wide"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,8 +203,13 @@ class Config:
 
     @property
     def weight_formats(self) -> tuple[str, ...]:
-        """Formats that weights may have, the widest first."""
+        """Formats that weights may have in as many cycles as any, the widest first."""
         return (f"int{self.operands.weight}",) if self.narrow else ("int16", "int8")
+
+    @property
+    def layer_formats(self) -> tuple[str, ...]:
+        """All formats that a layer may be told to have."""
+        return (*self.weight_formats, *[WIDE] * self.narrow)
 
     @property
     def exponent_bits(self) -> int:

@@ -19,7 +19,8 @@ dense argument            27    19          saturates at +-128
 
 Rows of 9x9 multipliers have weight mantissas of 8 bits (9, where the memory has the bit), a factor beside the power of
 two, and vector elements of 9 bits with one exponent per block, to which the 18 bits are aligned when the block is read
-(``rtl.alignment``).
+(``rtl.alignment``). Both may be multiplied in two halves (``isa.issue.Pass``): weights of 16 bits (17), and whatever
+the vector file has.
 """
 
 from typing import NamedTuple
@@ -43,6 +44,8 @@ ALIGN_LEFT = 24
 NARROW_BITS = 9
 #: Bits of an element that reading may leave out: as many as its exponent within the block counts.
 NARROW_SHIFT = VECTOR_BITS - NARROW_BITS
+#: Bits of the lower half of a weight, and of an element, that is multiplied in two.
+LOW_BITS = 8
 SHIFT_BITS = 6
 SHIFT_MAX = (1 << SHIFT_BITS) - 1
 #: Of a row of 9x9 multipliers: its scale is a power of two times 1 + factor / 4.

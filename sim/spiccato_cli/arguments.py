@@ -117,11 +117,12 @@ def choices_of(option, text, known):
 
 
 def weights_of(texts, count):
-    """The weight format of each of ``count`` models, from what ``--weights`` was given."""
-    formats = [one for text in texts for one in text.split(",")]
+    """The weight formats of each of ``count`` models, from what ``--weights`` was given: one, or one a layer."""
+    given = [one for text in texts for one in text.split(",")]
+    formats = [one.split("/") if "/" in one else one for one in given]
     if len(formats) not in (1, count):
         raise SpiccatoError(
-            f"--weights {','.join(formats)}: {len(formats)} formats for {count} model{'s' * (count > 1)}; "
+            f"--weights {','.join(given)}: {len(given)} formats for {count} model{'s' * (count > 1)}; "
             "expected one, or one for each"
         )
     return formats * count if len(formats) == 1 else formats

@@ -4,6 +4,7 @@ import dataclasses
 
 import click
 
+from spiccato.config import WIDE
 from spiccato.errors import FitError
 
 from .arguments import inputs_of, network_of
@@ -137,6 +138,12 @@ def _print_estimate(network, result, source):
             "inputs as given",
             soft_wrap=True,
         )
+        if any(WIDE in row.weight_formats for row in result.rows):
+            console.print(
+                f"{WIDE}: the first layer's input weights and inputs in two halves each, as --weights "
+                f"{WIDE}/... has it for any layer",
+                soft_wrap=True,
+            )
         room = {row.board: row.contexts for row in result.rows if row.fits}
         contexts = ", ".join(f"{board} {number}" for board, number in room.items())
         console.print(f"room for contexts, of a state each: {contexts}", soft_wrap=True)

@@ -84,7 +84,10 @@ profile_option = _profile_option(metavar="NAME", help=f"{_PROFILE}.  [default: t
 profiles_option = _profile_option(
     metavar="NAME[,NAME]", help=f"{_PROFILE}; or both, with a comma.  [default: the board's own]"
 )
-_WEIGHTS = f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit)."
+_WEIGHTS = (
+    f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit); with "
+    "slashes, one for each layer, the linear one last."
+)
 weights_option = click.option(
     "--weights", default="auto", show_default=True, shell_complete=complete(*WEIGHT_FORMATS, "auto"), help=_WEIGHTS
 )

@@ -9,7 +9,7 @@ from spiccato.errors import SpiccatoError
 from spiccato.files import check_file
 from spiccato.registry import configuration
 
-from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_reading
+from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_reading, weights_of
 from .options import (
     board_option,
     calibration_option,
@@ -68,7 +68,7 @@ def report(model, board, profile, weights, io_format, calibration, reading, inpu
             raise SpiccatoError(f"{model}: --model chooses of a program; name the model itself")
         config = configuration(board or "ia420f", io_format, profile)
         network = network_of(model, seed, calibration, reading)
-        program = compile_program([network], config, weight_formats=[weights])
+        program = compile_program([network], config, weight_formats=weights_of([weights], 1))
     resource_notes(program.config)  # before the page is written: refuses what does not fit the device
     with tracker("timesteps") as track:
         shown = write_report(

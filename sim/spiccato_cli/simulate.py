@@ -253,7 +253,9 @@ def demo(board, profile, port, model, weights, calibration, reading, contexts, s
     if baud is None and port != SIMULATED:
         raise SpiccatoError(f"board {board.name} has no serial shell that tells the port's rate: give it with --baud")
     config = board.config
-    program, network, task, xs = _job(model, config, weights, steps, seed, calibration, reading, contexts)
+    program, network, task, xs = _job(
+        model, config, weights_of([weights], 1)[0], steps, seed, calibration, reading, contexts
+    )
     print_summary(program)
     with progress_bar() as progress:
         bar = progress.add_task(f"{port}: connecting and loading the program", total=None)

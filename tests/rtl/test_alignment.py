@@ -7,10 +7,14 @@ from amaranth.lib import wiring
 from amaranth.lib.wiring import In, Out
 
 from rtl_bench import make_config, play, random_signed
-from spiccato.numbers import EXPONENT_STEP, NARROW_SHIFT, VECTOR_BITS
+from spiccato.isa.issue import Pass
+from spiccato.numbers import EXPONENT_BITS, EXPONENT_STEP, LOW_BITS, NARROW_SHIFT, VECTOR_BITS
 from spiccato.rtl.alignment import Alignment, leading_code
 
 pytestmark = pytest.mark.fast
+
+#: How far ahead a block's alignment is told which halves it takes.
+LEAD = 3
 
 
 class Codes(wiring.Component):
@@ -41,26 +45,33 @@ def test_leading_code():
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("block, columns", [(4, 4), (4, 8), (8, 16)])
 def test_alignment(block, columns, profile):
-    """Another block each cycle, of any magnitudes: elements and exponent are the model's, ``latency`` cycles later."""
+    """Another block each cycle, of any magnitudes and halves: elements and exponent are the model's."""
     rng = np.random.default_rng(2)
     config = make_config(block=block, columns=columns, multiplier="9x9", profile=profile)
-    part, cycles = Alignment(config), 300
+    part, cycles = Alignment(config, LEAD), 600
     mantissas = random_signed(rng, VECTOR_BITS, (cycles, columns)) >> rng.integers(0, 18, (cycles, 1))
     mantissas[:2] = [[(1 << 17) - 1], [-(1 << 17)]]
     # Rounded beyond the largest element, and up to zero.
     mantissas[2:4] = 0
     mantissas[2, :2], mantissas[3, :2] = (511, -511), (256, -1)
     quarters = Alignment.positions(mantissas.reshape(cycles, config.quarters, -1))
-    exponents = np.where(quarters.max(axis=1) >= NARROW_SHIFT - EXPONENT_STEP + 1, rng.integers(0, 16, cycles), 0)
+    # Of x, which alone has another exponent than 0, the largest element is within a step.
+    of_x = quarters.max(axis=1) >= NARROW_SHIFT - EXPONENT_STEP + 1
+    exponents = np.where(of_x, rng.integers(0, 1 << EXPONENT_BITS, cycles), 0)
+    multiplied = rng.choice(Pass, cycles)
+    multiplied[:4] = Pass.ONLY
     stimulus = [
         {"mantissas": m.tolist(), "codes": [(1 << int(p)) - 1 for p in codes], "exponent": int(e)}
         for m, codes, e in zip(mantissas, quarters, exponents)
     ]
+    stimulus = [{} for _ in range(LEAD)] + stimulus
+    for inputs, which in zip(stimulus, multiplied):
+        inputs["multiplied"] = int(which)
     seen = play(part, stimulus, ["vector", "shift"], drain=part.latency)
-    elements, rest = Alignment.compute(mantissas, Alignment.positions(mantissas))
+    elements, shifts = Alignment.compute(mantissas, Alignment.positions(mantissas), exponents, multiplied)
     assert elements[2, :2].tolist() == [255, -255] and elements[3, :2].tolist() == [128, 0]
-    assert [list(v) for v in seen["vector"][part.latency :]] == elements.tolist()
-    assert seen["shift"][part.latency :].tolist() == (EXPONENT_STEP * exponents + rest).tolist()
+    assert [list(v) for v in seen["vector"][LEAD + part.latency :]] == elements.tolist()
+    assert seen["shift"][LEAD + part.latency :].tolist() == shifts.tolist()
 
 
 def test_how_far_elements_are_off():
@@ -69,3 +80,18 @@ def test_how_far_elements_are_off():
     elements, rest = Alignment.compute(values, Alignment.positions(values))
     unit = 1 << (NARROW_SHIFT - rest)[:, None]
     assert (abs(elements * unit - values) <= np.where(elements == 255, unit, unit // 2)).all()
+
+
+@pytest.mark.parametrize("exponent", [0, 5])
+def test_halves_hold_all(exponent):
+    """Both halves together are the mantissas, but for the last bit of the largest ones."""
+    values = random_signed(np.random.default_rng(4), VECTOR_BITS, (1000, 8)) >> np.arange(18).repeat(56)[:1000, None]
+    positions = Alignment.positions(values)
+    high, shift = Alignment.compute(values, positions, exponent, Pass.HIGH)
+    low, low_shift = Alignment.compute(values, positions, exponent, Pass.LOW_ELEMENT)
+    _, weight_shift = Alignment.compute(values, positions, exponent, Pass.LOW_WEIGHT)
+    assert (weight_shift == shift + LOW_BITS).all()
+    assert (abs(high) <= 256).all() and (high < 256).all() and (low >= 0).all() and (low < 256).all()
+    unit = NARROW_SHIFT + EXPONENT_STEP * exponent
+    missing = values - (high << (unit - shift)[:, None]) - (low << (unit - low_shift)[:, None])
+    assert (missing == (values & 1) * (positions == NARROW_SHIFT)[:, None]).all()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rtl_bench import make_config, random_signed, simulate
-from spiccato.isa.issue import VectorFrom
+from spiccato.isa.issue import Pass, VectorFrom
 from spiccato.numbers import EXPONENT_STEP, VECTOR_BITS
 from spiccato.rtl.alignment import Alignment
 from spiccato.rtl.vector_file import VectorFile
@@ -44,10 +44,9 @@ class Bench:
         vector = quarters.ravel()
         if self.config.narrow:
             from_x = read["vector_from"] is VectorFrom.X
-            vector, rest = Alignment.compute(vector, Alignment.positions(np.abs(vector) if from_x else vector))
-            # Of a block of x that is all zero, the exponent does not matter.
-            exponent = EXPONENT_STEP * exponent | int(rest)
-        return vector.tolist(), exponent
+            positions = Alignment.positions(np.abs(vector) if from_x else vector)
+            vector, exponent = Alignment.compute(vector, positions, exponent, read["multiplied"])
+        return vector.tolist(), int(exponent)
 
     def run(self):
         """Play the schedule; returns [(cycle of a read, what it saw, what it should have seen)]."""
@@ -136,6 +135,7 @@ def check_traffic(config, seed):
         }
         if config.narrow:
             counts = source is VectorFrom.H and rng.random() < 0.3
+            bench.reads[cycle]["multiplied"] = Pass(int(rng.integers(len(Pass))))
             bench.reads[cycle]["quarters"] = int(rng.integers(config.quarters)) if counts else config.quarters - 1
     results = bench.run()
     assert any(any(vector) for _, (vector, _), _ in results)

@@ -41,6 +41,7 @@ _QUEUE = "system/test_end_to_end.py::test_host_that_does_not_take_outputs"
 _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
 _CELL = "rtl/test_cell.py::test_cell_is_its_model"
 _ROW = "rtl/test_row.py::test_the_conservative_profile_adds_a_cycle"
+_HALVES = "rtl/test_alignment.py::test_alignment[4-4-aggressive]"
 _KEPT = "rtl/test_core.py::test_core[portable-aggressive-h]"
 _MOVES = "rtl/test_transfers.py::test_an_element_moves"
 _FUZZ = "system/test_fuzz.py::test_random_contexts[odd-1]"
@@ -51,6 +52,11 @@ MUTATIONS = [
     Mutation("dsp.py", "at(self.registers.addend_latency)", "at(self.registers.product)", _CELL),
     Mutation("dsp.py", "return self.operands + self.product", "return int(self.operands)", _CELL),
     Mutation("row.py", "product=config.stages.row_product_register", "product=False", _ROW),
+    # Halves of elements.
+    Mutation("alignment.py", "self.mantissa[p - 1] & ~down", "self.mantissa[p - 1]", _HALVES),
+    Mutation("alignment.py", "max(0, p - LOW_BITS) : p", "0:p", _HALVES),
+    Mutation("alignment.py", "bits | (both << len(rest))", "bits", _HALVES),
+    Mutation("alignment.py", "(1 << EXPONENT_BITS) - 1, total[:-1]", "total[:-1], total[:-1]", _HALVES),
     # Several epilogues.
     Mutation("core.py", "self._is(states) if len(states) < len(units) else ", "", _KIND),
     Mutation("core.py", "with m.Switch(number):", "with m.Switch(~number):", _KIND),

@@ -17,6 +17,8 @@ STEPS = 300
 BARS = {"int16": 1 / 20, "int8": 3}
 #: With 9x9 multipliers: networks as they are initialised, and trained ones.
 FAST_BAR, FAST_TRAINED_BAR = 3, 2
+#: Inputs like powers of a spectrum: the spread of their logarithms, what weights are divided by for them, timesteps.
+POWERS_SPREAD, POWERS_OVER, POWERS_STEPS = 2.5, 32, 100
 #: RMS h of a layer to which a fixed point for h would leave few bits.
 SMALL_H = 0.05
 
@@ -79,6 +81,19 @@ def test_fast_configuration_with_a_layer_of_small_h():
         h.append(reference.h[0])
     assert rms(h) < SMALL_H
     assert error_ratio(network, xs, "auto", "ia420f-fast") <= FAST_BAR
+
+
+def test_wide_layer_takes_powers():
+    """Inputs of which a few are a hundred times the others: too much for 9 bits, unless they come in two halves."""
+    network = zoo.build("lstm_tiny", seed=3)
+    first, *others = network.layers
+    network = dataclasses.replace(
+        network, layers=(dataclasses.replace(first, weight_ih=first.weight_ih / POWERS_OVER), *others)
+    )
+    powers = np.exp(np.random.default_rng(3).normal(scale=POWERS_SPREAD, size=(POWERS_STEPS, network.input_size)))
+    xs = powers.astype(np.float32).astype(np.float64)
+    plain, wide = (error_ratio(network, xs, form, "ia420f-fast") for form in ("auto", ["wide", "int8", "int8"]))
+    assert wide <= FAST_TRAINED_BAR < FAST_BAR < plain
 
 
 @pytest.mark.parametrize("weight_format", BARS)

@@ -334,7 +334,7 @@ def test_estimate():
         (name, profile) for name in _FOR_LSTM for profile in boards()[name].family.profiles
     }
     rows = {(row["board"], row["weights"]): row for row in data["rows"] if row["profile"] == "aggressive"}
-    assert [*rows] == [(board, weights) for board in _FOR_LSTM for weights in configuration(board).weight_formats]
+    assert [*rows] == [(board, weights) for board in _FOR_LSTM for weights in configuration(board).layer_formats]
     for row in data["rows"]:
         own = rows[row["board"], row["weights"]]
         assert row["rms_error"] == own["rms_error"]
@@ -399,7 +399,7 @@ def test_estimate_of_what_does_not_fit(tmp_path):
     wide = tmp_path / "wide.safetensors"
     save_safetensors(network, wide)
     result = refused(
-        "network 'wide' fits no board in any weight format; v80-fast with int8 weights: needs output queue 125 of 32 "
+        "network 'wide' fits no board in any weight format; v80-fast with wide weights: needs output queue 125 of 32 "
         "beats",
         "estimate",
         wide,
@@ -572,6 +572,17 @@ def test_run_on_the_rtl(program, series, monkeypatch, failures):
 def test_run_on_the_rtl_needs_steps(program, tmp_path):
     np.save(tmp_path / "x.npy", np.ones((4, 5), np.float32))
     refused("x.npy: 4 steps; --rtl needs 5 or more", "run", program, "--input", tmp_path / "x.npy", "--rtl")
+
+
+def test_a_weight_format_for_each_layer():
+    """With slashes, the linear one last; of several models with a comma in between."""
+    formats = ["wide", "int8", "int8"]
+    options = ["--board", "ia420f-fast", "--weights"]
+    result = run("compile", ONNX, *options, "/".join(formats), "--json")
+    assert json.loads(result.stdout)["models"][0]["weight_formats"] == formats
+    result = run("compile", ONNX, "lstm_tiny", *options, f"{'/'.join(formats)},auto", "--json")
+    assert [model["weight_formats"] for model in json.loads(result.stdout)["models"]] == [formats, ["int8"] * 3]
+    refused("one of these for each of 2 layers and the linear layer", "compile", ONNX, *options, "wide/int8")
 
 
 def test_calibration_changes_the_program(tmp_path):

@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from spiccato.compiler import compile_network, compile_program
+from spiccato.compiler import compile_network, compile_program, quantised_network
 from spiccato.compiler.check import check_schedule
 from spiccato.compiler.fit import fitting_schedule, weight_formats
 from spiccato.compiler.layout import Layout
@@ -126,6 +126,7 @@ def test_any_schedule_keeps_the_rules(seed):
         family=str(rng.choice(["portable", "agilex7"])),
         io_format=str(rng.choice(["bfloat16", "float32"])),
         profile=PROFILES[seed % 2],
+        multiplier="9x9" if seed % 3 == 2 else "18x18",
     )
     network = zoo.random_network(rng, layers=int(rng.integers(1, 5)), max_size=int(rng.integers(2, 300)))
     if rng.integers(2) or Layout(lower(network), config).output_beats > config.output_beats:
@@ -134,13 +135,15 @@ def test_any_schedule_keeps_the_rules(seed):
         outputs = int(rng.integers(1, config.output_beats * config.beat_values + 1))
         network = with_linear(network, np.zeros((outputs, hidden)), np.zeros(outputs))
     layout, timing = Layout(lower(network), config), Timing(config)
+    layout = layout.in_formats([str(rng.choice(config.layer_formats)) for _ in layout.layers])
     check_schedule(schedule(layout, timing), layout, timing, repeats=3)
 
 
-@pytest.mark.parametrize("change", ["swap", "source", "store", "early"])
+@pytest.mark.parametrize("change", ["swap", "source", "store", "pass", "early"])
 def test_checker_finds_errors(tiny, change):
     """A schedule that was tampered with is noticed."""
-    layout, timing = Layout(lower(tiny), configuration("ia420f")), Timing(configuration("ia420f"))
+    config = configuration("ia420f-fast")
+    layout, timing = Layout(lower(tiny), config).in_formats(["wide", "int8", "int8"]), Timing(config)
     plan = schedule(layout, timing)
     check_schedule(plan, layout, timing)
     used = np.flatnonzero(plan.matrix >= 0)
@@ -149,11 +152,13 @@ def test_checker_finds_errors(tiny, change):
             array[[used[0], used[-1]]] = array[[used[-1], used[0]]]
     elif change == "source":
         plan.source[used[5]] = (plan.source[used[5]] + 1) % 4
+    elif change == "pass":
+        plan.multiplied[np.flatnonzero(plan.multiplied)[0]] = 0
     elif change == "store":
         plan.store[np.flatnonzero(plan.store)[0]] = False
     else:
         idle = np.flatnonzero(plan.matrix < 0)[0]
-        for field in ("matrix", "slot", "block", "source", "store", "finish"):
+        for field in ("matrix", "slot", "block", "multiplied", "source", "store", "finish"):
             setattr(plan, field, np.delete(getattr(plan, field), idle))
     with pytest.raises(AssertionError, match="schedule, cycle"):
         check_schedule(plan, layout, timing)
@@ -231,6 +236,38 @@ def test_weight_formats(tiny):
     assert program.weight_formats.count("int8") == 1
     with pytest.raises(SpiccatoError, match="weight format 'int4'.*int16, int8"):
         compile_network(tiny, configuration("ia420f"), weight_format="int4")
+
+
+def test_wide_layers(tiny):
+    """Only 9x9 multipliers take them, of layers that are told so; they have the only weights beyond 8 bits there."""
+    fast = configuration("ia420f-fast")
+    assert compile_network(tiny, fast).weight_formats == ("int8",) * 3
+    assert compile_network(tiny, fast, weight_format="wide").weight_formats == ("wide", "wide", "int8")
+    with pytest.raises(SpiccatoError, match="'int16': the 9x9 multipliers of 'ia420f-fast' take int8, wide weights"):
+        compile_network(tiny, fast, weight_format="int16")
+    with pytest.raises(SpiccatoError, match="'wide': the 18x18 multipliers of 'ia420f' take int16, int8 weights"):
+        compile_network(tiny, configuration("ia420f"), weight_format=["wide", "int8", "int8"])
+
+
+@pytest.mark.parametrize("weight_format", ["wide", ["wide", "int8", "wide"], ["int8", "int8", "wide"]])
+def test_passes_of_wide_layers(tiny, weight_format):
+    """Input matrices take twice the weight memory and three times the words; their rounding is that of 16 bits."""
+    config = configuration("ia420f-fast")
+    model = compile_network(tiny, config, weight_format=weight_format)
+    plain = compile_network(tiny, config)
+    lowered = Layout(lower(tiny), config)
+    wide = [layer.input for layer, form in zip(lowered.layers, model.weight_formats) if form == "wide"]
+    assert model.weights.shape[1] == plain.weights.shape[1] + sum(matrix.tiles for matrix in wide)
+    valid = [one.decode()["valid"].sum() for one in (plain, model)]
+    assert valid[1] == valid[0] + 2 * sum(matrix.tiles for matrix in wide)
+    for layer, stored, form in zip(tiny.layers, quantised_network(model).layers, model.weight_formats):
+        for name, weights in layer.matrices.items():
+            bits = 16 if form == "wide" and name != "W_hh" else 8
+            largest = np.abs(weights).max(axis=1, keepdims=True)
+            error = np.abs(stored.matrices[name] - weights) / largest
+            # A row's scale is at most a quarter more than its largest weight.
+            assert error.max() <= 1.3 * 2.0**-bits, name
+            assert error.max() > 0.5 * 2.0**-bits, name
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
     """
     matrices = layout.matrices
     length = len(result.matrix)
-    done: set[tuple[int, int, int]] = set()
+    done: set[tuple[int, int, int, int]] = set()
     h_at: dict[tuple[int, int, int], int] = {}
     stored_at: dict[int, int] = {}
     finished_at: dict[int, int] = {}
@@ -54,7 +54,7 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
             matrix = matrices[number]
             slot, block = int(result.slot[position]), int(result.block[position])
             chain, accumulator = (number, slot), matrix.first_slot + slot
-            tile = (number, slot, block)
+            tile = (number, slot, block, int(result.multiplied[position]))
             rule(tile not in done, f"tile {tile} is issued twice", cycle)
             done.add(tile)
             issued[chain] = issued.get(chain, 0) + 1
@@ -87,7 +87,7 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
             if result.store[position]:
                 stored_at[accumulator], file_owner[accumulator] = cycle, chain
             if result.finish[position]:
-                rule(issued[chain] == matrix.blocks, f"slot {chain} is finished with tiles missing", cycle)
+                rule(issued[chain] == matrix.slot_words, f"slot {chain} is finished with tiles missing", cycle)
                 register = None
                 if matrix.sends_output:
                     rule(slot == output_slot, "output slots are out of order", cycle)
@@ -113,5 +113,11 @@ def check_schedule(result: Schedule, layout: Layout, timing: Timing, repeats: in
                     finished_at[accumulator] = cycle
                 else:
                     rule(result.store[position], f"recurrent half of slot {chain} is not stored", cycle)
-        expected = {(n, s, b) for n, m in enumerate(matrices) for s in range(m.slots) for b in range(m.blocks)}
+        expected = {
+            (n, s, b, which)
+            for n, m in enumerate(matrices)
+            for s in range(m.slots)
+            for b in range(m.blocks)
+            for which in m.passes
+        }
         rule(done == expected, "tiles are missing", (step + 1) * length)

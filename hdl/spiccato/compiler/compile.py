@@ -35,7 +35,8 @@ def compile_network(
     weight_format : str or sequence of str
         "int16"; "int8" (LSTM layers; the linear layer keeps 16 bits); one of these for each LSTM layer and for the
         linear layer; or "auto": 16 bits where they fit, the largest layers at 8 bits where they do not. With 9x9
-        multipliers all layers have the one format that these take.
+        multipliers all layers have the one format that these take, or are told to be "wide": their input matrices are
+        then multiplied in three passes, with weights and vector elements of 16 bits or more.
     feedback : bool
         With calibration inputs, round weights of 8 or 9 bits such that the sums on these inputs are off least; else to
         the nearest.
@@ -54,6 +55,7 @@ def compile_network(
     lowered = lower(network)
     layout, timing = Layout(lowered, config), Timing(config)
     formats = weight_formats(layout, weight_format)
+    layout = layout.in_formats(formats)
     plan, short = fitting_schedule(layout, formats, timing)
     if plan is None or short:
         raise fit_error(network.name, lowered, layout, weight_format, short)

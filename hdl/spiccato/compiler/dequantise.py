@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.issue import VectorFrom
+from ..isa.issue import Pass, VectorFrom
 from ..layers import Layer, LinearLayer, LoweredLayer, kind_named
 from ..network import Network
 from ..numbers import (
@@ -15,6 +15,7 @@ from ..numbers import (
     FLOAT_BIAS,
     GATE_FRAC_BITS,
     H_FRAC_BITS,
+    LOW_BITS,
     REMAINDER_BITS,
     split_remainder,
 )
@@ -115,11 +116,11 @@ def _lowered(
         return rows_of(dealt, place.turns).reshape(-1, len(kind.rows), *dealt.shape[3:])[: place.units]
 
     def matrix(recurrent: bool, columns: NDArray[np.int64], point: NDArray) -> tuple[NDArray, int]:
-        dealt = _dealt(model, place, recurrent)
+        dealt, terms = _dealt(model, place, recurrent)
         shifts, factors = row_scales(model.config, model.shifts[int(recurrent), place.all_slots])
         exponents = point - shifts - model.config.factor_bits - (model.config.operands.weight - 1)
         flat = dealt.reshape(*shape, -1)[..., columns] * factors[..., None]
-        return rows(np.ldexp(flat, exponents[..., None])), dealt.shape[3]
+        return rows(np.ldexp(flat, exponents[..., None])), terms
 
     weights, terms = matrix(False, columns, row_point(kind.rows, shape, frac_bits, vector_from, 0))
     if vector_from is VectorFrom.X:
@@ -136,8 +137,8 @@ def _lowered(
     return LoweredLayer(kind, weights, recurrent, rows(np.ldexp(bias, halved_rows(kind.rows, shape) - frac_bits)))
 
 
-def _dealt(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
-    """Mantissas (slots, cores, block, blocks, columns) of one of a layer's matrices."""
+def _dealt(model: Model, place: LayerPlace, recurrent: bool) -> tuple[NDArray, int]:
+    """Mantissas (slots, cores, block, blocks, columns) of one of a layer's matrices, and issue words of a slot."""
     config = model.config
     fields = model.decode()
     words = np.flatnonzero(
@@ -149,5 +150,13 @@ def _dealt(model: Model, place: LayerPlace, recurrent: bool) -> NDArray:
     )
     blocks = fields["vector"][words] - fields["vector"][words].min()
     dealt = np.zeros((place.slots, config.cores, config.block, blocks.max() + 1, config.columns))
-    dealt[fields["slot"][words] - place.first_slot, :, :, blocks] = tiles(model, fields, words)
-    return dealt
+    multiplied = fields["multiplied"][words] if "multiplied" in fields else np.full(len(words), Pass.ONLY)
+    stored = np.ldexp(
+        tiles(model, fields, words), np.where(multiplied == Pass.LOW_WEIGHT, -LOW_BITS, 0)[:, None, None, None]
+    )
+    slots = fields["slot"][words] - place.first_slot
+    # In the third pass the upper halves are multiplied again.
+    for which in (Pass.ONLY, Pass.HIGH, Pass.LOW_WEIGHT):
+        now = multiplied == which
+        dealt[slots[now], :, :, blocks[now]] += stored[now]
+    return dealt, len(words) // place.slots

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from collections.abc import Iterable, Sequence
 
-from ..config import Config
+from ..config import WIDE, Config
 from ..errors import FitError, SpiccatoError
 from ..layers import LoweredLayer
 from ..program import memory_rows
@@ -20,6 +20,7 @@ __all__ = [
     "fitting_schedule",
     "issue_words",
     "tiles_per_word",
+    "matrix_format",
     "matrix_words",
     "missing_epilogues",
     "shared_formats",
@@ -29,8 +30,8 @@ __all__ = [
     "weight_words",
 ]
 
-#: Of all configurations; each takes some of them (:attr:`spiccato.config.Config.weight_formats`).
-WEIGHT_FORMATS = ("int16", "int8", "int9")
+#: Of all configurations; each takes some of them (:attr:`spiccato.config.Config.layer_formats`).
+WEIGHT_FORMATS = ("int16", "int8", "int9", WIDE)
 
 
 def weight_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[str]:
@@ -63,18 +64,18 @@ def _stated_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[
     widest = config.weight_formats[0]
     if weight_format == "auto":
         return [widest] * (layers + 1)
-    if isinstance(weight_format, str) and weight_format in config.weight_formats:
+    if isinstance(weight_format, str) and weight_format in config.layer_formats:
         return [weight_format] * layers + [widest]
     formats = list(weight_format) if not isinstance(weight_format, str) else [weight_format]
-    wrong = [one for one in formats if one not in config.weight_formats]
+    wrong = [one for one in formats if one not in config.layer_formats]
     if wrong and wrong[0] in WEIGHT_FORMATS:
         raise SpiccatoError(
             f"weight format {wrong[0]!r}: the {config.multiplier} multipliers of {config.name!r} take "
-            f"{', '.join(config.weight_formats)} weights; expected that or auto, or a configuration with others"
+            f"{', '.join(config.layer_formats)} weights; expected one of these or auto, or a configuration with others"
         )
     if wrong or len(formats) != layers + 1:
         raise SpiccatoError(
-            f"weight format {weight_format!r}: expected auto, {', '.join(config.weight_formats)}, or one of "
+            f"weight format {weight_format!r}: expected auto, {', '.join(config.layer_formats)}, or one of "
             f"these for each of {layers} layers and the linear layer"
         )
     return formats
@@ -85,9 +86,17 @@ def tiles_per_word(config: Config, weight_format: str) -> int:
     return 2 if weight_format == "int8" and not config.narrow else 1
 
 
+def matrix_format(config: Config, weight_format: str, *, recurrent: bool) -> str:
+    """The format of one of a layer's matrices: of a wide layer, only the input matrix is wide."""
+    return config.weight_formats[0] if weight_format == WIDE and recurrent else weight_format
+
+
 def matrix_words(config: Config, matrix: Matrix, formats: Sequence[str]) -> int:
     """Words of weight memory that a matrix takes in each core."""
-    return -(-matrix.tiles // tiles_per_word(config, formats[matrix.layer]))
+    form = matrix_format(config, formats[matrix.layer], recurrent=matrix.recurrent)
+    if form == WIDE:
+        return 2 * matrix.tiles
+    return -(-matrix.tiles // tiles_per_word(config, form))
 
 
 def weight_words(layout: Layout, formats: Sequence[str]) -> int:
@@ -98,10 +107,10 @@ def weight_words(layout: Layout, formats: Sequence[str]) -> int:
 def issue_words(layout: Layout, plan: Schedule | None = None) -> int:
     """Issue words of an inference, one for each of its cycles.
 
-    Without its schedule ``plan``, one word is counted for each tile, the least that it can take.
+    Without its schedule ``plan``, those are counted that multiply, the least that it can take.
     """
-    tiles = sum(matrix.tiles for matrix in layout.matrices)
-    return max(tiles, LEAST_WORDS) if plan is None else len(plan.matrix)
+    least = sum(matrix.words for matrix in layout.matrices)
+    return max(least, LEAST_WORDS) if plan is None else len(plan.matrix)
 
 
 def shortages(rows: Iterable[tuple[str, int, int, str]]) -> list[str]:
@@ -188,11 +197,10 @@ def fit_error(
     fitting = []
     for other in suited(lowered, [config, *boards]):
         elsewhere, timing = Layout(lowered, other), Timing(other)
-        fitting += [
-            f"{other.name} with {form} weights"
-            for form in other.weight_formats
-            if not fitting_schedule(elsewhere, weight_formats(elsewhere, form), timing)[1]
-        ]
+        for form in other.weight_formats:
+            formats = weight_formats(elsewhere, form)
+            if not fitting_schedule(elsewhere.in_formats(formats), formats, timing)[1]:
+                fitting.append(f"{other.name} with {form} weights")
     wanted = weight_format if isinstance(weight_format, str) else ", ".join(weight_format)
     return FitError(
         f"network {name!r} does not fit {config.name!r} with {wanted} weights: needs {short}; "

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from ..isa.issue import VectorFrom, issue_word
-from ..numbers import INT8_BITS, WEIGHT_BITS
+from ..isa.issue import Pass, VectorFrom, issue_word
+from ..numbers import INT8_BITS, LOW_BITS, WEIGHT_BITS
 from .fit import issue_words, matrix_words, tiles_per_word, weight_words
 from .layout import Layout, Matrix
 from .schedule import Schedule
@@ -36,11 +36,14 @@ class WeightMemory:
         """Whether two tiles share a word."""
         return tiles_per_word(self._layout.config, self._formats[matrix.layer]) == 2
 
-    def place(self, matrix: Matrix, tile: NDArray) -> tuple[NDArray, NDArray]:
-        """(Addresses, high halves) of tiles number ``slot * blocks + block``."""
+    def place(self, matrix: Matrix, tile: NDArray, multiplied: NDArray) -> tuple[NDArray, NDArray]:
+        """(Addresses, high halves of words) of tiles number ``slot * blocks + block``, in their passes.
+
+        Lower halves of weights lie behind the upper ones of the whole matrix.
+        """
         if self.is_paired(matrix):
             return self._start[matrix] + tile // 2, tile % 2
-        return self._start[matrix] + tile, tile * 0
+        return self._start[matrix] + tile + matrix.tiles * (multiplied == Pass.LOW_WEIGHT), tile * 0
 
     def image(self, mantissas: dict[Matrix, NDArray]) -> NDArray[np.int16]:
         """The contents (cores, words, block, columns) for the mantissas (slots, cores, block, blocks, columns)."""
@@ -55,6 +58,10 @@ class WeightMemory:
                 words = bytes_[:, 0::2].copy()
                 words[:, : bytes_.shape[1] // 2] |= bytes_[:, 1::2] << INT8_BITS
                 tiles = words
+            elif len(matrix.passes) > 1:
+                # The upper half is the nearest to the whole, the lower one what is left.
+                upper = (tiles + (1 << LOW_BITS - 1)) >> LOW_BITS
+                tiles = np.concatenate([upper, tiles - (upper << LOW_BITS)], axis=1)
             start = self._start[matrix]
             image[:, start : start + tiles.shape[1]] = tiles.astype(np.uint16).view(np.int16)
         return image
@@ -70,10 +77,11 @@ def encode(layout: Layout, plan: Schedule, memory: WeightMemory) -> NDArray[np.u
         to = np.flatnonzero(plan.matrix == number)
         slot, block, finish = plan.slot[to], plan.block[to], plan.finish[to]
         fields["valid"][to] = 1
-        fields["weight"][to], high = memory.place(matrix, slot * matrix.blocks + block)
+        fields["weight"][to], high = memory.place(matrix, slot * matrix.blocks + block, plan.multiplied[to])
         if "int8" in word:
             fields["int8"][to], fields["high"][to] = memory.is_paired(matrix), high
-        if "quarters" in word:
+        if "multiplied" in word:
+            fields["multiplied"][to] = plan.multiplied[to]
             fields["quarters"][to] = layout.counted_quarters(matrix, block) - 1
         fields["slot"][to] = matrix.first_slot + slot
         fields["recurrent"][to] = matrix.recurrent

@@ -10,6 +10,8 @@ A *turn* is what the cores have of h at once, a quarter each. Units of one row a
 each other: unit ``cores * block / 4`` is the second one of the first lane.
 """
 
+import copy
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +19,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ..config import Config
-from ..isa.issue import Source, VectorFrom
+from ..config import WIDE, Config
+from ..isa.issue import PASSES, Pass, Source, VectorFrom
 from ..layers import Layer, LoweredLayer
 from ..numbers import GATES
 from .units import settings
@@ -28,7 +30,7 @@ __all__ = ["Layout", "Matrix", "PlacedLayer", "dealt", "rows_of"]
 
 @dataclass(frozen=True)
 class Matrix:
-    """One weight matrix on the MVU: ``slots x blocks`` tiles, each one issue word of an inference.
+    """One weight matrix on the MVU: ``slots x blocks`` tiles, each an issue word of an inference for each pass.
 
     Attributes
     ----------
@@ -46,6 +48,8 @@ class Matrix:
     first_block, blocks : int
         Which blocks of the vector file these are, with what lies between them.
     first_slot, slots : int
+    passes : tuple of Pass
+        Several, where weights and vector elements are multiplied in halves.
     """
 
     layer: int
@@ -59,11 +63,22 @@ class Matrix:
     blocks: int
     first_slot: int
     slots: int
+    passes: tuple[Pass, ...] = (Pass.ONLY,)
 
     @property
     def tiles(self) -> int:
-        """Issue words, and 16-bit weight memory words."""
+        """How many there are."""
         return self.slots * self.blocks
+
+    @property
+    def slot_words(self) -> int:
+        """Issue words of a slot in an inference."""
+        return self.blocks * len(self.passes)
+
+    @property
+    def words(self) -> int:
+        """Issue words of an inference."""
+        return self.slots * self.slot_words
 
 
 @dataclass(frozen=True)
@@ -100,7 +115,7 @@ class PlacedLayer:
 
     @property
     def tiles(self) -> int:
-        """Issue words of all its matrices."""
+        """Tiles of all its matrices."""
         return sum(matrix.tiles for matrix in self.matrices)
 
 
@@ -152,6 +167,15 @@ class Layout:
             )
             self.slots += slots
             self.vector_blocks += self.layers[-1].allocated_blocks
+
+    def in_formats(self, formats: Sequence[str]) -> "Layout":
+        """The same for layers of these weight formats: the input matrices of wide ones take several passes."""
+        found = copy.copy(self)
+        found.layers = [
+            dataclasses.replace(layer, input=dataclasses.replace(layer.input, passes=PASSES)) if form == WIDE else layer
+            for layer, form in zip(self.layers, formats, strict=True)
+        ]
+        return found
 
     def _source(self, reads: int) -> tuple[VectorFrom, tuple[int, ...], int, int]:
         """What the next layer reads: where it is, which layers' results, their first block and how many there are."""

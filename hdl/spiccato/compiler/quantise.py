@@ -14,11 +14,13 @@ from ..numbers import (
     C_FRAC_BITS,
     GATE_FRAC_BITS,
     H_FRAC_BITS,
+    LOW_BITS,
     REMAINDER_BITS,
     VECTOR_BITS,
     WEIGHT_BITS,
     join_remainder,
 )
+from .fit import matrix_format
 from .layout import Layout, Matrix
 from .moments import Moments, moments
 from .notes import calibration_note, output_note
@@ -43,7 +45,7 @@ class Quantised:
     output_frac_bits : int
         Fraction bits of the output sums.
     mantissas : dict
-        Of each :class:`Matrix`: int32 (slots, cores, block, blocks, columns).
+        Of each :class:`Matrix`: int32 (slots, cores, block, blocks, columns); both halves of those that have two.
     shifts : uint8 (2, slots, cores, block)
         Of input and recurrent matrices: row shifts, and in the bits above the factors of rows that have one.
     biases : int64 (slots, cores, block)
@@ -107,7 +109,11 @@ def quantise(
         *_initial_state(lowered, layout, names),
         notes,
     )
-    known = moments(network) if feedback and any(format_bits(form) < WEIGHT_BITS for form in formats) else None
+    bits_of = {
+        matrix: format_bits(config, matrix_format(config, formats[matrix.layer], recurrent=matrix.recurrent))
+        for matrix in layout.matrices
+    }
+    known = moments(network) if feedback and any(bits < WEIGHT_BITS for bits in bits_of.values()) else None
     for layer, place, name in zip(lowered, layout.layers, names):
         rows, point_bits = place.kind.rows, frac_bits if place.input.sends_output else GATE_FRAC_BITS
         if place.input.writes_vectors:
@@ -116,14 +122,22 @@ def quantise(
             scaled = np.ldexp(array, scale.log2_scale) if not matrix.producers else array
             dealt = layout.columns_of(matrix, layout.deal_out(scaled, place))
             point = row_point(rows, dealt.shape[:3], point_bits, matrix.vector_from, scale.cap)
-            bits = format_bits(formats[place.number])
+            bits = bits_of[matrix]
+            low_bits = LOW_BITS if len(matrix.passes) > 1 else 0
             inputs = None if known is None else _matrix_moments(known[place.number], matrix, layout, scale, lowered)
             quantised = quantise_matrix(
-                dealt, point, bits, name, width=config.operands.weight, fine=config.narrow, moments=inputs
+                dealt,
+                point,
+                bits,
+                name,
+                width=config.operands.weight + low_bits,
+                fine=config.narrow,
+                low_bits=low_bits,
+                moments=inputs,
             )
             result.mantissas[matrix] = quantised.mantissas
             result.shifts[int(matrix.recurrent), place.all_slots] = quantised.stored
-        terms = sum(matrix.blocks for matrix in place.matrices)
+        terms = sum(matrix.slot_words for matrix in place.matrices)
         result.biases[place.all_slots] = row_bias(rows, layout.deal_out(layer.bias, place), point_bits, terms)
     return result
 

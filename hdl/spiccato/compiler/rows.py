@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..config import WIDE, Config
 from ..errors import FitError
 from ..isa.issue import VectorFrom
 from ..layers import LoweredLayer
@@ -25,6 +26,7 @@ from ..numbers import (
     FLOAT_BIAS,
     GATE_FRAC_BITS,
     H_FRAC_BITS,
+    LOW_BITS,
     MANTISSA_BITS,
     SHIFT_BITS,
     SHIFT_MAX,
@@ -75,9 +77,9 @@ class QuantisedMatrix:
     scales: NDArray[np.float64]
 
 
-def format_bits(weight_format):
+def format_bits(config: Config, weight_format: str) -> int:
     """Bits of a weight's mantissa in a format."""
-    return int(weight_format.removeprefix("int"))
+    return config.operands.weight + LOW_BITS if weight_format == WIDE else int(weight_format.removeprefix("int"))
 
 
 def _scales(numbers):
@@ -99,7 +101,7 @@ def _holding(magnitude, bits, step):
     return numbers
 
 
-def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False, moments=None):
+def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False, low_bits=0, moments=None):
     """Quantise a dealt-out matrix.
 
     Parameters
@@ -115,6 +117,8 @@ def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False
         Bits that mantissas are widened to.
     fine : bool
         Rows have factors beside their powers of two.
+    low_bits : int
+        Of these bits, those of a lower half: the upper half, rounded, has the others.
     moments : float array (blocks * columns, blocks * columns), optional
         Mean products of the inputs, by which fewer than 16 bits are rounded (:mod:`.feedback`). A row whose largest
         weights are better cut off than all others coarser gets a smaller scale then.
@@ -127,11 +131,14 @@ def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False
     step, least = 1 if fine else _QUARTERS, _QUARTERS * (point.astype(np.int64) - SHIFT_MAX)
     largest = np.abs(weights).max(axis=(3, 4))
     # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
-    numbers = np.maximum(np.where(largest > 0, _holding(largest, bits, step), least), least)
+    numbers = np.maximum(np.where(largest > 0, _holding(largest, bits - low_bits, step), least), least)
     if (point - numbers // _QUARTERS).min() < 0:
         raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
-    if moments is None or bits == WEIGHT_BITS:
+    if moments is None or bits >= WEIGHT_BITS:
         mantissas = np.rint(_mantissas(weights, numbers, bits))
+        # Above, the upper half would be one too large.
+        top = (1 << (bits - 1)) - 1 - (1 << low_bits >> 1)
+        mantissas = np.clip(mantissas, -top, top)
     else:
         mantissas, numbers = _fed_back(weights, numbers, least, step, bits, moments)
     shifts, factors = point - numbers // _QUARTERS, numbers % _QUARTERS

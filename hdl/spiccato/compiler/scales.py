@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import WIDE
 from ..errors import FitError
 from ..formats import from_bits, to_bits
 from ..isa.issue import VectorFrom
@@ -19,9 +20,10 @@ from ..numbers import (
     EXPONENT_STEP,
     FLOAT_BIAS,
     GATE_FRAC_BITS,
+    LOW_BITS,
     MANTISSA_BITS,
     NARROW_SHIFT,
-    WEIGHT_FRAC_BITS,
+    WEIGHT_BITS,
 )
 from ..rtl.alignment import Alignment
 from ..rtl.ingress import Ingress
@@ -201,7 +203,8 @@ class _Measure:
     def __init__(self, layer, calibration, config, weight_format, name):
         samples = min(len(calibration), max(_SAMPLES[0], min(_SAMPLES[-1], _WORK // layer.input.size)))
         steps = np.linspace(0, len(calibration) - 1, samples).astype(int)
-        self._config, self._name, self._weight_bits = config, name, format_bits(weight_format)
+        self._config, self._name, self._weight_bits = config, name, format_bits(config, weight_format)
+        self._low_bits = LOW_BITS if weight_format == WIDE else 0
         self._block, self._io_format = config.columns, config.io_format
         self._weights = self._columns(layer.input.reshape(-1, layer.inputs))
         self._bits = self._columns(to_bits(calibration[steps], config.io_format))
@@ -230,14 +233,17 @@ class _Measure:
             self._io_format,
         )
         powers = scale.cap + 1 - MANTISSA_BITS - EXPONENT_STEP * exponents
-        if self._config.narrow:
+        # Both halves together are the mantissas.
+        if self._config.narrow and not self._low_bits:
             mantissas, rest = Alignment.compute(mantissas, Alignment.positions(np.abs(mantissas)))
             powers += NARROW_SHIFT - rest
         inputs = np.ldexp(mantissas.astype(np.float64), powers[:, None]).reshape(shape)
         dealt = np.ldexp(self._weights, log2_scale)[None, None]
         point = row_point(self._rows, dealt.shape[:3], GATE_FRAC_BITS, VectorFrom.X, scale.cap)
-        quantised = quantise_matrix(dealt, point, self._weight_bits, self._name, fine=self._config.narrow)
-        weights = np.ldexp(quantised.mantissas[0, 0] * quantised.scales[0, 0, :, None, None], -WEIGHT_FRAC_BITS)
+        bits, fine = self._weight_bits, self._config.narrow
+        width = max(bits, WEIGHT_BITS)
+        quantised = quantise_matrix(dealt, point, bits, self._name, width=width, fine=fine, low_bits=self._low_bits)
+        weights = np.ldexp(quantised.mantissas[0, 0] * quantised.scales[0, 0, :, None, None], 1 - width)
         errors = _products(inputs, weights) - self._sums
         alone = np.array([self._rms(one) for one in errors])
         return self._rms(errors.sum(axis=0)), scale, alone

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..isa.issue import Source
+from ..isa.issue import Pass, Source
 from ..rtl.accelerator import Timing
 from .heads import LEAST_WORDS
 from .layout import Layout
@@ -36,6 +36,7 @@ class Schedule:
     matrix : int, number in ``layout.matrices``, -1 for an idle word
     slot : int, slot within the matrix
     block : int, block of columns within the matrix
+    multiplied : Pass of the tile
     source : Source of each word's addition
     store : bool, sums go back to the accumulator file
     finish : bool, the slot's last word (cells, outputs, or the end of the recurrent half)
@@ -47,6 +48,7 @@ class Schedule:
     matrix: np.ndarray
     slot: np.ndarray
     block: np.ndarray
+    multiplied: np.ndarray
     source: np.ndarray
     store: np.ndarray
     finish: np.ndarray
@@ -67,7 +69,7 @@ class _Chain:
     def __init__(self, matrix, number, slot):
         self.matrix, self.number, self.slot = matrix, number, slot
         self.global_slot = matrix.first_slot + slot
-        self.remaining = list(range(matrix.blocks))
+        self.remaining = [(block, which) for block in range(matrix.blocks) for which in matrix.passes]
         self.started = False
         self.last = -_NEVER
 
@@ -120,7 +122,7 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
             times, first = ready[chain.number], chain.matrix.first_block
             if chain is not current and cycle < chain.last + timing.reload:
                 continue
-            for index, block in enumerate(chain.remaining):
+            for index, (block, _) in enumerate(chain.remaining):
                 if times[first + block] <= cycle:
                     if (
                         len(chain.remaining) == 1
@@ -142,7 +144,7 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
         if current is None or current.matrix.recurrent or not current.remaining:
             return False
         times, first = ready[current.number], current.matrix.first_block
-        return min(times[first + block] for block in current.remaining) < current.last + timing.reload
+        return min(times[first + block] for block, _ in current.remaining) < current.last + timing.reload
 
     while critical or fill:
         choice = pick(critical, cycle)
@@ -154,7 +156,7 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
             words.append(None)
         else:
             chain, index = choice
-            block = chain.remaining.pop(index)
+            block, which = chain.remaining.pop(index)
             if chain is current:
                 source = Source.CONTINUE
             elif chain.started:
@@ -162,15 +164,15 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
             else:
                 source = chain.matrix.starts_from
             if current is not None and current is not chain and current.remaining:
-                last_word[4] = True
-            last_word = [chain.number, chain.slot, block, source.value, False, not chain.remaining]
+                last_word[5] = True
+            last_word = [chain.number, chain.slot, block, which.value, source.value, False, not chain.remaining]
             words.append(last_word)
             chain.started, chain.last = True, cycle
             current = chain
             if not chain.remaining:
                 if chain.matrix.recurrent:
                     fill.remove(chain)
-                    last_word[4] = True
+                    last_word[5] = True
                 else:
                     critical.remove(chain)
                     if chain.matrix.sends_output:
@@ -184,14 +186,16 @@ def schedule(layout: Layout, timing: Timing) -> Schedule:
         cycle += 1
 
     words += [None] * _gap_before_repeat(layout, timing, words)
-    table = np.array([word or [-1, 0, 0, Source.CONTINUE.value, False, False] for word in words], dtype=np.int64).T
+    idle = [-1, 0, 0, Pass.ONLY.value, Source.CONTINUE.value, False, False]
+    table = np.array([word or idle for word in words], dtype=np.int64).T
     return Schedule(
         matrix=table[0],
         slot=table[1],
         block=table[2],
-        source=table[3],
-        store=table[4].astype(bool),
-        finish=table[5].astype(bool),
+        multiplied=table[3],
+        source=table[4],
+        store=table[5].astype(bool),
+        finish=table[6].astype(bool),
         first_cycle=first_cycle,
         spaced_latency=spaced_latency,
     )
@@ -225,7 +229,7 @@ def _gap_before_repeat(layout, timing, words):
             slot = matrices[word[0]].first_slot + word[1]
             first_use.setdefault(slot, cycle)
             last_use[slot] = cycle
-            if matrices[word[0]].sends_output and word[5]:
+            if matrices[word[0]].sends_output and word[6]:
                 outputs.append((cycle, layout.slot_output_beats(word[1])))
     length = max(
         len(words),

@@ -6,7 +6,7 @@ from ..config import Config
 from .activation import DENSE_FIELDS
 from .word import Word
 
-__all__ = ["Source", "VectorFrom", "core_word", "issue_word"]
+__all__ = ["PASSES", "Pass", "Source", "VectorFrom", "core_word", "issue_word"]
 
 
 class Source(enum.IntEnum):
@@ -33,6 +33,23 @@ class VectorFrom(enum.IntEnum):
     H = 2
 
 
+class Pass(enum.IntEnum):
+    """Which halves of its weights and vector elements a word of 9x9 multipliers multiplies."""
+
+    #: Ordinary weights, with elements rounded to the nearest.
+    ONLY = 0
+    #: The upper halves of both: what of the elements 9 bits do not hold is left out.
+    HIGH = 1
+    #: The lower halves of the weights, with the same elements.
+    LOW_WEIGHT = 2
+    #: The upper halves of the weights, with what was left out of the elements.
+    LOW_ELEMENT = 3
+
+
+#: Of a matrix of two halves. What both lower halves make is too small to matter.
+PASSES = (Pass.HIGH, Pass.LOW_WEIGHT, Pass.LOW_ELEMENT)
+
+
 def core_word(config: Config) -> Word:
     """The part of an issue word that cores act on."""
     numbers = len(config.epilogues) - 1
@@ -57,13 +74,16 @@ def core_word(config: Config) -> Word:
 def issue_word(config: Config) -> Word:
     """An issue word as the program memory holds it."""
     blocks = max(config.vector_blocks, config.input_blocks)
-    quarters = {"quarters": ((config.quarters - 1).bit_length(), "quarters of the block that count, less one")}
+    narrow = {
+        "quarters": ((config.quarters - 1).bit_length(), "quarters of the block that count, less one"),
+        "multiplied": (Pass, "which halves of weights and vector elements"),
+    }
     return Word(
         {
             **{field.name: (field.values or field.width, field.meaning) for field in core_word(config)},
             "vector_from": (VectorFrom, "where the vector block comes from"),
             "vector": ((blocks - 1).bit_length(), "number of the vector block"),
-            **(quarters if config.narrow else {}),
+            **(narrow if config.narrow else {}),
             "quarter": (
                 (config.quarters * config.vector_blocks - 1).bit_length(),
                 "first quarter of h that the cells write",

@@ -115,7 +115,7 @@ class Model:
     output_reads : int
         How many layers' results the linear layer reads.
     weight_formats : tuple of str
-        Of :attr:`spiccato.config.Config.weight_formats`, one for each of ``layers`` and one for the linear layer.
+        Of :attr:`spiccato.config.Config.layer_formats`, one for each of ``layers`` and one for the linear layer.
     output_frac_bits : int
         Fraction bits of the output sums.
     spaced_latency, initiation_interval : int

@@ -17,7 +17,7 @@ from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
-from ..isa.issue import VectorFrom, issue_word
+from ..isa.issue import Pass, VectorFrom, issue_word
 from ..numbers import EXPONENT_BITS, NARROW_SHIFT, VECTOR_BITS
 from .alignment import Alignment, leading_code
 from .broadcast import DelayLine, copies
@@ -33,12 +33,12 @@ _SHARE = 2
 def read_layout(config):
     """A read: which block, of which half. The fields are those of the issue word.
 
-    ``quarters``, with 9x9 multipliers: what an earlier model left in quarters that count no more must not decide about
-    the block's alignment.
+    With 9x9 multipliers, ``quarters``: what an earlier model left in quarters that count no more must not decide about
+    the block's alignment; and which halves of its elements are ``multiplied``.
     """
     word = issue_word(config)
-    quarters = {"quarters": word["quarters"].width} if config.narrow else {}
-    return data.StructLayout({"vector_from": VectorFrom, "vector": word["vector"].width, **quarters, "side": 1})
+    narrow = {"quarters": word["quarters"].width, "multiplied": Pass} if config.narrow else {}
+    return data.StructLayout({"vector_from": VectorFrom, "vector": word["vector"].width, **narrow, "side": 1})
 
 
 def h_write_layout(config):
@@ -163,7 +163,7 @@ class VectorFile(Part):
         #: Banks of h: a power of two, at least as many as quarters are written at once, and whole blocks.
         self.banks = max(config.quarters, 1 << (config.cores - 1).bit_length())
         #: Bank, then the merging register, then alignment if there is any.
-        self.latency = VectorBank.latency + 1 + (Alignment(config).latency if config.narrow else 0)
+        self.latency = VectorBank.latency + 1 + (self._alignment(config).latency if config.narrow else 0)
         #: In front of the write registers, codes take a cycle, and the way from the cores one if registers reach less.
         self._arrival = int(config.narrow and config.stages.vector_register)
         self.h_latency = 1 + config.narrow + self._arrival
@@ -185,6 +185,11 @@ class VectorFile(Part):
                 **codes,
             },
         )
+
+    @staticmethod
+    def _alignment(config):
+        """The part that aligns what a read merges."""
+        return Alignment(config, lead=VectorBank.latency + 1)
 
     def elaborate(self, platform):
         m = Module()
@@ -290,11 +295,12 @@ class VectorFile(Part):
         if not config.narrow:
             m.d.comb += self.exponent.eq(exponent)
             return m
-        alignment = place(m, "alignment", Alignment(config))
+        alignment = place(m, "alignment", self._alignment(config))
         m.d.comb += [
             alignment.mantissas.as_value().eq(Cat(block[:width] for block in blocks)),
             alignment.codes.as_value().eq(Cat(block[width:] for block in blocks)),
             alignment.exponent.eq(exponent),
+            alignment.multiplied.eq(self.read[0].multiplied),
             self.vector.eq(alignment.vector),
             self.exponent.eq(alignment.shift),
         ]

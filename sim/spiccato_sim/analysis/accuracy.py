@@ -7,6 +7,7 @@ import numpy as np
 
 from spiccato.arrays import real_array
 from spiccato.compiler import compile_network, multiples, quantised_network
+from spiccato.compiler.fit import matrix_format
 from spiccato.compiler.moments import moments
 from spiccato.compiler.notes import numbers_text, saturation
 from spiccato.errors import ModelError
@@ -361,7 +362,7 @@ def matrix_errors(model, network):
             number,
             name,
             weights.shape,
-            model.weight_formats[number],
+            matrix_format(model.config, model.weight_formats[number], recurrent=name == "W_hh"),
             relative(rms, stored, weights),
             relative(rms, round_bfloat16(weights), weights),
             relative(largest, stored, weights),

@@ -14,7 +14,7 @@ from spiccato.compiler import compile_network, link, most_contexts
 from spiccato.compiler.fit import fitting_schedule, suited, weight_formats
 from spiccato.compiler.layout import Layout
 from spiccato.compiler.lower import lower
-from spiccato.config import Config
+from spiccato.config import WIDE, Config
 from spiccato.errors import FitError
 from spiccato.families import FAMILIES
 from spiccato.network import Network
@@ -47,7 +47,7 @@ class Row:
     board, profile : str
     clock_mhz : float
     weights : str
-        "int16", "int8", or "mixed" where that is what fits.
+        "int16", "int8", or "mixed" where that is what fits; "wide" where the first layer is.
     weight_formats : tuple of str
         Of each layer, the linear one last.
     fits : bool
@@ -190,7 +190,7 @@ def estimate(
             "weight_formats": formats,
         }
         published_us = _published_us(network, config)
-        _, short = fitting_schedule(Layout(lowered, config), list(formats), Timing(config))
+        _, short = fitting_schedule(Layout(lowered, config).in_formats(formats), list(formats), Timing(config))
         try:
             if short:
                 raise FitError(f"needs {short}")
@@ -234,8 +234,12 @@ def estimate(
 
 
 def _formats(layout: Layout) -> list[tuple]:
-    """Formats of all layers: each weight format, and what "auto" makes of them if that is a mixture."""
-    return list(dict.fromkeys(tuple(weight_formats(layout, form)) for form in (*layout.config.weight_formats, "auto")))
+    """Formats of all layers: each weight format, what "auto" makes of them if that is a mixture, a wide first layer."""
+    config = layout.config
+    formats = [tuple(weight_formats(layout, form)) for form in (*config.weight_formats, "auto")]
+    if WIDE in config.layer_formats and layout.hidden:
+        formats.append((WIDE, *formats[0][1:]))
+    return list(dict.fromkeys(formats))
 
 
 def _in_each_profile(config: Config) -> list[Config]:
@@ -245,8 +249,10 @@ def _in_each_profile(config: Config) -> list[Config]:
 
 
 def format_name(formats: tuple) -> str:
-    """One name for the weight formats of all layers but the linear one: "int16", "int8" or "mixed"."""
+    """One name for the weight formats of all layers but the linear one: "int16", "int8", "mixed", "wide" if one is."""
     lstm = set(formats[:-1])
+    if WIDE in lstm:
+        return WIDE
     return lstm.pop() if len(lstm) == 1 else "mixed"
 
 

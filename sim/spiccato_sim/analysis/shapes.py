@@ -59,7 +59,7 @@ class Shape:
 
         The output comes after all critical tiles, which come after the first block of x.
         """
-        critical = sum(matrix.tiles for matrix in self.layouts[name].matrices if not matrix.recurrent)
+        critical = sum(matrix.words for matrix in self.layouts[name].matrices if not matrix.recurrent)
         return critical - 1 + self.timing.input + self.timing.output
 
     def intervals(self) -> list[int]:

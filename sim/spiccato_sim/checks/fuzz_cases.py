@@ -214,7 +214,7 @@ def _model(rng: np.random.Generator, config: Config, number: int) -> Model:
     )
     if rng.integers(3) == 0:
         network = _with_initial(rng, network)
-    formats = [str(one) for one in rng.choice(config.weight_formats, size=len(network.hidden_layers) + 1)]
+    formats = [str(one) for one in rng.choice(config.layer_formats, size=len(network.hidden_layers) + 1)]
     return compile_network(network, config, weight_format=formats)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from spiccato.arrays import bit_array
-from spiccato.isa.issue import Source, VectorFrom
+from spiccato.isa.issue import Pass, Source, VectorFrom
 from spiccato.numbers import ACC_BITS, EXPONENT_STEP, GATES, SHIFT_MAX
 from spiccato.program import Model
 from spiccato.program.tiles import row_scales, tiles
@@ -60,6 +60,7 @@ class _Level:
     from_x: np.ndarray  # (tiles,) bool
     vectors: np.ndarray  # (tiles,) block numbers
     counted: np.ndarray  # (tiles, columns) bool, elements of these that are read; the others are zero
+    multiplied: np.ndarray  # (tiles,) which halves
     starts: np.ndarray  # first tile of each chain, for reduceat
     chains: np.ndarray  # the chains
     cells: np.ndarray  # chains that end in cells here
@@ -123,6 +124,7 @@ class Datapath:
         blocks = fields["vector"][words]
         last_quarter = fields["quarters"][words] if config.narrow else np.full(len(words), config.quarters - 1)
         counted = np.arange(config.columns) // config.lanes <= last_quarter[:, None]
+        multiplied = fields["multiplied"][words] if config.narrow else np.full(len(words), Pass.ONLY)
         for i in range(len(words)):
             if not from_x[i]:
                 quarters = range(config.quarters * blocks[i], config.quarters * (blocks[i] + 1))
@@ -146,6 +148,7 @@ class Datapath:
                     from_x=from_x[at],
                     vectors=blocks[at],
                     counted=counted[at],
+                    multiplied=multiplied[at],
                     starts=first,
                     chains=chains,
                     cells=closing[is_cell[closing]],
@@ -195,16 +198,17 @@ class Datapath:
         saturated = False
         for level in self._levels:
             vectors = np.empty((len(level.vectors), config.columns), dtype=np.int64)
-            exponent = np.zeros((len(vectors), 1), dtype=np.int64)
+            exponent = np.zeros(len(vectors), dtype=np.int64)
             from_x, from_h = level.from_x, ~level.from_x
             vectors[from_h] = h_blocks[level.vectors[from_h]] * level.counted[from_h]
             vectors[from_x] = x[level.vectors[from_x]]
-            exponent[from_x, 0] = EXPONENT_STEP * exponents[level.vectors[from_x]]
+            exponent[from_x] = exponents[level.vectors[from_x]]
             if config.narrow:
                 positions = Alignment.positions(np.where(from_x[:, None], np.abs(vectors), vectors))
-                vectors, rest = Alignment.compute(vectors, positions)
-                exponent += rest[:, None]
-            shifts = np.minimum(level.shifts + exponent, SHIFT_MAX)
+                vectors, added = Alignment.compute(vectors, positions, exponent, level.multiplied)
+            else:
+                added = EXPONENT_STEP * exponent
+            shifts = np.minimum(level.shifts + added[:, None], SHIFT_MAX)
             products = np.matmul(level.weights, vectors[:, :, None].astype(np.float64))[:, :, 0].astype(np.int64)
             aligned = RowAccumulator.align(level.factors * products, shifts, config.align_left)
             acc[level.chains] += np.add.reduceat(aligned, level.starts, axis=0)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from spiccato.compiler import quantised_network
-from spiccato.isa.issue import Source, VectorFrom
+from spiccato.isa.issue import Pass, Source, VectorFrom
 from spiccato.layers import kind_named
 from spiccato.registry import configuration
 from spiccato.rtl.accelerator import Timing
@@ -580,6 +580,13 @@ _SOURCES = {
     Source.STORED: "goes on from a stored sum",
 }
 
+_PASSES = {
+    Pass.ONLY: "",
+    Pass.HIGH: ", upper halves",
+    Pass.LOW_WEIGHT: ", lower halves of weights, upper ones of elements",
+    Pass.LOW_ELEMENT: ", upper halves of weights, lower ones of elements",
+}
+
 _FLAGS = {"wait_block": "waits for an input block", "start": "first of the inference", "commit": "commits the state"}
 
 
@@ -607,6 +614,7 @@ def _instructions(compiled, words):
             producer = int(np.searchsorted(producers, number, side="right")) - 1
             vector.append(f"h of layer {producer}, block {number - producers[producer]} (vector file {number})")
         half = f", {'high' if word['high'] else 'low'} bytes" if word.get("int8") else ""
+        half += _PASSES[Pass(word.get("multiplied", Pass.ONLY))]
         weight.append(f"{word['weight']}{half}")
         slot.append(
             f"{word['slot']} (slot {word['slot'] - starts[layer]} of the layer): {_SOURCES[Source(word['source'])]}"
