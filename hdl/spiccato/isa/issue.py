@@ -74,7 +74,7 @@ def core_word(config: Config) -> Word:
 def issue_word(config: Config) -> Word:
     """An issue word as the program memory holds it."""
     blocks = max(config.vector_blocks, config.input_blocks)
-    narrow = {
+    narrow: dict[str, tuple[int | type[enum.IntEnum], str]] = {
         "quarters": ((config.quarters - 1).bit_length(), "quarters of the block that count, less one"),
         "multiplied": (Pass, "which halves of weights and vector elements"),
     }
