@@ -44,6 +44,16 @@ def test_benchmark_models(model, scale, weight_format):
     assert error_ratio(network, zoo.inputs(network, STEPS, 1), weight_format) <= BARS[weight_format]
 
 
+@pytest.mark.parametrize("weight_format", BARS)
+@pytest.mark.parametrize("scale", [1, 3])
+@pytest.mark.parametrize("model", ["gru_tiny", "mlp_small"])
+def test_other_kinds(model, scale, weight_format):
+    """The same of GRU layers, and of dense layers with ReLU."""
+    network = zoo.build(model, seed=1, scale=scale)
+    xs = zoo.inputs(network, STEPS, 1)
+    assert error_ratio(network, xs, weight_format, "ia420f-kinds") <= BARS[weight_format]
+
+
 @pytest.mark.parametrize("board", ["ia420f-fast", "ia840f-fast"])
 @pytest.mark.parametrize("scale", [1, 3])
 @pytest.mark.parametrize("model", ["lstm_tiny", "lstm_small"])
