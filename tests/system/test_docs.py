@@ -116,6 +116,22 @@ def test_latency_table():
     assert f"takes {min(more)} to {max(more)} cycles more" in " ".join((ROOT / "README.md").read_text().split())
 
 
+def test_latency_table_of_other_kinds():
+    """docs/latency.md holds what the scheduler predicts for other kinds of layers."""
+    text = (ROOT / "docs" / "latency.md").read_text()
+    names = re.findall(r"`([\w-]+)`", re.search(r"^\| model \| (`ia420f-kinds`.*)$", text, re.MULTILINE)[1])
+    rows = re.findall(r"^\| ((?:gru|mlp)_\w+) \| (.*) \|$", text, re.MULTILINE)
+    assert len(names) == 3 and len(rows) == 7
+    for model, cells in rows:
+        for name, cell in zip(names, cells.split(" | "), strict=True):
+            config = configuration(name)
+            layout = Layout(lower(resolve(model)), config)
+            formats = weight_formats(layout, "auto")
+            plan, short = fitting_schedule(layout, formats, Timing(config))
+            found = "does not fit" if short else f"{plan.spaced_latency} ({plan.initiation_interval})"
+            assert cell == found + ", int8" * (formats[0] == "int8" and not short), (model, name)
+
+
 def test_configurations():
     """docs/configuration.md holds the boards' configurations as they are."""
     text = (ROOT / "docs" / "configuration.md").read_text()
