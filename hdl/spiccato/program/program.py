@@ -22,7 +22,7 @@ from .placement import Place, memory_rows, place_models, relocated
 
 __all__ = ["FORMAT_VERSION", "Program"]
 
-FORMAT_VERSION = 6
+FORMAT_VERSION = 7
 
 
 @dataclass(frozen=True, eq=False)
