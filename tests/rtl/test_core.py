@@ -131,7 +131,7 @@ def random_words(rng, config, timing, count):
 
 @pytest.mark.parametrize("read", ["sums", "c", "h"])
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
-@pytest.mark.parametrize("family", ["portable", "agilex7"])
+@pytest.mark.parametrize("family", ["portable", "agilex7", "ecp5"])
 def test_core(family, profile, read):
     """All loaded over the load bus, then a word a cycle: ``acc``, ``h``, ``element`` in their exact cycles."""
     check_core(core_config(family=family, profile=profile, keep_h=read == "h"), read)
@@ -139,7 +139,12 @@ def test_core(family, profile, read):
 
 @pytest.mark.parametrize(
     "family, depth, profile",
-    [("versal", 2048, "aggressive"), ("ecp5", 16, "conservative"), ("agilex7", 16, "aggressive")],
+    [
+        ("versal", 2048, "aggressive"),
+        ("ecp5", 16, "conservative"),
+        ("ecp5", 16, "aggressive"),
+        ("agilex7", 16, "aggressive"),
+    ],
 )
 def test_narrow_core(family, depth, profile):
     """The same with rows of 9x9 multipliers, twice as many columns as rows; on a Versal two rows share their memory."""
@@ -201,10 +206,11 @@ def check_core(config, read):
     simulate(core, testbench)
 
 
+@pytest.mark.parametrize("family", ["portable", "ecp5"])
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
-def test_reload_distance(profile):
+def test_reload_distance(profile, family):
     """A partial sum can be loaded ``reload`` cycles after it was stored, not one cycle earlier."""
-    config = core_config(profile=profile)
+    config = core_config(profile=profile, family=family)
     timing = CoreTiming(config)
     loaded = {}
     for distance in (timing.reload - 1, timing.reload):

@@ -12,7 +12,7 @@ pytestmark = pytest.mark.fast
 
 @pytest.mark.parametrize("seed", [1])
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
-@pytest.mark.parametrize("family", ["portable", "agilex7"])
+@pytest.mark.parametrize("family", ["portable", "agilex7", "ecp5"])
 @pytest.mark.parametrize("block", [4, 16])
 def test_row(block, family, profile, seed):
     """Every cycle another vector, weights and 8-bit mode: the exact sum comes ``latency`` cycles later."""
@@ -25,11 +25,12 @@ def test_row(block, family, profile, seed):
     # All products at their largest, of either sign: nothing may overflow.
     vectors[0], weights[0], int8[0] = -(1 << 17), 0x8000, 0
     vectors[1], weights[1], int8[1] = (1 << 17) - 1, 0x8000, 0
-    lead = DotProductRow.select_lead
+    lead = DotProductRow.select_lead + row.weight_lead
     stimulus = [{} for _ in range(cycles + lead)]
     for cycle in range(cycles):
         stimulus[cycle] |= {"int8": int(int8[cycle]), "high": int(high[cycle])}
-        stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist(), "weights": weights[cycle].tolist()}
+        stimulus[cycle + DotProductRow.select_lead] |= {"weights": weights[cycle].tolist()}
+        stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist()}
     names = [f"sum_{i}" for i in range(row.copies)]
     seen, *others = (sums[lead:] for sums in play(row, stimulus, names, drain=row.latency).values())
     assert all((other == seen).all() for other in others)
@@ -52,12 +53,15 @@ def test_narrow_row(block, columns, family, profile):
     raw = weights & ((1 << config.operands.weight) - 1)
     factors = rng.integers(4, size=cycles)
     factors[:2] = 3
-    stimulus = [{"vector": v.tolist(), "weights": w.tolist()} for v, w in zip(vectors, raw)]
-    stimulus += [{} for _ in range(row.latency)]
-    for cycle, factor in enumerate(factors, row.latency - 1):
+    lead = row.weight_lead
+    stimulus = [{} for _ in range(cycles + lead + row.latency)]
+    for cycle in range(cycles):
+        stimulus[cycle] |= {"weights": raw[cycle].tolist()}
+        stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist()}
+    for cycle, factor in enumerate(factors, lead + row.latency - 1):
         stimulus[cycle] |= {f"factor_{i}": int(factor) for i in range(row.copies)}
     names = [f"sum_{i}" for i in range(row.copies)]
-    seen, *others = play(row, stimulus, names, drain=0).values()
+    seen, *others = (sums[lead:] for sums in play(row, stimulus, names, drain=0).values())
     assert all((other == seen).all() for other in others)
     assert seen[row.latency :].tolist() == ((weights * vectors).sum(axis=1) * (4 + factors)).tolist()
 

@@ -105,7 +105,7 @@ def test_latency_table():
         for profile in ("aggressive", "conservative"):
             config = configuration(row["board"], profile=profile)
             layout = Layout(lower(resolve(row["model"])), config)
-            plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
+            _, plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
             assert not short
             plans.append(plan)
         first, other = plans
@@ -127,7 +127,7 @@ def test_latency_table_of_other_kinds():
             config = configuration(name)
             layout = Layout(lower(resolve(model)), config)
             formats = weight_formats(layout, "auto")
-            plan, short = fitting_schedule(layout, formats, Timing(config))
+            _, plan, short = fitting_schedule(layout, formats, Timing(config))
             found = "does not fit" if short else f"{plan.spaced_latency} ({plan.initiation_interval})"
             assert cell == found + ", int8" * (formats[0] == "int8" and not short), (model, name)
 

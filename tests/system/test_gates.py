@@ -1,4 +1,4 @@
-"""The netlist that yosys makes of the ULX3S' design, in the place of the RTL."""
+"""The netlists that yosys makes of the ULX3S' designs, in the place of the RTL."""
 
 import dataclasses
 import json
@@ -23,23 +23,36 @@ from spiccato_sim.models import series, zoo
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("gates")]
 
 BOARD = find("ulx3s")
+FAST = find("ulx3s-fast")
 EXAMPLE = "seattle_weather"
 
 
 @pytest.fixture(scope="module")
-def synthesised(tmp_path_factory):
-    """What `make bitstream` places and routes, but for a faster serial line, since gates are simulated slowly."""
-    folder = tmp_path_factory.mktemp("ulx3s") / "bitstream"
-    baud = round(BOARD.config.clock_mhz * 1e6 / LEAST_CLOCKS_PER_BIT)
-    synthesise(BOARD, folder, shell=dataclasses.replace(BOARD.shells[0], baud=baud))
-    return folder
+def netlist_of(tmp_path_factory):
+    """Of a board, what `make bitstream` places and routes, but for a faster serial line: gates are simulated slowly."""
+    folders = {}
+
+    def netlist(board):
+        if board.name not in folders:
+            folders[board.name] = tmp_path_factory.mktemp(board.name) / "bitstream"
+            baud = round(board.config.clock_mhz * 1e6 / LEAST_CLOCKS_PER_BIT)
+            synthesise(board, folders[board.name], shell=dataclasses.replace(board.shells[0], baud=baud))
+        return folders[board.name]
+
+    return netlist
+
+
+@pytest.fixture
+def synthesised(netlist_of):
+    return netlist_of(BOARD)
 
 
 @pytest.mark.simulates
-def test_accelerator(synthesised, build_folder):
+@pytest.mark.parametrize("board", [BOARD, FAST], ids=lambda board: board.name)
+def test_accelerator(netlist_of, board, build_folder):
     """The trained example: the same test bench, outputs, states and cycles as of the RTL."""
-    program = compile_program([zoo.resolve(EXAMPLE)], BOARD.config)
-    result = simulate_gates(synthesised, program, series.load(EXAMPLE).inputs[:12], spaced=4, build_folder=build_folder)
+    program, inputs = compile_program([zoo.resolve(EXAMPLE)], board.config), series.load(EXAMPLE).inputs[:12]
+    result = simulate_gates(netlist_of(board), program, inputs, spaced=4, build_folder=build_folder)
     assert result.failures == [] and result.bit_exact
     assert result.spaced_cycles == [program.model.spaced_latency] * 4
     assert result.initiation_interval == program.model.initiation_interval

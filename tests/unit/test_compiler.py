@@ -83,7 +83,7 @@ def test_required_latency(board, model):
 def planned(model, config):
     """The schedule of a benchmark model with the widest weights that fit; None if none do."""
     layout = Layout(lower(zoo.build(model)), config)
-    plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
+    _, plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
     return None if short else plan
 
 

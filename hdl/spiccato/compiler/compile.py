@@ -55,8 +55,7 @@ def compile_network(
     lowered = lower(network)
     layout, timing = Layout(lowered, config), Timing(config)
     formats = weight_formats(layout, weight_format)
-    layout = layout.in_formats(formats)
-    plan, short = fitting_schedule(layout, formats, timing)
+    layout, plan, short = fitting_schedule(layout, formats, timing)
     if plan is None or short:
         raise fit_error(network.name, lowered, layout, weight_format, short)
     check_schedule(plan, layout, timing)

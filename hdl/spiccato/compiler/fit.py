@@ -175,13 +175,17 @@ def _shortages(layout: Layout, formats: Sequence[str], plan: Schedule | None = N
     return ", ".join(short)
 
 
-def fitting_schedule(layout: Layout, formats: Sequence[str], timing: Timing) -> tuple[Schedule | None, str]:
-    """The schedule of a network that fits, or None, and what it needs more of than there is, for messages."""
+def fitting_schedule(layout: Layout, formats: Sequence[str], timing: Timing) -> tuple[Layout, Schedule | None, str]:
+    """Of a network in these formats its layout, its schedule if it fits, and what it needs more of than there is.
+
+    The last is for messages.
+    """
+    layout = layout.in_formats(formats)
     short = _shortages(layout, formats)
     if short:
-        return None, short
+        return layout, None, short
     plan = schedule(layout, timing)
-    return plan, _shortages(layout, formats, plan)
+    return layout, plan, _shortages(layout, formats, plan)
 
 
 def fit_error(
@@ -199,7 +203,8 @@ def fit_error(
         elsewhere, timing = Layout(lowered, other), Timing(other)
         for form in other.weight_formats:
             formats = weight_formats(elsewhere, form)
-            if not fitting_schedule(elsewhere.in_formats(formats), formats, timing)[1]:
+            *_, lacking = fitting_schedule(elsewhere, formats, timing)
+            if not lacking:
                 fitting.append(f"{other.name} with {form} weights")
     wanted = weight_format if isinstance(weight_format, str) else ", ".join(weight_format)
     return FitError(

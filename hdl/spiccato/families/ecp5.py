@@ -1,5 +1,7 @@
 """ECP5: MULT18X18D blocks that do not add, memory blocks of 18 kbit; for the open tools."""
 
+import dataclasses
+
 from .family import CONSERVATIVE, Family, Profile, Shape
 from .style import Style
 
@@ -19,11 +21,17 @@ FAMILY = Family(
         copy="keep",
     ),
     library="spiccato.verilog.ecp5:Ecp5Library",
-    # Accumulators, tables and multipliers lie far apart: nothing but wire on both sides of a table; and the addition is
-    # no part of the multiplier.
+    # Memory blocks, multipliers and what is between them lie far apart: nothing but wire on both sides of a table, in
+    # front of a row's multipliers and behind the accumulator file; and the addition is no part of the multiplier.
     profiles={
-        "aggressive": Profile(product_register=True, table_address_register=True, table_word_register=True),
-        "conservative": CONSERVATIVE,
+        "aggressive": Profile(
+            product_register=True,
+            weight_register=True,
+            start_register=True,
+            table_address_register=True,
+            table_word_register=True,
+        ),
+        "conservative": dataclasses.replace(CONSERVATIVE, weight_register=True, start_register=True),
     },
     adds=False,
     narrow_weight_bits=9,

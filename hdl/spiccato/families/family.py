@@ -43,6 +43,10 @@ class Profile:
         do not add, its result register.
     row_product_register : bool
         The DSP block's pipeline register in the rows.
+    weight_register : bool
+        Between the weight memories and the rows' multipliers, in front of the DSP block's own: nothing but wire to it.
+    start_register : bool
+        Between the accumulator file and the accumulators: what a slot begins with.
     table_address_register : bool
         In front of the activation tables.
     table_word_register : bool
@@ -63,6 +67,8 @@ class Profile:
     operand_register: bool = False
     product_register: bool = False
     row_product_register: bool = False
+    weight_register: bool = False
+    start_register: bool = False
     table_address_register: bool = False
     table_word_register: bool = False
     vector_register: bool = False

@@ -72,12 +72,10 @@ class AccumulatorFile(Part):
                 m, f"memory_{i}", Ram("ram_accumulators", width=ACC_BITS, depth=depth, banks=rows, preload="biases")
             )
             mine = range(i * rows, (i + 1) * rows)
-            m.d.comb += [
-                memory.index.eq(self.index),
-                memory.first.eq(mine[0]),
-                memory.r_addr.eq(r_addr[i]),
-                *(self.operand[row].eq(memory.r_data.word_select(k, ACC_BITS)) for k, row in enumerate(mine)),
-            ]
+            m.d.comb += [memory.index.eq(self.index), memory.first.eq(mine[0]), memory.r_addr.eq(r_addr[i])]
+            for k, row in enumerate(mine):
+                operand = DelayLine(m, f"operand_{row}", memory.r_data.word_select(k, ACC_BITS))
+                m.d.comb += self.operand[row].eq(operand.at(config.stages.start_register))
             connect_write(
                 m,
                 memory,

@@ -125,7 +125,7 @@ class Core(Part):
     def _rows(self, m):
         """The rows; their factors are left open."""
         config, t = self.config, self.timing
-        select = t.row - DotProductRow.select_lead
+        select = t.weights - DotProductRow.select_lead
         vectors = self._spread(DelayLine(m, "vector_copy", self.vector, t.vector), t.row, self._copies.vector)
         halves = {
             name: self._spread(self._word[name], select, self._copies.selects)

@@ -18,13 +18,14 @@ class CoreTiming:
         self.vector = VectorFile(config).latency
         #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
         self.row = self.vector + 1 + stages.vector_register
-        self.weight_addr = self.row - Ram.latency
+        self.weights = self.row - DotProductRow(config).weight_lead
+        self.weight_addr = self.weights - Ram.latency
         self.sum = self.row + DotProductRow(config).latency
         #: Row shifts as the memory gives them; with 9x9 multipliers, factors as well, which the sums need before.
         self.row_scale = self.sum - 1 - config.narrow
         self.shift_addr = self.row_scale - Ram.latency
         self.operand = self.sum + RowAccumulator.add_offset
-        self.operand_addr = self.operand - Ram.latency
+        self.operand_addr = self.operand - Ram.latency - stages.start_register
         #: Accumulator registers.
         self.acc = self.sum + RowAccumulator.latency
         units = epilogues(config)

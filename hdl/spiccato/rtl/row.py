@@ -7,7 +7,7 @@ from amaranth.lib.wiring import In, Out
 
 from ..numbers import FACTOR_BITS, INT8_BITS
 from .accumulator import accumulator_slices
-from .broadcast import copies
+from .broadcast import DelayLine, copies
 from .dsp import SUMS, Multiply, Registers
 from .part import Part, place
 
@@ -25,8 +25,8 @@ class DotProductRow(Part):
     ----------
     vector : in, ``columns`` signed elements, of 18 bits, or 9 with 9x9 multipliers
     weights : in, ``columns`` signed mantissas, of 16 bits, or pairs of 8-bit mantissas (``int8``); of 8 or 9 bits with
-        9x9 multipliers
-    int8, high : in, ``select_lead`` cycles ahead of the others; not with 9x9 multipliers
+        9x9 multipliers. ``weight_lead`` cycles ahead of the vector
+    int8, high : in, ``select_lead`` cycles ahead of the weights; not with 9x9 multipliers
         Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
     factor_COPY : in, a cycle before the sum; only with 9x9 multipliers
     sum_COPY : out, signed, exact, with 9x9 multipliers times 4 + factor; a copy for each slice of the accumulator
@@ -43,7 +43,11 @@ class DotProductRow(Part):
         #: Terms that an adder adds.
         self._adds = 3 if self.narrow else 2
         self._registers = Registers(operands=True, product=config.stages.row_product_register)
-        self.reach, self.copies = config.stages.reach.blocks, accumulator_slices(config)
+        #: The profile may have a register between what widens the weights and the DSP block's own.
+        self.weight_lead = int(config.stages.weight_register)
+        reach, self.copies = config.stages.reach, accumulator_slices(config)
+        #: Of the lanes' widening, a copy for so many lanes.
+        self._widened_lanes = max(1, reach.registers // self.weight.width) if self.weight_lead else reach.blocks
         super().__init__(
             "dot_product_row",
             {
@@ -82,6 +86,7 @@ class DotProductRow(Part):
             m.d.comb += [lane.eq(self.weights[i]) for i, lane in enumerate(w)]
         else:
             self._widened(m, w)
+        w = [DelayLine(m, f"weight_{i}", lane).at(self.weight_lead) for i, lane in enumerate(w)]
         x, terms = self.vector, []
         if self.products > 1:
             for i in range(0, self.columns, self.products):
@@ -126,7 +131,7 @@ class DotProductRow(Part):
 
     def _widened(self, m, w):
         """Weight lanes as mantissas: 16 bits, or a byte in the upper half."""
-        number = -(-self.columns // self.reach)
+        number = -(-self.columns // self._widened_lanes)
         int8, high = (copies(m, name, getattr(self, name), number) for name in ("int8", "high"))
         for i, lane in enumerate(w):
             low_byte, high_byte = self.weights[i][:INT8_BITS], self.weights[i][INT8_BITS:]

@@ -24,7 +24,7 @@ class Weights(Part):
     index : in; which core this is
     address : in, cycle 0, of the issue word's block of weights
     load : in, :func:`~.load_tree.load_layout`
-    read : out, cycle ``row`` of :class:`.core_timing.CoreTiming`: each row's weights
+    read : out, cycle ``weights`` of :class:`.core_timing.CoreTiming`: each row's weights
     """
 
     def __init__(self, config):

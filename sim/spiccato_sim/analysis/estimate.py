@@ -190,7 +190,7 @@ def estimate(
             "weight_formats": formats,
         }
         published_us = _published_us(network, config)
-        _, short = fitting_schedule(Layout(lowered, config).in_formats(formats), list(formats), Timing(config))
+        *_, short = fitting_schedule(Layout(lowered, config), list(formats), Timing(config))
         try:
             if short:
                 raise FitError(f"needs {short}")

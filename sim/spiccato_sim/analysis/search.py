@@ -52,7 +52,7 @@ def own_latencies(board, networks):
     latencies = {}
     for network in networks:
         layout = Layout(lower(network), board.config)
-        plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(board.config))
+        _, plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(board.config))
         if plan is not None and not short:
             latencies[network.name] = plan.spaced_latency
     return latencies

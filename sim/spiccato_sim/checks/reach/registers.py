@@ -109,8 +109,8 @@ def _multiplier_needs(name: str, profile: Profile) -> tuple[str, ...]:
 
 
 def _memory_needs(memory: Memory, profile: Profile) -> tuple[str, ...]:
-    everything = all(profile.registers.values())
-    return ("read address",) * everything + ("write port",) * everything + ("output",)
+    read_address = profile.table_address_register and profile.context_register
+    return ("read address",) * read_address + ("write port",) * profile.write_register + ("output",)
 
 
 # Multipliers

@@ -116,7 +116,8 @@ def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachRep
     """
     hierarchy = Hierarchy(modules, top, family)
     widths: dict[str, Width] = {}
-    report = ReachReport(top, profile.reach, 1 if all(profile.registers.values()) else None)
+    edges = profile.vector_register and profile.capture_register and profile.input_register
+    report = ReachReport(top, profile.reach, 1 if edges else None)
     for name, reach, instances in hierarchy.drivers():
         widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
         report.drivers += instances
