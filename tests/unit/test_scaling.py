@@ -205,6 +205,26 @@ def test_command(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().err.startswith("configuration 'ecp5_1x4': profile must be one of ")
 
 
+def test_published_results_are_taken_over(tmp_path, monkeypatch, capsys):
+    """Of the same design, so that an interrupted run goes on on another machine; of another one they are not."""
+    device = Fake()
+    monkeypatch.setattr(scaling, "DEVICES", {"ecp5": device})
+    monkeypatch.setattr(Fake, "name", "ecp5")
+    first, second, third = (tmp_path / name for name in ("first", "second", "third"))
+    assert scaling.main(["-o", str(first), "--size", "1x4", "--seeds", "2"]) == 0
+    published, calls = first / "scaling.json", len(device.calls)
+    options = ["--size", "1x4", "--from", str(published)]
+    assert scaling.main([*options, "-o", str(second), "--seeds", "2"]) == 0
+    assert "2 of 2 placements are of this design" in capsys.readouterr().err and len(device.calls) == calls
+    assert (second / "scaling.json").read_text() == published.read_text()
+    assert scaling.main([*options, "-o", str(second), "--seeds", "3"]) == 0
+    assert device.calls[calls:] == ["synthesise 1x4", "place 3"]
+    monkeypatch.setattr(Fake, "digest", lambda self, config: "another")
+    assert scaling.main([*options, "-o", str(third), "--seeds", "2"]) == 0
+    assert "0 of 2 placements are of this design" in capsys.readouterr().err
+    assert device.calls[-2:] == ["place 1", "place 2"]
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """The tools' calls, which do nothing but report."""
@@ -229,7 +249,7 @@ def test_tools_are_asked(name, calls, tmp_path):
     device = scaling.DEVICES[name]
     scaling.synthesise(device, (1, 4), tmp_path)
     result = scaling.place(device, (1, 4), 3, tmp_path)
-    (folder,) = tmp_path.iterdir()
+    (folder,) = (found for found in tmp_path.iterdir() if found.name != "results")
     assert result["fmax_mhz"] == 125
     assert [tool for tool, _ in calls] == ["yosys", f"nextpnr-{name}"]
     arguments = calls[1][1]

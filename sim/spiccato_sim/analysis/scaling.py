@@ -33,7 +33,19 @@ from spiccato_boards.shells.shifted import Shifted, ShiftedAccelerator
 
 from .nextpnr_report import arrivals, grouped, worst_path
 
-__all__ = ["DEVICES", "Device", "MARKS", "figure", "known", "main", "place", "publish", "synthesise", "table"]
+__all__ = [
+    "DEVICES",
+    "Device",
+    "MARKS",
+    "figure",
+    "known",
+    "main",
+    "place",
+    "publish",
+    "synthesise",
+    "table",
+    "take_over",
+]
 
 #: Lines of the documentation's page between which the tables are.
 MARKS = "<!-- What follows is written by make scaling. -->", "<!-- Until here. -->"
@@ -156,8 +168,19 @@ def synthesise(device, size, folder, *, profile="aggressive", on_step=lambda tex
 
 def known(device, size, seed, folder, *, profile="aggressive"):
     """What an earlier run left of a placement, or None; arguments are those of :func:`place`."""
-    kept = _work(device, size, folder, profile)[1] / f"result_{seed}.json"
+    kept = _result_file(device, size, seed, folder, profile)
     return json.loads(kept.read_text()) if kept.exists() else None
+
+
+def _result_file(device, size, seed, folder, profile):
+    """Beside what the tools write, which is there for those only that were placed here."""
+    work = _work(device, size, folder, profile)[1]
+    return work.parent / "results" / f"{work.name}_{seed}.json"
+
+
+def _keep(path, result):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, (json.dumps(result, indent=1) + "\n").encode())
 
 
 def place(device, size, seed, folder, *, profile="aggressive", on_step=lambda text: None):
@@ -205,7 +228,7 @@ def place(device, size, seed, folder, *, profile="aggressive", on_step=lambda te
         "worst_path": path._asdict(),
         "arrivals": [arrival._asdict() for arrival in arrivals(report, _ARRIVALS)],
     }
-    write_whole(work / f"result_{seed}.json", (json.dumps(result, indent=1) + "\n").encode())
+    _keep(_result_file(device, size, seed, folder, profile), result)
     # What it was read from is large.
     for large in (report_file, work / f"{ecp5.TOP}_{seed}.config"):
         large.unlink(missing_ok=True)
@@ -214,6 +237,35 @@ def place(device, size, seed, folder, *, profile="aggressive", on_step=lambda te
         f"{path.source} -> {path.sink}, {path.ns:.2f} ns, of which {path.routing_ns:.2f} routing"
     )
     return result
+
+
+def take_over(path, steps, folder, *, profile="aggressive"):
+    """Put results that were published, of this very design and these tools, where earlier runs leave theirs.
+
+    Parameters
+    ----------
+    path : path
+        A ``scaling.json``.
+    steps : sequence of (Device, (int, int), int)
+        Device, size and seed of the placements in question.
+    folder, profile : see :func:`place`
+
+    Returns
+    -------
+    int
+        How many placements there are of.
+    """
+    published = {
+        (one["device"], one["cores"], one["block"], one["seed"], one["digest"]): one
+        for one in json.loads(Path(path).read_text(encoding="utf-8"))
+    }
+    taken = 0
+    for device, size, seed in steps:
+        found = published.get((device.name, *size, seed, device.digest(device.config(size, profile))))
+        if found is not None:
+            _keep(_result_file(device, size, seed, folder, profile), found)
+            taken += 1
+    return taken
 
 
 def _of_size(results, device, size):
@@ -360,7 +412,9 @@ def _run(sizes, steps, folder, profile, workers):
             raise
 
     for device, size in sizes:
-        synthesise(device, size, folder, profile=profile, on_step=tell)
+        seeds = [seed for *placed, seed in steps if placed == [device, size]]
+        if any(known(device, size, seed, folder, profile=profile) is None for seed in seeds):
+            synthesise(device, size, folder, profile=profile, on_step=tell)
     with concurrent.futures.ThreadPoolExecutor(workers) as pool:
         for _ in pool.map(attempt, steps):
             pass
@@ -375,6 +429,7 @@ def main(arguments=None):
     parser.add_argument("--seeds", type=_number, help="how many, from 1 on (default: 5 on the ECP5, 2 on the Gowin)")
     parser.add_argument("--profile", default="aggressive", help="of the family (default aggressive)")
     parser.add_argument("--workers", type=_number, default=1, help="placements at a time (default 1)")
+    parser.add_argument("--from", dest="published", metavar="FILE", help="take over what is in it of this very design")
     parser.add_argument("--show", action="store_true", help="place nothing, show what there is")
     parser.add_argument("--publish", metavar="FOLDER", help="put data, figure and tables there as well: docs")
     parser.add_argument("-o", "--output", default="build/scaling", help="folder (default build/scaling)")
@@ -393,6 +448,9 @@ def main(arguments=None):
     ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if options.published:
+            taken = take_over(options.published, steps, folder, profile=options.profile)
+            print(f"{options.published}: {taken} of {len(steps)} placements are of this design", file=sys.stderr)
         if not options.show:
             _run(sizes, steps, folder, options.profile, options.workers)
         found = [known(device, size, seed, folder, profile=options.profile) for device, size, seed in steps]
