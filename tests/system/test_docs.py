@@ -21,6 +21,7 @@ from spiccato.rtl.accelerator import Timing
 from spiccato_cli import main
 from spiccato_cli.output import program_summary
 from spiccato_sim.analysis import resources
+from spiccato_sim.analysis.bench import REQUIRED
 from spiccato_sim.analysis.estimate import Estimate, Row
 from spiccato_sim.models.windows import windows
 from spiccato_sim.models.zoo import WINDOWED, build, resolve
@@ -130,6 +131,29 @@ def test_latency_table_of_other_kinds():
             _, plan, short = fitting_schedule(layout, formats, Timing(config))
             found = "does not fit" if short else f"{plan.spaced_latency} ({plan.initiation_interval})"
             assert cell == found + ", int8" * (formats[0] == "int8" and not short), (model, name)
+
+
+def test_latency_table_of_fast_configurations():
+    """docs/latency.md and README.md hold what the scheduler predicts for the configurations with 9x9 multipliers."""
+    rows = re.findall(
+        r"^\| `([\w-]+-fast)` \| (\w+) \| (\d+) \| (\d*) ?\| (\d+) \|",
+        (ROOT / "docs" / "latency.md").read_text(),
+        re.MULTILINE,
+    )
+    assert len(rows) == 14
+    shown = {}
+    for name, model, spaced, required, interval in rows:
+        config = configuration(name)
+        layout = Layout(lower(resolve(model)), config)
+        _, plan, short = fitting_schedule(layout, weight_formats(layout, "auto"), Timing(config))
+        assert not short and (int(spaced), int(interval)) == (plan.spaced_latency, plan.initiation_interval), model
+        asked = REQUIRED[config.profile][name].get(model)
+        assert required == (str(asked.spaced_cycles) if asked else "")
+        shown.setdefault(name, []).append(spaced)
+    for name, cycles in shown.items():
+        title = {"ia420f": "IA-420F", "ia840f": "IA-840F", "v80": "V80"}[name.removesuffix("-fast")]
+        (row,) = re.findall(rf"^\| {title} `fast`.*$", (ROOT / "README.md").read_text(), re.MULTILINE)
+        assert re.findall(r"\*\*(\d+)\*\*", row) == cycles, name
 
 
 def test_configurations():

@@ -367,8 +367,11 @@ def _row(task, result, otherwise):
     compute_us = cycles / config.clock_mhz if cycles else None
     interval_allowed = met = None
     if required and cycles:
-        interval_allowed = required_interval(cycles, result["full_mac_bound_cycles"])
-        met = cycles <= required.spaced_cycles and interval <= interval_allowed
+        met = cycles <= required.spaced_cycles
+        # Set for the presets only: with twice the columns more of each tile is padding, which the bound does not know.
+        if task.kind != FAST:
+            interval_allowed = required_interval(cycles, result["full_mac_bound_cycles"])
+            met = met and interval <= interval_allowed
     known = theirs is not None and round_trip is not None
     published_compute_us = theirs.mean_us - round_trip if known else None
     failures = list(result["failures"])

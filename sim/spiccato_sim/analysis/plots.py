@@ -139,7 +139,7 @@ One timestep, batch 1, input size = hidden size, 32 outputs, bfloat16 on the str
 - Exact: all output bits equal the virtual machine's and all cycles equal the predicted ones.
 - Profile: which optional pipeline registers there are. They change cycles, never what is computed.
 - Required: the reference design's figure in cycles, for the boards' own configurations; "met" speaks of the
-  spaced latency and of the initiation interval allowed beside it.
+  spaced latency and, but for fast configurations, of the initiation interval allowed beside it.
 - MAC bound: the cycles that the multiplications which the output waits for need with every multiplier busy.
 - Compute: the spaced cycles at the clock the board is designed for (no board was measured). Their compute:
   the published total less the published PCIe round trip for that many input bytes.
