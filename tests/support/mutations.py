@@ -42,6 +42,7 @@ _POWER_UP = "system/test_end_to_end.py::test_power_up[1]"
 _CELL = "rtl/test_cell.py::test_cell_is_its_model"
 _ROW = "rtl/test_row.py::test_the_conservative_profile_adds_a_cycle"
 _HALVES = "rtl/test_alignment.py::test_alignment[4-4-aggressive]"
+_START = "rtl/test_core.py::test_core[ecp5-aggressive-sums]"
 _KEPT = "rtl/test_core.py::test_core[portable-aggressive-h]"
 _MOVES = "rtl/test_transfers.py::test_an_element_moves"
 _FUZZ = "system/test_fuzz.py::test_random_contexts[odd-1]"
@@ -52,6 +53,10 @@ MUTATIONS = [
     Mutation("dsp.py", "at(self.registers.addend_latency)", "at(self.registers.product)", _CELL),
     Mutation("dsp.py", "return self.operands + self.product", "return int(self.operands)", _CELL),
     Mutation("row.py", "product=config.stages.row_product_register", "product=False", _ROW),
+    # What is read a cycle earlier for a register behind it.
+    Mutation("row.py", ".at(self.weight_lead)", ".at(0)", _START),
+    Mutation("core.py", "select = t.weights - ", "select = t.row - ", _START),
+    Mutation("accumulator_file.py", "operand.at(config.stages.start_register)", "operand.at(0)", _START),
     # Halves of elements.
     Mutation("alignment.py", "self.mantissa[p - 1] & ~down", "self.mantissa[p - 1]", _HALVES),
     Mutation("alignment.py", "max(0, p - LOW_BITS) : p", "0:p", _HALVES),
