@@ -1,6 +1,7 @@
 """One model on one board as a self-contained HTML page: ``spiccato report``.
 
-:mod:`.content` works out everything the page says, :mod:`.charts` draws it with Bokeh, ``page.html`` is the template.
+:mod:`.content` works out everything the page says, :mod:`.tables` and :mod:`.instructions` put it in words,
+:mod:`.charts` draws it with Bokeh, ``page.html`` is the template.
 (The benchmark's tables and pictures are :mod:`spiccato_sim.analysis.plots`.)
 """
 

@@ -22,7 +22,7 @@ from bokeh.models import (
 from bokeh.plotting import figure
 
 from ..trace import KIND_COLOURS, layer_names, runs
-from .content import error_rows
+from .tables import error_rows
 
 __all__ = ["charts"]
 
