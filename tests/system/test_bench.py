@@ -17,6 +17,7 @@ from spiccato.errors import SpiccatoError
 from spiccato.registry import configuration
 from spiccato_boards import find
 from spiccato_sim.analysis import bench, measure, published
+from spiccato_sim.analysis.requirements import REQUIRED, required_interval
 from spiccato_sim.analysis.search import Found
 from spiccato_sim.benches.round_robin import round_robin
 from spiccato_sim.benches.simulate import Comparison
@@ -304,6 +305,6 @@ def test_unknown_names(tmp_path):
 
 def test_requirements_cover_what_fits():
     for board in published.boards():
-        assert set(bench.REQUIRED["aggressive"][board]) == set(MODELS)
-    assert bench.required_interval(114, 45) == 122
-    assert bench.required_interval(1860, 3605) == int(1.05 * 3605) + 40
+        assert set(REQUIRED["aggressive"][board]) == set(MODELS)
+    assert required_interval(114, 45) == 122
+    assert required_interval(1860, 3605) == int(1.05 * 3605) + 40

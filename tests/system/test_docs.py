@@ -21,8 +21,8 @@ from spiccato.rtl.accelerator import Timing
 from spiccato_cli import main
 from spiccato_cli.output import program_summary
 from spiccato_sim.analysis import resources
-from spiccato_sim.analysis.bench import REQUIRED
 from spiccato_sim.analysis.estimate import Estimate, Row
+from spiccato_sim.analysis.requirements import REQUIRED
 from spiccato_sim.models.windows import windows
 from spiccato_sim.models.zoo import WINDOWED, build, resolve
 
