@@ -105,6 +105,8 @@ class Target:
         """
         if profile is None:
             return self
+        # First this one, since it is what a refusal is to name.
+        dataclasses.replace(self.config, profile=profile)
         configurations = {
             key: dataclasses.replace(config, profile=profile) for key, config in self.configurations.items()
         }

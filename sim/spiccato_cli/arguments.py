@@ -3,6 +3,8 @@
 import os
 from dataclasses import replace
 
+import click
+
 from spiccato.errors import ProgramError, SpiccatoError
 from spiccato.importers import SUFFIXES, WHOLE_MODEL
 from spiccato.program import Program
@@ -19,7 +21,7 @@ __all__ = [
     "networks_of",
     "numbers_of",
     "program_of",
-    "refuse_reading",
+    "refuse_compiling",
     "spaced_of",
     "weights_of",
 ]
@@ -52,9 +54,19 @@ def spaced_of(steps):
     return max(1, min(10, steps // 2, steps - STREAMED))
 
 
-def refuse_reading(model, reading):
-    """Raise SpiccatoError if it is stated how to read a model, for a program."""
-    for option, _ in reading.options():
+def refuse_compiling(model, reading, *parameters):
+    """Raise SpiccatoError if it is stated how to read or compile a model, for a program.
+
+    Besides ``reading``, ``--weights``, ``--calibration`` and what else of the command's ``parameters``.
+    """
+    context = click.get_current_context()
+    stated = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if parameter.name in ("weights", "calibration", *parameters)
+        and context.get_parameter_source(parameter.name) is click.core.ParameterSource.COMMANDLINE
+    ]
+    for option in [*(option for option, _ in reading.options()), *stated]:
         raise SpiccatoError(f"{model}: {option} is for files of models; a program is compiled already")
 
 

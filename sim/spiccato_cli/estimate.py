@@ -5,7 +5,7 @@ import dataclasses
 import click
 
 from spiccato.config import WIDE
-from spiccato.errors import FitError
+from spiccato.errors import FitError, SpiccatoError
 
 from .arguments import inputs_of, network_of
 from .options import (
@@ -51,8 +51,9 @@ def estimate(model, io_format, calibration, reading, inputs, steps, boards, prof
     from spiccato_sim.analysis.estimate import default_steps, estimate
 
     network = network_of(model, seed, calibration, reading)
-    steps = steps or default_steps(network)
-    source, xs = inputs_of(model, network, inputs, steps, seed)
+    source, xs = inputs_of(model, network, inputs, steps or default_steps(network), seed)
+    if len(xs) < (steps or 0):
+        raise SpiccatoError(f"{source}: has {len(xs)} timesteps; {steps} were asked for")
     with tracker("compiling and measuring") as track:
         result = estimate(network, xs, boards=boards or None, io_format=io_format, profile=profile, track=track)
     if as_json:

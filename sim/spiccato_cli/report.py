@@ -9,7 +9,7 @@ from spiccato.errors import SpiccatoError
 from spiccato.files import check_file
 from spiccato.registry import configuration
 
-from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_reading, weights_of
+from .arguments import PROGRAM_SUFFIX, model_of, network_of, program_of, refuse_compiling, weights_of
 from .options import (
     board_option,
     calibration_option,
@@ -55,7 +55,7 @@ def report(model, board, profile, weights, io_format, calibration, reading, inpu
     check_file(output)
     network = None
     if model.endswith(PROGRAM_SUFFIX):
-        refuse_reading(model, reading)
+        refuse_compiling(model, reading, "io_format")
         loaded = program_of(model)
         number = model_of(loaded, name)
         program = link([loaded.models[number]], contexts=loaded.streams[number]) if len(loaded.models) > 1 else loaded
@@ -78,6 +78,7 @@ def report(model, board, profile, weights, io_format, calibration, reading, inpu
             network,
             board=board,
             weights=weights,
+            calibration=calibration,
             inputs=inputs,
             steps=steps,
             seed=seed,

@@ -18,7 +18,7 @@ from .arguments import (
     network_of,
     networks_of,
     program_of,
-    refuse_reading,
+    refuse_compiling,
     spaced_of,
     weights_of,
 )
@@ -301,7 +301,7 @@ def _job(model, config, weights, steps, seed, calibration, reading, contexts=Non
     from spiccato_sim.models.zoo import inputs
 
     if model.endswith(PROGRAM_SUFFIX):
-        refuse_reading(model, reading)
+        refuse_compiling(model, reading)
         if contexts is not None:
             raise SpiccatoError(f"--contexts {contexts}: {model} is a program, which says how many contexts it has")
         program = program_of(model)

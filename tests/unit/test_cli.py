@@ -582,7 +582,44 @@ def test_a_weight_format_for_each_layer():
     assert json.loads(result.stdout)["models"][0]["weight_formats"] == formats
     result = run("compile", ONNX, "lstm_tiny", *options, f"{'/'.join(formats)},auto", "--json")
     assert [model["weight_formats"] for model in json.loads(result.stdout)["models"]] == [formats, ["int8"] * 3]
-    refused("one of these for each of 2 layers and the linear layer", "compile", ONNX, *options, "wide/int8")
+    refused("one of these for each layer: 2 and the linear one", "compile", ONNX, *options, "wide/int8")
+
+
+def test_what_is_for_models_is_refused_with_a_program(program, series, tmp_path):
+    """Rather than ignored."""
+    page = ["-o", tmp_path / "page.html"]
+    for option, value in (("--weights", "int8"), ("--calibration", series), ("--format", "float32")):
+        refused(f"{option} is for files of models; a program is compiled", "report", program, option, value, *page)
+        if option != "--format":
+            refused(f"{option} is for files of models", "sim", "--board", "test4", program, option, value)
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_more_steps_than_a_file_has(series):
+    steps = len(np.load(series))
+    for verb, *options in (("estimate", "--json"), ("report",)):
+        refused(
+            f"has {steps} timesteps; {steps + 1} were asked for",
+            verb,
+            ONNX,
+            "--input",
+            series,
+            "--steps",
+            str(steps + 1),
+            *options,
+        )
+
+
+def test_a_profile_is_refused_for_the_configuration_that_was_named():
+    refused(
+        "configuration 'ulx3s-fast': profile must be one of",
+        "compile",
+        ONNX,
+        "--board",
+        "ulx3s-fast",
+        "--profile",
+        "fast",
+    )
 
 
 def test_calibration_changes_the_program(tmp_path):

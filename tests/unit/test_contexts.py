@@ -9,10 +9,13 @@ from programs import CONFIG, network, with_initial
 from spiccato.compiler import compile_network, compile_program, quantised_network
 from spiccato.errors import FitError, InputError, ModelError, ProgramError
 from spiccato.formats import to_bits
-from spiccato.layers import LSTMLayer
+from spiccato.layers import LinearLayer, LSTMLayer
 from spiccato.network import Network
+from spiccato.numbers import SHIFT_MAX
 from spiccato.program import State, initial_state
 from spiccato.program.halves import state_of
+from spiccato.program.tiles import row_scales
+from spiccato.registry import configuration
 from spiccato_sim.models import zoo
 from spiccato_sim.models.bfloat16 import BFloat16Pipeline
 from spiccato_sim.models.reference import Reference
@@ -277,6 +280,21 @@ def test_initial_h_that_cannot_be_kept():
         FitError, match="layer 0: an initial h of magnitude 2 is beyond .* since the configuration keeps h"
     ):
         compile_network(Network((LSTMLayer(np.zeros((4, 1)), np.zeros((4, 1)), h0=np.full(1, 2.0)),)), KEEPS_H)
+
+
+def test_a_shift_beyond_all_bits_leads_to_the_state():
+    """A small recurrent matrix and a small h: row shift and the block's exponent together are more than there are."""
+    config = configuration("ia840f-fast")
+    units = config.columns
+    # A sigmoid of i near 0: equal h of some hundred units, of whatever small exponent.
+    bias = np.repeat([-5.85, -20.0, 3.0, 0.0], units)
+    layer = LSTMLayer(np.zeros((4 * units, 1)), np.full((4 * units, units), 1.7 * 2.0**-29), bias, 0 * bias)
+    program = compile_program([Network((layer, LinearLayer(np.zeros((1, units)), np.zeros(1))))], config)
+    machine = VirtualMachine(program)
+    machine.run(np.zeros((3, 1)))
+    shifts, _ = row_scales(config, program.model.shifts[1])
+    assert shifts.max() + 9 > SHIFT_MAX and (np.abs(machine.h[0]) > 0).all()
+    assert (state_of(program.model, machine.h, machine.c()).sums == machine.state().sums).all()
 
 
 @pytest.mark.parametrize("weights, scale", [("int16", 1), ("int8", 1), ("int16", 1000)])

@@ -266,6 +266,8 @@ def test_command_writes_what_it_tells_to_reproduce(tmp_path, monkeypatch):
         "int8",
         "--format",
         "float32",
+        "--calibration",
+        "x.npy",
         "--input",
         "x.npy",
         "--steps",
@@ -279,7 +281,7 @@ def test_command_writes_what_it_tells_to_reproduce(tmp_path, monkeypatch):
     told = html.unescape(re.search(r"<pre>(spiccato report .*?)</pre>", text)[1])
     assert told == (
         "spiccato report 'my net.safetensors' --board test8 --profile conservative --weights int8 --format float32 "
-        "--input x.npy --steps 5 --seed 3"
+        "--calibration x.npy --input x.npy --steps 5 --seed 3"
     )
     assert Parsed(text).row("timesteps") == ["timesteps", "5"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["my net.safetensors", "report.html", "x.npy"]

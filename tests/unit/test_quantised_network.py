@@ -6,6 +6,9 @@ import numpy as np
 import pytest
 
 from spiccato.compiler import compile_network, compile_program, quantised_network
+from spiccato.compiler.feedback import fed_back
+from spiccato.compiler.moments import moments
+from spiccato.errors import FitError
 from spiccato.registry import configuration
 from spiccato_sim.analysis.accuracy import accuracy, matrix_errors, rms
 from spiccato_sim.models import zoo
@@ -118,6 +121,76 @@ def test_feedback_makes_errors_of_sums_smaller(board):
             assert one.sums < 0.98 * one.nearest_sums, one
     bare = matrix_errors(compile_network(base, config, weight_format=form), base)
     assert all(one.sums is None for one in bare)
+
+
+@pytest.mark.parametrize("board", ["ia420f-fast", "ulx3s-fast"])
+@pytest.mark.parametrize("what", ["powers of two", "small integers", "integers", "selection"])
+def test_weights_that_need_no_rounding(board, what):
+    """Rows of few different weights keep them, though a finer scale would hold the largest one as well."""
+    rng = np.random.default_rng(3)
+    made = {
+        "powers of two": lambda shape: rng.choice([-1, 1], shape) * 2.0 ** rng.integers(-4, 1, shape),
+        "small integers": lambda shape: rng.integers(-7, 8, shape) / 8,
+        "integers": lambda shape: rng.integers(-127, 128, shape) / 256,
+        "selection": lambda shape: np.eye(*shape),
+    }[what]
+    base = zoo.random_network(rng, layers=2, min_size=4, max_size=12)
+    network = dataclasses.replace(
+        base,
+        layers=tuple(
+            dataclasses.replace(
+                layer,
+                **{
+                    name: made(getattr(layer, name).shape)
+                    for name in ("weight_ih", "weight_hh", "weight")
+                    if hasattr(layer, name)
+                },
+            )
+            for layer in base.layers
+        ),
+    )
+    for calibration in (None, zoo.inputs(base, 20)):
+        network = dataclasses.replace(network, calibration=calibration)
+        stored = quantised_network(compile_network(network, configuration(board), weight_format="auto"))
+        for number, (layer, rounded) in enumerate(zip(network.layers, stored.layers)):
+            for name in ("weight_ih", "weight_hh", "weight"):
+                # Columns of the network's input have scales of their own.
+                if hasattr(layer, name) and (number or name != "weight_ih"):
+                    assert (getattr(rounded, name) == getattr(layer, name)).all(), name
+
+
+def test_one_step_of_calibration_tells_no_products():
+    """Of what goes together one step says nothing; of magnitudes it does."""
+    base, _ = case(0, "test8", "int16")
+    for steps in (1, 2):
+        (found, *_) = moments(dataclasses.replace(base, calibration=zoo.inputs(base, steps) + 1))
+        others = found.input[~np.eye(base.input_size, dtype=bool)]
+        assert np.diagonal(found.input).all() and others.any() == (steps > 1)
+
+
+@pytest.mark.parametrize("exponent", [-1040, -1000, 1, 900])
+def test_feedback_at_any_magnitude(exponent):
+    """Only the ratios of moments count; those of inputs too small for their products are as none."""
+    rng = np.random.default_rng(0)
+    values, inputs = 100 * rng.standard_normal((8, 20)), rng.standard_normal((50, 20)) + 1
+    products = inputs.T @ inputs
+    found = fed_back(values, np.ldexp(products, exponent), 127)
+    expected = fed_back(values, products, 127) if exponent > -1040 else np.clip(np.rint(values), -127, 127)
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize("factor", [1e60, 1e200, 1e300])
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_weights_beyond_any_input(factor, calibrated):
+    network, program = case(0, "test8", "int16")
+    first, *others = network.layers
+    network = dataclasses.replace(
+        network,
+        layers=(dataclasses.replace(first, weight_ih=first.weight_ih * factor), *others),
+        calibration=zoo.inputs(network, 5) if calibrated else None,
+    )
+    with pytest.raises(FitError, match="an input weight of magnitude .* is beyond the accumulators' range for any"):
+        compile_network(network, program.config)
 
 
 @pytest.mark.parametrize("weights", BITS)

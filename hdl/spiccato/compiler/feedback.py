@@ -32,9 +32,13 @@ def fed_back(values: NDArray, moments: NDArray, top: int) -> NDArray[np.float64]
     -------
     float64 (rows, columns), whole numbers
     """
-    power = np.diagonal(moments)
-    if not power.any():
+    mean = np.diagonal(moments).mean()
+    # Products of inputs smaller than that have lost their bits.
+    if mean < np.finfo(np.float64).tiny:
         return np.clip(np.rint(values), -top, top)
+    # Near 1, so that the inverse is a number; by a power of four, which changes nothing else.
+    moments = np.ldexp(moments, -(np.frexp(mean)[1] & ~1))
+    power = np.diagonal(moments)
     order = np.argsort(-power, kind="stable")
     damped = moments[np.ix_(order, order)] + _DAMPING * power.mean() * np.eye(len(order))
     # Upper triangular factor of the inverse: row j says how the error of column j goes to those behind it.

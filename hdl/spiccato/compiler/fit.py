@@ -76,7 +76,7 @@ def _stated_formats(layout: Layout, weight_format: str | Sequence[str]) -> list[
     if wrong or len(formats) != layers + 1:
         raise SpiccatoError(
             f"weight format {weight_format!r}: expected auto, {', '.join(config.layer_formats)}, or one of "
-            f"these for each of {layers} layers and the linear layer"
+            f"these for each layer: {layers} and the linear one"
         )
     return formats
 

@@ -56,12 +56,13 @@ def _mean_products(values: NDArray[np.float64]) -> NDArray[np.float64]:
     """Mean products of (steps, n) values, those of different ones being made smaller by what chance makes of them.
 
     Of few steps many products are not zero that would be, of more; by how much all are made smaller is what makes the
-    expected error of all together least, if steps are independent (Schaefer and Strimmer, 2005).
+    expected error of all together least, if steps are independent (Schaefer and Strimmer, 2005). A single step does not
+    tell what is chance.
     """
     steps = len(values)
     products, squares = values.T @ values / steps, values**2
     others = ~np.eye(values.shape[1], dtype=bool)
     variance = (squares.T @ squares / steps - products**2)[others].sum() / max(steps - 1, 1)
     size = (products[others] ** 2).sum()
-    kept = max(0.0, 1 - variance / size) if size > 0 else 0.0
+    kept = max(0.0, 1 - variance / size) if size > 0 and steps > 1 else 0.0
     return np.where(others, kept * products, products)

@@ -114,11 +114,11 @@ def output_note(weight, bias, frac_bits):
     if not coarse.size:
         return []
     relative = resolution / ranges[coarse]
-    lost = H_FRAC_BITS + np.log2(relative)
+    lost = min(H_FRAC_BITS, int(np.ceil(H_FRAC_BITS + np.log2(relative.max()))))
     largest = int(np.argmax(reach))
     return [
         f"output{'s' * (coarse.size > 1)} {numbers_text(coarse.tolist())} lose{'s' * (coarse.size == 1)} up to "
-        f"{int(np.ceil(lost.max()))} of {H_FRAC_BITS} bits: all outputs share one binary point, and output "
+        f"{lost} of {H_FRAC_BITS} bits: all outputs share one binary point, and output "
         f"{largest} reaches {reach[largest]:.3g}, so they are resolved to {resolution:.2g}, up to "
         f"{relative.max():.2g} of the largest that they can be, and several times that of what they usually are; "
         "train on targets of like size, or add large constants behind the outputs"

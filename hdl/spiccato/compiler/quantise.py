@@ -25,7 +25,7 @@ from .layout import Layout, Matrix
 from .moments import Moments, moments
 from .notes import calibration_note, output_note
 from .rows import check_row_range, format_bits, output_frac_bits, quantise_matrix, row_bias, row_point
-from .scales import InputScale, calibrated_scale, weight_scale
+from .scales import InputScale, calibrated_scale, check_input_weights, weight_scale
 from .units import multiple
 
 __all__ = ["Quantised", "quantise"]
@@ -90,8 +90,10 @@ def quantise(
     config = layout.config
     names = [f"{network.name}: layer {layer.number}" for layer in layout.hidden] + [f"{network.name}: linear layer"]
     notes = []
+    input_weights = lowered[0].input.reshape(-1, network.input_size)
+    check_input_weights(input_weights, names[0])
     if network.calibration is None:
-        scale = weight_scale(lowered[0].input.reshape(-1, network.input_size), names[0])
+        scale = weight_scale(input_weights, names[0])
     else:
         scale = calibrated_scale(
             lowered[0], network.calibration, config=config, weight_format=formats[0], name=names[0]

@@ -55,6 +55,8 @@ _HEADROOM_BITS = 2
 GATE_LIMIT = ACC_BITS - 1 - GATE_FRAC_BITS - _HEADROOM_BITS
 
 
+#: Smaller than any weight that a row shift can keep a bit of.
+_TINY = 2.0**-200
 #: Scales are numbered by quarters of octaves: n stands for 2^(n // 4) times 1, 1.25, 1.5 or 1.75.
 _QUARTERS = 1 << FACTOR_BITS
 
@@ -95,10 +97,26 @@ def _mantissas(weights, numbers, bits):
 
 def _holding(magnitude, bits, step):
     """Number of the smallest scale, of every ``step``-th one, by which a weight's mantissa is not too large."""
+    magnitude = np.maximum(magnitude, _TINY)
     numbers = _QUARTERS * (np.frexp(magnitude)[1].astype(np.int64) - 1) + step
     for _ in range(_QUARTERS // step):
         numbers += step * (np.rint(_mantissas(magnitude, numbers, bits)) >= 1 << (bits - 1))
     return numbers
+
+
+def _exact(weights, numbers, point, bits, step):
+    """Numbers of scales: a row's own, or the next larger one by which all its mantissas are whole, if there is one.
+
+    A scale of 1.25 times a power of two holds a weight of 1, and is finer than 2, but only by 2 there is nothing to
+    round: of rows of few different weights, which were quantised before, or of a matrix that only selects.
+    """
+    found, open_rows = numbers.copy(), np.ones(numbers.shape, dtype=bool)
+    for more in range(0, _QUARTERS, step):
+        values = _mantissas(weights, numbers + more, bits)
+        in_range = (numbers + more) // _QUARTERS <= point
+        exact = open_rows & in_range & (values == np.rint(values)).all(axis=(3, 4))
+        found, open_rows = np.where(exact, numbers + more, found), open_rows & ~exact
+    return found
 
 
 def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False, low_bits=0, moments=None):
@@ -132,6 +150,7 @@ def quantise_matrix(weights, point, bits, name, *, width=WEIGHT_BITS, fine=False
     largest = np.abs(weights).max(axis=(3, 4))
     # A row too small for the largest shift keeps fewer bits: they would be shifted out anyway.
     numbers = np.maximum(np.where(largest > 0, _holding(largest, bits - low_bits, step), least), least)
+    numbers = _exact(weights, numbers, point, bits, step)
     if (point - numbers // _QUARTERS).min() < 0:
         raise FitError(f"{name}: a weight of magnitude {largest.max():.3g} is beyond the accumulators' range")
     if moments is None or bits >= WEIGHT_BITS:

@@ -29,7 +29,7 @@ from ..rtl.alignment import Alignment
 from ..rtl.ingress import Ingress
 from .rows import GATE_LIMIT, format_bits, halved_rows, quantise_matrix, row_point
 
-__all__ = ["InputScale", "calibrated_scale", "scale_error", "weight_scale"]
+__all__ = ["InputScale", "calibrated_scale", "check_input_weights", "scale_error", "weight_scale"]
 
 #: Of scales that are guessed from weights.
 _SCALE_LIMIT = 60
@@ -62,6 +62,16 @@ class InputScale:
     def adjust(self):
         """int64 (features,), what is added to the exponent field of a value."""
         return EXPONENT_RANGE - 1 - FLOAT_BIAS - self.cap - self.log2_scale
+
+
+def check_input_weights(weight_ih, name):
+    """Refuse weights of inputs that no input is small enough for; raises FitError."""
+    largest, limit = np.abs(weight_ih).max(), 2.0 ** (GATE_LIMIT + FLOAT_BIAS)
+    if largest >= limit:
+        raise FitError(
+            f"{name}: an input weight of magnitude {largest:.3g} is beyond the accumulators' range for any input; at "
+            f"most {limit:.3g}"
+        )
 
 
 def weight_scale(weight_ih, name):

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from ..errors import ProgramError
-from ..numbers import C_BITS, VECTOR_BITS
+from ..numbers import C_BITS, SHIFT_MAX, VECTOR_BITS
 from ..rtl.accumulator import RowAccumulator
 from ..rtl.alignment import Alignment
 from .model import Model
@@ -75,5 +75,6 @@ def recurrent_sums(model: Model, h: Sequence[NDArray[np.int64]]) -> NDArray[np.i
         slot, block = fields["slot"][word], fields["vector"][word]
         shifts, factors = row_scales(config, model.shifts[1, slot])
         products = factors * (tile.astype(np.int64) @ vectors[block])
-        sums[slot] += RowAccumulator.align(products, shifts + exponents[block], config.align_left)
+        shifts = np.minimum(shifts + exponents[block], SHIFT_MAX)
+        sums[slot] += RowAccumulator.align(products, shifts, config.align_left)
     return sums

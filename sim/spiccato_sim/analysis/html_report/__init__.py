@@ -74,6 +74,7 @@ def write_report(
     *,
     board=None,
     weights="auto",
+    calibration=None,
     inputs=None,
     steps=None,
     seed=0,
@@ -95,6 +96,8 @@ def write_report(
         Board that the user named, perhaps a file. Default: the name of the program's configuration.
     weights : str
         Weight format that the user named.
+    calibration : str, optional
+        The file of calibration inputs that the user named.
     inputs : str, optional
         A .npy file of inputs. Default: an example's own series, or random ones.
     steps : int, optional
@@ -140,7 +143,7 @@ def write_report(
         inputs=what,
         track=track,
         commands=_commands(
-            model, program, network, board or program.config.name, weights, inputs, len(xs), seed, reading
+            model, program, network, board or program.config.name, weights, calibration, inputs, len(xs), seed, reading
         ),
     )
     text = page(shown)
@@ -151,7 +154,7 @@ def write_report(
     return shown
 
 
-def _commands(model, program, network, board, weights, inputs, steps, seed, reading):
+def _commands(model, program, network, board, weights, calibration, inputs, steps, seed, reading):
     """(what for, command line) of everything on the page. Where it was written does not matter."""
     compiled = (
         []
@@ -165,6 +168,7 @@ def _commands(model, program, network, board, weights, inputs, steps, seed, read
             weights,
             "--format",
             program.config.io_format,
+            *(["--calibration", calibration] if calibration else []),
             *(text for option in reading.options() for text in option),
         ]
     )
