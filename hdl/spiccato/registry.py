@@ -85,6 +85,11 @@ class Target:
         """As commands take it: the configuration's."""
         return self.config.name
 
+    @property
+    def card(self) -> str:
+        """The name that all its configurations have in common: that of the default one."""
+        return self.configurations[DEFAULT].name
+
     def variant(self, configuration: str) -> "Target":
         """The target with the configuration of that name; raises BoardError if it has none."""
         if configuration == self.configuration:

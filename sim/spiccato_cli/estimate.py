@@ -119,7 +119,7 @@ def _print_estimate(network, result, source):
     for profile in dict.fromkeys(row.profile for row in result.rows):
         console.print(f"{profile} profile:")
         rows = [row for row in result.rows if row.profile == profile]
-        print_table(columns + [("product", "right")] * published, [cells(row) for row in rows], frame=None)
+        print_table(columns + [("product", "right")] * published, [cells(row) for row in rows], frame=None, wide=True)
         for row in rows:
             if not row.fits:
                 console.print(f"{row.board} with {row.weights} weights: {row.reason}", soft_wrap=True)

@@ -85,8 +85,8 @@ profiles_option = _profile_option(
     metavar="NAME[,NAME]", help=f"{_PROFILE}; or both, with a comma.  [default: the board's own]"
 )
 _WEIGHTS = (
-    f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit); with "
-    "slashes, one for each layer, the linear one last."
+    f"Weight format: {', '.join(WEIGHT_FORMATS)}, or auto (8 bits for the largest layers if 16 do not fit; with 9x9 "
+    "multipliers int8, int9 on an ECP5, and wide only if named); with slashes, one for each layer, the linear one last."
 )
 weights_option = click.option(
     "--weights", default="auto", show_default=True, shell_complete=complete(*WEIGHT_FORMATS, "auto"), help=_WEIGHTS
@@ -119,7 +119,8 @@ seed_option = click.option(
 calibration_option = click.option(
     "--calibration",
     type=click.Path(dir_okay=False),
-    help="Typical inputs, for features of very different magnitude: a .npy file (steps, features).",
+    help="Typical inputs: a .npy file (steps, features). Features of very different magnitude get scales by them, and "
+    "weights of 8 and 9 bits are rounded such that sums on them are off least.",
 )
 _READING = (
     click.option(

@@ -111,6 +111,7 @@ def print_counts(header, rows, left=1):
     print_table(
         [(title, "left" if number < left else "right") for number, title in enumerate(header)],
         [["-" if cell is None else cell if isinstance(cell, str) else f"{cell:,}" for cell in row] for row in rows],
+        wide=True,
     )
 
 

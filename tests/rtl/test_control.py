@@ -176,16 +176,17 @@ def load_words(words, begin=None, *, crc_error=0):
     return [*words, zlib.crc32(np.array(words, dtype="<u4").tobytes()) ^ crc_error]
 
 
-def random_record(rng, kind):
+def random_record(rng, kind, config=CONFIG):
     """Words of a record, and what should appear on the load bus."""
-    words_per_entry = int(rng.integers(1, load_data_bits(CONFIG) // 32 + 1))
+    bits = load_data_bits(config)
+    words_per_entry = int(rng.integers(1, -(-bits // 32) + 1))
     core, row, addr, entries = (
         int(rng.integers(low, high)) for low, high in ((0, 12), (0, 64), (0, (1 << 20) - 9), (1, 6))
     )
     data = rng.integers(0, 1 << 32, (entries, words_per_entry))
     words = header_words(kind, core=core, row=row, words=words_per_entry, addr=addr, entries=entries)
-    mask = (1 << 32 * words_per_entry) - 1
-    values = [sum(int(word) << 32 * i for i, word in enumerate(entry)) for entry in data]
+    mask = (1 << min(32 * words_per_entry, bits)) - 1
+    values = [sum(int(word) << 32 * i for i, word in enumerate(entry)) & mask for entry in data]
     expected = [(kind, core, row, addr + n, value, mask) for n, value in enumerate(values)]
     return [*words, *(int(word) for word in data.ravel())], expected
 
@@ -424,32 +425,38 @@ def test_write_rate():
     Host().simulate(script)
 
 
+#: A row of weights is four words of a load and a half.
+NARROW = make_config(family="ecp5", block=8, columns=16, multiplier="9x9")
+
+
+@pytest.mark.parametrize("config", [CONFIG, NARROW], ids=["whole words", "a part of one"])
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_load(seed):
+def test_load(seed, config):
     """All memories' records come out on the load bus; the right CRC lets inferences start."""
     rng = np.random.default_rng(seed)
     words, expected = [], []
     for kind in rng.permutation([RecordKind(value) for value in range(RecordKind.PARAMETERS)]):
-        record, entries = random_record(rng, RecordKind(kind))
+        record, entries = random_record(rng, RecordKind(kind), config)
         words += record
         expected += entries
+    clear = Contexts.clear_cycles(config) + 1
 
     async def script(host):
         assert not host.get("enable_0")
-        await host.load(words)
+        await host.load(words, begin_record(RecordKind.BEGIN_PROGRAM, int(config.digest, 16)))
         check_loads(host.loads, expected)
         status = await host.read("status")
         assert (status["loaded"], status["loading"]) == (1, 0)
-        await host.tick(CLEARED)
+        await host.tick(clear + CLEARED - CLEAR)
         # One long sweep, from when nothing was loaded on.
-        assert host.get("enable_0") and len(host.sweeps) == 1 and host.sweeps[0] > CLEAR
+        assert host.get("enable_0") and len(host.sweeps) == 1 and host.sweeps[0] > clear
         # The next load stops it at once.
         await host.write("control", load=1)
         assert not host.get("enable_0")
         assert (await host.read("status"))["loading"]
         assert await host.set_errors() == set()
 
-    Host(rng if seed > 1 else None).simulate(script)
+    Host(rng if seed > 1 else None, config).simulate(script)
 
 
 def test_load_at_full_speed():

@@ -42,6 +42,8 @@ SHAPES = {
     "1x64-pair": (1, 64, {"family": "agilex7"}),
     "1x4-conservative": (1, 4, {"profile": "conservative"}),
     "2x8-pair-conservative": (2, 8, {"family": "agilex7", "profile": "conservative"}),
+    # Rows of weights that are no whole words of a load.
+    "1x8x16-ecp5": (1, 8, {"family": "ecp5", "columns": 16, "multiplier": "9x9"}),
     "3x16-ecp5-float32-conservative": (3, 16, {"family": "ecp5", "profile": "conservative", "io_format": "float32"}),
 }
 
@@ -84,10 +86,10 @@ def random_case(config, seed):
         rng,
         layers=int(rng.integers(1, 4)),
         linear=int(rng.integers(0, 3)),
-        max_size=min(24, 4 * config.slot_units + 3),
+        max_size=min(24, max(4 * config.slot_units, config.columns) + 3),
         scale=float(rng.choice([1, 3])),
     )
-    formats = [str(f) for f in rng.choice(["int16", "int8"], size=len(network.hidden_layers) + 1)]
+    formats = [str(f) for f in rng.choice(config.weight_formats, size=len(network.hidden_layers) + 1)]
     program = compile_program([network], config, weight_formats=[formats])
     xs = zoo.inputs(network, 14, seed, spread=2.0 ** rng.integers(-6, 6, network.input_size))
     return program, xs

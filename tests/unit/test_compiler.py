@@ -96,7 +96,7 @@ def test_every_latency_is_shorter_than_the_published_one(board, profile):
     """At the boards' clocks, in either profile, of every model that was published."""
     config, compared = configuration(board, profile=profile), 0
     for model in zoo.MODELS:
-        theirs_us = published.compute_us(board, model, zoo.build(model).input_size * config.io_bits // 8)
+        theirs_us = published.compute_us(board, model, zoo.build(model).input_size)
         if theirs_us is not None:
             assert planned(model, config).spaced_latency / config.clock_mhz < theirs_us, model
             compared += 1

@@ -88,8 +88,8 @@ def compile_network(
         output_frac_bits=integers.output_frac_bits,
         spaced_latency=plan.spaced_latency,
         initiation_interval=plan.initiation_interval,
-        critical_mac_bound=_mac_bound(lowered, config, critical=True),
-        full_mac_bound=_mac_bound(lowered, config, critical=False),
+        critical_mac_bound=_mac_bound(layout, lowered, critical=True),
+        full_mac_bound=_mac_bound(layout, lowered, critical=False),
         weights=memory.image(integers.mantissas),
         shifts=integers.shifts,
         biases=integers.biases,
@@ -187,7 +187,11 @@ def compile_program(
     return link(models, contexts=contexts, name=name)
 
 
-def _mac_bound(lowered: Sequence[LoweredLayer], config: Config, *, critical: bool) -> int:
-    """Cycles with every multiplier busy: each matrix's multiplications over the multipliers, rounded up."""
-    macs = [matrix.size for layer in lowered for matrix in (layer.matrices[:1] if critical else layer.matrices)]
-    return sum(-(-m // config.multipliers) for m in macs)
+def _mac_bound(layout: Layout, lowered: Sequence[LoweredLayer], *, critical: bool) -> int:
+    """Cycles with every multiplier busy: each matrix's multiplications, in all passes, over the multipliers."""
+    macs = [
+        matrix.size * len(place.passes)
+        for layer, placed in zip(lowered, layout.layers)
+        for matrix, place in zip(layer.matrices[: 1 if critical else None], placed.matrices)
+    ]
+    return sum(-(-m // layout.config.multipliers) for m in macs)

@@ -19,7 +19,7 @@ from spiccato.errors import FitError
 from spiccato.families import FAMILIES
 from spiccato.network import Network
 from spiccato.program import Model
-from spiccato.registry import Target, configuration
+from spiccato.registry import Target, configuration, targets
 from spiccato.rtl.accelerator import Timing
 from spiccato_boards import boards as all_boards
 
@@ -300,11 +300,11 @@ def measure_errors(compiled: Model, truth: Truth) -> dict[str, Any]:
 
 
 def _published_us(network: Network, config: Config) -> float | None:
-    """Published compute time of a network of this shape on a board; None if there is none."""
-    model = benchmark_like(network)
-    if model is None:
+    """Published compute time of a network of this shape on a configuration's card; None if there is none."""
+    model, target = benchmark_like(network), targets().get(config.name)
+    if model is None or target is None:
         return None
     try:
-        return published.compute_us(config.name, model.name, network.input_size * config.io_bits // 8)
+        return published.compute_us(target.card, model.name, network.input_size)
     except ValueError:
         return None

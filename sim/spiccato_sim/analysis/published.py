@@ -96,10 +96,13 @@ def round_trip_us(input_bytes):
     return float(np.interp(input_bytes, sizes, times))
 
 
-def compute_us(board, model, input_bytes):
-    """The part of a published mean latency that is not the PCIe round trip; None if there is none."""
+def compute_us(board, model, input_size):
+    """The part of a published mean latency that is not the PCIe round trip of the inputs; None if there is none.
+
+    The product takes values of 16 bits. Raises as :func:`round_trip_us`.
+    """
     published = latency(board, model)
-    return None if published is None else published.mean_us - round_trip_us(input_bytes)
+    return None if published is None else published.mean_us - round_trip_us(2 * input_size)
 
 
 def resources(cores, block):

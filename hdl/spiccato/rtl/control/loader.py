@@ -144,9 +144,9 @@ class Loader(Part):
         )
         (in_header,) = pulses("header", state == _State.HEADER)
         in_place, sets_addr = pulses("place", state == _State.PLACE, 2)
-        # The collector's words, in halves.
-        collector = Signal(load_data_bits(self.config), reset_less=True)
-        words = len(collector) // WORD_BITS
+        # The collector's words, in halves; of the last one, the bus may take a part.
+        words = -(-load_data_bits(self.config) // WORD_BITS)
+        collector = Signal(words * WORD_BITS, reset_less=True)
         halves = [range(words // 2), range(words // 2, words)]
         in_data, *fills = pulses("data", state == _State.DATA, 1 + len(halves))
         (hashed,) = pulses("hashed", state != _State.CHECK)

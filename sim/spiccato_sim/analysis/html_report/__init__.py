@@ -10,6 +10,7 @@ import importlib.util
 import shlex
 
 from spiccato.compiler import quantised_network
+from spiccato.config import shape_text
 from spiccato.errors import SpiccatoError
 from spiccato.files import write_whole
 from spiccato.importers import WHOLE_MODEL
@@ -54,6 +55,7 @@ def page(shown):
     )
     return template.render(
         content=shown,
+        shape=shape_text(shown.program.config),
         charts=charts(shown),
         bokeh="\n".join(Resources("inline", components=["bokeh"], log_level="warn").js_raw),
         sources=f"{published.source()} {published.source('published_io.csv')}",
@@ -178,5 +180,5 @@ def _commands(model, program, network, board, weights, calibration, inputs, step
     check = ["spiccato", "sim", model, *options, "--seed", str(seed)]
     return [
         ("This page:", shlex.join(report)),
-        ("Its cycles and outputs on the RTL, in simulation:", shlex.join(check)),
+        ("The same program on the RTL, in simulation, with inputs of its own:", shlex.join(check)),
     ]

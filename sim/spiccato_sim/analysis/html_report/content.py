@@ -163,7 +163,7 @@ def content(program, network, xs, *, inputs, commands=(), track=iter):
         "versions": versions_table(program),
     }
     return Content(
-        title=f"{compiled.name} on {board.title if board else config.name}",
+        title=f"{compiled.name} on {_title(config, board)}",
         board=board,
         program=program,
         network=network,
@@ -192,17 +192,23 @@ def _board(config):
     return board if own.digest == config.digest else None
 
 
+def _title(config, board):
+    """The board's, with the configuration's name if that is another one than the default."""
+    if board is None:
+        return config.name
+    return board.title if config.name == board.card else f"{board.title} ({config.name})"
+
+
 def _comparison(compiled, model, board):
     benchmark = zoo.benchmark_like(model)
     if board is None or benchmark is None:
         return None
-    theirs = published.latency(board.name, benchmark.name)
+    theirs = published.latency(board.card, benchmark.name)
     if theirs is None:
         return None
     compute_us = compiled.spaced_latency / compiled.config.clock_mhz
     round_trip_us = published.round_trip_us(compiled.input_size * compiled.config.io_bits // 8)
-    # The published product takes 16-bit values.
-    published_us = published.compute_us(board.name, benchmark.name, compiled.input_size * 2)
+    published_us = published.compute_us(board.card, benchmark.name, compiled.input_size)
     return Comparison(
         benchmark.name,
         round_trip_us,
