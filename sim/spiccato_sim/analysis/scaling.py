@@ -392,6 +392,13 @@ def _number(text):
     return int(text)
 
 
+def _is_installed(tool):
+    try:
+        return bool(importlib.metadata.version(tool))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
 def _run(sizes, steps, folder, profile, workers):
     """Synthesise the sizes and place the steps, ``workers`` at a time, unless earlier runs did; tells its progress."""
 
@@ -436,6 +443,13 @@ def main(arguments=None):
     options = parser.parse_args(arguments)
     folder = Path(options.output)
     devices = [DEVICES[name] for name in options.device or DEVICES]
+    if missing := {tool: device.name for device in devices for tool in device.tools if not _is_installed(tool)}:
+        print(
+            f"{', '.join(missing)}: not installed; `make scaling` does, `--device` leaves out "
+            f"{' and '.join(dict.fromkeys(missing.values()))}",
+            file=sys.stderr,
+        )
+        return 1
     wanted = {named[name] for name in options.size or named}
     sizes = [(device, size) for device in devices for size in device.sizes if size in wanted]
     # All sizes of a device with one seed before the next, so that ratios are there early.

@@ -290,7 +290,7 @@ def matrix_table(compiled, matrices):
     sums = any(one.sums is not None for one in matrices)
     return Table(
         ["layer", "matrix", "weights", "rows × columns", "RMS", "bfloat16, RMS", "largest", "bfloat16, largest"]
-        + ["sums", "sums, rounded to the nearest"] * sums,
+        + ["RMS of sums on calibration inputs", "the same, rounded to the nearest"] * sums,
         [
             [
                 names[one.layer],
