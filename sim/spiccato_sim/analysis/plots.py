@@ -222,8 +222,13 @@ configuration where that is faster or the only one it fits.
 
 
 def latency_figure(rows, titles):
-    """Grouped bars: compute and total time of each model, published and ours."""
+    """Grouped bars: compute and total time of each model that was published for any board, published and ours.
+
+    Of all models if none was.
+    """
     rows = [row for row in rows if row["compute_us"]]
+    compared = {row["model"] for row in rows if row["published_total_us"]}
+    rows = [row for row in rows if row["model"] in compared or not compared]
     boards = [name for name in titles if any(row["board"] == name for row in rows)]
     figure = Figure(figsize=(12, 3.4 * max(1, len(boards))), layout="constrained")
     axes = figure.subplots(max(1, len(boards)), 2, squeeze=False)
@@ -253,13 +258,14 @@ def latency_figure(rows, titles):
                 axis.bar_label(
                     drawn,
                     [f"{value:.2f}{mark}" if value else "none" for value, mark in zip(values, marks)],
-                    fontsize=7,
+                    fontsize=7 if len(bars) < 4 else 6,
                     padding=2,
                 )
             axis.set_xticks(np.arange(len(names)), names)
             axis.set_title(f"{titles[board]}: {what}", fontsize=10)
             axis.set_ylabel("us")
-            axis.margins(y=0.15)
+            # Room for the legend above the bars of small models.
+            axis.margins(y=0.3)
             axis.spines[["top", "right"]].set_visible(False)
             axis.legend(fontsize=8, frameon=False, loc="upper left")
     figure.suptitle(
@@ -290,16 +296,16 @@ def accuracy_figure(rows):
     for label, colour, found in shown:
         if found:
             series.append((f"Spiccato, {label}", colour, [_largest(found, name, "rms_error") for name in names]))
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    figure = Figure(figsize=(max(9, len(names)), 4.2), layout="constrained")
     axis = figure.subplots()
     width = 0.8 / len(series)
     for number, (label, colour, values) in enumerate(series):
         at = np.arange(len(names)) + (number - (len(series) - 1) / 2) * width
         drawn = axis.bar(at, [value or np.nan for value in values], width, label=label, color=colour)
-        axis.bar_label(drawn, [f"{value:.1e}" if value else "" for value in values], fontsize=7, padding=2)
+        axis.bar_label(drawn, [f"{value:.1e}" if value else "" for value in values], fontsize=6, padding=2, rotation=90)
     axis.set_yscale("log")
-    axis.margins(y=0.12)
-    axis.set_xticks(np.arange(len(names)), names)
+    axis.margins(y=0.2)
+    axis.set_xticks(np.arange(len(names)), names, fontsize=8)
     axis.set_ylabel("RMS error against float64")
     axis.set_title("Output error, float32 outputs (largest over the boards)", fontsize=10)
     axis.spines[["top", "right"]].set_visible(False)
