@@ -96,9 +96,10 @@ def tracker(description):
 def print_table(columns, rows, frame=box.HEAVY_HEAD, *, wide=False):
     """Print a table; ``columns`` are (title, "left" or "right"), the entries of ``rows`` are printed as str.
 
-    ``wide``: cells keep their width, whatever the terminal's.
+    ``wide``: cells keep their width, whatever the terminal's; without a frame, one space is between them.
     """
-    table = Table(box=frame)
+    close = wide and frame is None
+    table = Table(box=frame, pad_edge=not close, collapse_padding=close)
     for title, justify in columns:
         table.add_column(title, justify=justify)
     for row in rows:

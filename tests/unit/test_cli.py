@@ -356,7 +356,7 @@ def test_estimate():
     shown = run("estimate", "lstm_tiny", "--steps", "20").output
     assert "aggressive profile:" in shown and "conservative profile:" in shown
     assert "room for contexts, of a state each: ia420f 64, ia420f-fast 64, ia420f-windows 228, ia840f 64, " in shown
-    assert "77  0.241" in shown and max(map(len, shown.splitlines()[1:10])) <= 80
+    assert "77 0.241" in shown and max(map(len, shown.splitlines()[1:10])) <= 80
 
 
 def test_estimate_of_other_kinds():
