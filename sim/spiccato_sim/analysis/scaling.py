@@ -363,7 +363,7 @@ def figure(results, path):
         clocks.plot(places, medians, "-_", color="#1f5fa8", markersize=18)
     for axes, title, unit in ((clocks, "clock: all seeds, medians", "MHz"), (parts, "slowest path, medians", "ns")):
         axes.set_xticks(range(len(labels)), labels)
-        axes.set_ylim(0)
+        axes.set_ylim(0, 1.05 * axes.get_ylim()[1])
         axes.set_title(title, fontsize=10)
         axes.set_ylabel(unit)
         axes.spines[["top", "right"]].set_visible(False)
