@@ -225,6 +225,15 @@ def test_published_results_are_taken_over(tmp_path, monkeypatch, capsys):
     assert device.calls[-2:] == ["place 1", "place 2"]
 
 
+@pytest.mark.parametrize("text", ["no JSON", "3", "[1]", '[{"device": "ecp5"}]'])
+def test_a_file_of_something_else_is_not_taken_over(text, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(scaling, "DEVICES", {"fake": Fake()})
+    (tmp_path / "other.json").write_text(text)
+    assert scaling.main(["-o", str(tmp_path), "--from", str(tmp_path / "other.json"), "--show"]) == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1 and "other.json: is no scaling.json" in error
+
+
 @pytest.fixture
 def calls(monkeypatch):
     """The tools' calls, which do nothing but report."""

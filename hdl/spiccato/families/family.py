@@ -83,7 +83,7 @@ class Profile:
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "reach"}
 
 
-#: The profile with every register, the same for all families.
+#: The profile with every register but the two that only the ECP5 has, which adds them.
 CONSERVATIVE = Profile(
     reach=Reach(blocks=16, registers=32),
     operand_register=True,

@@ -16,7 +16,8 @@ class CoreTiming:
         stages = config.stages
         #: The vector file's output register: where ``vector`` and ``exponent`` enter the core.
         self.vector = VectorFile(config).latency
-        #: Operands at the rows: the core's own copy of the vector, the weight memory's output.
+        #: Operands at the rows: the core's own copy of the vector; and the weight memory's output, which some profiles
+        #: have a cycle earlier.
         self.row = self.vector + 1 + stages.vector_register
         self.weights = self.row - DotProductRow(config).weight_lead
         self.weight_addr = self.weights - Ram.latency

@@ -253,12 +253,20 @@ def take_over(path, steps, folder, *, profile="aggressive"):
     Returns
     -------
     int
-        How many placements there are of.
+        How many placements were taken over.
+
+    Raises
+    ------
+    SpiccatoError
+        If the file is something else.
     """
-    published = {
-        (one["device"], one["cores"], one["block"], one["seed"], one["digest"]): one
-        for one in json.loads(Path(path).read_text(encoding="utf-8"))
-    }
+    try:
+        published = {
+            (one["device"], one["cores"], one["block"], one["seed"], one["digest"]): one
+            for one in json.loads(Path(path).read_text(encoding="utf-8"))
+        }
+    except (ValueError, KeyError, TypeError):
+        raise SpiccatoError(f"{path}: is no scaling.json, which `make scaling` writes") from None
     taken = 0
     for device, size, seed in steps:
         found = published.get((device.name, *size, seed, device.digest(device.config(size, profile))))
