@@ -27,12 +27,15 @@ def rms(errors):
     return float(np.sqrt(np.mean(np.square(errors))))
 
 
-def error_ratio(network, xs, weight_format, board="ia420f"):
+def machine_error(network, xs, weight_format, board):
     config = dataclasses.replace(configuration(board), io_format="float32")
     program = compile_program([network], config, weight_formats=[weight_format])
-    exact = Reference(network).run(xs)
-    ours = VirtualMachine(program).run(xs)
-    return rms(ours - exact) / rms(BFloat16Pipeline(network).run(xs) - exact)
+    return rms(VirtualMachine(program).run(xs) - Reference(network).run(xs))
+
+
+def error_ratio(network, xs, weight_format, board="ia420f"):
+    bfloat16 = rms(BFloat16Pipeline(network).run(xs) - Reference(network).run(xs))
+    return machine_error(network, xs, weight_format, board) / bfloat16
 
 
 @pytest.mark.parametrize("weight_format", BARS)
@@ -117,6 +120,18 @@ def test_features_of_different_scale(calibrated, weight_format):
         network = dataclasses.replace(network, calibration=None)
     xs = zoo.inputs(network, STEPS, 2, spread=spread)
     assert error_ratio(network, xs, weight_format) <= BARS[weight_format]
+
+
+@pytest.mark.parametrize("board", ["ia420f", "ia420f-fast"])
+def test_one_large_weight_costs_no_other_feature(board):
+    """A single weight of a thousand among those of a tenth leaves the scales of the other features as they were."""
+    network = dataclasses.replace(zoo.build("lstm_tiny", seed=2), calibration=None)
+    first, *others = network.layers
+    weights = first.weight_ih.copy()
+    weights[0, 5] = 1000
+    changed = dataclasses.replace(network, layers=(dataclasses.replace(first, weight_ih=weights), *others))
+    xs = zoo.inputs(network, STEPS, 2)
+    assert machine_error(changed, xs, "auto", board) <= 2 * machine_error(network, xs, "auto", board)
 
 
 def test_counting_cell():

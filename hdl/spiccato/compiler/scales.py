@@ -20,6 +20,7 @@ from ..numbers import (
     EXPONENT_STEP,
     FLOAT_BIAS,
     GATE_FRAC_BITS,
+    GATES,
     LOW_BITS,
     MANTISSA_BITS,
     NARROW_SHIFT,
@@ -33,6 +34,9 @@ __all__ = ["InputScale", "calibrated_scale", "check_input_weights", "scale_error
 
 #: Of scales that are guessed from weights.
 _SCALE_LIMIT = 60
+#: What a single unit's weights of a feature count at most for the size of its column, in times the largest of the other
+#: units': scales that follow one weight far beyond all others would cost the other features their bits.
+_OUTLIER = 32
 #: Exponents of the streams' normal numbers.
 _LEAST, _LARGEST = 1 - FLOAT_BIAS, FLOAT_BIAS
 #: Samples that scales are compared on, evenly spaced: as many as this many input weights times samples allow.
@@ -78,7 +82,8 @@ def weight_scale(weight_ih, name):
     """Scales without samples.
 
     Features whose weight columns are smaller than the largest are taken to be as much larger than the others, which is
-    right for networks trained on raw features and costs nothing for others.
+    right for networks trained on raw features and costs nothing for others. A single unit's weights that are far beyond
+    all others of their column do not make it the largest.
 
     Parameters
     ----------
@@ -96,7 +101,11 @@ def weight_scale(weight_ih, name):
         If inputs around 1 would be beyond the accumulators' range.
     """
     norms = np.sqrt((weight_ih**2).sum(axis=0))
-    ratio = np.where(norms > 0, norms.max() / np.where(norms > 0, norms, 1), 1)
+    descending = -np.sort(-np.abs(weight_ih), axis=0)
+    others = descending[min(GATES, len(descending) - 1)]
+    limits = np.where(others > 0, _OUTLIER * others, np.inf)
+    largest = np.sqrt((np.minimum(descending, limits) ** 2).sum(axis=0)).max()
+    ratio = np.where(norms > 0, largest / np.where(norms > 0, norms, 1), 1)
     log2_scale = np.clip(np.rint(np.log2(ratio)), 0, _SCALE_LIMIT).astype(np.int64)
     typical = 1
     scale = _capped(weight_ih, log2_scale, typical)
