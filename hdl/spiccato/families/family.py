@@ -69,6 +69,7 @@ class Profile:
     row_product_register: bool = False
     weight_register: bool = False
     start_register: bool = False
+    coarse_shift: bool = False
     table_address_register: bool = False
     table_word_register: bool = False
     vector_register: bool = False

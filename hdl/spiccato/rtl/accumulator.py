@@ -4,19 +4,12 @@ import numpy as np
 from amaranth.hdl import Cat, Module, Mux, Signal, signed
 from amaranth.lib.wiring import In, Out
 
-from ..numbers import ACC_BITS, ALIGN_LEFT, SHIFT_BITS
+from ..numbers import ACC_BITS, ALIGN_LEFT
 from .broadcast import copies
 from .part import Part
+from .sum_shift import SumShift
 
-__all__ = ["RowAccumulator", "accumulator_slices"]
-
-
-def accumulator_slices(config):
-    """Parts that an accumulator is cut into, so that no register of what chooses or shifts reaches all of its bits.
-
-    The adder stays one.
-    """
-    return -(-ACC_BITS // config.stages.reach.registers)
+__all__ = ["RowAccumulator"]
 
 
 class RowAccumulator(Part):
@@ -28,7 +21,8 @@ class RowAccumulator(Part):
     Attributes
     ----------
     sum_SLICE : in, signed, with ``shift_SLICE`` (0..63): adds ``(sum << left) >> shift``; equal for all slices. Left is
-        24 for sums of 16- and 18-bit operands, and more by what others' lack
+        24 for sums of 16- and 18-bit operands, and more by what others' lack. With ``coarse_shift`` what the row's
+        shift leaves of the sum for each slice, and the rest of the shift (0..15)
     operand : in, ``add_offset`` cycles after the sum; what to add to when ``load`` is set, else the register itself
     load, enable : in, ``select_lead`` cycles ahead of ``operand``; without ``enable`` the register holds
     value : out, signed 48, ``latency`` cycles after the sum
@@ -40,14 +34,13 @@ class RowAccumulator(Part):
     select_lead = 1
 
     def __init__(self, config):
-        self.slices = accumulator_slices(config)
-        self.left = config.align_left
-        sum_shape = signed(config.row_sum_bits)
+        self._shift = SumShift(config)
+        self.slices = self._shift.slices
         super().__init__(
             "row_accumulator",
             {
-                **{f"sum_{i}": In(sum_shape) for i in range(self.slices)},
-                **{f"shift_{i}": In(SHIFT_BITS) for i in range(self.slices)},
+                **{f"sum_{i}": In(self._shift.shape) for i in range(self.slices)},
+                **{f"shift_{i}": In(self._shift.fine_bits) for i in range(self.slices)},
                 "operand": In(signed(ACC_BITS)),
                 "load": In(1),
                 "enable": In(1),
@@ -64,19 +57,16 @@ class RowAccumulator(Part):
     def elaborate(self, platform):
         m = Module()
         load, enable = (copies(m, name, getattr(self, name), self.slices) for name in ("load", "enable"))
-        width = ACC_BITS // self.slices
         aligned, chosen, values = [], [], []
         for i in range(self.slices):
-            bits = slice(i * width, (i + 1) * width)
-            # Wide enough for any sum at any shift; what a valid program shifts in fits the accumulator.
-            shifted = (getattr(self, f"sum_{i}") << self.left) >> getattr(self, f"shift_{i}")
-            aligned.append(Signal(width, name=f"aligned_{i}", reset_less=True))
-            m.d.sync += aligned[i].eq(shifted[bits])
-            values.append(Signal(width, name=f"value_{i}", reset_less=True))
-            chosen.append(Mux(load[i], self.operand.as_unsigned()[bits], values[i]))
+            old = self.operand.as_unsigned()[self._shift.bits(i)]
+            aligned.append(Signal(len(old), name=f"aligned_{i}", reset_less=True))
+            m.d.sync += aligned[i].eq(self._shift.fine(getattr(self, f"sum_{i}"), getattr(self, f"shift_{i}"), i))
+            values.append(Signal(len(old), name=f"value_{i}", reset_less=True))
+            chosen.append(Mux(load[i], old, values[i]))
         total = Signal(ACC_BITS)
         m.d.comb += [total.eq(Cat(chosen) + Cat(aligned)), self.value.eq(Cat(values))]
         for i in range(self.slices):
             with m.If(enable[i]):
-                m.d.sync += values[i].eq(total.word_select(i, width))
+                m.d.sync += values[i].eq(total[self._shift.bits(i)])
         return m

@@ -7,13 +7,13 @@ from amaranth.lib.wiring import In, Out
 from ..families import FAMILIES
 from ..isa.load import RecordKind, header_word
 from ..numbers import ACC_BITS
-from .accumulator import accumulator_slices
 from .broadcast import DelayLine, power_of_two
 from .contexts import Contexts, access_layout
 from .core_timing import CoreTiming
 from .load_tree import LoadTree, load_layout
 from .memory import Ram, connect_write
 from .part import Part, place
+from .sum_shift import SumShift
 
 __all__ = ["AccumulatorFile"]
 
@@ -55,7 +55,7 @@ class AccumulatorFile(Part):
         _, blocks = FAMILIES[config.family].memory_blocks(ACC_BITS, depth)
         # Rows with an address in common: half of what it may reach, as these are far apart.
         rows = power_of_two(block, config.stages.reach.blocks // (2 * blocks))
-        number, parts = block // rows, accumulator_slices(config)
+        number, parts = block // rows, SumShift(config).slices
         known = Contexts.latency
         r_addr = DelayLine(m, "operand_addr", self.access.sums, known).spread(t.operand_addr, number)
         store_addr = DelayLine(m, "store_addr", self.access.store, known).spread(t.acc, number)

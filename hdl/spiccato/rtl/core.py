@@ -8,7 +8,7 @@ from ..families import FAMILIES
 from ..isa.issue import Source, core_word
 from ..isa.load import RecordKind, TransferTarget, header_word
 from ..numbers import ACC_BITS, C_BITS, EXPONENT_STEP_BITS, GATES, SHIFT_BITS, SHIFT_MAX, VECTOR_BITS
-from .accumulator import RowAccumulator, accumulator_slices
+from .accumulator import RowAccumulator
 from .accumulator_file import AccumulatorFile
 from .broadcast import DelayLine, copies, power_of_two, select
 from .contexts import Contexts, access_layout
@@ -18,6 +18,7 @@ from .load_tree import LoadTree, load_layout
 from .memory import Ram, connect_write
 from .part import Part, place
 from .row import DotProductRow
+from .sum_shift import SumShift
 from .weights import Weights
 from .words import layout
 
@@ -48,7 +49,7 @@ class CoreCopies:
         number = power_of_two(block // 4, reach.registers // (1 if config.stages.vector_register else config.cores))
         self.vector = block // number
         self.selects = power_of_two(block, 8)
-        self.exponent = power_of_two(block, reach.registers // (SHIFT_BITS * accumulator_slices(config)))
+        self.exponent = power_of_two(block, reach.registers // (SHIFT_BITS * SumShift(config).slices))
         self.lanes = power_of_two(config.lanes, reach.registers // C_BITS)
         _, blocks = FAMILIES[config.family].memory_blocks(C_BITS, 2 * config.state_slots)
         self.cells = power_of_two(config.lanes, reach.blocks // blocks)
@@ -158,19 +159,24 @@ class Core(Part):
             memory.w_addr.eq(self._load.addresses(1, "shifts_load_addr")[0]),
             memory.w_data.eq(self._load.data(width, 1, "shifts_load_data")[0]),
         ]
-        exponents = self._spread(DelayLine(m, "exponent", self.exponent, t.vector), t.sum - 1, self._copies.exponent)
-        row_shifts = []
+        exponents = self._spread(DelayLine(m, "exponent", self.exponent, t.vector), t.shift - 1, self._copies.exponent)
+        row_shifts, parts = [], SumShift(config)
         step_bits = 0 if config.narrow else EXPONENT_STEP_BITS
         for row, exponent in enumerate(exponents):
             stored = memory.r_data.word_select(row, row_bits)
             if config.narrow:
                 factors = copies(m, f"factor_{row}", stored[SHIFT_BITS:], rows[row].copies)
                 m.d.comb += [getattr(rows[row], f"factor_{i}").eq(factor) for i, factor in enumerate(factors)]
-                stored = DelayLine(m, f"row_shift_{row}", stored[:SHIFT_BITS], t.row_scale).at(t.sum - 1)
+                stored = DelayLine(m, f"row_shift_{row}", stored[:SHIFT_BITS], t.row_scale).at(t.shift - 1)
             total = Signal(SHIFT_BITS + 1, name=f"shift_total_{row}")
             m.d.comb += total.eq(stored + (exponent << step_bits))
             saturated = Mux(total[-1], SHIFT_MAX, total[:-1])
-            row_shifts.append(copies(m, f"shift_{row}", saturated, accumulator_slices(config)))
+            shifts = copies(m, f"shift_{row}", saturated, parts.slices)
+            if parts.coarse_bits:
+                for i, shift in enumerate(shifts):
+                    m.d.comb += getattr(rows[row], f"coarse_{i}").eq(shift[parts.fine_bits :])
+                    shifts[i : i + 1] = copies(m, f"fine_{row}_{i}", shift[: parts.fine_bits], 1)
+            row_shifts.append(shifts)
         return row_shifts
 
     def _accumulators(self, m, rows, shifts):

@@ -6,10 +6,10 @@ from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
 from ..numbers import FACTOR_BITS, INT8_BITS
-from .accumulator import accumulator_slices
-from .broadcast import DelayLine, copies
+from .broadcast import DelayLine, copies, equal_register
 from .dsp import SUMS, Multiply, Registers
 from .part import Part, place
+from .sum_shift import COARSE_BITS, SumShift
 
 __all__ = ["DotProductRow"]
 
@@ -19,7 +19,8 @@ class DotProductRow(Part):
 
     Stages: the DSP block's operand registers (8-bit weights are widened in front of them), its product registers if
     the profile has them, and its result register, then one adder level a cycle. Sums of 9x9 products are short, so that
-    three are added at a time (:func:`carry_save`); a last stage multiplies theirs by the row's factor.
+    three are added at a time (:func:`carry_save`); a last stage multiplies theirs by the row's factor. Behind the last
+    adder, where the profile says so, sums are shifted by multiples of 16 (:class:`.sum_shift.SumShift`).
 
     Attributes
     ----------
@@ -29,7 +30,9 @@ class DotProductRow(Part):
     int8, high : in, ``select_lead`` cycles ahead of the weights; not with 9x9 multipliers
         Take the low or high byte of each weight lane as an 8-bit mantissa, widened to ``mantissa * 256``.
     factor_COPY : in, a cycle before the sum; only with 9x9 multipliers
-    sum_COPY : out, signed, exact, with 9x9 multipliers times 4 + factor; a copy for each slice of the accumulator
+    coarse_COPY : in, a cycle before the sum; only with ``coarse_shift``
+    sum_COPY : out, signed, exact, with 9x9 multipliers times 4 + factor; a copy for each slice of the accumulator, or
+        with ``coarse_shift`` what is left for it
     """
 
     #: Each row keeps a copy of the selects, which go to all of its lanes.
@@ -45,7 +48,8 @@ class DotProductRow(Part):
         self._registers = Registers(operands=True, product=config.stages.row_product_register)
         #: The profile may have a register between what widens the weights and the DSP block's own.
         self.weight_lead = int(config.stages.weight_register)
-        reach, self.copies = config.stages.reach, accumulator_slices(config)
+        self._shift, reach = SumShift(config), config.stages.reach
+        self.copies = self._shift.slices
         #: Of the lanes' widening, a copy for so many lanes.
         self._widened_lanes = max(1, reach.registers // self.weight.width) if self.weight_lead else reach.blocks
         super().__init__(
@@ -55,7 +59,8 @@ class DotProductRow(Part):
                 "weights": In(data.ArrayLayout(self.weight.width, self.columns)),
                 **({} if self.narrow else {"int8": In(1), "high": In(1)}),
                 **{f"factor_{i}": In(FACTOR_BITS) for i in range(self.copies * self.narrow)},
-                **{f"sum_{i}": Out(self._sum) for i in range(self.copies)},
+                **{f"coarse_{i}": In(COARSE_BITS) for i in range(self.copies * config.stages.coarse_shift)},
+                **{f"sum_{i}": Out(self._shift.shape) for i in range(self.copies)},
             },
         )
 
@@ -112,22 +117,32 @@ class DotProductRow(Part):
             terms, level = sums, level + 1
         total = Signal(self._exact)
         m.d.comb += total.eq(_added(m, "total", terms, len(total)))
-        found = self._scaled_copies(m, total) if self.narrow else copies(m, "sum", total, self.copies)
-        for i, copy in enumerate(found):
-            m.d.comb += getattr(self, f"sum_{i}").eq(copy)
+        if self.narrow:
+            self._scale(m, total)
+        else:
+            self._give(m, {f"sum_{i}": total for i in range(self.copies)})
         return m
 
-    def _scaled_copies(self, m, total):
-        """Registers of the sum times 4 + factor."""
-        exact, scaled = Signal(self._exact, name="exact", reset_less=True), []
+    def _give(self, m, totals):
+        """Registers, by name, of what each slice of the accumulator gets of the sum."""
+        for i, (name, total) in enumerate(totals.items()):
+            register = equal_register(name, self._shift.shape)
+            if self._shift.coarse_bits:
+                total = self._shift.coarse(total, getattr(self, f"coarse_{i}"), i)
+            m.d.sync += register.eq(total)
+            m.d.comb += getattr(self, f"sum_{i}").eq(register)
+
+    def _scale(self, m, total):
+        """Give the sum times 4 + factor."""
+        exact, scaled = Signal(self._exact, name="exact", reset_less=True), {}
         m.d.sync += exact.eq(total)
         for i in range(self.copies):
             ones, twos = (Mux(bit, exact, 0) for bit in getattr(self, f"factor_{i}"))
             value = Signal(self._sum, name=f"scaled_value_{i}")
             terms = exact << FACTOR_BITS, ones, twos << 1
             m.d.comb += value.eq(_added(m, f"scaled_{i}", terms, len(value)))
-            scaled += copies(m, f"scaled_{i}", value, 1)
-        return scaled
+            scaled[f"scaled_{i}_0"] = value
+        self._give(m, scaled)
 
     def _widened(self, m, w):
         """Weight lanes as mantissas: 16 bits, or a byte in the upper half."""
