@@ -6,34 +6,41 @@ import pytest
 from rtl_bench import make_config, play, random_signed
 from spiccato.numbers import ACC_BITS, SHIFT_MAX
 from spiccato.rtl.accumulator import RowAccumulator
+from spiccato.rtl.sum_shift import SumShift
 
 pytestmark = pytest.mark.fast
 
 
-def wrapped(value):
-    """48-bit two's complement."""
-    return ((value + (1 << (ACC_BITS - 1))) & ((1 << ACC_BITS) - 1)) - (1 << (ACC_BITS - 1))
+def wrapped(value, bits=ACC_BITS):
+    """Two's complement."""
+    return ((value + (1 << (bits - 1))) & ((1 << bits) - 1)) - (1 << (bits - 1))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
 @pytest.mark.parametrize("multiplier", ["18x18", "9x9"])
+@pytest.mark.parametrize("family", ["portable", "ecp5"])
 @pytest.mark.parametrize("block", [4, 64])
-def test_accumulator(block, multiplier, profile, seed):
+def test_accumulator(block, family, multiplier, profile, seed):
     """A random mix of load, continue and hold: ``value`` after each operand is the model's."""
     rng = np.random.default_rng(seed)
-    config = make_config(block=block, multiplier=multiplier, profile=profile)
-    part = RowAccumulator(config)
+    config = make_config(block=block, family=family, multiplier=multiplier, profile=profile)
+    part, step = RowAccumulator(config), SumShift(config)
     cycles = 400
     sums = random_signed(rng, config.row_sum_bits, cycles)
     shifts = rng.integers(0, SHIFT_MAX + 1, cycles)
+    given, rest = sums, shifts
+    if step.coarse_bits:
+        given = RowAccumulator.align(sums, shifts >> step.fine_bits << step.fine_bits, config.align_left)
+        rest = shifts & ((1 << step.fine_bits) - 1)
     operands = random_signed(rng, ACC_BITS, cycles)
     load, enable = rng.integers(2, size=cycles), rng.random(cycles) < 0.8
 
     drive = [{} for _ in range(cycles + part.add_offset)]
     for n in range(cycles):
         for i in range(part.slices):
-            drive[n] |= {f"sum_{i}": int(sums[n]), f"shift_{i}": int(shifts[n])}
+            first = step.bits(i).start if step.coarse_bits else 0
+            drive[n] |= {f"sum_{i}": wrapped(int(given[n]) >> first, step.shape.width), f"shift_{i}": int(rest[n])}
         drive[n + part.add_offset]["operand"] = int(operands[n])
         drive[n + part.add_offset - part.select_lead] |= {"load": int(load[n]), "enable": int(enable[n])}
     seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]

@@ -6,8 +6,27 @@ import pytest
 from rtl_bench import make_config, play, random_signed
 from spiccato.numbers import VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.row import DotProductRow
+from spiccato.rtl.sum_shift import SumShift
 
 pytestmark = pytest.mark.fast
+
+
+def check(row, config, rng, stimulus, lead, sums):
+    """What a row gives to each slice of an accumulator, ``latency`` cycles after ``lead``; coarse shifts are random."""
+    shift = SumShift(config)
+    coarse = rng.integers(1 << shift.coarse_bits, size=len(sums))
+    if shift.coarse_bits:
+        for cycle, amount in enumerate(coarse, lead + row.latency - 1):
+            stimulus[cycle] |= {f"coarse_{i}": int(amount) for i in range(row.copies)}
+    seen = play(row, stimulus, [f"sum_{i}" for i in range(row.copies)], drain=0)
+    assert len(seen) == row.copies
+    for i, found in enumerate(seen.values()):
+        expected = sums.tolist()
+        if shift.coarse_bits:
+            width, first = shift.shape.width, shift.bits(i).start
+            shifted = (int(one) << config.align_left >> 16 * int(amount) >> first for one, amount in zip(sums, coarse))
+            expected = [((one + (1 << width - 1)) & ((1 << width) - 1)) - (1 << width - 1) for one in shifted]
+        assert found[lead + row.latency :].tolist() == expected
 
 
 @pytest.mark.parametrize("seed", [1])
@@ -17,8 +36,8 @@ pytestmark = pytest.mark.fast
 def test_row(block, family, profile, seed):
     """Every cycle another vector, weights and 8-bit mode: the exact sum comes ``latency`` cycles later."""
     rng = np.random.default_rng(seed)
-    row = DotProductRow(make_config(block=block, family=family, profile=profile))
-    cycles = 300
+    config = make_config(block=block, family=family, profile=profile)
+    row, cycles = DotProductRow(config), 300
     vectors = random_signed(rng, VECTOR_BITS, (cycles, block))
     weights = random_signed(rng, WEIGHT_BITS, (cycles, block)) & 0xFFFF
     int8, high = rng.integers(2, size=(2, cycles))
@@ -31,11 +50,8 @@ def test_row(block, family, profile, seed):
         stimulus[cycle] |= {"int8": int(int8[cycle]), "high": int(high[cycle])}
         stimulus[cycle + DotProductRow.select_lead] |= {"weights": weights[cycle].tolist()}
         stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist()}
-    names = [f"sum_{i}" for i in range(row.copies)]
-    seen, *others = (sums[lead:] for sums in play(row, stimulus, names, drain=row.latency).values())
-    assert all((other == seen).all() for other in others)
     widened = DotProductRow.widen(weights, int8[:, None], high[:, None])
-    assert seen[row.latency :].tolist() == (widened * vectors).sum(axis=1).tolist()
+    check(row, config, rng, stimulus + [{} for _ in range(row.latency)], lead, (widened * vectors).sum(axis=1))
 
 
 @pytest.mark.parametrize("profile", ["aggressive", "conservative"])
@@ -60,10 +76,7 @@ def test_narrow_row(block, columns, family, profile):
         stimulus[cycle + lead] |= {"vector": vectors[cycle].tolist()}
     for cycle, factor in enumerate(factors, lead + row.latency - 1):
         stimulus[cycle] |= {f"factor_{i}": int(factor) for i in range(row.copies)}
-    names = [f"sum_{i}" for i in range(row.copies)]
-    seen, *others = (sums[lead:] for sums in play(row, stimulus, names, drain=0).values())
-    assert all((other == seen).all() for other in others)
-    assert seen[row.latency :].tolist() == ((weights * vectors).sum(axis=1) * (4 + factors)).tolist()
+    check(row, config, rng, stimulus, lead, (weights * vectors).sum(axis=1) * (4 + factors))
 
 
 def test_widen():
