@@ -39,8 +39,7 @@ def test_accumulator(block, family, multiplier, profile, seed):
     drive = [{} for _ in range(cycles + part.add_offset)]
     for n in range(cycles):
         for i in range(part.slices):
-            first = step.bits(i).start if step.coarse_bits else 0
-            drive[n] |= {f"sum_{i}": wrapped(int(given[n]) >> first, step.shape.width), f"shift_{i}": int(rest[n])}
+            drive[n] |= {f"sum_{i}": wrapped(int(given[n]), step.shape.width), f"shift_{i}": int(rest[n])}
         drive[n + part.add_offset]["operand"] = int(operands[n])
         drive[n + part.add_offset - part.select_lead] |= {"load": int(load[n]), "enable": int(enable[n])}
     seen = play(part, drive, ["value"], drain=part.latency - part.add_offset)["value"]

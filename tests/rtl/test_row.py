@@ -20,11 +20,11 @@ def check(row, config, rng, stimulus, lead, sums):
             stimulus[cycle] |= {f"coarse_{i}": int(amount) for i in range(row.copies)}
     seen = play(row, stimulus, [f"sum_{i}" for i in range(row.copies)], drain=0)
     assert len(seen) == row.copies
-    for i, found in enumerate(seen.values()):
+    for found in seen.values():
         expected = sums.tolist()
         if shift.coarse_bits:
-            width, first = shift.shape.width, shift.bits(i).start
-            shifted = (int(one) << config.align_left >> 16 * int(amount) >> first for one, amount in zip(sums, coarse))
+            width = shift.shape.width
+            shifted = (int(one) << config.align_left >> 16 * int(amount) for one, amount in zip(sums, coarse))
             expected = [((one + (1 << width - 1)) & ((1 << width) - 1)) - (1 << width - 1) for one in shifted]
         assert found[lead + row.latency :].tolist() == expected
 

@@ -22,7 +22,8 @@ FAMILY = Family(
     ),
     library="spiccato.verilog.ecp5:Ecp5Library",
     # Memory blocks, multipliers and what is between them lie far apart: nothing but wire on both sides of a table, in
-    # front of a row's multipliers and behind the accumulator file; and the addition is no part of the multiplier.
+    # front of a row's multipliers and behind the accumulator file; and the addition is no part of the multiplier. On a
+    # sum's way through a whole shifter are several wires, shorter where the conservative profile cuts it in slices.
     profiles={
         "aggressive": Profile(
             product_register=True,
@@ -32,7 +33,7 @@ FAMILY = Family(
             table_address_register=True,
             table_word_register=True,
         ),
-        "conservative": dataclasses.replace(CONSERVATIVE, weight_register=True, start_register=True, coarse_shift=True),
+        "conservative": dataclasses.replace(CONSERVATIVE, weight_register=True, start_register=True),
     },
     adds=False,
     narrow_weight_bits=9,

@@ -28,7 +28,7 @@ class Reach(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Profile:
-    """How far signals may reach, and which of the optional registers there are.
+    """How far signals may reach, which of the optional registers there are, and on which side of one sums are shifted.
 
     Every latency follows from the registers by composition.
 
@@ -47,6 +47,9 @@ class Profile:
         Between the weight memories and the rows' multipliers, in front of the DSP block's own: nothing but wire to it.
     start_register : bool
         Between the accumulator file and the accumulators: what a slot begins with.
+    coarse_shift : bool
+        No register more: sums are shifted by multiples of 16 in front of their register, by the rest behind it. Only
+        with registers that reach all bits of an accumulator and 15 more.
     table_address_register : bool
         In front of the activation tables.
     table_word_register : bool
@@ -80,7 +83,7 @@ class Profile:
 
     @property
     def registers(self) -> dict[str, bool]:
-        """The optional registers: whether there is each."""
+        """All but the reach: whether there is each."""
         return {field.name: getattr(self, field.name) for field in fields(self) if field.name != "reach"}
 
 

@@ -128,7 +128,7 @@ class DotProductRow(Part):
         for i, (name, total) in enumerate(totals.items()):
             register = equal_register(name, self._shift.shape)
             if self._shift.coarse_bits:
-                total = self._shift.coarse(total, getattr(self, f"coarse_{i}"), i)
+                total = self._shift.coarse(total, getattr(self, f"coarse_{i}"))
             m.d.sync += register.eq(total)
             m.d.comb += getattr(self, f"sum_{i}").eq(register)
 

@@ -26,7 +26,12 @@ class SumShift:
         Bits of a shift: the upper ones, the row's, and the lower ones, the accumulator's. Without ``coarse_shift`` all
         are fine.
     shape : Shape
-        Of a sum as the row gives it to a slice.
+        Of a sum as the row gives it to a slice; with ``coarse_shift`` there is one.
+
+    Raises
+    ------
+    ValueError
+        If there is ``coarse_shift``, but a register of the profile does not reach all bits of a sum.
     """
 
     def __init__(self, config):
@@ -35,19 +40,20 @@ class SumShift:
         self.fine_bits = SHIFT_BITS - self.coarse_bits
         self._left = config.align_left
         self._width = ACC_BITS // self.slices
-        # A slice, and what a fine shift may bring into it.
-        self.shape = signed(self._width + (1 << self.fine_bits) - 1 if self.coarse_bits else config.row_sum_bits)
+        # The accumulator's bits, and what a fine shift may bring into them.
+        self.shape = signed(ACC_BITS + (1 << self.fine_bits) - 1 if self.coarse_bits else config.row_sum_bits)
+        if self.coarse_bits and self.shape.width > config.stages.reach.registers:
+            raise ValueError(f"coarse_shift: a register reaches {self.shape.width} bits, which the profile forbids")
 
     def bits(self, i):
         """The accumulator's bits that are slice ``i``'s."""
         return slice(i * self._width, (i + 1) * self._width)
 
-    def coarse(self, total, amount, i):
-        """What of a sum slice ``i`` gets in front of the register: shifted by ``amount`` (0..3) times 16 places."""
-        placed, first = total << self._left, self.bits(i).start
-        choices = []
+    def coarse(self, total, amount):
+        """What the register of a sum gets: the sum shifted left, and right by ``amount`` (0..3) times 16 places."""
+        placed, choices = total << self._left, []
         for n in range(1 << self.coarse_bits):
-            kept = (placed >> (n << self.fine_bits))[first : first + self.shape.width]
+            kept = (placed >> (n << self.fine_bits))[: self.shape.width]
             choices.append(Cat(kept, placed[-1].replicate(self.shape.width - len(kept))))
         for bit in amount:
             choices = [Mux(bit, upper, lower) for lower, upper in zip(choices[::2], choices[1::2])]
@@ -56,6 +62,6 @@ class SumShift:
     def fine(self, given, amount, i):
         """Slice ``i`` of the sum in the accumulator's frame."""
         if self.coarse_bits:
-            return (given >> amount)[: self._width]
+            return (given >> amount)[:ACC_BITS]
         # Wide enough for any sum at any shift; what a valid program shifts in fits the accumulator.
         return ((given << self._left) >> amount)[self.bits(i)]
