@@ -60,7 +60,7 @@ MUTATIONS = [
     # Sums shifted in two steps.
     Mutation("sum_shift.py", "[Mux(bit, upper, lower) for", "[Mux(bit, lower, upper) for", _START),
     Mutation("core.py", "t.shift - 1, self._copies", "t.sum - 1, self._copies", _START),
-    Mutation("core_timing.py", "self.sum - stages.coarse_shift", "self.sum", _START),
+    Mutation("core_timing.py", "self.sum - bool(SumShift(config).coarse_bits)", "self.sum", _START),
     # Halves of elements.
     Mutation("alignment.py", "self.mantissa[p - 1] & ~down", "self.mantissa[p - 1]", _HALVES),
     Mutation("alignment.py", "max(0, p - LOW_BITS) : p", "0:p", _HALVES),

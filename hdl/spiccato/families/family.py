@@ -48,8 +48,8 @@ class Profile:
     start_register : bool
         Between the accumulator file and the accumulators: what a slot begins with.
     coarse_shift : bool
-        No register more: sums are shifted by multiples of 16 in front of their register, by the rest behind it. Only
-        with registers that reach all bits of an accumulator and 15 more.
+        No register more: sums are shifted by multiples of 16 in front of their register, by the rest behind it; not
+        of 9x9 multipliers. Only with registers that reach all bits of an accumulator and 15 more.
     table_address_register : bool
         In front of the activation tables.
     table_word_register : bool

@@ -4,6 +4,7 @@ from .accumulator import RowAccumulator
 from .epilogue import epilogues
 from .memory import Ram
 from .row import DotProductRow
+from .sum_shift import SumShift
 from .vector_file import VectorFile
 
 __all__ = ["CoreTiming"]
@@ -23,9 +24,9 @@ class CoreTiming:
         self.weight_addr = self.weights - Ram.latency
         self.sum = self.row + DotProductRow(config).latency
         #: Row shifts with the block's exponent: for the accumulators, or for the last register of the rows.
-        self.shift = self.sum - stages.coarse_shift
+        self.shift = self.sum - bool(SumShift(config).coarse_bits)
         #: Row shifts as the memory gives them; with 9x9 multipliers, factors as well, which the sums need before.
-        self.row_scale = min(self.shift - 1, self.sum - 1 - config.narrow)
+        self.row_scale = self.shift - 1 - config.narrow
         self.shift_addr = self.row_scale - Ram.latency
         self.operand = self.sum + RowAccumulator.add_offset
         self.operand_addr = self.operand - Ram.latency - stages.start_register

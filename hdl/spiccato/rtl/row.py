@@ -59,7 +59,7 @@ class DotProductRow(Part):
                 "weights": In(data.ArrayLayout(self.weight.width, self.columns)),
                 **({} if self.narrow else {"int8": In(1), "high": In(1)}),
                 **{f"factor_{i}": In(FACTOR_BITS) for i in range(self.copies * self.narrow)},
-                **{f"coarse_{i}": In(COARSE_BITS) for i in range(self.copies * config.stages.coarse_shift)},
+                **{f"coarse_{i}": In(COARSE_BITS) for i in range(self.copies * bool(self._shift.coarse_bits))},
                 **{f"sum_{i}": Out(self._shift.shape) for i in range(self.copies)},
             },
         )

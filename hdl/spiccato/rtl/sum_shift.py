@@ -1,7 +1,8 @@
 """How a row's sum gets into the accumulator's frame: ``(sum << left) >> shift``.
 
 That is up to 63 places, behind the register of the sum. Where the profile has ``coarse_shift`` the row shifts by
-multiples of 16 in front of that register, behind its adder, and the accumulator only by the rest.
+multiples of 16 in front of that register, behind its adder, and the accumulator only by the rest; not if the row has
+9x9 multipliers.
 """
 
 from amaranth.hdl import Cat, Mux, signed
@@ -36,7 +37,8 @@ class SumShift:
 
     def __init__(self, config):
         self.slices = -(-ACC_BITS // config.stages.reach.registers)
-        self.coarse_bits = COARSE_BITS * config.stages.coarse_shift
+        # The last stage of rows of 9x9 multipliers has logic in front of its adder already.
+        self.coarse_bits = COARSE_BITS * (config.stages.coarse_shift and not config.narrow)
         self.fine_bits = SHIFT_BITS - self.coarse_bits
         self._left = config.align_left
         self._width = ACC_BITS // self.slices
