@@ -15,8 +15,10 @@ rounded mantissas for each distance (4), the one it is (5); the vector file's wr
 ``input_register`` there is a beat register in front of the addition, and one more stage behind the second OR.
 """
 
+from typing import NamedTuple
+
 import numpy as np
-from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, signed
+from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value, signed
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out
 
@@ -48,6 +50,24 @@ __all__ = ["Ingress"]
 _OR_LANES = 16
 #: As many parts the next stage can merge at most.
 _PARTIALS = 4
+
+
+class _Beat(NamedTuple):
+    """The beat that is accepted, or filled up with, in this cycle."""
+
+    #: Of the packet, and of the block.
+    number: Value
+    half: Value
+    model: Value
+    side: Value
+    #: It counts; it begins a packet; it ends one; it is filled up with.
+    take: Value
+    first: Value
+    last: Value
+    filling: Value
+    malformed: Value
+    #: There are no packets any more.
+    clear: Value
 
 
 class Ingress(Part):
@@ -96,6 +116,12 @@ class Ingress(Part):
             raise ValueError(f"a block cannot be announced {lead} cycles ahead")
         #: By then nothing that was taken before, or in the first cycle of ``drop``, is still to be announced.
         self.drop_cycles = self.ready_cycle + 1
+        reach = config.stages.reach.registers
+        self._lanes_per_largest = (reach - EXPONENT_BITS) // InputLane.steps
+        self._largest_copies = -(-config.columns // self._lanes_per_largest)
+        #: Groups are merged as often as that, unless the result has registers again.
+        self._merged_copies = 1 if self._wait else self._largest_copies
+        self._merged_per_lane = (reach - InputLane.own_reach) // (GROUPS - 1)
         self._beat_bits = beat_index_bits = max(1, (config.input_beats - 1).bit_length())
         self.feature_bits = feature_word.size * config.beat_values
         super().__init__(
@@ -166,11 +192,25 @@ class Ingress(Part):
 
     def elaborate(self, platform):
         m = Module()
-        config = self.config
-        reach, arrival = config.stages.reach.registers, self._arrival
-        values, halves = config.beat_values, config.beats_per_block
+        beat = self._packets(m)
+        lanes = self._lanes(m, beat)
+        self._largest_group(m, lanes)
+        if self.config.narrow:
+            self._codes(m, lanes)
+        self._blocks(m, beat)
+        self._marks(m, beat, lanes[-self.config.beat_values :])
+        return m
 
-        # Packets: which beat is next, whether to fill up or to discard.
+    def _packets(self, m):
+        """Which beat is next, whether to fill up or to discard.
+
+        Returns
+        -------
+        _Beat
+            The one that is accepted.
+        """
+        config = self.config
+        halves = config.beats_per_block
         beat = Signal(self._beat_bits)
         side = Signal()
         next_side = Signal()
@@ -209,29 +249,10 @@ class Ingress(Part):
             last_beat.eq(Mux(inside, later_is_last, first_is_last)),
             first.eq(take & ~inside),
         ]
-        # What follows the port until a packet has begun, so that none of it waits for tvalid. What is known of an older
-        # packet stays on its side until that has been released.
+        # What follows the port until a packet has begun, so that none of it waits for tvalid.
         with m.If(copies(m, "follow_end", ~next_inside, 1)[0]):
             m.d.sync += packet_end.eq(Array(entry.last_input_beat for entry in self.models)[model])
-        number_of = -(-2 * len(Cat(self.packet[0], self.model[0])) // reach)
-        follows, fulls, at_sides = (
-            copies(m, name, value, number_of)
-            for name, value in (("follow", ~next_inside), ("full", next_occupied[1]), ("at_side", next_side))
-        )
-        for s in range(2):
-            packet = Signal(packet_layout(config), name=f"packet_{s}", reset_less=True)
-            number = Signal(config.model_bits, name=f"model_{s}", reset_less=True)
-            follow, full, at_side = (registers[s % number_of] for registers in (follows, fulls, at_sides))
-            m.d.comb += self.coming[s].eq(number)
-            m.d.sync += number.eq(self.coming[s])
-            with m.If(follow & ~full & (at_side == s)):
-                m.d.comb += self.coming[s].eq(model)
-                m.d.sync += [
-                    packet.tid.eq(self.axis.tid),
-                    packet.start.eq(self.axis.tuser.start),
-                    packet.quiet.eq(self.axis.tuser.quiet),
-                ]
-            m.d.comb += [self.packet[s].eq(packet), self.model[s].eq(number)]
+        self._follow(m, model, ~next_inside, next_occupied[1], next_side)
         m.d.comb += self.announce.eq(
             DelayLine(m, "announce", first & ~self.drop, 0, resettable=True).at(self.announce_latency)
         )
@@ -252,13 +273,7 @@ class Ingress(Part):
                 m.d.sync += [filling.eq(1), overlong.eq(~self.axis.tlast)]
         with m.Elif(accept & self.axis.tlast):
             m.d.sync += discarding.eq(0)
-        now = Signal.like(self.now, reset_less=True)
-        m.d.sync += now.eq(self.now)
-        for s in range(2):
-            started = Signal.like(now, name=f"started_{s}", reset_less=True)
-            with m.If(DelayLine(m, f"begun_{s}", first & (side == s), 0).at(1)):
-                m.d.sync += started.eq(now)
-            m.d.comb += self.started[s].eq(started)
+        self._stamp(m, first, side)
         unfinished = Signal()
         dropped = Signal(reset_less=True)
         m.d.comb += unfinished.eq((discarding | Mux(filling, overlong, inside)) & ~(accept & self.axis.tlast))
@@ -271,16 +286,50 @@ class Ingress(Part):
             m.d.sync += asleep.eq(asleep - 1)
         m.d.sync += [inside.eq(next_inside), side.eq(next_side), occupied.eq(next_occupied)]
 
-        # Of the block, which beat it is.
         half = (beat[0] if halves == 2 else beat[: (halves - 1).bit_length()]) if halves > 1 else Const(0)
+        return _Beat(beat, half, model, side, take, first, last_beat, filling, malformed, self.drop | asleep.any())
+
+    def _follow(self, m, model, following, full, at_side):
+        """What the port says of a packet until it has begun; of an older one it stays on its side until its release."""
+        number_of = -(-2 * len(Cat(self.packet[0], self.model[0])) // self.config.stages.reach.registers)
+        follows, fulls, at_sides = (
+            copies(m, name, value, number_of)
+            for name, value in (("follow", following), ("full", full), ("at_side", at_side))
+        )
+        for s in range(2):
+            packet = Signal(packet_layout(self.config), name=f"packet_{s}", reset_less=True)
+            number = Signal(self.config.model_bits, name=f"model_{s}", reset_less=True)
+            follow, full, at_side = (registers[s % number_of] for registers in (follows, fulls, at_sides))
+            m.d.comb += self.coming[s].eq(number)
+            m.d.sync += number.eq(self.coming[s])
+            with m.If(follow & ~full & (at_side == s)):
+                m.d.comb += self.coming[s].eq(model)
+                m.d.sync += [
+                    packet.tid.eq(self.axis.tid),
+                    packet.start.eq(self.axis.tuser.start),
+                    packet.quiet.eq(self.axis.tuser.quiet),
+                ]
+            m.d.comb += [self.packet[s].eq(packet), self.model[s].eq(number)]
+
+    def _stamp(self, m, first, side):
+        """The cycle counter at each packet's first beat."""
+        now = Signal.like(self.now, reset_less=True)
+        m.d.sync += now.eq(self.now)
+        for s in range(2):
+            started = Signal.like(now, name=f"started_{s}", reset_less=True)
+            with m.If(DelayLine(m, f"begun_{s}", first & (side == s), 0).at(1)):
+                m.d.sync += started.eq(now)
+            m.d.comb += self.started[s].eq(started)
+
+    def _lanes(self, m, beat):
+        """The beat's values to their lanes, each with its feature; those of a block's earlier beats are held there."""
+        config = self.config
+        reach, arrival = config.stages.reach.registers, self._arrival
+        values, halves = config.beat_values, config.beats_per_block
 
         # How many registers each signal to the lanes may have: see :class:`InputLane` for what it reaches there.
-        lanes_per_largest = (reach - EXPONENT_BITS) // InputLane.steps
-        largest_copies = -(-config.columns // lanes_per_largest)
-        # Groups are merged as often as that, unless the result has registers again.
-        merged_copies = 1 if self._wait else largest_copies
-        merged_per_lane = (reach - InputLane.own_reach) // (GROUPS - 1)
-        lane_copies = -(-merged_copies // merged_per_lane)
+        merged_copies = self._merged_copies
+        lane_copies = -(-merged_copies // self._merged_per_lane)
         # Over and group of each copy and the lane's own, live of each copy; position, fraction and sign.
         held_bits = (1 + EXPONENT_BITS) * (1 + lane_copies) + lane_copies
         held_bits += EXPONENT_STEP_BITS + mantissa_bits(config.io_format) + 1
@@ -289,16 +338,14 @@ class Ingress(Part):
         holds_per_beat = holds * -(-values // lanes_per_hold)
         # Live of each copy, and both marks.
         lanes_per_blank = reach // (lane_copies + 2)
-        blanks = DelayLine(m, "filling", filling, 0).spread(arrival + 1, -(-config.columns // lanes_per_blank))
+        blanks = DelayLine(m, "filling", beat.filling, 0).spread(arrival + 1, -(-config.columns // lanes_per_blank))
         halfway = []
         for number in range(halves - 1):
-            name, later = ("half", half) if halves == 2 else (f"beyond_{number}", half > number)
+            name, later = ("half", beat.half) if halves == 2 else (f"beyond_{number}", beat.half > number)
             halfway += DelayLine(m, name, later, 0).spread(arrival + 1, holds_per_beat)
         lanes_per_choice = reach // InputLane.choice_reach(lane_copies)
 
-        # The beat and its features.
-        features = place(m, "features", Features(config, len(beat), -(-config.columns // lanes_per_choice)))
-        takes = DelayLine(m, "take", take, 0, resettable=True)
+        features = place(m, "features", Features(config, self._beat_bits, -(-config.columns // lanes_per_choice)))
 
         def at_arrival(name, value, number):
             """As it is when the beat arrives, ``number`` times: from registers of their own if there is a cycle."""
@@ -310,11 +357,11 @@ class Ingress(Part):
             features.w_data.eq(self.w_feature_data),
             *(
                 port.eq(copy)
-                for port, copy in zip(features.model, at_arrival("port_model", model, len(features.model)))
+                for port, copy in zip(features.model, at_arrival("port_model", beat.model, len(features.model)))
             ),
-            features.take.eq(Cat(at_arrival("features_take", take, len(features.take)))),
-            features.ends.eq(at_arrival("features_ends", last_beat, 1)[0]),
-            features.clear.eq(at_arrival("features_clear", self.drop | asleep.any(), 1)[0]),
+            features.take.eq(Cat(at_arrival("features_take", beat.take, len(features.take)))),
+            features.ends.eq(at_arrival("features_ends", beat.last, 1)[0]),
+            features.clear.eq(at_arrival("features_clear", beat.clear, 1)[0]),
         ]
         arrived = at_arrival("beat", self.axis.tdata, halves)
         lanes = []
@@ -341,20 +388,23 @@ class Ingress(Part):
                 at = i // values * holds_per_beat + held * (i % values // lanes_per_hold)
                 m.d.comb += lane.hold.eq(Cat(halfway[at : at + held]))
             lanes.append(lane)
+        return lanes
 
-        # The largest group of the block, each copy for a few lanes; the last few are fewer.
+    def _largest_group(self, m, lanes):
+        """The largest group of the block to all lanes, each copy for a few; the last few are fewer. Its exponent."""
+        columns = self.config.columns
         largests = []
-        or_lanes = max(_OR_LANES, config.columns // _PARTIALS)
-        for number in range(merged_copies):
-            groups = [lane.groups[number // merged_per_lane] for lane in lanes]
+        or_lanes = max(_OR_LANES, columns // _PARTIALS)
+        for number in range(self._merged_copies):
+            groups = [lane.groups[number // self._merged_per_lane] for lane in lanes]
             partial = [
                 copies(m, f"groups_{k}_{number}", _any_of(groups[k : k + or_lanes]), 1)[0]
-                for k in range(0, config.columns, or_lanes)
+                for k in range(0, columns, or_lanes)
             ]
             largests.append(_any_of(partial))
         if self._wait:
-            largests = copies(m, "largest", largests[0], largest_copies)
-        m.d.comb += [lane.largest.eq(largests[i // lanes_per_largest]) for i, lane in enumerate(lanes)]
+            largests = copies(m, "largest", largests[0], self._largest_copies)
+        m.d.comb += [lane.largest.eq(largests[i // self._lanes_per_largest]) for i, lane in enumerate(lanes)]
         # Binary code of the number of set bits of a thermometer code, inverted.
         largest = largests[-1]
         group = Cat(
@@ -364,41 +414,9 @@ class Ingress(Part):
             ).any()
             for bit in range(EXPONENT_BITS)
         )
-        m.d.comb += self.x_exponent.eq(DelayLine(m, "exponent", ~group, arrival + 3 + self._wait).at(self.latency))
-
-        if config.narrow:
-            self._codes(m, lanes)
-
-        announced = self.latency - VectorFile.x_lead
-        block_done = take & (half == halves - 1)
-        block_number = (beat >> (halves - 1).bit_length())[: len(self.x_block)]
-        m.d.comb += [
-            self.x_en.eq(DelayLine(m, "block_done", block_done, 0).at(announced)),
-            self.x_block.eq(DelayLine(m, "x_block", block_number, 0).at(announced)),
-            self.x_side_w.eq(DelayLine(m, "x_side", side, 0).at(announced)),
-            self.block_ready.eq(DelayLine(m, "block_ready", block_done, 0, resettable=True).at(self.ready_cycle)),
-        ]
-
-        # Marks: the lanes that keep nothing tell what came in with the beat of the cycle before.
-        told = lanes[-values:]
-        seen_at = arrival + 3
-        seen = Signal(layout(marks_word), reset_less=True)
-        m.d.sync += [
-            # That a context is unknown is found out elsewhere.
-            seen.unknown.eq(0),
-            seen.malformed.eq(DelayLine(m, "malformed", malformed, 0).at(seen_at - 1)),
-            seen.nan.eq(Cat(lane.nan for lane in told).any()),
-            seen.saturated.eq(Cat(lane.saturated for lane in told).any()),
-        ]
-        first_seen, side_seen = (
-            DelayLine(m, name, value, 0).at(seen_at) for name, value in (("first", first), ("side", side))
+        m.d.comb += self.x_exponent.eq(
+            DelayLine(m, "exponent", ~group, self._arrival + 3 + self._wait).at(self.latency)
         )
-        for s in range(2):
-            flags = Signal(len(MARKS), name=f"flags_{s}", reset_less=True)
-            with m.If(takes.at(seen_at) & (side_seen == s)):
-                m.d.sync += flags.eq(seen.as_value() | (flags & ~first_seen.replicate(len(MARKS))))
-            m.d.comb += self.flags[s].as_value().eq(flags)
-        return m
 
     def _codes(self, m, lanes):
         """Of each quarter of the block, the code of its largest value: none of the largest group has less than six."""
@@ -411,6 +429,40 @@ class Ingress(Part):
             )
             m.d.sync += code.eq(Cat(first.replicate(NARROW_SHIFT - len(others)), *others))
             m.d.comb += self.x_codes[quarter].eq(code)
+
+    def _blocks(self, m, beat):
+        """Blocks to the vector file and the sequencer."""
+        halves = self.config.beats_per_block
+        announced = self.latency - VectorFile.x_lead
+        block_done = beat.take & (beat.half == halves - 1)
+        block_number = (beat.number >> (halves - 1).bit_length())[: len(self.x_block)]
+        m.d.comb += [
+            self.x_en.eq(DelayLine(m, "block_done", block_done, 0).at(announced)),
+            self.x_block.eq(DelayLine(m, "x_block", block_number, 0).at(announced)),
+            self.x_side_w.eq(DelayLine(m, "x_side", beat.side, 0).at(announced)),
+            self.block_ready.eq(DelayLine(m, "block_ready", block_done, 0, resettable=True).at(self.ready_cycle)),
+        ]
+
+    def _marks(self, m, beat, told):
+        """Marks of both packets, of which ``told``, the lanes that keep nothing, tell what came in with each beat."""
+        seen_at = self._arrival + 3
+        seen = Signal(layout(marks_word), reset_less=True)
+        m.d.sync += [
+            # That a context is unknown is found out elsewhere.
+            seen.unknown.eq(0),
+            seen.malformed.eq(DelayLine(m, "malformed", beat.malformed, 0).at(seen_at - 1)),
+            seen.nan.eq(Cat(lane.nan for lane in told).any()),
+            seen.saturated.eq(Cat(lane.saturated for lane in told).any()),
+        ]
+        first_seen, side_seen = (
+            DelayLine(m, name, value, 0).at(seen_at) for name, value in (("first", beat.first), ("side", beat.side))
+        )
+        taken = DelayLine(m, "take", beat.take, 0, resettable=True).at(seen_at)
+        for s in range(2):
+            flags = Signal(len(MARKS), name=f"flags_{s}", reset_less=True)
+            with m.If(taken & (side_seen == s)):
+                m.d.sync += flags.eq(seen.as_value() | (flags & ~first_seen.replicate(len(MARKS))))
+            m.d.comb += self.flags[s].as_value().eq(flags)
 
 
 def _any_of(codes):
