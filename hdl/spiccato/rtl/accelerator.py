@@ -1,5 +1,7 @@
 """The accelerator: all parts, and the timing that follows from them."""
 
+from typing import NamedTuple
+
 from amaranth.hdl import Array, Cat, Const, Module, Mux, Signal, Value
 from amaranth.lib import data
 from amaranth.lib.wiring import In, Out, connect, flipped
@@ -57,6 +59,19 @@ class Timing(CoreTiming):
         self.room = Egress.taken_latency + OutputRoom.latency + Sequencer.room_to_issue
 
 
+class _Parts(NamedTuple):
+    """What the accelerator consists of, as placed."""
+
+    control: Control
+    vectors: VectorFile
+    cores: list[Core]
+    sequencer: Sequencer
+    ingress: Ingress
+    contexts: Contexts
+    room: OutputRoom
+    egress: Egress
+
+
 class Accelerator(Part):
     """The top level. Ports as AXI names them; see the register map and the stream formats in the documentation.
 
@@ -84,6 +99,39 @@ class Accelerator(Part):
 
     def elaborate(self, platform):
         m = Module()
+        config = self.config
+        self._check_latencies()
+        # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
+        # run empty when that of the others ends.
+        resets = {
+            name: equal_register(f"reset_{name}", init=1, resettable=True)
+            for name in ("sequencer", "ingress", "egress", "room", "contexts", "ports")
+        }
+        control = place(m, "control", Control(config))
+        m.d.sync += [reset.eq(control.reset) for reset in resets.values()]
+        vectors = place(m, "vectors", VectorFile(config), reset=Const(0))
+        cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
+        sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
+        ingress = place(m, "ingress", Ingress(config, lead=self.timing.block_lead), reset=resets["ingress"])
+        contexts = place(m, "contexts", Contexts(config), reset=resets["contexts"])
+        room = place(m, "output_room", OutputRoom(config), reset=resets["room"])
+        egress = place(m, "egress", Egress(config), reset=resets["egress"])
+        parts = _Parts(control, vectors, cores, sequencer, ingress, contexts, room, egress)
+
+        self._ports(m, parts, resets["ports"])
+        output_table = self._load(m, parts)
+        output_model = self._announce(m, parts)
+        # What is known of an output when its sums are captured.
+        known = self.timing.acc - Egress.capture_lead
+        saturated = self._saturated(m, known, cores, sequencer.started)
+        self._control(m, parts, known, saturated)
+        self._transfers(m, parts)
+        self._data_path(m, parts)
+        self._outputs(m, parts, output_model, output_table, known, saturated)
+        return m
+
+    def _check_latencies(self):
+        """What the parts rely on of each other's latencies; raises ValueError where one has become too long."""
         config, timing = self.config, self.timing
         vectors = VectorFile(config)
         kept = (timing.h_kept + config.stages.write_register + 1) * config.keep_h
@@ -99,49 +147,38 @@ class Accelerator(Part):
         margin = Loader.margin + Contexts.clear_cycles(config) - 1
         if write > margin or core_write > margin + core_read:
             raise ValueError("inferences start before the last entry of a load is in its memory")
-        control = place(m, "control", Control(config))
-        # Everything that could hang has a reset of its own. Vector file and cores never wait: they have none, and have
-        # run empty when that of the others ends.
-        resets = {
-            name: equal_register(f"reset_{name}", init=1, resettable=True)
-            for name in ("sequencer", "ingress", "egress", "room", "contexts", "ports")
-        }
-        m.d.sync += [reset.eq(control.reset) for reset in resets.values()]
-        place(m, "vectors", vectors, reset=Const(0))
-        cores = [place(m, f"core_{i}", Core(config)) for i in range(config.cores)]
-        sequencer = place(m, "sequencer", Sequencer(config, reads=len(vectors.read)), reset=resets["sequencer"])
-        ingress = place(m, "ingress", Ingress(config, lead=timing.block_lead), reset=resets["ingress"])
-        contexts = place(m, "contexts", Contexts(config), reset=resets["contexts"])
-        room = place(m, "output_room", OutputRoom(config), reset=resets["room"])
-        delay = contexts.announce_delay
-        if room.charge_latency + Sequencer.room_to_issue > Sequencer.head_words + Sequencer.least_tail:
+        delay = Contexts(config).announce_delay
+        if OutputRoom.charge_latency + Sequencer.room_to_issue > Sequencer.head_words + Sequencer.least_tail:
             raise ValueError("an inference may start before the one before has taken its room")
         if timing.input < 1 + delay + Sequencer.announce_to_issue:
             raise ValueError("a packet's first block can be there before its first word")
         least_drop = Loader(config).least_drop_cycles
+        ingress = Ingress(config, lead=timing.block_lead)
         if least_drop < max(ingress.drop_cycles + delay, Sequencer.drop_cycles):
             raise ValueError(f"packets are not forgotten within {least_drop} cycles")
-        egress = place(m, "egress", Egress(config), reset=resets["egress"])
-        if timing.output < egress.wake_cycles:
-            raise ValueError(f"an output may come less than {egress.wake_cycles} cycles after a reset")
+        wake_cycles = Egress(config).wake_cycles
+        if timing.output < wake_cycles:
+            raise ValueError(f"an output may come less than {wake_cycles} cycles after a reset")
 
-        connect(m, flipped(self.s_axil), control.axil)
-        # To the outside the streams are in reset a cycle before their parts are.
-        for there, port in ((ingress.axis, self.s_axis_input), (self.m_axis_output, egress.axis)):
+    def _ports(self, m, parts, reset):
+        """The outside, where the streams are in reset a cycle before their parts are."""
+        connect(m, flipped(self.s_axil), parts.control.axil)
+        for there, port in ((parts.ingress.axis, self.s_axis_input), (self.m_axis_output, parts.egress.axis)):
             m.d.comb += [
                 getattr(there, name).eq(getattr(port, name)) for name in port.signature.members if name != "tready"
             ]
             m.d.comb += port.tready.eq(there.tready)
-        with m.If(resets["ports"]):
+        with m.If(reset):
             m.d.comb += [self.s_axis_input.tready.eq(0), self.m_axis_output.tvalid.eq(0)]
 
-        # Program load: a register in front of each part.
-        load = control.loads[0]
+    def _load(self, m, parts):
+        """Program load: a register in front of each part. Returns the table of the models for the outputs."""
+        load = parts.control.loads[0]
         for part, target, port in (
-            (ingress, RecordKind.FEATURES, "w_feature"),
-            (sequencer, RecordKind.ISSUE_WORDS, "w_tail"),
-            (sequencer, RecordKind.HEADS, "w_head"),
-            (contexts, RecordKind.CONTEXTS, "w"),
+            (parts.ingress, RecordKind.FEATURES, "w_feature"),
+            (parts.sequencer, RecordKind.ISSUE_WORDS, "w_tail"),
+            (parts.sequencer, RecordKind.HEADS, "w_head"),
+            (parts.contexts, RecordKind.CONTEXTS, "w"),
         ):
             enable = Signal(name=f"{target.name.lower()}_load_en", reset_less=True)
             m.d.sync += enable.eq(load.enable & (load.target == target))
@@ -152,14 +189,18 @@ class Accelerator(Part):
                 register = Signal(len(there), name=f"{target.name.lower()}_load_{name}", reset_less=True)
                 m.d.sync += register.eq(bus)
                 m.d.comb += there.eq(register)
-        users = sequencer, ingress, contexts, room
-        models = place(m, "models", ModelTable(config, users=len(users) + 1))
+        users = parts.sequencer, parts.ingress, parts.contexts, parts.room
+        models = place(m, "models", ModelTable(self.config, users=len(users) + 1))
         m.d.comb += models.load.eq(load)
         *tables, output_table = models.tables
         for part, table in zip(users, tables):
             m.d.comb += [port.eq(entry) for port, entry in zip(part.models, table)]
+        return output_table
 
-        # Packets, from their first beat on.
+    def _announce(self, m, parts):
+        """Packets, from their first beat on. Returns the model of each side's, for the outputs."""
+        sequencer, ingress, contexts, room = parts.sequencer, parts.ingress, parts.contexts, parts.room
+        delay = contexts.announce_delay
         for name, part in (("room", room), ("contexts", contexts)):
             for s, port in enumerate(part.model):
                 m.d.comb += port.eq(copies(m, f"{name}_model_{s}", ingress.model[s], 1)[0])
@@ -174,23 +215,23 @@ class Accelerator(Part):
             room.unknown.eq(contexts.unknown),
             room.started.eq(sequencer.started),
             room.side.eq(sequencer.side),
-            room.taken.eq(egress.taken),
+            room.taken.eq(parts.egress.taken),
         ]
+        return output_model
 
-        # Sequencer. An inference's last word is in the issue register when ``committed`` tells of it.
+    def _control(self, m, parts, known, saturated):
+        """Sequencer and control. An inference's last word is in the issue register when ``committed`` tells of it."""
+        control, sequencer, ingress, contexts = parts.control, parts.sequencer, parts.ingress, parts.contexts
         finish = sequencer.finish
         marks = Signal.like(ingress.flags[0])
         m.d.comb += marks.eq(Mux(finish.side, ingress.flags[1].as_value(), ingress.flags[0].as_value()))
         ended, ended_marks = sequencer.committed, _marked(marks, contexts.unknown.bit_select(finish.side, 1))
-        # What is known of an output when its sums are captured.
-        known = timing.acc - Egress.capture_lead
-        saturated = self._saturated(m, known, cores, sequencer.started)
         if saturated is not None:
             ended = DelayLine(m, "ended", ended).at(known)
             ended_marks = _also_saturated(DelayLine(m, "ended_marks", ended_marks).at(known), saturated)
         m.d.comb += [
             sequencer.block_ready.eq(ingress.block_ready),
-            sequencer.room.eq(room.room),
+            sequencer.room.eq(parts.room.room),
             sequencer.enable.eq(control.enable[0]),
             sequencer.drop.eq(control.drop[0]),
             ingress.drop.eq(control.drop[1]),
@@ -201,16 +242,20 @@ class Accelerator(Part):
             control.inference.eq(ended),
             control.flags.eq(ended_marks),
             control.stall.eq(sequencer.stalled),
-            control.done.eq(egress.done),
-            control.cycles.eq(egress.cycles),
+            control.done.eq(parts.egress.done),
+            control.cycles.eq(parts.egress.cycles),
             ingress.now.eq(control.now),
-            egress.now.eq(control.now),
+            parts.egress.now.eq(control.now),
             *(port.eq(state) for port, state in zip(contexts.word, sequencer.state)),
             contexts.malformed.eq(marks.malformed),
             contexts.drop.eq(control.drop[0]),
             contexts.clear.eq(control.clear),
         ]
-        transfer = control.transfer
+
+    def _transfers(self, m, parts):
+        """h and c of a context, element by element, for the control port."""
+        config, cores, contexts = self.config, parts.cores, parts.contexts
+        transfer = parts.control.transfer
         elements = [core.element for core in cores]
         element = select(m, "element", elements, transfer.core, config.stages.reach.registers)
         lanes, of_c = (
@@ -236,7 +281,9 @@ class Accelerator(Part):
             *(core.of_c.eq(one) for core, one in zip(cores, of_c)),
         ]
 
-        # Vector file and cores.
+    def _data_path(self, m, parts):
+        """Blocks from the ingress to the vector file, vectors to the cores, and what these make of them back."""
+        config, vectors, sequencer, ingress = self.config, parts.vectors, parts.sequencer, parts.ingress
         m.d.comb += [
             *(port.eq(read) for port, read in zip(vectors.read, sequencer.read)),
             vectors.x_en.eq(ingress.x_en),
@@ -246,20 +293,23 @@ class Accelerator(Part):
             vectors.x_exponent.eq(ingress.x_exponent),
             *([vectors.x_codes.eq(ingress.x_codes)] if config.narrow else []),
         ]
-        m.d.comb += vectors.h_write.eq(self._h_write(m, finish))
-        for i, core in enumerate(cores):
+        m.d.comb += vectors.h_write.eq(self._h_write(m, sequencer.finish))
+        loads = parts.control.loads
+        for i, core in enumerate(parts.cores):
             m.d.comb += [
                 core.index.eq(i),
                 core.issue.eq(sequencer.issue[i]),
-                core.access.eq(contexts.access[i]),
+                core.access.eq(parts.contexts.access[i]),
                 core.vector.eq(vectors.vector),
                 core.exponent.eq(vectors.exponent),
-                core.load.eq(control.loads[i * len(control.loads) // config.cores]),
+                core.load.eq(loads[i * len(loads) // config.cores]),
                 vectors.h[i].eq(core.h),
-                egress.acc[i].eq(core.acc),
+                parts.egress.acc[i].eq(core.acc),
             ]
 
-        # Outputs. What is known of the packet is taken a cycle late, before its place can be another one's.
+    def _outputs(self, m, parts, output_model, output_table, known, saturated):
+        """What goes with an output's sums. It is taken a cycle late, before the packet's place can be another one's."""
+        config, finish, ingress, egress = self.config, parts.sequencer.finish, parts.ingress, parts.egress
         word_1 = {
             name: DelayLine(m, name, finish[name]).at(1) for name in ("valid", "output", "output_beats", "output_last")
         }
@@ -267,7 +317,7 @@ class Accelerator(Part):
         event = Signal(output_event_layout(config))
         packet = Array(ingress.packet)[sides[0]]
         model = Array(output_table)[Array(output_model)[sides[0]]]
-        unknown = contexts.unknown.bit_select(sides[2], 1)
+        unknown = parts.contexts.unknown.bit_select(sides[2], 1)
         flags = Mux(sides[2], ingress.flags[1].as_value(), ingress.flags[0].as_value())
         m.d.comb += [
             # Of an unknown context's packet, a beat of zeros remains.
@@ -285,7 +335,6 @@ class Accelerator(Part):
         m.d.comb += [egress.event.eq(arrived), egress.valid.eq(DelayLine(m, "event_valid", valid, 1).at(known))]
         if saturated is not None:
             m.d.comb += egress.event.flags.eq(_also_saturated(arrived.flags.as_value(), saturated))
-        return m
 
     def _h_write(self, m, finish):
         """Where h goes that the cores have: of each epilogue as many cycles after the word as it takes."""
