@@ -3,17 +3,12 @@
 import numpy as np
 import pytest
 
-from rtl_bench import make_config, play, random_signed
+from rtl_bench import make_config, play, random_signed, wrapped
 from spiccato.numbers import ACC_BITS, SHIFT_MAX
 from spiccato.rtl.accumulator import RowAccumulator
 from spiccato.rtl.sum_shift import SumShift
 
 pytestmark = pytest.mark.fast
-
-
-def wrapped(value, bits=ACC_BITS):
-    """Two's complement."""
-    return ((value + (1 << (bits - 1))) & ((1 << bits) - 1)) - (1 << (bits - 1))
 
 
 @pytest.mark.parametrize("seed", [1, 2])
@@ -48,7 +43,7 @@ def test_accumulator(block, family, multiplier, profile, seed):
     aligned = RowAccumulator.align(sums, shifts, config.align_left)
     for n in range(cycles):
         if enable[n]:
-            value = wrapped(int(operands[n] if load[n] else value) + int(aligned[n]))
+            value = wrapped(int(operands[n] if load[n] else value) + int(aligned[n]), ACC_BITS)
         expected.append(value)
     assert seen[part.latency :].tolist() == expected
 

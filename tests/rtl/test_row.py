@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from rtl_bench import make_config, play, random_signed
+from rtl_bench import make_config, play, random_signed, wrapped
 from spiccato.numbers import VECTOR_BITS, WEIGHT_BITS
 from spiccato.rtl.row import DotProductRow
 from spiccato.rtl.sum_shift import SumShift
@@ -23,9 +23,10 @@ def check(row, config, rng, stimulus, lead, sums):
     for found in seen.values():
         expected = sums.tolist()
         if shift.coarse_bits:
-            width = shift.shape.width
-            shifted = (int(one) << config.align_left >> 16 * int(amount) for one, amount in zip(sums, coarse))
-            expected = [((one + (1 << width - 1)) & ((1 << width) - 1)) - (1 << width - 1) for one in shifted]
+            expected = [
+                wrapped(int(one) << config.align_left >> (int(amount) << shift.fine_bits), shift.shape.width)
+                for one, amount in zip(sums, coarse)
+            ]
         assert found[lead + row.latency :].tolist() == expected
 
 

@@ -12,7 +12,7 @@ from amaranth.sim import Simulator
 
 from spiccato.config import Config
 
-__all__ = ["CLOCK_PERIOD_S", "WithTables", "make_config", "play", "random_signed", "simulate"]
+__all__ = ["CLOCK_PERIOD_S", "WithTables", "make_config", "play", "random_signed", "simulate", "wrapped"]
 
 #: Any would do: the simulator has no delays.
 CLOCK_PERIOD_S = 10e-9
@@ -105,3 +105,8 @@ def random_signed(rng, bits, shape, *, extremes=0.2):
     ends = np.array([-(1 << (bits - 1)), -(1 << (bits - 1)) + 1, (1 << (bits - 1)) - 1, -1, 0, 1])
     value = np.where(rng.random(size) < extremes, rng.choice(ends, size), value)
     return value.reshape(shape)
+
+
+def wrapped(value, bits):
+    """The lowest ``bits`` of an integer, as two's complement."""
+    return ((value + (1 << (bits - 1))) & ((1 << bits) - 1)) - (1 << (bits - 1))
