@@ -54,6 +54,8 @@ class AgilexPlatform(AlteraPlatform):
             # Memories are arrays within generate loops.
             "VERILOG_ALLOW_RAM_INFERRED_IN_GENERATE_LOOP": "ON",
             "OPTIMIZATION_MODE": "HIGH PERFORMANCE EFFORT",
+            # Registers in a row carry signals from place to place; a memory in their stead would not.
+            "AUTO_SHIFT_REGISTER_RECOGNITION": "OFF",
             **cls.settings,
         }
 

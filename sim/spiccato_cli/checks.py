@@ -51,7 +51,7 @@ def timing(boards, profile):
             # The additions of a row's DSP block are inside it.
             rules = Rules(dsp_adders=max(Rules.dsp_adders, config.row_products - 1))
             depth = judge(netlist, top.module, rules)
-            reach = count(netlist, top.module, FAMILIES[config.family], config.stages)
+            reach = count(netlist, top.module, FAMILIES[config.family], config.stages, cores=config.cores)
         console.rule(config.label)
         print_report(depth, wide)
         print_reach(reach, wide)

@@ -1,6 +1,8 @@
 """Trees of registers: when they show what, and that no tool merges them."""
 
 import json
+import pkgutil
+import re
 import subprocess
 
 import pytest
@@ -9,6 +11,7 @@ from amaranth.lib.wiring import In, Out
 from amaranth.sim import Simulator
 
 from spiccato.families import FAMILIES
+from spiccato.registry import find
 from spiccato.rtl.broadcast import DelayLine
 from spiccato.rtl.part import Part
 from spiccato.verilog.library import VerilogLibrary
@@ -67,6 +70,21 @@ def test_no_tool_merges_them(tmp_path, family):
     assert text.count(f"(* {FAMILIES[family].style.copy} *)\n") == 23
     assert register_bits(tmp_path, text) == 4 * 23
     assert register_bits(tmp_path, text.replace("(* keep *) always", "always")) == 4 * 2
+
+
+@pytest.mark.parametrize(
+    "board, told",
+    [
+        ("ia420f", {"dont_merge", "preserve_syn_only"}),
+        ("v80", {'keep = "true"', 'shreg_extract = "no"'}),
+        ("ulx3s", {"keep"}),
+    ],
+)
+def test_vendors_tools_are_told(board, told):
+    """By what their documents call it, in the Verilog that a board's project gets."""
+    family = find(board).config.family
+    text = pkgutil.resolve_name(FAMILIES[family].library)(family).add(Spread(20, 4))
+    assert re.findall(r"\(\* (.*) \*\)\n", text).count(", ".join(sorted(told))) == 23
 
 
 def test_no_time_no_tree():

@@ -111,6 +111,7 @@ def test_files_are_all_there_and_all_named(written):
     if board.family.name == "agilex7":
         lists += [path.read_text() for path in folder.glob("*.qsf")]
         assert f'-name DEVICE "{board.part}"' in lists[1] and '-name FAMILY "Agilex 7"' in lists[1]
+        assert all(re.search(r'-name AUTO_SHIFT_REGISTER_RECOGNITION "?OFF\b', text) for text in lists[1:])
     for text in lists:
         assert set(re.findall(r"rtl/\w+\.v", text)) == modules
     assert board.part in lists[0]

@@ -185,12 +185,22 @@ def test_all_drivers_are_counted(netlist):
 def test_limits(netlist):
     """A reach at the limit is kept, one beyond it is not."""
     at = Profile(reach=Reach(3, 64))
-    assert not judged(netlist, at).violations
+    assert not any(": reaches" in line for line in judged(netlist, at).violations)
     for reach in (Reach(2, 64), Reach(3, 63)):
         report = judged(netlist, Profile(reach=reach))
         assert not report.ok
         wide = [line for line in report.violations if line.startswith("wide: ")]
         assert bool(wide) == (reach.registers == 63)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_limits_of_the_profiles(family):
+    """Those of the documentation, in every family."""
+    profiles = FAMILIES[family].profiles
+    assert {name: profile.reach for name, profile in profiles.items()} == {
+        "aggressive": Reach(32, 64),
+        "conservative": Reach(16, 32),
+    }
 
 
 def test_registers(netlist):
@@ -221,11 +231,21 @@ def test_logic_in_front_of_a_memory(tmp_path, pin, logic, missing):
 
 def test_crossings(netlist):
     crossing = judged(netlist).crossings
-    assert {pair: (c.bits, c.levels, c.deep) for pair, c in crossing.items()} == {("core_0", "egress"): (4, 2, 1)}
+    assert {pair: (c.bits, c.levels, c.deep) for pair, c in crossing.items()} == {
+        ("core_0", "egress"): (4, 2, 1),
+        # Outputs of the top module.
+        ("egress", "rest"): (4, 0, 0),
+    }
     assert crossing["core_0", "egress"].worst == "core_0.near[0]"
-    line = "core_0 to egress: 2 LUT levels (limit 1) from core_0.near[0]"
-    assert line in judged(netlist, CONSERVATIVE).violations
-    assert line not in judged(netlist).violations
+    for profile in (AGGRESSIVE, CONSERVATIVE):
+        assert "core_0 to egress: 2 LUT levels (limit 1) from core_0.near[0]" in judged(netlist, profile).violations
+
+
+def test_what_is_not_found_by_its_name(netlist):
+    """Regions and kinds of blocks that were called something else would be judged by nothing."""
+    report = count(netlist, "top", FAMILIES["agilex7"], AGGRESSIVE, cores=2)
+    assert report.unknown == ["core_1", "vectors", "ingress", "rows", "interpolations", "activation tables"]
+    assert "core_1: the netlist has nothing of that name, so that it was not judged" in report.violations
 
 
 BEHIND_A_DSP_STAGE = """
@@ -239,6 +259,15 @@ module top(input clk, input [15:0] d, e, input [69:0] v, output reg [69:0] q);
   wire [31:0] p;
   spiccato_dsp_less stage(clk, d, e, p);
   always @(posedge clk) if (p[5]) q <= v;
+endmodule
+"""
+
+OUTPUTS = """
+module top(input clk, d, input [139:0] v, output [69:0] q);
+  reg turn;
+  reg [139:0] there;
+  always @(posedge clk) begin turn <= d; there <= v; end
+  assign q = turn ? there[69:0] : there[139:70];
 endmodule
 """
 
@@ -259,10 +288,11 @@ endmodule
             BEHIND_A_DSP_STAGE, r"stage\.product\[5\]", id="a DSP block's result, through logic within its module"
         ),
         pytest.param(HELD_READ, "hold", id="the enable of registers behind LUT RAM"),
+        pytest.param(OUTPUTS, "turn", id="outputs, behind a multiplexer"),
     ],
 )
 def test_hidden_broadcasts(tmp_path, verilog, driver):
-    """Seventy register bits, behind what counts as one thing."""
+    """Seventy register bits or outputs, behind what counts as one thing."""
     report = judged(mapped(verilog, tmp_path))
     assert [width.reach for width in report.widths if re.fullmatch(driver, width.name)] == [Reach(0, 70)]
     assert any(re.match(f"{driver}: reaches", line) for line in report.violations)
@@ -342,3 +372,43 @@ def test_printed(netlist):
     shown = text.getvalue()
     for expected in ("leaf_0.inner", "mac_0", "core_0.near[0]", "violation wide: reaches 0 blocks", "reach broken"):
         assert expected in shown
+
+
+ROW_AND_TABLE = """
+module spiccato_dsp_mul(input clk, input signed [15:0] a, b, output reg signed [31:0] p);
+  {operands}
+  always @(posedge clk) p <= {product};
+endmodule
+
+module spiccato_ram_table(input clk, input [9:0] ra, output reg [15:0] q);
+  (* rom_style = "block" *) reg [15:0] mem [0:1023];
+  initial $readmemh("table.hex", mem);
+  reg [15:0] latch;
+  always @(posedge clk) begin latch <= mem[ra]; q <= latch; end
+endmodule
+
+module top(input clk, input signed [15:0] a, b, output [31:0] p, output [15:0] q);
+  reg [9:0] ra;
+  always @(posedge clk) ra <= a;
+  spiccato_dsp_mul row_0(clk, a, b, p);
+  spiccato_ram_table sigmoid_table(clk, ra{logic}, q);
+endmodule
+"""
+REGISTERED = {"operands": "reg signed [15:0] x, y; always @(posedge clk) begin x <= a; y <= b; end", "product": "x * y"}
+
+
+@pytest.mark.parametrize(
+    "changes, violations",
+    [
+        ({}, []),
+        ({"operands": "", "product": "a * b"}, ["row_0: 1 of 1 without operand register"]),
+        ({"logic": " ^ {10{b[0]}}"}, ["sigmoid_table.mem: 1 of 1 without read address register"]),
+    ],
+)
+def test_registers_asked_for_by_kind(tmp_path, changes, violations):
+    """Rows always have operand registers; in front of activation tables the profile may ask for one of its own."""
+    (tmp_path / "table.hex").write_text("".join(f"{word * 97 % 65536:04x}\n" for word in range(1024)))
+    text = ROW_AND_TABLE
+    for name, value in ({"logic": ""} | REGISTERED | changes).items():
+        text = text.replace(f"{{{name}}}", value)
+    assert judged(mapped(text, tmp_path), Profile(table_address_register=True)).violations == violations

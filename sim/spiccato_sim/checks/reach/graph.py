@@ -60,7 +60,8 @@ class Graph:
     ----------
     next : bit -> (other bit, LUT levels between).
     ends : bit -> numbers of the end points at which it arrives.
-    blocks : for each end point, whether it is a memory block or the operand of a multiplier; else a register bit.
+    blocks : for each end point, whether it is a memory block or the operand of a multiplier; else a register bit, or
+        an output of the top module.
     places : for each end point, a name of what lies there.
     pins : bit -> (instance, port of it).
     inputs, outputs : port -> bit.
@@ -101,9 +102,13 @@ class Graph:
         self.registers = {driver.bit for driver in self.drivers}
         self.ports = {bit: port for port, bit in self.inputs.items()}
         if is_top:
-            for (port, index), bit in self.inputs.items():
+            for (port, index), bit in (*self.inputs.items(), *self.outputs.items()):
                 many = len(netlist["ports"][port]["bits"]) > 1
-                self._drive(bit, f"input {port}[{index}]" if many else f"input {port}")
+                name = f"{netlist['ports'][port]['direction']} {port}" + f"[{index}]" * many
+                if (port, index) in self.inputs:
+                    self._drive(bit, name)
+                else:
+                    self._end([bit], self._new_end(False, name))
         self.at_output: dict[int, list[Port]] = {}
         for port, bit in self.outputs.items():
             self.at_output.setdefault(bit, []).append(port)

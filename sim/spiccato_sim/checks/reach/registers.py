@@ -12,7 +12,10 @@ from .graph import Graph, Port
 from .hierarchy import Hierarchy
 from .names import pattern
 
-__all__ = ["Registered", "registered"]
+__all__ = ["KINDS", "Registered", "kinds_of", "registered"]
+
+#: Blocks of which a profile asks for registers of their own: what is in their names, from the top on.
+KINDS = {"rows": ".row_", "interpolations": ".line_", "activation tables": "_table"}
 
 #: What may be registered of a memory: pins.
 MEMORY = {"read address": ("RD_ADDR", "RD_EN"), "write port": ("WR_ADDR", "WR_DATA", "WR_EN")}
@@ -91,25 +94,34 @@ def registered(hierarchy: Hierarchy, profile: Profile) -> list[Registered]:
             if graph.is_dsp:
                 multipliers[name].append(multiplier)
             else:
-                whole_name = hierarchy.paths[graph.name] + multiplier.name
-                add(graph, multiplier.name, multiplier.have, _multiplier_needs(whole_name, profile))
+                kinds = kinds_of(hierarchy.paths[graph.name] + multiplier.name)
+                add(graph, multiplier.name, multiplier.have, _multiplier_needs(kinds, profile))
         for memory in held:
             if memory.open and name != hierarchy.top:
                 memories[name].append(memory)
             else:
-                add(graph, memory.name, memory.have | set(memory.open), _memory_needs(memory, profile))
+                kinds = kinds_of(hierarchy.paths[graph.name] + memory.name)
+                add(graph, memory.name, memory.have | set(memory.open), _memory_needs(kinds, profile))
     return list(found.values())
 
 
-def _multiplier_needs(name: str, profile: Profile) -> tuple[str, ...]:
-    """Of the multiplier of this name, from the top on."""
-    product = profile.row_product_register if ".row_" in f".{name}" else profile.product_register
-    operand = profile.table_word_register if ".line_" in f".{name}" else profile.operand_register
+def kinds_of(name: str) -> list[str]:
+    """Of which :data:`KINDS` the block of this name is."""
+    return [kind for kind, part in KINDS.items() if part in f".{name}"]
+
+
+def _multiplier_needs(kinds: list[str], profile: Profile) -> tuple[str, ...]:
+    if "rows" in kinds:
+        operand, product = True, profile.row_product_register
+    else:
+        operand = profile.table_word_register if "interpolations" in kinds else profile.operand_register
+        product = profile.product_register
     return ("operand",) * operand + ("product",) * product + ("result",)
 
 
-def _memory_needs(memory: Memory, profile: Profile) -> tuple[str, ...]:
-    read_address = profile.table_address_register and profile.context_register
+def _memory_needs(kinds: list[str], profile: Profile) -> tuple[str, ...]:
+    # In front of all others there is one if there is one in front of the last of them, the table of contexts.
+    read_address = profile.table_address_register and ("activation tables" in kinds or profile.context_register)
     return ("read address",) * read_address + ("write port",) * profile.write_register + ("output",)
 
 

@@ -11,9 +11,12 @@ from spiccato.families import Family, Profile, Reach
 from .equal import Merged
 from .hierarchy import Crossing, Hierarchy
 from .names import pattern
-from .registers import Registered, registered
+from .registers import KINDS, Registered, kinds_of, registered
 
-__all__ = ["ReachReport", "Width", "count", "print_reach"]
+__all__ = ["CROSSING_LEVELS", "ReachReport", "Width", "count", "print_reach"]
+
+#: LUT levels on the way between two regions, the rest excepted.
+CROSSING_LEVELS = 1
 
 
 @dataclass
@@ -22,8 +25,7 @@ class Width:
 
     Attributes
     ----------
-    name : of the widest of them.
-    reach : the most that one of them reaches of each.
+    name, reach : of the widest of them.
     bits : how many there are in the design; over: of them, bits that reach too far.
     """
 
@@ -35,8 +37,7 @@ class Width:
     def add(self, name: str, reach: Reach, bits: int, limit: Reach):
         """Account for another ``bits`` equal ones."""
         if _share(reach, limit) > _share(self.reach, limit):
-            self.name = name
-        self.reach = Reach(*map(max, zip(self.reach, reach)))
+            self.name, self.reach = name, reach
         self.bits += bits
         self.over += bits * (reach.blocks > limit.blocks or reach.registers > limit.registers)
 
@@ -54,17 +55,17 @@ class ReachReport:
         furthest.
     registered : what blocks have which registers.
     crossings : by pair of regions.
-    crossing_levels : LUT levels on the way between two regions, but for the rest, that the profile allows; or None.
+    unknown : regions and kinds of blocks that an accelerator has and that were not found, by their names.
     """
 
     top: str
     limit: Reach
-    crossing_levels: int | None = None
     drivers: int = 0
     widths: list[Width] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)
     registered: list[Registered] = field(default_factory=list)
     crossings: dict[tuple[str, str], Crossing] = field(default_factory=dict)
+    unknown: list[str] = field(default_factory=list)
 
     @property
     def violations(self) -> list[str]:
@@ -88,23 +89,23 @@ class ReachReport:
             for what in kind.missing
         ]
         lines += [
-            f"{start} to {end}: {crossing.levels} LUT levels (limit {self.crossing_levels}) from {crossing.worst}"
+            f"{start} to {end}: {crossing.levels} LUT levels (limit {CROSSING_LEVELS}) from {crossing.worst}"
             for (start, end), crossing in self.crossings.items()
             if self.is_deep(start, end)
         ]
+        lines += [f"{name}: the netlist has nothing of that name, so that it was not judged" for name in self.unknown]
         return lines
 
     def is_deep(self, start: str, end: str) -> bool:
         """Whether there is more logic on the way between two regions than is allowed."""
-        limit = self.crossing_levels
-        return limit is not None and "rest" not in (start, end) and self.crossings[start, end].levels > limit
+        return "rest" not in (start, end) and self.crossings[start, end].levels > CROSSING_LEVELS
 
     @property
     def ok(self) -> bool:
         return not self.violations
 
 
-def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachReport:
+def count(modules: dict, top: str, family: Family, profile: Profile, *, cores: int = 0) -> ReachReport:
     """Count what each driving bit reaches in a netlist that :func:`spiccato_sim.checks.depth.synthesise` has made.
 
     Parameters
@@ -113,11 +114,11 @@ def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachRep
     top : name of the top module.
     family : the shapes of its memory blocks are counted.
     profile : what is allowed.
+    cores : of the accelerator in it, whose parts then have to be found by their names; 0 if there is none.
     """
     hierarchy = Hierarchy(modules, top, family)
     widths: dict[str, Width] = {}
-    edges = profile.vector_register and profile.capture_register and profile.input_register
-    report = ReachReport(top, profile.reach, 1 if edges else None)
+    report = ReachReport(top, profile.reach)
     for name, reach, instances in hierarchy.drivers():
         widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
         report.drivers += instances
@@ -128,7 +129,17 @@ def count(modules: dict, top: str, family: Family, profile: Profile) -> ReachRep
     report.merged = list(merged.values())
     report.registered = registered(hierarchy, profile)
     report.crossings = dict(sorted(hierarchy.crossings.items()))
+    if cores:
+        report.unknown = _unknown(report, cores)
     return report
+
+
+def _unknown(report: ReachReport, cores: int) -> list[str]:
+    """What an accelerator has and a report does not know of: by a name that is no longer what it was."""
+    regions = {name for pair in report.crossings for name in pair}
+    kinds = {kind for registers in report.registered for kind in kinds_of(registers.name)}
+    expected = [*(f"core_{i}" for i in range(cores)), "vectors", "ingress", "egress"]
+    return [name for name in expected if name not in regions] + [name for name in KINDS if name not in kinds]
 
 
 def _share(reach: Reach, limit: Reach) -> float:
@@ -141,7 +152,8 @@ def print_reach(report: ReachReport, console: Console | None = None):
     console = console or Console()
     console.print(
         _table(
-            f"Reach within {report.top}: the widest of {report.drivers:,} drivers",
+            f"Reach within {report.top}: the widest of {report.drivers:,} drivers; at most "
+            f"{report.limit.blocks} blocks and operands, {report.limit.registers} register bits",
             ("driver", "alike", "blocks, operands", "register bits"),
             [
                 (
@@ -187,6 +199,10 @@ def print_reach(report: ReachReport, console: Console | None = None):
     )
     for line in report.violations:
         console.print(f"[red]violation[/] {escape(line)}", highlight=False, soft_wrap=True)
+    if any(width.over for width in report.widths):
+        console.print(
+            "(what needs a signal in more places gets it from `copies` or `DelayLine.spread` of rtl.broadcast)"
+        )
     console.print("[green]reach kept[/]" if report.ok else f"[red]reach broken: {len(report.violations)} violations[/]")
 
 
