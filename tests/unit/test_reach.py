@@ -237,8 +237,16 @@ def test_crossings(netlist):
         ("egress", "rest"): (4, 0, 0),
     }
     assert crossing["core_0", "egress"].worst == "core_0.near[0]"
-    for profile in (AGGRESSIVE, CONSERVATIVE):
-        assert "core_0 to egress: 2 LUT levels (limit 1) from core_0.near[0]" in judged(netlist, profile).violations
+    assert "core_0 to egress: 2 LUT levels (limit 1) from core_0.near[0]" in judged(netlist, CONSERVATIVE).violations
+    assert not any(" to egress: " in line for line in judged(netlist).violations)
+
+
+def test_deep_crossing(tmp_path):
+    """An adder is as much as any profile allows."""
+    more = DESIGN.replace("^{near[0], er}}", "^{near[0], er, {er[3:0], er} * e}}")
+    assert more != DESIGN
+    report = judged(mapped(more, tmp_path))
+    assert any(re.match(r"core_0 to egress: \d+ LUT levels \(limit 2\)", line) for line in report.violations)
 
 
 def test_what_is_not_found_by_its_name(netlist):

@@ -13,10 +13,10 @@ from .hierarchy import Crossing, Hierarchy
 from .names import pattern
 from .registers import KINDS, Registered, kinds_of, registered
 
-__all__ = ["CROSSING_LEVELS", "ReachReport", "Width", "count", "print_reach"]
+__all__ = ["ReachReport", "Width", "count", "print_reach"]
 
-#: LUT levels on the way between two regions, the rest excepted.
-CROSSING_LEVELS = 1
+#: LUT levels on the way between two regions, the rest excepted: with registers at all edges, and without.
+_WITH_EDGES, _WITHOUT_EDGES = 1, 2
 
 
 @dataclass
@@ -55,11 +55,13 @@ class ReachReport:
         furthest.
     registered : what blocks have which registers.
     crossings : by pair of regions.
+    crossing_levels : LUT levels on the way between two regions, but for the rest, that the profile allows.
     unknown : regions and kinds of blocks that an accelerator has and that were not found, by their names.
     """
 
     top: str
     limit: Reach
+    crossing_levels: int
     drivers: int = 0
     widths: list[Width] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)
@@ -89,7 +91,7 @@ class ReachReport:
             for what in kind.missing
         ]
         lines += [
-            f"{start} to {end}: {crossing.levels} LUT levels (limit {CROSSING_LEVELS}) from {crossing.worst}"
+            f"{start} to {end}: {crossing.levels} LUT levels (limit {self.crossing_levels}) from {crossing.worst}"
             for (start, end), crossing in self.crossings.items()
             if self.is_deep(start, end)
         ]
@@ -98,7 +100,7 @@ class ReachReport:
 
     def is_deep(self, start: str, end: str) -> bool:
         """Whether there is more logic on the way between two regions than is allowed."""
-        return "rest" not in (start, end) and self.crossings[start, end].levels > CROSSING_LEVELS
+        return "rest" not in (start, end) and self.crossings[start, end].levels > self.crossing_levels
 
     @property
     def ok(self) -> bool:
@@ -118,7 +120,8 @@ def count(modules: dict, top: str, family: Family, profile: Profile, *, cores: i
     """
     hierarchy = Hierarchy(modules, top, family)
     widths: dict[str, Width] = {}
-    report = ReachReport(top, profile.reach)
+    edges = profile.vector_register and profile.capture_register and profile.input_register
+    report = ReachReport(top, profile.reach, _WITH_EDGES if edges else _WITHOUT_EDGES)
     for name, reach, instances in hierarchy.drivers():
         widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
         report.drivers += instances
@@ -183,7 +186,7 @@ def print_reach(report: ReachReport, console: Console | None = None):
         )
     console.print(
         _table(
-            "Crossings between regions",
+            f"Crossings between regions; but for the rest, at most {report.crossing_levels} LUT levels",
             ("from", "to", "bits", "LUT levels", "beyond one level", "deepest"),
             [
                 (
