@@ -116,7 +116,7 @@ def figure(results, path):
         axes.spines[["top", "right"]].set_visible(False)
     for name, colour in (("logic", "#1f5fa8"), ("routing", "#c8552b")):
         parts.bar(0, 0, color=colour, label=name)
-    parts.legend(fontsize=8)
+    parts.legend(fontsize=8, loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
     drawing.savefig(path, metadata={"Date": None})
 
 
