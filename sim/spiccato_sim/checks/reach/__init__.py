@@ -10,7 +10,8 @@ How :func:`count` counts:
 * By connection: a LUT's output depends on all its inputs. Where two ways meet again, what lies behind counts once.
 * Over the hierarchy exactly: kept modules are counted once for each set of input bits that is reached together.
   Registers that are equal in several instances of one, and not kept, are one that reaches what all of them do.
-* A register bit counts once, whether its data, enable or reset is reached; an output of the top module is one.
+* A register bit counts once, whether its data, enable or reset is reached.
+* Outputs of the top module are no register bits; how many one driver reaches is counted by itself.
 * An operand of a multiplication is one: a data input of a ``spiccato_dsp_*`` module, whatever its bits; the registers
   within are the block's own.
 * Memories count in blocks of the family's shapes: addresses and enables reach all blocks of a memory, data the blocks

@@ -60,8 +60,7 @@ class Graph:
     ----------
     next : bit -> (other bit, LUT levels between).
     ends : bit -> numbers of the end points at which it arrives.
-    blocks : for each end point, whether it is a memory block or the operand of a multiplier; else a register bit, or
-        an output of the top module.
+    blocks : for each end point, whether it is a memory block or the operand of a multiplier; else a register bit.
     places : for each end point, a name of what lies there.
     pins : bit -> (instance, port of it).
     inputs, outputs : port -> bit.
@@ -102,13 +101,9 @@ class Graph:
         self.registers = {driver.bit for driver in self.drivers}
         self.ports = {bit: port for port, bit in self.inputs.items()}
         if is_top:
-            for (port, index), bit in (*self.inputs.items(), *self.outputs.items()):
+            for (port, index), bit in self.inputs.items():
                 many = len(netlist["ports"][port]["bits"]) > 1
-                name = f"{netlist['ports'][port]['direction']} {port}" + f"[{index}]" * many
-                if (port, index) in self.inputs:
-                    self._drive(bit, name)
-                else:
-                    self._end([bit], self._new_end(False, name))
+                self._drive(bit, f"input {port}[{index}]" if many else f"input {port}")
         self.at_output: dict[int, list[Port]] = {}
         for port, bit in self.outputs.items():
             self.at_output.setdefault(bit, []).append(port)

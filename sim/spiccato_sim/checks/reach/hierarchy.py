@@ -16,11 +16,15 @@ __all__ = ["Crossing", "Hierarchy", "Reached"]
 
 
 class Reached(NamedTuple):
-    """What one driver reaches, in each of some equal instances; ``name`` is that of the first."""
+    """What one driver reaches, in each of some equal instances; ``name`` is that of the first.
+
+    ``outputs``: of the top module.
+    """
 
     name: str
     reach: Reach
     instances: int
+    outputs: int
 
 
 @dataclass
@@ -125,7 +129,8 @@ class Hierarchy:
                     leaving[name].append((driver, cone))
                 else:
                     reach = self._total(cone)
-                    found.append(Reached(self.paths[name] + driver.name, reach, self.instances[name]))
+                    outputs = len(graph.arrive(cone.levels)) if name == self.top else 0
+                    found.append(Reached(self.paths[name] + driver.name, reach, self.instances[name], outputs))
                     equal.add(name, driver, reach)
                     if name == self.top and not driver.name.startswith("input "):
                         self._cross(driver, cone)

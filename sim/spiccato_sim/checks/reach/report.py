@@ -15,8 +15,10 @@ from .registers import KINDS, Registered, kinds_of, registered
 
 __all__ = ["ReachReport", "Width", "count", "print_reach"]
 
-#: LUT levels on the way between two regions, the rest excepted: with registers at all edges, and without.
-_WITH_EDGES, _WITHOUT_EDGES = 1, 2
+#: LUT levels on the way between two regions, the rest excepted, where there are registers at all edges.
+_CROSSING_LEVELS = 1
+#: Outputs of the top module for each driver: what takes them lies outside, all at the ports.
+_OUTPUTS = 128
 
 
 @dataclass
@@ -55,19 +57,21 @@ class ReachReport:
         furthest.
     registered : what blocks have which registers.
     crossings : by pair of regions.
-    crossing_levels : LUT levels on the way between two regions, but for the rest, that the profile allows.
+    crossing_levels : LUT levels on the way between two regions, but for the rest, that the profile allows; or None.
+    outputs : the most outputs of the top module that one driver reaches, and its name.
     unknown : regions and kinds of blocks that an accelerator has and that were not found, by their names.
     """
 
     top: str
     limit: Reach
-    crossing_levels: int
+    crossing_levels: int | None
     drivers: int = 0
     widths: list[Width] = field(default_factory=list)
     merged: list[Merged] = field(default_factory=list)
     registered: list[Registered] = field(default_factory=list)
     crossings: dict[tuple[str, str], Crossing] = field(default_factory=dict)
     unknown: list[str] = field(default_factory=list)
+    outputs: tuple[int, str] = (0, "")
 
     @property
     def violations(self) -> list[str]:
@@ -95,12 +99,16 @@ class ReachReport:
             for (start, end), crossing in self.crossings.items()
             if self.is_deep(start, end)
         ]
+        number, driver = self.outputs
+        if number > _OUTPUTS:
+            lines.append(f"{driver}: reaches {number:,} outputs (limit {_OUTPUTS})")
         lines += [f"{name}: the netlist has nothing of that name, so that it was not judged" for name in self.unknown]
         return lines
 
     def is_deep(self, start: str, end: str) -> bool:
         """Whether there is more logic on the way between two regions than is allowed."""
-        return "rest" not in (start, end) and self.crossings[start, end].levels > self.crossing_levels
+        limit = self.crossing_levels
+        return limit is not None and "rest" not in (start, end) and self.crossings[start, end].levels > limit
 
     @property
     def ok(self) -> bool:
@@ -121,8 +129,9 @@ def count(modules: dict, top: str, family: Family, profile: Profile, *, cores: i
     hierarchy = Hierarchy(modules, top, family)
     widths: dict[str, Width] = {}
     edges = profile.vector_register and profile.capture_register and profile.input_register
-    report = ReachReport(top, profile.reach, _WITH_EDGES if edges else _WITHOUT_EDGES)
-    for name, reach, instances in hierarchy.drivers():
+    report = ReachReport(top, profile.reach, _CROSSING_LEVELS if edges else None)
+    for name, reach, instances, outputs in hierarchy.drivers():
+        report.outputs = max(report.outputs, (outputs, name))
         widths.setdefault(pattern(name), Width(name)).add(name, reach, instances, profile.reach)
         report.drivers += instances
     report.widths = sorted(widths.values(), key=lambda width: -_share(width.reach, profile.reach))
@@ -169,6 +178,8 @@ def print_reach(report: ReachReport, console: Console | None = None):
             ],
         )
     )
+    number, driver = report.outputs
+    console.print(f"outputs: at most {number} of one driver (limit {_OUTPUTS}), {escape(driver)}", highlight=False)
     for title, columns in (
         ("Registers of the multipliers", ("operand", "product", "result")),
         ("Registers around the memory blocks", ("read address", "write port", "output")),
@@ -186,7 +197,8 @@ def print_reach(report: ReachReport, console: Console | None = None):
         )
     console.print(
         _table(
-            f"Crossings between regions; but for the rest, at most {report.crossing_levels} LUT levels",
+            "Crossings between regions"
+            + (f"; but for the rest, at most {report.crossing_levels} LUT level" if report.crossing_levels else ""),
             ("from", "to", "bits", "LUT levels", "beyond one level", "deepest"),
             [
                 (
