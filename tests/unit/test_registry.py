@@ -106,7 +106,7 @@ def test_a_board_is_one_new_file(board_file, build_folder, monkeypatch):
     assert "my_board: no warnings" in verb("lint")
     monkeypatch.setattr(depth, "synthesise", lambda files, top: asked.append(files[0].parent.name))
     for check, judge, show in (depth, "judge", "print_report"), (reach, "count", "print_reach"):
-        monkeypatch.setattr(check, judge, lambda *arguments: type("Report", (), {"ok": True}))
+        monkeypatch.setattr(check, judge, lambda *arguments, **options: type("Report", (), {"ok": True}))
         monkeypatch.setattr(check, show, lambda report, console: None)
     verb("timing")
 
