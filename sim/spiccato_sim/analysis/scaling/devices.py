@@ -95,7 +95,7 @@ class Ecp5(Device):
 
 
 class Gowin(Device):
-    """A larger device, on which a 1 x 16 finds room if half as many weights do."""
+    """A larger device of a newer process; its tools do not find a place for a 1 x 16."""
 
     name = "gowin"
     title = "Gowin GW5AST-138C"
